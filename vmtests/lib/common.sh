@@ -1,0 +1,40 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2034  # most of this is for the commands that source it
+# What every command of vmtests/ shares: where things are, how they speak, how they fail.
+
+VMTESTS=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+PROJECT=$(dirname "$VMTESTS")
+CACHE=$VMTESTS/.cache
+COMMAND=$(basename "$0")
+
+# Kernel series that setup fetches; the first is the default.
+KERNEL_SERIES=(7.3 7.2)
+
+# Exit statuses that a script's own status may not be mistaken for.
+STATUS_USAGE=2 STATUS_NO_BOOT=3 STATUS_TIMEOUT=124
+
+# Progress, with the seconds since the command began.
+say() {
+    printf '%s: %s (%d s)\n' "$COMMAND" "$*" "$SECONDS" >&2
+}
+
+# die SENTENCE: something outside is not as it must be.
+die() {
+    printf '%s: %s\n' "$COMMAND" "$*" >&2
+    exit 1
+}
+
+# usage_error SENTENCE: the command line is wrong.
+usage_error() {
+    printf '%s: %s\n' "$COMMAND" "$*" >&2
+    exit "$STATUS_USAGE"
+}
+
+# A step that fails without a sentence of its own still says where.
+trap 'printf "%s: failed at %s line %s\n" "$COMMAND" "${BASH_SOURCE[0]}" "$LINENO" >&2' ERR
+set -o errtrace
+
+# print_help: the comment block at the head of the command, which is its manual.
+print_help() {
+    sed -n '2,/^[^#]/{s/^# \{0,1\}//p}' "$0"
+}
