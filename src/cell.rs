@@ -1,0 +1,220 @@
+//! The domain: a cell of nodes, the migratable work on it, what is known of others' load, and a plan.
+//!
+//! A live guest and a simulated cluster both describe themselves in these words, so one policy serves both.
+//! No I/O and no clock in here. CPU quantities (`*_cpus`) are in one unit throughout a view: CPUs in a live guest,
+//! shares of the trace's largest machine in the simulator.
+
+use std::fmt;
+
+/// A vNUMA node of the guest (live), or a machine of the cell (simulated). Ids may have gaps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct NodeId(pub u32);
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// What names a group: a process id live, the position of the task in arrival order when simulated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct GroupId(pub u64);
+
+/// How much of a node's CPU others take, as a share 0..=1 of its capacity.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pressure {
+    /// Measured during the last round.
+    Fresh {
+        /// Share of the node's capacity, 0..=1.
+        share: f64,
+    },
+    /// Measured, but too long ago to act on.
+    Stale {
+        /// Share of the node's capacity, 0..=1, as it was.
+        share: f64,
+        /// How many rounds ago.
+        age_rounds: u32,
+    },
+    /// Never measured, or the source failed.
+    Unknown,
+}
+
+impl Pressure {
+    /// The share, if it may be acted on. Stale is as good as unknown here.
+    pub fn share(self) -> Option<f64> {
+        match self {
+            Pressure::Fresh { share } => Some(share),
+            Pressure::Stale { .. } | Pressure::Unknown => None,
+        }
+    }
+}
+
+/// One node of the cell.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Node {
+    /// Its id.
+    pub id: NodeId,
+    /// CPU it has to give; 0 when none of its CPUs is online.
+    pub capacity_cpus: f64,
+    /// What others take of it.
+    pub pressure: Pressure,
+    /// CPU in use on it by everything known: others' share and every task of ours, migratable or not.
+    pub load_cpus: f64,
+}
+
+impl Node {
+    /// Others' share in CPUs, when it may be acted on.
+    pub fn pressure_cpus(&self) -> Option<f64> {
+        self.pressure.share().map(|share| share * self.capacity_cpus)
+    }
+
+    /// Return true if work may be sent here: it has CPUs and its pressure is known.
+    pub fn is_candidate(&self) -> bool {
+        self.capacity_cpus > 0.0 && self.pressure.share().is_some()
+    }
+}
+
+/// What a task asks for and uses; summed over the tasks of a group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Demand {
+    /// CPU asked for.
+    pub request_cpus: f64,
+    /// CPU used on average over the last round or usage window.
+    pub usage_cpus: f64,
+    /// Memory that a move takes along.
+    pub memory_bytes: f64,
+    /// Memory accesses per instruction (MAI).
+    pub accesses_per_instruction: f64,
+}
+
+/// One migratable task. It moves with its group.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Task {
+    /// The group that it belongs to.
+    pub group: GroupId,
+    /// Where it runs.
+    pub node: NodeId,
+    /// What it asks for and uses.
+    pub demand: Demand,
+}
+
+/// Migratable tasks that move together: the threads of a process, or a simulated task alone.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Group {
+    /// Its id.
+    pub id: GroupId,
+    /// Where it runs.
+    pub node: NodeId,
+    /// How many tasks it has.
+    pub nr_tasks: u32,
+    /// What they ask for and use together; accesses per instruction averaged by CPU use.
+    pub demand: Demand,
+}
+
+impl From<Task> for Group {
+    /// A group of one.
+    fn from(task: Task) -> Self {
+        Group { id: task.group, node: task.node, nr_tasks: 1, demand: task.demand }
+    }
+}
+
+/// All that a policy sees of a cell in one round.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct CellView {
+    /// In order of id.
+    pub nodes: Vec<Node>,
+    /// The migratable groups, in order of (node, id).
+    pub groups: Vec<Group>,
+}
+
+impl CellView {
+    /// The migratable groups on a node, in order of id.
+    pub fn groups_on(&self, node: NodeId) -> &[Group] {
+        let start = self.groups.partition_point(|group| group.node < node);
+        let len = self.groups[start..].partition_point(|group| group.node == node);
+        &self.groups[start..start + len]
+    }
+
+    /// The node with this id.
+    pub fn node(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.id == id)
+    }
+}
+
+/// One group's move.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Move {
+    /// Who moves.
+    pub group: GroupId,
+    /// Away from here.
+    pub from: NodeId,
+    /// To here: the first or the second destination of the plan.
+    pub to: NodeId,
+}
+
+/// Why work of a node stays or goes, with the numbers that decided. CPU in the view's unit.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case", tag = "outcome")]
+pub enum Outcome {
+    /// It goes to the destination.
+    Moves {
+        /// CPU that moves.
+        moved_cpus: f64,
+    },
+    /// Others take less of the node than the trigger.
+    BelowTrigger {
+        /// CPU that others take.
+        pressure_cpus: f64,
+        /// The trigger.
+        trigger_cpus: f64,
+    },
+    /// The destination would end up more loaded than the node is.
+    DestinationWouldExceedSource {
+        /// The destination's load with the work.
+        destination_cpus: f64,
+        /// The node's load.
+        source_cpus: f64,
+    },
+    /// Nearly all of the node's load is the work itself: moving it only moves the problem.
+    MostlyOwnLoad {
+        /// CPU that would move.
+        moved_cpus: f64,
+        /// The node's load.
+        source_cpus: f64,
+    },
+    /// The destination would pass the warning line.
+    PastWarning {
+        /// The destination's load with the work.
+        destination_cpus: f64,
+        /// The warning line.
+        warning_cpus: f64,
+    },
+    /// The node's own pressure isn't known, so there is nothing to act on.
+    PressureUnknown,
+}
+
+/// What was decided about one node's work.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Verdict {
+    /// The node whose work was considered.
+    pub node: NodeId,
+    /// Stay or go, and why.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// A policy's answer for one round.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Plan {
+    /// Where work goes first, when the cell has a node to send it to.
+    pub first: Option<NodeId>,
+    /// Where work goes that the first destination can't take.
+    pub second: Option<NodeId>,
+    /// The groups that move, in the order decided; empty when all stay.
+    pub moves: Vec<Move>,
+    /// One for each node considered, in order of id.
+    pub verdicts: Vec<Verdict>,
+}

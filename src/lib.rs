@@ -1,0 +1,22 @@
+//! A scheduler for guests whose vNUMA nodes run on different hosts.
+//!
+//! Data goes one way, `sense -> policy -> act`, over the words of [`cell`]; `report` reads along.
+//! The simulator (`sim`) feeds the same policies from a cluster trace.
+//!
+//! - [`cell`]: what a policy sees and what it answers: nodes, groups of tasks, pressure, the plan.
+//! - [`policy`]: decides where migratable work should run. Pure: no I/O, no clock, no BPF.
+//! - [`sense`]: a live guest as a [`cell::CellView`].
+//! - [`act`]: makes a [`cell::Plan`] true in the kernel, and undoes it.
+//! - [`report`]: what operators see.
+//! - [`sim`]: a simulated cluster driven by a trace.
+
+#[cfg(feature = "daemon")]
+pub mod act;
+pub mod cell;
+pub mod policy;
+#[cfg(feature = "daemon")]
+pub mod report;
+#[cfg(feature = "daemon")]
+pub mod sense;
+#[cfg(feature = "sim")]
+pub mod sim;
