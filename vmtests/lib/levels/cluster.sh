@@ -1,0 +1,115 @@
+# shellcheck shell=sh
+# What the host level does: boot the guest level, run both scripts, end both levels.
+#
+# Reads LAB_NODES, LAB_VCPUS_PER_NODE, LAB_NODE_MEMORY_MB, LAB_GUEST_SCRIPT (yes or empty),
+# LAB_QEMU_DATA, and the streams' devices LAB_HOST_STREAM and LAB_GUEST_STREAM.
+# Tells what happens by files in /lab/run/state: host-up, guest-up, guest-died, status.
+
+vcpus=$((LAB_NODES * LAB_VCPUS_PER_NODE))
+control=/lab/control
+
+run_cluster() {
+    mkdir -p $control
+    cp /lab/run/parameters $control/parameters
+    : >/lab/run/state/host-up
+    start_guest
+    pin_vcpus
+    await_guest $control/guest-up || return
+    export LAB_NODES LAB_VCPUS_PER_NODE LAB_VCPU_TIDS
+    : >/lab/run/state/guest-up
+    start_script /lab/scripts/host "$LAB_HOST_STREAM" $control/host-status
+    : >$control/go
+    if [ "$LAB_GUEST_SCRIPT" ]; then
+        await_guest $control/guest-status || return
+        end_script $control/host-status
+        report_status $control/guest-status
+    else
+        await_guest $control/host-status || return
+        end_script $control/host-status
+        report_status $control/host-status
+    fi
+    kill "$guest_pid"
+    wait "$guest_pid"
+}
+
+# Everything of QEMU but the vCPU threads stays on the last CPU, which is no host of the cluster.
+start_guest() {
+    # shellcheck disable=SC2046
+    taskset -c "$vcpus" qemu-system-x86_64 -L "$LAB_QEMU_DATA" -name guest,debug-threads=on \
+        -accel kvm -cpu host,svm=off,vmx=off -M pc,smm=off,hpet=off,i8042=off,usb=off \
+        -smp "$vcpus" -m "$((LAB_NODES * LAB_NODE_MEMORY_MB))M" $(numa_options) \
+        -nodefaults -nographic -no-reboot -monitor none \
+        -serial file:/lab/run/console-guest.log \
+        -device virtio-serial-pci -chardev "file,id=stream,path=$LAB_GUEST_STREAM,append=on" \
+        -device virtserialport,chardev=stream,name=lab.stream \
+        $(share_options out /lab/run/guest) $(share_options shared /lab/shared) \
+        $(share_options control $control) \
+        -kernel /lab/run/boot/vmlinux -initrd /lab/run/boot/guest.cpio \
+        -append "console=ttyS0 lab.level=guest quiet panic=-1 mitigations=off nokaslr audit=0 tsc=reliable" \
+        </dev/null >>/lab/run/qemu-guest.log 2>&1 &
+    guest_pid=$!
+}
+
+numa_options() {
+    node=0
+    while [ $node -lt "$LAB_NODES" ]; do
+        first=$((node * LAB_VCPUS_PER_NODE))
+        echo "-object memory-backend-ram,id=m$node,size=${LAB_NODE_MEMORY_MB}M"
+        echo "-numa node,nodeid=$node,cpus=$first-$((first + LAB_VCPUS_PER_NODE - 1)),memdev=m$node"
+        node=$((node + 1))
+    done
+}
+
+share_options() {
+    echo "-fsdev local,id=$1,path=$2,security_model=none,multidevs=remap"
+    echo "-device virtio-9p-pci,fsdev=$1,mount_tag=$1"
+}
+
+# pin_vcpus: vCPU i on CPU i. Early, or the guest level would boot on the one CPU that QEMU has.
+pin_vcpus() {
+    LAB_VCPU_TIDS=
+    vcpu=0
+    while [ $vcpu -lt $vcpus ]; do
+        tid=$(vcpu_thread $vcpu)
+        if [ "$tid" ]; then
+            taskset -p -c $vcpu "$tid" >/dev/null
+            LAB_VCPU_TIDS="$LAB_VCPU_TIDS${LAB_VCPU_TIDS:+ }$tid"
+            vcpu=$((vcpu + 1))
+        else
+            guest_lives || return
+            usleep 20000
+        fi
+    done
+}
+
+vcpu_thread() {
+    for task in /proc/"$guest_pid"/task/*; do
+        { read -r name <"$task/comm"; } 2>/dev/null || continue
+        case $name in
+        "CPU $1/"*) echo "${task##*/}" ;;
+        esac
+    done
+}
+
+# await_guest FILE: fails when the guest level dies before the file appears.
+await_guest() {
+    until [ -e "$1" ]; do
+        if ! guest_lives; then
+            : >/lab/run/state/guest-died
+            return 1
+        fi
+        usleep 50000
+    done
+}
+
+guest_lives() {
+    { read -r line <"/proc/$guest_pid/stat"; } 2>/dev/null || return 1
+    case ${line##*) } in
+    Z*) return 1 ;;
+    esac
+}
+
+report_status() {
+    cp "$1" /lab/run/state/status.new
+    mv /lab/run/state/status.new /lab/run/state/status
+}

@@ -1,0 +1,48 @@
+# shellcheck shell=sh
+# Running a scenario's script in a level.
+
+# start_script SCRIPT STREAM STATUS: runs it in the background, in a session of its own, with what
+# it prints going to STREAM; its exit status appears in the file STATUS when it has ended.
+start_script() {
+    # By way of a pipe: a virtio port can be opened only once, so `>/dev/stderr` would fail on it.
+    script_pipe=$(mktemp -u)
+    mkfifo "$script_pipe"
+    cat "$script_pipe" >"$2" &
+    script_cat=$!
+    (
+        # shellcheck disable=SC2016  # expanded by the inner shell, whose id is the session's
+        setsid sh -c 'echo $$ >"$2.session"; exec sh "$1"' sh "$1" "$3" >"$script_pipe" 2>&1 </dev/null
+        echo $? >"$3.new"
+        mv "$3.new" "$3"
+    ) &
+}
+
+# end_script STATUS: ends what is left of the script's session, and lets its last words through.
+end_script() {
+    read -r script_session <"$1.session"
+    if [ ! -e "$1" ]; then
+        kill -TERM "-$script_session"
+        for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+            [ -e "$1" ] && break
+            sleep 0.1
+        done
+    fi
+    kill_session "$script_session"
+    (
+        sleep 1
+        kill "$script_cat"
+    ) 2>/dev/null &
+    wait "$script_cat"
+}
+
+kill_session() {
+    for process in /proc/[0-9]*; do
+        { read -r line <"$process/stat"; } 2>/dev/null || continue
+        # After the name, which may hold anything: state, parent, process group, session.
+        # shellcheck disable=SC2086
+        set -- "$1" ${line##*) }
+        if [ "$5" = "$1" ]; then
+            kill -KILL "${process#/proc/}" 2>/dev/null
+        fi
+    done
+}

@@ -1,0 +1,36 @@
+# shellcheck shell=bash
+# Checking command lines. Each check ends the command with one sentence that names the flag.
+
+# need_value FLAG COUNT-OF-ARGUMENTS-LEFT
+need_value() {
+    [ "$2" -ge 2 ] || usage_error "$1 needs a value: see --help."
+}
+
+check_count() {
+    [[ $2 =~ ^[1-9][0-9]{0,4}$ ]] || usage_error "$1 accepts a whole number from 1 on, not '$2'."
+}
+
+check_kernel() {
+    local series
+    for series in "${KERNEL_SERIES[@]}"; do
+        [ "$1" != "$series" ] || return 0
+    done
+    usage_error "--kernel accepts one of ${KERNEL_SERIES[*]}, not '$1'."
+}
+
+check_script() {
+    [[ -f $2 && -r $2 ]] || usage_error "$1 accepts a readable file, and '$2' is none."
+}
+
+check_put() {
+    [ -r "$1" ] || usage_error "--put accepts a readable file or folder, and '$1' is none."
+}
+
+# megabytes FLAG SIZE: 256M and 1G as a number of MiB.
+megabytes() {
+    case $2 in
+    [1-9]*([0-9])M) echo "${2%M}" ;;
+    [1-9]*([0-9])G) echo $((${2%G} * 1024)) ;;
+    *) usage_error "$1 accepts a size such as 256M or 1G, not '$2'." ;;
+    esac
+}

@@ -1,0 +1,88 @@
+# shellcheck shell=bash
+# One run of emulated machines: its folder, its streams, its time limit, and its end.
+#
+# RUN is the run's own folder. Every process that a run starts is recorded, and ended by its id.
+
+RUN='' DEADLINE=0 QEMU_PID='' READERS=()
+
+# begin_run TIMEOUT
+begin_run() {
+    DEADLINE=$((SECONDS + $1))
+    mkdir -p "$CACHE/runs"
+    RUN=$(mktemp -d "$CACHE/runs/XXXXXX")
+    trap end_run EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
+}
+
+# end_run: on every way out.
+end_run() {
+    local status=$?
+    trap - ERR
+    trap '' INT TERM HUP
+    stop_machine
+    collect_results
+    rm -rf "$RUN"
+    exit "$status"
+}
+
+# read_stream FIFO PREFIX: shows what comes through, line by line, until it is closed.
+read_stream() {
+    mkfifo "$1"
+    # A Ctrl-C must not cut off the last lines.
+    (
+        trap '' INT
+        exec sed -u "s/^/$2| /" "$1"
+    ) &
+    READERS+=($!)
+}
+
+# start_machine COMMAND...: in the background; it cannot outlive this command, even if that is killed.
+start_machine() {
+    setpriv --pdeathsig KILL "$@" </dev/null &
+    QEMU_PID=$!
+}
+
+# stop_machine: and wait until the last words have been shown.
+stop_machine() {
+    if [ -n "$QEMU_PID" ]; then
+        end_process "$QEMU_PID" TERM
+        QEMU_PID=
+    fi
+    local reader
+    for reader in "${READERS[@]}"; do
+        # A reader whose stream was never opened would wait for ever.
+        end_process "$reader"
+    done
+    READERS=()
+}
+
+# end_process PID [SIGNAL]: two seconds to end (on that signal), then it is killed.
+end_process() {
+    local pid=$1 step
+    [ -z "${2-}" ] || kill "-$2" "$pid" 2>/dev/null || true
+    for ((step = 0; step < 40; step++)); do
+        kill -0 "$pid" 2>/dev/null || break
+        sleep 0.05
+    done
+    kill -KILL "$pid" 2>/dev/null || true
+    wait "$pid" 2>/dev/null || true
+}
+
+# await_file FILE LIMIT-SECOND: 0 when it is there, 1 when the machine ended or the limit has passed,
+# 124 at the run's deadline.
+await_file() {
+    until [ -e "$1" ]; do
+        ((SECONDS < DEADLINE)) || return "$STATUS_TIMEOUT"
+        ((SECONDS < $2)) || return 1
+        # Once more after its end: it may have written the file just before.
+        kill -0 "$QEMU_PID" 2>/dev/null || { [ -e "$1" ] && break; return 1; }
+        sleep 0.1
+    done
+}
+
+# show_console NAME FILE
+show_console() {
+    printf '%s: the last lines of the console of %s:\n' "$COMMAND" "$1" >&2
+    tail -n 60 "$2" 2>/dev/null | tr -d '\r' | sed 's/^/    /' >&2
+}
