@@ -2,13 +2,16 @@
 # Packing the emulated machines' file systems: cpio archives, concatenated in the order in which
 # the kernel unpacks them. The large ones are packed once and kept; a run packs only its own files.
 #
-#   tools.cpio         both levels: busybox, the tools of LEVEL_TOOLS, their libraries
-#   qemu.cpio          host level only
-#   modules-SERIES.cpio   the kernel's modules and config
-#   (run's own)        /lab/put, /lab/scripts, /lab/levels, the project's binaries
+#   tools.cpio           every level: busybox, the tools of LEVEL_TOOLS, their libraries
+#   modules-SERIES.cpio  every level: the kernel's modules and config
+#   stress-ng.cpio       every level of a run that names stress-ng: it is as large as all the rest
+#   qemu.cpio            host level: QEMU, its libraries and firmware
+#   guest-SERIES.cpio    host level: /lab/boot, the guest's kernel, tools and modules as they are
+#   (the run's own)      /lab/put, /lab/scripts, /lab/levels, the project's binaries
 
 PACKED=$CACHE/packed
-LEVEL_TOOLS=(/usr/bin/taskset /usr/bin/chrt /usr/sbin/bpftool /usr/bin/stress-ng)
+LEVEL_TOOLS=(/usr/bin/taskset /usr/bin/chrt /usr/sbin/bpftool)
+STRESS_NG=/usr/bin/stress-ng
 QEMU=/usr/bin/qemu-system-x86_64
 QEMU_DATA=/usr/share/qemu
 FIRMWARE=(/usr/share/seabios/bios-256k.bin "$QEMU_DATA"/{kvmvapic,linuxboot_dma,pvh}.bin)
@@ -41,7 +44,7 @@ pack_once() {
 # pack_kept_archives SERIES
 pack_kept_archives() {
     local series=$1 tool
-    for tool in busybox "${LEVEL_TOOLS[@]}" "$QEMU" cpio; do
+    for tool in busybox "${LEVEL_TOOLS[@]}" "$STRESS_NG" "$QEMU" cpio; do
         command -v "$tool" >/dev/null || die "$tool is missing: run vmtests/setup."
     done
     mkdir -p "$PACKED"
@@ -49,8 +52,10 @@ pack_kept_archives() {
     exec 8>"$PACKED/lock"
     flock 8
     pack_once tools "$(identity /usr/bin/busybox "${LEVEL_TOOLS[@]}")" fill_tools
+    pack_once stress-ng "$(identity "$STRESS_NG")" fill_stress_ng
     pack_once qemu "$(identity "$QEMU" "${FIRMWARE[@]}")" fill_qemu
     pack_once "modules-$series" "$(identity "$(kernel_tree "$series")/vmlinux")" fill_modules "$series"
+    pack_once "guest-$series" "$(cat "$PACKED"/{tools,"modules-$series"}.key)" fill_guest_boot "$series"
     exec 8>&-
 }
 
@@ -72,6 +77,12 @@ fill_tools() {
     copy_libraries "$root" "${LEVEL_TOOLS[@]}"
 }
 
+fill_stress_ng() {
+    mkdir -p "$1/lab/bin"
+    cp "$STRESS_NG" "$1/lab/bin"
+    copy_libraries "$1" "$STRESS_NG"
+}
+
 fill_qemu() {
     local root=$1
     mkdir -p "$root/lab/bin" "$root/lab/qemu"
@@ -87,6 +98,12 @@ fill_modules() {
     mkdir -p "$root/boot" "$root/lib/modules"
     cp "$tree/boot/config-$release" "$root/boot"
     cp -r "$tree/lib/modules/$release" "$root/lib/modules"
+}
+
+fill_guest_boot() {
+    mkdir -p "$1/lab/boot"
+    ln "$(kernel_tree "$2")/vmlinux" "$1/lab/boot/vmlinux"
+    cat "$PACKED"/{tools,"modules-$2"}.cpio >"$1/lab/boot/base.cpio"
 }
 
 # copy_libraries ROOT BINARY...: what ldd names, at the same paths, except what each level has.

@@ -3,7 +3,7 @@
 #
 # Reads LAB_NODES, LAB_VCPUS_PER_NODE, LAB_NODE_MEMORY_MB, LAB_GUEST_SCRIPT (yes or empty),
 # LAB_QEMU_DATA, and the streams' devices LAB_HOST_STREAM and LAB_GUEST_STREAM.
-# Tells what happens by files in /lab/run/state: host-up, guest-up, guest-died, status.
+# Guest output goes to /lab/guest-out. Tells what happens by files in /lab/run/state: host-up, guest-up, guest-died, status.
 
 vcpus=$((LAB_NODES * LAB_VCPUS_PER_NODE))
 control=/lab/control
@@ -17,7 +17,7 @@ run_cluster() {
     await_guest $control/guest-up || return
     export LAB_NODES LAB_VCPUS_PER_NODE LAB_VCPU_TIDS
     : >/lab/run/state/guest-up
-    start_script /lab/scripts/host "$LAB_HOST_STREAM" $control/host-status
+    LAB_SCRIPT_CPUS=0-$vcpus start_script /lab/scripts/host "$LAB_HOST_STREAM" $control/host-status
     : >$control/go
     if [ "$LAB_GUEST_SCRIPT" ]; then
         await_guest $control/guest-status || return
@@ -40,11 +40,11 @@ start_guest() {
         -smp "$vcpus" -m "$((LAB_NODES * LAB_NODE_MEMORY_MB))M" $(numa_options) \
         -nodefaults -nographic -no-reboot -monitor none \
         -serial file:/lab/run/console-guest.log \
-        -device virtio-serial-pci -chardev "file,id=stream,path=$LAB_GUEST_STREAM,append=on" \
+        -device virtio-serial-pci,disable-modern=on -chardev "file,id=stream,path=$LAB_GUEST_STREAM,append=on" \
         -device virtserialport,chardev=stream,name=lab.stream \
-        $(share_options out /lab/run/guest) $(share_options shared /lab/shared) \
+        $(share_options out /lab/guest-out) $(share_options shared /lab/shared) \
         $(share_options control $control) \
-        -kernel /lab/run/boot/vmlinux -initrd /lab/run/boot/guest.cpio \
+        -kernel /lab/boot/vmlinux -initrd /lab/boot/guest.cpio \
         -append "console=ttyS0 lab.level=guest quiet panic=-1 mitigations=off nokaslr audit=0 tsc=reliable" \
         </dev/null >>/lab/run/qemu-guest.log 2>&1 &
     guest_pid=$!
@@ -62,7 +62,7 @@ numa_options() {
 
 share_options() {
     echo "-fsdev local,id=$1,path=$2,security_model=none,multidevs=remap"
-    echo "-device virtio-9p-pci,fsdev=$1,mount_tag=$1"
+    echo "-device virtio-9p-pci,disable-modern=on,fsdev=$1,mount_tag=$1"
 }
 
 # pin_vcpus: vCPU i on CPU i. Early, or the guest level would boot on the one CPU that QEMU has.
@@ -77,7 +77,7 @@ pin_vcpus() {
             vcpu=$((vcpu + 1))
         else
             guest_lives || return
-            usleep 20000
+            pause 0.02
         fi
     done
 }
@@ -98,7 +98,7 @@ await_guest() {
             : >/lab/run/state/guest-died
             return 1
         fi
-        usleep 50000
+        pause 0.1
     done
 }
 

@@ -11,10 +11,11 @@ start_script() {
     script_cat=$!
     (
         # shellcheck disable=SC2016  # expanded by the inner shell, whose id is the session's
-        setsid sh -c 'echo $$ >"$2.session"; exec sh "$1"' sh "$1" "$3" >"$script_pipe" 2>&1 </dev/null
+        setsid sh -c 'echo $$ >"$2.session"; exec ${LAB_SCRIPT_CPUS:+taskset -c "$LAB_SCRIPT_CPUS"} sh "$1"' sh "$1" "$3" >"$script_pipe" 2>&1 </dev/null
         echo $? >"$3.new"
         mv "$3.new" "$3"
     ) &
+    script_pid=$!
 }
 
 # end_script STATUS: ends what is left of the script's session, and lets its last words through.
@@ -24,7 +25,7 @@ end_script() {
         kill -TERM "-$script_session"
         for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
             [ -e "$1" ] && break
-            sleep 0.1
+            pause 0.1
         done
     fi
     kill_session "$script_session"
