@@ -98,6 +98,7 @@ fill_modules() {
     mkdir -p "$root/boot" "$root/lib/modules"
     cp "$tree/boot/config-$release" "$root/boot"
     cp -r "$tree/lib/modules/$release" "$root/lib/modules"
+    cp -r "$tree/hypervisor" "$root/lib/hypervisor"
 }
 
 fill_guest_boot() {
@@ -129,32 +130,27 @@ project_binary() {
     done
 }
 
-# add_project_binaries ROOT SCRIPT...: into /lab/bin, with a word when a script wants one that is not there.
-add_project_binaries() {
-    local root=$1 name binary
+# copy_project_binaries FOLDER SCRIPT...: with a word when a script wants one that is not there.
+copy_project_binaries() {
+    local folder=$1 name binary
     shift
-    mkdir -p "$root/lab/bin"
+    mkdir -p "$folder"
     for name in "${PROJECT_BINARIES[@]}"; do
         binary=$(project_binary "$name")
         if [ -n "$binary" ]; then
-            cp "$binary" "$root/lab/bin"
-            copy_libraries "$root" "$binary"
-        elif [ $# -gt 0 ] && grep -qw -- "$name" "$@"; then
+            cp "$binary" "$folder"
+        elif grep -qw -- "$name" "$@"; then
             say "$name is not built: run make build"
         fi
     done
 }
 
-# add_put_files ROOT FILE...: into /lab/put, each executable with its libraries.
-add_put_files() {
+# add_libraries ROOT: of every executable below ROOT/lab.
+add_libraries() {
     local root=$1 file
-    shift
-    mkdir -p "$root/lab/put"
-    [ $# -gt 0 ] || return 0
-    cp -rL --preserve=mode,timestamps "$@" "$root/lab/put"
     while IFS= read -r -d '' file; do
         if [ "$(head -c 4 "$file" | tr -d '\0')" = $'\177ELF' ]; then
             copy_libraries "$root" "$file"
         fi
-    done < <(find "$root/lab/put" -type f -perm -u+x -print0)
+    done < <(find "$root/lab" -type f -perm -u+x -print0)
 }

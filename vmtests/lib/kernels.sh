@@ -5,12 +5,12 @@
 #   release                     what `uname -r` says in it
 #   vmlinux                     unpacked: boots by its PVH note, so no level decompresses anything
 #   boot/vmlinuz-R, config-R    libbpf reads the config: without it a load fails with a bare EINVAL
-#   lib/modules/R               the few modules that a level needs, uncompressed, with an index
+#   lib/modules/R               the few modules that a guest needs, uncompressed, with an index
+#   hypervisor                  KVM's modules, apart, or udev would load them in every guest
 
-# In the order in which a level inserts them.
-SHARE_MODULES=(netfs 9pnet 9pnet_virtio 9p)
+# Shares between levels (9p), virtme-ng's own, and overlays.
+GUEST_MODULES=(netfs 9pnet 9pnet_virtio 9p overlay)
 HYPERVISOR_MODULES=(irqbypass ccp kvm kvm-amd)
-OTHER_MODULES=(overlay)
 
 kernel_tree() {
     echo "$CACHE/kernel-$1"
@@ -27,7 +27,8 @@ kernel_is_complete() {
     tree=$(kernel_tree "$1")
     [ -s "$tree/release" ] && release=$(<"$tree/release") &&
         [ -s "$tree/vmlinux" ] && [ -s "$tree/boot/vmlinuz-$release" ] &&
-        [ -s "$tree/boot/config-$release" ] && [ -s "$tree/lib/modules/$release/modules.dep" ]
+        [ -s "$tree/boot/config-$release" ] && [ -s "$tree/lib/modules/$release/modules.dep" ] &&
+        [ -s "$tree/hypervisor/kvm.ko" ]
 }
 
 fetch_kernel() {
@@ -74,7 +75,7 @@ lay_out_kernel_tree() {
     mkdir -p "$tree/boot"
     cp "$packed/vmlinuz" "$tree/boot/vmlinuz-$release"
     cp "$packed/config" "$tree/boot/config-$release"
-    copy_modules "$packed" "$tree/lib/modules/$release"
+    copy_modules "$packed" "$tree/lib/modules/$release" "$tree/hypervisor"
     depmod -b "$tree" "$release"
     unpack_vmlinux "$packed/vmlinuz" >"$tree/vmlinux"
     file -b "$tree/vmlinux" | grep -q '^ELF' ||
@@ -84,14 +85,22 @@ lay_out_kernel_tree() {
 
 # Only the modules that a level uses: a whole tree makes udev load hundreds of them.
 copy_modules() {
-    local from=$1 to=$2 module found
-    mkdir -p "$to/kernel"
+    local from=$1 to=$2 module
+    mkdir -p "$to/kernel" "$3"
     cp "$from"/modules.{order,builtin,builtin.modinfo} "$to"
-    for module in "${SHARE_MODULES[@]}" "${HYPERVISOR_MODULES[@]}" kvm-intel "${OTHER_MODULES[@]}"; do
-        found=$(find "$from/kernel" -name "$module.ko.xz")
-        [ -n "$found" ] || die "the kernel package has no module $module."
-        xz -dc "$found" >"$to/kernel/$module.ko"
+    for module in "${GUEST_MODULES[@]}"; do
+        unpack_module "$from" "$module" "$to/kernel"
     done
+    for module in "${HYPERVISOR_MODULES[@]}"; do
+        unpack_module "$from" "$module" "$3"
+    done
+}
+
+unpack_module() {
+    local found
+    found=$(find "$1/kernel" -name "$2.ko.xz")
+    [ -n "$found" ] || die "the kernel package has no module $2."
+    xz -dc "$found" >"$3/$2.ko"
 }
 
 # unpack_vmlinux VMLINUZ: the kernel proper, as the boot header says where it is.

@@ -28,9 +28,10 @@ check_put() {
 
 # megabytes FLAG SIZE: 256M and 1G as a number of MiB.
 megabytes() {
-    case $2 in
-    [1-9]*([0-9])M) echo "${2%M}" ;;
-    [1-9]*([0-9])G) echo $((${2%G} * 1024)) ;;
-    *) usage_error "$1 accepts a size such as 256M or 1G, not '$2'." ;;
-    esac
+    [[ $2 =~ ^([1-9][0-9]{0,5})([MG])$ ]] || usage_error "$1 accepts a size such as 256M or 1G, not '$2'."
+    if [ "${BASH_REMATCH[2]}" = G ]; then
+        echo $((BASH_REMATCH[1] * 1024))
+    else
+        echo "${BASH_REMATCH[1]}"
+    fi
 }

@@ -81,6 +81,21 @@ await_file() {
     done
 }
 
+# await_power_off: a machine ends by itself, after its last words.
+await_power_off() {
+    local step
+    for ((step = 0; step < 100; step++)); do
+        kill -0 "$QEMU_PID" 2>/dev/null || return 0
+        sleep 0.05
+    done
+}
+
+# copy_put_files FOLDER: what --put named, with modes kept.
+copy_put_files() {
+    mkdir -p "$1"
+    [ ${#PUT[@]} -eq 0 ] || cp -rL --preserve=mode,timestamps "${PUT[@]}" "$1"
+}
+
 # show_console NAME FILE
 show_console() {
     printf '%s: the last lines of the console of %s:\n' "$COMMAND" "$1" >&2
