@@ -17,7 +17,7 @@ run_cluster() {
     await_guest $control/guest-up || return
     export LAB_NODES LAB_VCPUS_PER_NODE LAB_VCPU_TIDS
     : >/lab/run/state/guest-up
-    LAB_SCRIPT_CPUS=0-$vcpus start_script /lab/scripts/host "$LAB_HOST_STREAM" $control/host-status
+    start_script /lab/scripts/host "$LAB_HOST_STREAM" $control/host-status "0-$vcpus"
     : >$control/go
     if [ "$LAB_GUEST_SCRIPT" ]; then
         await_guest $control/guest-status || return
@@ -36,7 +36,8 @@ run_cluster() {
 start_guest() {
     # shellcheck disable=SC2046
     taskset -c "$vcpus" qemu-system-x86_64 -L "$LAB_QEMU_DATA" -name guest,debug-threads=on \
-        -accel kvm -cpu host,svm=off,vmx=off -M pc,smm=off,hpet=off,i8042=off,usb=off \
+        -accel kvm -cpu host,svm=off,vmx=off \
+        -M pc,smm=off,hpet=off,i8042=off,usb=off \
         -smp "$vcpus" -m "$((LAB_NODES * LAB_NODE_MEMORY_MB))M" $(numa_options) \
         -nodefaults -nographic -no-reboot -monitor none \
         -serial file:/lab/run/console-guest.log \

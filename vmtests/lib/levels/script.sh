@@ -1,8 +1,19 @@
 # shellcheck shell=sh
 # Running a scenario's script in a level.
 
-# start_script SCRIPT STREAM STATUS: runs it in the background, in a session of its own, with what
-# it prints going to STREAM; its exit status appears in the file STATUS when it has ended.
+# pause SECONDS: without starting a process, which is costly here and would disturb what is measured.
+never=$(mktemp -u)
+mkfifo "$never"
+exec 9<>"$never"
+rm "$never"
+pause() {
+    # shellcheck disable=SC3045  # busybox and bash know it
+    read -r -t "$1" _ <&9 || :
+}
+
+# start_script SCRIPT STREAM STATUS [CPUS]: runs it in the background, in a session of its own (on
+# those CPUs), with what it prints going to STREAM; its exit status appears in the file STATUS when it
+# has ended.
 start_script() {
     # By way of a pipe: a virtio port can be opened only once, so `>/dev/stderr` would fail on it.
     script_pipe=$(mktemp -u)
@@ -11,10 +22,11 @@ start_script() {
     script_cat=$!
     (
         # shellcheck disable=SC2016  # expanded by the inner shell, whose id is the session's
-        setsid sh -c 'echo $$ >"$2.session"; exec ${LAB_SCRIPT_CPUS:+taskset -c "$LAB_SCRIPT_CPUS"} sh "$1"' sh "$1" "$3" >"$script_pipe" 2>&1 </dev/null
+        setsid sh -c 'echo $$ >"$2.session"; exec ${3:+taskset -c "$3"} sh "$1"' sh "$1" "$3" "${4-}" >"$script_pipe" 2>&1 </dev/null
         echo $? >"$3.new"
         mv "$3.new" "$3"
     ) &
+    # shellcheck disable=SC2034  # for whoever waits for it
     script_pid=$!
 }
 
