@@ -6,12 +6,15 @@
 //! - [`cell`]: what a policy sees and what it answers: nodes, groups of tasks, pressure, the plan.
 //! - [`policy`]: decides where migratable work should run. Pure: no I/O, no clock, no BPF.
 //! - [`sense`]: a live guest as a [`cell::CellView`].
+//! - [`bpf`]: the scheduler class in the kernel, and the daemon's handle on it.
 //! - [`act`]: makes a [`cell::Plan`] true in the kernel, and undoes it.
 //! - [`report`]: what operators see.
 //! - [`sim`]: a simulated cluster driven by a trace.
 
 #[cfg(feature = "daemon")]
 pub mod act;
+#[cfg(feature = "daemon")]
+pub mod bpf;
 pub mod cell;
 pub mod policy;
 #[cfg(feature = "daemon")]

@@ -30,6 +30,10 @@ impl Coarse {
     }
 
     fn judge(&self, source: &Node, low: &Node, low_load_cpus: f64, moved_cpus: f64) -> Outcome {
+        // A node without CPUs keeps nothing, whatever the numbers say.
+        if source.capacity_cpus == 0.0 {
+            return Outcome::Moves { moved_cpus };
+        }
         let Some(pressure_cpus) = source.pressure_cpus() else {
             return Outcome::PressureUnknown;
         };

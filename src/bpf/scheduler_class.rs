@@ -1,0 +1,232 @@
+//! The scheduler class in the kernel: loading it, the plan in force, its counters, its pins.
+
+use std::collections::HashMap;
+use std::io;
+use std::mem::MaybeUninit;
+use std::path::Path;
+
+use anyhow::{bail, Context, Result};
+use libbpf_rs::{MapCore, MapFlags, OpenObject, ProgramInput};
+use scx_utils::{compat, scx_ops_attach, scx_ops_load, scx_ops_open, uei_exited, uei_read, UserExitInfo};
+
+use super::{intf, BpfSkel, BpfSkelBuilder, Plain};
+use crate::cell::NodeId;
+use crate::sense::{read_tasks, Nodes, TaskRecord};
+
+/// Where maps and the task iterator are pinned while the scheduler class is loaded.
+pub const PIN_DIR: &str = "/sys/fs/bpf/scx_vnuma";
+
+/// The task iterator's pin: reading it gives the task records, also after the daemon was killed.
+pub const PINNED_TASKS: &str = "/sys/fs/bpf/scx_vnuma/tasks";
+
+/// What the kernel calls the scheduler, but for a suffix with the version.
+pub const OPS_NAME: &str = "vnuma";
+
+/// How the scheduler class is loaded.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// Where migratable work goes at first.
+    pub start_node: NodeId,
+    /// Take over every ordinary task, not only SCHED_EXT ones.
+    pub switch_all: bool,
+    /// Length of the exit report's dump in bytes; 0 for the kernel's default.
+    pub exit_dump_len: u32,
+    /// Print what libbpf and the verifier say.
+    pub verbose: bool,
+}
+
+/// What a change of plan did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Retargeted {
+    /// The number of the plan now in force.
+    pub epoch: u64,
+    /// Queued tasks that were taken to another node's queue; sleeping ones follow when they wake.
+    pub nr_moved: u32,
+    /// CPUs that were made to reconsider what they run.
+    pub nr_kicked: u32,
+}
+
+/// CPU time of a process's migratable tasks on one node, since the process began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunTime {
+    /// Time on a CPU, ns.
+    pub run_ns: u64,
+    /// The part of it in which the host ran something else, ns.
+    pub stolen_ns: u64,
+}
+
+impl RunTime {
+    /// Time in which it really ran, ns.
+    pub fn used_ns(self) -> u64 {
+        self.run_ns.saturating_sub(self.stolen_ns)
+    }
+}
+
+/// [`RunTime`] by process id and node.
+pub type RunTimes = HashMap<(u32, NodeId), RunTime>;
+
+/// The loaded and attached scheduler class. Dropping it detaches: tasks go on under the fair class.
+pub struct SchedulerClass<'a> {
+    skel: BpfSkel<'a>,
+    link: Option<libbpf_rs::Link>,
+}
+
+impl<'a> SchedulerClass<'a> {
+    /// Loads it, pins its maps and attaches it.
+    pub fn load(options: &LoadOptions, nodes: &Nodes, object: &'a mut MaybeUninit<OpenObject>) -> Result<Self> {
+        let mut builder = BpfSkelBuilder::default();
+        builder.obj_builder.debug(options.verbose);
+        let no_options: Option<libbpf_rs::libbpf_sys::bpf_object_open_opts> = None;
+        let mut skel = scx_ops_open!(builder, object, vnuma_ops, no_options)?;
+
+        let idle_per_node = *compat::SCX_OPS_BUILTIN_IDLE_PER_NODE;
+        let immediate = *compat::SCX_OPS_ALWAYS_ENQ_IMMED;
+        let ops = skel.struct_ops.vnuma_ops_mut();
+        ops.exit_dump_len = options.exit_dump_len;
+        ops.flags = *compat::SCX_OPS_ENQ_LAST | idle_per_node | immediate;
+        if !options.switch_all {
+            ops.flags |= *compat::SCX_OPS_SWITCH_PARTIAL;
+        }
+        if immediate != 0 {
+            ops.cpu_release = std::ptr::null_mut();
+        }
+
+        let knobs = skel.maps.rodata_data.as_deref_mut().context("BUG: the scheduler class has no knobs")?;
+        knobs.nr_nodes = nodes.nr_ids();
+        knobs.nr_possible_cpus = libbpf_rs::num_possible_cpus()? as u32;
+        knobs.idle_per_node = idle_per_node != 0;
+        knobs.start_node = options.start_node.0 as i32;
+        knobs.cpu_nodes.fill(intf::vnuma_sentinel_VNUMA_NO_NODE);
+        for (node, cpus) in nodes.iter() {
+            for &cpu in cpus {
+                let Some(slot) = knobs.cpu_nodes.get_mut(cpu as usize) else {
+                    bail!(
+                        "CPU {cpu} is past the {} CPUs that scx_vnuma is built for",
+                        intf::vnuma_limits_VNUMA_MAX_CPUS
+                    );
+                };
+                *slot = node.0 as i32;
+            }
+        }
+
+        let mut skel = scx_ops_load!(skel, vnuma_ops, uei)?;
+        // Pinned before it schedules: what a killed daemon leaves behind can always be undone.
+        pin_maps(&mut skel)?;
+        let link = Some(scx_ops_attach!(skel, vnuma_ops)?);
+        let mut class = SchedulerClass { skel, link };
+        class.pin_task_iterator()?;
+        Ok(class)
+    }
+
+    fn pin_task_iterator(&mut self) -> Result<()> {
+        let link = self.skel.links.tasks.as_mut().context("BUG: the task iterator was not attached")?;
+        link.pin(PINNED_TASKS).with_context(|| format!("pinning {PINNED_TASKS}"))
+    }
+
+    /// Puts a plan in force.
+    pub fn retarget(&self, first: NodeId, second: Option<NodeId>) -> Result<Retargeted> {
+        let no_node = intf::vnuma_sentinel_VNUMA_NO_NODE;
+        let mut args = intf::vnuma_retarget_args {
+            nr_destinations: 1 + u32::from(second.is_some()),
+            destination: intf::vnuma_destination {
+                first: first.0 as i32,
+                second: second.map_or(no_node, |node| node.0 as i32),
+            },
+            ..Plain::zeroed()
+        };
+        run(&self.skel.progs.retarget, &mut args)
+            .with_context(|| format!("sending migratable work to node {first}"))?;
+        Ok(Retargeted { epoch: args.epoch, nr_moved: args.nr_moved, nr_kicked: args.nr_kicked })
+    }
+
+    /// Marks a task as selected and records its own policy. Returns false when it has gone.
+    pub fn select(&self, tid: i32) -> Result<bool> {
+        self.mark(tid, true)
+    }
+
+    /// Takes the mark back. Returns false when the task has gone.
+    pub fn unselect(&self, tid: i32) -> Result<bool> {
+        self.mark(tid, false)
+    }
+
+    fn mark(&self, tid: i32, selected: bool) -> Result<bool> {
+        let mut args = intf::vnuma_select_args { tid, selected: u32::from(selected), ..Plain::zeroed() };
+        match run(&self.skel.progs.select_task, &mut args) {
+            Ok(()) => Ok(true),
+            Err(err) if err.raw_os_error() == Some(libc::ESRCH) => Ok(false),
+            Err(err) => Err(err).with_context(|| format!("marking task {tid} as migratable")),
+        }
+    }
+
+    /// Reads every user task that may migrate.
+    pub fn tasks(&self, tasks: &mut Vec<TaskRecord>) -> Result<()> {
+        let link = self.skel.links.tasks.as_ref().context("BUG: the task iterator was not attached")?;
+        let iterator = libbpf_rs::Iter::new(link).context("starting the task iterator")?;
+        read_tasks(iterator, tasks).context("reading the task iterator")
+    }
+
+    /// The run time of every process that was migratable and is alive.
+    pub fn run_times(&self) -> Result<RunTimes> {
+        const BATCH: u32 = 4096;
+        let entries = self.skel.maps.process_run_time.lookup_batch(BATCH, MapFlags::ANY, MapFlags::ANY)?;
+        let typed = entries.filter_map(|(key, value)| {
+            let key = intf::vnuma_process_node::from_bytes(&key)?;
+            let value = intf::vnuma_run_time::from_bytes(&value)?;
+            let node = NodeId(u32::try_from(key.node).ok()?);
+            Some(((key.tgid, node), RunTime { run_ns: value.run_ns, stolen_ns: value.stolen_ns }))
+        });
+        Ok(typed.collect())
+    }
+
+    /// A node's counters since load.
+    pub fn node_stats(&self, node: NodeId) -> Result<intf::vnuma_node_stats> {
+        let value = self.skel.maps.node_stats.lookup(&node.0.to_ne_bytes(), MapFlags::ANY)?;
+        let stats = value.as_deref().and_then(intf::vnuma_node_stats::from_bytes);
+        stats.with_context(|| format!("BUG: no counters for node {node}"))
+    }
+
+    /// Return true if the kernel has ended the scheduler class.
+    pub fn has_exited(&self) -> bool {
+        uei_exited!(&self.skel, uei)
+    }
+
+    /// Detaches it, takes the pins away and says how it ended.
+    pub fn unload(mut self) -> UserExitInfo {
+        drop(self.link.take());
+        remove_pins();
+        uei_read!(&self.skel, uei)
+    }
+}
+
+fn pin_maps(skel: &mut BpfSkel<'_>) -> Result<()> {
+    std::fs::create_dir_all(PIN_DIR).with_context(|| format!("creating {PIN_DIR}"))?;
+    let maps = &mut skel.maps;
+    for (map, name) in [
+        (&mut maps.target, "target"),
+        (&mut maps.node_stats, "node_stats"),
+        (&mut maps.process_run_time, "process_run_time"),
+    ] {
+        let path = Path::new(PIN_DIR).join(name);
+        map.pin(&path).with_context(|| format!("pinning {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Takes all pins away; what isn't there needs nothing. The kernel frees the maps with their last user.
+pub fn remove_pins() {
+    if let Err(err) = std::fs::remove_dir_all(PIN_DIR) {
+        if err.kind() != io::ErrorKind::NotFound {
+            log::warn!("{PIN_DIR} could not be removed: {err}; remove it by hand");
+        }
+    }
+}
+
+/// Runs a syscall program on `args`, in and out.
+fn run<T: Plain>(program: &libbpf_rs::ProgramMut<'_>, args: &mut T) -> io::Result<()> {
+    let input = ProgramInput { context_in: Some(args.as_bytes_mut()), ..Default::default() };
+    let output = program.test_run(input).map_err(io::Error::other)?;
+    match output.return_value as i32 {
+        0 => Ok(()),
+        err => Err(io::Error::from_raw_os_error(-err)),
+    }
+}

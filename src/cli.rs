@@ -1,0 +1,165 @@
+//! The daemon's options. Their help is the manual.
+
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use scx_vnuma::sense::Selector;
+
+/// Sends migratable work to the vNUMA node whose host is idlest, and leaves all other tasks alone.
+///
+/// Migratable are the tasks that a selector matches and what `scx_vnuma exec` starts, with their children. All other
+/// tasks stay in the kernel's fair class, which preempts migratable ones.
+#[derive(Debug, Parser)]
+#[command(name = "scx_vnuma", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub run: RunOptions,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a command as migratable, whatever the selectors say; its children are migratable too.
+    Exec {
+        /// The command and its arguments.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<std::ffi::OsString>,
+    },
+    /// Undo what a killed scx_vnuma left: give tasks back the policy they had, and remove pinned maps.
+    Restore,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct RunOptions {
+    /// How to decide: `coarse` sends all migratable work to the least loaded node when others take too much of its
+    /// node (the thesis's algorithm 3-1).
+    #[arg(long, value_enum, default_value = "coarse")]
+    pub policy: PolicyName,
+
+    /// Time between two decisions, as in `100ms` or `2s`.
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_interval)]
+    pub interval: Duration,
+
+    /// Move when others take at least this much of the node that runs the work: ticks (10 ms) of steal per 2 s of wall
+    /// time, over all its CPUs, whatever the interval. 50 is a quarter of one CPU.
+    #[arg(long, value_name = "TICKS", default_value = "50", value_parser = parse_threshold_ticks)]
+    pub threshold_ticks: f64,
+
+    /// The node that migratable work goes to at first [default: the first node with CPUs].
+    #[arg(long, value_name = "NODE")]
+    pub start_node: Option<u32>,
+
+    /// A task that matches is migratable; repeatable, any match counts: `cgroup=/batch/**`, `comm=GLOB`, `uid=N`,
+    /// `nice>=N`, `policy=batch|idle`. Kernel threads and real-time tasks never are
+    /// [default: `nice>=1` and `policy=batch|idle`].
+    #[arg(long, value_name = "SELECTOR")]
+    pub select: Vec<Selector>,
+
+    /// Take every ordinary task, as the thesis's script does; then nothing is fixed but real-time tasks.
+    #[arg(long, conflicts_with = "select")]
+    pub all: bool,
+
+    /// Decide and report, but move nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Run even if only one node has CPUs, where there is nowhere to move to.
+    #[arg(long)]
+    pub allow_single_node: bool,
+
+    /// Print statistics every so many seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    pub stats: Option<Duration>,
+
+    /// Print statistics of the scx_vnuma that is running, every so many seconds, and start none.
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    pub monitor: Option<Duration>,
+
+    /// Explain the statistics.
+    #[arg(long)]
+    pub help_stats: bool,
+
+    /// Length of the exit report's dump in bytes; 0 for the kernel's default.
+    #[arg(long, value_name = "BYTES", default_value = "0")]
+    pub exit_dump_len: u32,
+
+    /// Print every round's decision, not only what changes; twice, also what libbpf says.
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum PolicyName {
+    Coarse,
+}
+
+/// Shorter rounds than this would see less than one tick of steal.
+const INTERVAL_MIN: Duration = Duration::from_millis(10);
+
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    let interval = humantime::parse_duration(text).map_err(|_| "write a duration as 100ms or 2s".to_string())?;
+    if interval < INTERVAL_MIN {
+        return Err(format!("must be at least {}", humantime::format_duration(INTERVAL_MIN)));
+    }
+    Ok(interval)
+}
+
+fn parse_threshold_ticks(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(ticks) if ticks.is_finite() && ticks > 0.0 => Ok(ticks),
+        _ => Err("takes a number of ticks above 0".into()),
+    }
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.001..1e6).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("takes a number of seconds above 0, as in 1 or 0.5".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Cli, String> {
+        Cli::try_parse_from([&["scx_vnuma"], args].concat()).map_err(|err| err.to_string())
+    }
+
+    #[test]
+    fn alone_it_runs_with_the_thesiss_defaults() {
+        let run = parse(&[]).unwrap().run;
+        assert_eq!(run.interval, Duration::from_secs(2));
+        assert_eq!(run.threshold_ticks, 50.0);
+        assert_eq!(run.policy, PolicyName::Coarse);
+    }
+
+    #[test]
+    fn bad_values_are_refused_with_the_flag_and_the_remedy() {
+        for (args, flag, remedy) in [
+            (["--interval", "0"], "--interval", "100ms or 2s"),
+            (["--interval", "0s"], "--interval", "at least 10ms"),
+            (["--interval", "2"], "--interval", "100ms or 2s"),
+            (["--threshold-ticks", "0"], "--threshold-ticks", "above 0"),
+            (["--stats", "0"], "--stats", "above 0"),
+            (["--select", "nice"], "--select", "expected cgroup=GLOB"),
+        ] {
+            let message = parse(&args).unwrap_err();
+            assert!(message.contains(flag) && message.contains(remedy), "{message}");
+        }
+    }
+
+    #[test]
+    fn all_and_select_exclude_each_other() {
+        assert!(parse(&["--all", "--select", "uid=0"]).unwrap_err().contains("cannot be used with"));
+    }
+
+    #[test]
+    fn exec_passes_the_commands_own_flags_on() {
+        let Some(Command::Exec { command }) = parse(&["exec", "--", "make", "-j4"]).unwrap().command else {
+            panic!("not exec");
+        };
+        assert_eq!(command, ["make", "-j4"]);
+    }
+}

@@ -1,0 +1,102 @@
+//! `scx_vnuma`: the guest's daemon.
+
+mod cli;
+mod daemon;
+mod preflight;
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{bail, Context, Result};
+use clap::Parser;
+use cli::{Cli, Command, RunOptions};
+use scx_vnuma::{act, report};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            eprintln!("scx_vnuma: {err:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
+    init_log(cli.run.verbose)?;
+    match cli.command {
+        Some(Command::Exec { command }) => exec(&command),
+        Some(Command::Restore) => restore(),
+        None if cli.run.help_stats => report::describe_stats(&mut std::io::stdout()),
+        None => schedule(&cli.run),
+    }
+}
+
+fn init_log(verbose: u8) -> Result<()> {
+    let level = if verbose == 0 { log::LevelFilter::Info } else { log::LevelFilter::Debug };
+    let mut config = simplelog::ConfigBuilder::new();
+    // What libraries say at debug level is not about decisions.
+    config.add_filter_allow_str("scx_vnuma").set_target_level(simplelog::LevelFilter::Off);
+    config.set_thread_level(simplelog::LevelFilter::Off).set_location_level(simplelog::LevelFilter::Off);
+    let (mode, color) = (simplelog::TerminalMode::Stderr, simplelog::ColorChoice::Auto);
+    simplelog::TermLogger::init(level, config.build(), mode, color).context("setting up the log")
+}
+
+fn schedule(options: &RunOptions) -> Result<()> {
+    let (leave, shutdown) = crossbeam_channel::bounded(1);
+    let stop = Arc::new(AtomicBool::new(false));
+    let stop_too = stop.clone();
+    ctrlc::set_handler(move || {
+        stop_too.store(true, Ordering::Relaxed);
+        // Full: the first signal is already on its way.
+        let _ = leave.try_send(());
+    })
+    .context("setting up the signal handler")?;
+
+    if let Some(interval) = options.monitor {
+        return report::monitor(interval, &stop);
+    }
+    preflight::check_machine()?;
+    preflight::warn_of_gaps();
+    if let Some(nr_given_back) = act::restore_after_kill()? {
+        log::info!("undid what a killed scx_vnuma had left: {nr_given_back} tasks went back to the policy they had");
+    }
+    if let Err(err) = act::lock_memory() {
+        log::warn!("memory can't be locked ({err}): a round may wait for a page; raise RLIMIT_MEMLOCK");
+    }
+    if let Some(interval) = options.stats {
+        spawn_monitor(interval, stop);
+    }
+    daemon::run(options, &shutdown)
+}
+
+fn spawn_monitor(interval: Duration, stop: Arc<AtomicBool>) {
+    std::thread::spawn(move || {
+        if let Err(err) = report::monitor(interval, &stop) {
+            log::warn!("statistics ended: {err:#}");
+        }
+    });
+}
+
+fn exec(command: &[OsString]) -> Result<()> {
+    act::make_migratable(0).context("this kernel has no sched_ext, so no task can be migratable")?;
+    let [program, args @ ..] = command else { bail!("BUG: exec without a command") };
+    let err = std::process::Command::new(program).args(args).exec();
+    Err(err).with_context(|| format!("running {}", program.to_string_lossy()))
+}
+
+fn restore() -> Result<()> {
+    if let Some(name) = preflight::running_scheduler()?.filter(|name| preflight::is_ours(name)) {
+        bail!("scx_vnuma is running ({name}); end it with INT or TERM and it restores everything itself");
+    }
+    match act::restore_after_kill()? {
+        Some(nr_given_back) => println!("{nr_given_back} tasks went back to the policy they had"),
+        None => println!("nothing to restore"),
+    }
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! Refusals before anything is touched, each in one sentence with the remedy.
+
+use std::path::Path;
+
+use anyhow::{bail, ensure, Context, Result};
+use scx_utils::compat;
+use scx_vnuma::bpf::OPS_NAME;
+use scx_vnuma::cell::NodeId;
+use scx_vnuma::sense::Nodes;
+
+const SCHED_EXT_DIR: &str = "/sys/kernel/sched_ext";
+
+/// Checks that this user on this kernel can load the scheduler class now.
+pub fn check_machine() -> Result<()> {
+    // SAFETY: no arguments, cannot fail.
+    let uid = unsafe { libc::geteuid() };
+    ensure!(uid == 0, "scx_vnuma must run as root (it loads a scheduler into the kernel): try sudo");
+    ensure!(
+        Path::new(SCHED_EXT_DIR).exists(),
+        "this kernel has no sched_ext: boot one from 6.12 on that has CONFIG_SCHED_CLASS_EXT=y"
+    );
+    ensure!(
+        Path::new("/sys/kernel/btf/vmlinux").exists(),
+        "this kernel has no BTF of itself: boot one with CONFIG_DEBUG_INFO_BTF=y"
+    );
+    ensure!(
+        compat::get_fs_mount("bpf")?.iter().any(|mount| mount == Path::new("/sys/fs/bpf")),
+        "no bpf file system is mounted: mount -t bpf bpf /sys/fs/bpf"
+    );
+    match running_scheduler()? {
+        Some(name) if is_ours(&name) => bail!("scx_vnuma is running already; `scx_vnuma --monitor 1` shows it"),
+        Some(name) => bail!("another sched_ext scheduler is loaded: {name}; stop it first"),
+        None => Ok(()),
+    }
+}
+
+/// The name of the sched_ext scheduler that is loaded, if any.
+pub fn running_scheduler() -> Result<Option<String>> {
+    let read = |name: &str| {
+        let path = Path::new(SCHED_EXT_DIR).join(name);
+        std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
+    };
+    if read("state")?.trim() == "disabled" {
+        return Ok(None);
+    }
+    Ok(Some(read("root/ops").map_or_else(|_| "unknown".into(), |name| name.trim().to_string())))
+}
+
+/// Return true if this is the name the kernel has for our scheduler class.
+pub fn is_ours(name: &str) -> bool {
+    name == OPS_NAME || name.strip_prefix(OPS_NAME).is_some_and(|rest| rest.starts_with('_'))
+}
+
+/// Warns of what this kernel lacks.
+pub fn warn_of_gaps() {
+    if let Ok(false) = compat::struct_has_field("rq", "ext_server") {
+        log::warn!(
+            "this kernel has no ext server: if fixed tasks keep a CPU busy for 30 s, migratable tasks there starve and \
+             the watchdog ends scx_vnuma; kernels from 7.0 on guarantee them 5 %"
+        );
+    }
+}
+
+/// The first node that work goes to, as asked or the first that has CPUs.
+pub fn choose_start_node(nodes: &Nodes, asked: Option<u32>, allow_single_node: bool) -> Result<NodeId> {
+    let with_cpus = nodes.with_cpus();
+    let first = *with_cpus.first().context("no node has a CPU online")?;
+    if with_cpus.len() == 1 && !allow_single_node {
+        bail!(
+            "only node {first} has CPUs, so there is nowhere to move work to: give the guest a vNUMA node per host, or \
+             run with --allow-single-node"
+        );
+    }
+    let Some(asked) = asked.map(NodeId) else { return Ok(first) };
+    let names = || with_cpus.iter().map(NodeId::to_string).collect::<Vec<_>>().join(", ");
+    ensure!(with_cpus.contains(&asked), "--start-node {asked}: the nodes with CPUs are {}", names());
+    Ok(asked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nodes() -> Nodes {
+        Nodes::new([(NodeId(0), vec![]), (NodeId(1), vec![0, 1]), (NodeId(3), vec![2])])
+    }
+
+    #[test]
+    fn work_starts_on_the_first_node_that_has_cpus() {
+        assert_eq!(choose_start_node(&nodes(), None, false).unwrap(), NodeId(1));
+        assert_eq!(choose_start_node(&nodes(), Some(3), false).unwrap(), NodeId(3));
+    }
+
+    #[test]
+    fn an_unknown_start_node_is_refused_with_those_there_are() {
+        let message = choose_start_node(&nodes(), Some(2), false).unwrap_err().to_string();
+        assert!(message.contains("--start-node 2") && message.contains("1, 3"), "{message}");
+    }
+
+    #[test]
+    fn a_single_node_needs_the_users_word() {
+        let single = Nodes::new([(NodeId(0), vec![0, 1])]);
+        let message = choose_start_node(&single, None, false).unwrap_err().to_string();
+        assert!(message.contains("--allow-single-node"), "{message}");
+        assert_eq!(choose_start_node(&single, None, true).unwrap(), NodeId(0));
+    }
+
+    #[test]
+    fn our_ops_name_is_known_by_its_prefix() {
+        assert!(is_ours("vnuma_0.1.0_x86_64_unknown_linux_gnu"));
+        assert!(is_ours("vnuma"));
+        assert!(!is_ours("vnumad_1.0"));
+    }
+}

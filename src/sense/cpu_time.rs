@@ -1,0 +1,110 @@
+//! What each CPU did, from /proc/stat.
+//!
+//! Own parser: the procfs crate drops the CPUs' ids, which have gaps as soon as a CPU is offline.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Seek};
+
+/// A CPU's time since boot, in ticks of USER_HZ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuTime {
+    /// Spent on anything of ours: user, nice, system, irq, softirq (which include running guests).
+    pub busy_ticks: u64,
+    /// Runnable, while the host ran something else.
+    pub steal_ticks: u64,
+}
+
+impl CpuTime {
+    /// The time since `earlier`. Counters that went back count as no time: a CPU that was offline starts anew.
+    pub fn since(self, earlier: CpuTime) -> CpuTime {
+        CpuTime {
+            busy_ticks: self.busy_ticks.saturating_sub(earlier.busy_ticks),
+            steal_ticks: self.steal_ticks.saturating_sub(earlier.steal_ticks),
+        }
+    }
+}
+
+/// Every online CPU's time, by id.
+pub type CpuTimes = BTreeMap<u32, CpuTime>;
+
+/// Why /proc/stat could not be understood.
+#[derive(Debug, thiserror::Error)]
+pub enum CpuTimeError {
+    /// It could not be read.
+    #[error("/proc/stat: {0}")]
+    Io(#[from] io::Error),
+    /// A CPU's line isn't as proc(5) has it.
+    #[error("/proc/stat: the line '{0}' does not have a CPU id and 8 or more counters")]
+    Malformed(String),
+}
+
+/// Reads /proc/stat again and again through one descriptor and one buffer.
+pub struct CpuTimeReader {
+    file: File,
+    text: String,
+}
+
+impl CpuTimeReader {
+    /// Opens /proc/stat.
+    pub fn open() -> Result<Self, CpuTimeError> {
+        Ok(CpuTimeReader { file: File::open("/proc/stat")?, text: String::with_capacity(64 << 10) })
+    }
+
+    /// What it says now.
+    pub fn read(&mut self) -> Result<CpuTimes, CpuTimeError> {
+        self.text.clear();
+        self.file.rewind()?;
+        self.file.read_to_string(&mut self.text)?;
+        parse(&self.text)
+    }
+}
+
+/// The CPUs' lines of /proc/stat: `cpuN user nice system idle iowait irq softirq steal …`.
+pub fn parse(text: &str) -> Result<CpuTimes, CpuTimeError> {
+    let lines = text.lines().take_while(|line| line.starts_with("cpu"));
+    lines.filter(|line| !line.starts_with("cpu ")).map(parse_line).collect()
+}
+
+fn parse_line(line: &str) -> Result<(u32, CpuTime), CpuTimeError> {
+    let malformed = || CpuTimeError::Malformed(line.to_string());
+    let mut words = line["cpu".len()..].split_ascii_whitespace();
+    let cpu = words.next().and_then(|id| id.parse().ok()).ok_or_else(malformed)?;
+    let mut ticks = [0u64; 8];
+    for counter in &mut ticks {
+        *counter = words.next().and_then(|word| word.parse().ok()).ok_or_else(malformed)?;
+    }
+    let [user, nice, system, _idle, _iowait, irq, softirq, steal_ticks] = ticks;
+    Ok((cpu, CpuTime { busy_ticks: user + nice + system + irq + softirq, steal_ticks }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STAT: &str = "cpu  30 0 10 100 0 1 1 7 0 0\n\
+                        cpu0 10 1 5 50 0 1 1 3 0 0\n\
+                        cpu2 20 0 5 50 0 0 0 4 9 0\n\
+                        intr 12 0 0\nctxt 99\n";
+
+    #[test]
+    fn offline_cpus_leave_gaps_in_the_ids() {
+        let times = parse(STAT).unwrap();
+        assert_eq!(times.keys().copied().collect::<Vec<_>>(), [0, 2]);
+        assert_eq!(times[&0], CpuTime { busy_ticks: 18, steal_ticks: 3 });
+        assert_eq!(times[&2], CpuTime { busy_ticks: 25, steal_ticks: 4 });
+    }
+
+    #[test]
+    fn a_kernel_without_the_steal_column_is_an_error_that_shows_the_line() {
+        let err = parse("cpu0 10 1 5 50 0 1 1\n").unwrap_err();
+        assert!(err.to_string().contains("cpu0 10 1 5 50 0 1 1"), "{err}");
+    }
+
+    #[test]
+    fn a_cpu_that_came_back_has_counted_no_time() {
+        let earlier = CpuTime { busy_ticks: 500, steal_ticks: 40 };
+        let later = CpuTime { busy_ticks: 20, steal_ticks: 45 };
+        assert_eq!(later.since(earlier), CpuTime { busy_ticks: 0, steal_ticks: 5 });
+    }
+}

@@ -1,0 +1,44 @@
+//! The guest's vNUMA nodes and their CPUs.
+
+use std::collections::BTreeMap;
+
+use crate::cell::NodeId;
+
+/// Which CPUs each node has. Node and CPU ids may have gaps, and a node may have no CPU.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Nodes {
+    cpus: BTreeMap<NodeId, Vec<u32>>,
+}
+
+impl Nodes {
+    /// As the kernel shows them now, online CPUs only (/sys/devices/system/node).
+    pub fn from_sysfs() -> anyhow::Result<Self> {
+        let topology = scx_utils::Topology::new()?;
+        let cpus = topology.nodes.values().map(|node| {
+            let mut ids: Vec<u32> = node.all_cpus.keys().map(|&cpu| cpu as u32).collect();
+            ids.sort_unstable();
+            (NodeId(node.id as u32), ids)
+        });
+        Ok(Nodes { cpus: cpus.collect() })
+    }
+
+    /// From data.
+    pub fn new(cpus: impl IntoIterator<Item = (NodeId, Vec<u32>)>) -> Self {
+        Nodes { cpus: cpus.into_iter().collect() }
+    }
+
+    /// All nodes in order of id, with their CPUs in order of id.
+    pub fn iter(&self) -> impl Iterator<Item = (NodeId, &[u32])> {
+        self.cpus.iter().map(|(&node, cpus)| (node, cpus.as_slice()))
+    }
+
+    /// The ids of the nodes that have CPUs, in order.
+    pub fn with_cpus(&self) -> Vec<NodeId> {
+        self.iter().filter(|(_, cpus)| !cpus.is_empty()).map(|(node, _)| node).collect()
+    }
+
+    /// One more than the largest node id.
+    pub fn nr_ids(&self) -> u32 {
+        self.cpus.keys().next_back().map_or(0, |node| node.0 + 1)
+    }
+}

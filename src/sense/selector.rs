@@ -1,0 +1,141 @@
+//! Which tasks migrate: `--select`.
+
+use std::str::FromStr;
+
+use globset::{Glob, GlobMatcher};
+
+use super::cgroups::CgroupPaths;
+use super::tasks::{policy, TaskRecord};
+
+/// One `--select`. A task migrates when any of them matches it.
+#[derive(Clone, Debug)]
+pub enum Selector {
+    /// The path of its cgroup, from the root of the v2 hierarchy, matches: `cgroup=/batch/**`.
+    Cgroup(GlobMatcher),
+    /// Its name matches: `comm=make*`.
+    Comm(GlobMatcher),
+    /// Its effective user: `uid=1000`.
+    Uid(u32),
+    /// At least this nice: `nice>=1`.
+    NiceAtLeast(i32),
+    /// One of these policies: `policy=batch|idle`.
+    Policy(Vec<u32>),
+}
+
+/// What is selected when the user names nothing.
+pub const DEFAULT_SELECTORS: [&str; 2] = ["nice>=1", "policy=batch|idle"];
+
+/// Why a selector was refused.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("bad selector '{text}': {reason}")]
+pub struct SelectorError {
+    text: String,
+    reason: String,
+}
+
+impl FromStr for Selector {
+    type Err = SelectorError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse(text).map_err(|reason| SelectorError { text: text.to_string(), reason })
+    }
+}
+
+fn parse(text: &str) -> Result<Selector, String> {
+    if let Some(nice) = text.strip_prefix("nice>=") {
+        return match nice.parse() {
+            Ok(nice @ -20..=19) => Ok(Selector::NiceAtLeast(nice)),
+            _ => Err("nice>= takes a number from -20 to 19".into()),
+        };
+    }
+    let Some((key, value)) = text.split_once('=') else {
+        return Err("expected cgroup=GLOB, comm=GLOB, uid=N, nice>=N or policy=batch|idle".into());
+    };
+    match key {
+        "cgroup" if !value.starts_with('/') => Err("a cgroup is named from the root, as in cgroup=/batch/**".into()),
+        "cgroup" => Ok(Selector::Cgroup(glob(value)?)),
+        "comm" => Ok(Selector::Comm(glob(value)?)),
+        "uid" => value.parse().map(Selector::Uid).map_err(|_| "uid= takes a number, as `id -u NAME` prints it".into()),
+        "policy" => value.split('|').map(parse_policy).collect::<Result<_, _>>().map(Selector::Policy),
+        _ => Err(format!("'{key}' is not one of cgroup, comm, uid, nice, policy")),
+    }
+}
+
+fn glob(text: &str) -> Result<GlobMatcher, String> {
+    Ok(Glob::new(text).map_err(|err| err.kind().to_string())?.compile_matcher())
+}
+
+fn parse_policy(name: &str) -> Result<u32, String> {
+    match name {
+        "normal" | "other" => Ok(policy::NORMAL),
+        "batch" => Ok(policy::BATCH),
+        "idle" => Ok(policy::IDLE),
+        "fifo" | "rr" | "deadline" => Err(format!("'{name}' tasks are never migrated; take normal, batch or idle")),
+        _ => Err(format!("'{name}' is not one of normal, batch, idle")),
+    }
+}
+
+impl Selector {
+    /// Return true if `task` matches, by the policy that it has of its own.
+    pub fn matches(&self, task: &TaskRecord, cgroups: &mut CgroupPaths) -> bool {
+        match self {
+            Selector::Cgroup(glob) => cgroups.path(task.cgroup_id).is_some_and(|path| glob.is_match(path)),
+            Selector::Comm(glob) => glob.is_match(task.comm()),
+            Selector::Uid(uid) => task.uid == *uid,
+            Selector::NiceAtLeast(nice) => task.nice >= *nice,
+            Selector::Policy(policies) => policies.contains(&task.own_policy),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tasks::tests::task;
+    use super::*;
+
+    fn selects(selector: &str, task: &TaskRecord) -> bool {
+        selector.parse::<Selector>().unwrap().matches(task, &mut CgroupPaths::default())
+    }
+
+    #[test]
+    fn each_kind_matches_what_it_names_and_nothing_else() {
+        let make = TaskRecord { uid: 1000, nice: 5, own_policy: policy::BATCH, ..task(7, "make") };
+        for yes in ["comm=ma*", "comm=make", "uid=1000", "nice>=5", "nice>=-20", "policy=batch", "policy=idle|batch"] {
+            assert!(selects(yes, &make), "{yes}");
+        }
+        for no in ["comm=cmake", "comm=mak", "uid=0", "nice>=6", "policy=idle", "policy=normal"] {
+            assert!(!selects(no, &make), "{no}");
+        }
+    }
+
+    #[test]
+    fn a_migratable_task_is_judged_by_its_own_policy() {
+        let selected = TaskRecord { policy: policy::EXT, own_policy: policy::IDLE, ..task(7, "sh") };
+        assert!(selects("policy=idle", &selected));
+    }
+
+    #[test]
+    fn the_defaults_are_good_selectors() {
+        for text in DEFAULT_SELECTORS {
+            text.parse::<Selector>().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_bad_selector_is_refused_with_the_remedy() {
+        for (text, remedy) in [
+            ("make", "expected cgroup=GLOB"),
+            ("nice>=x", "-20 to 19"),
+            ("nice>=20", "-20 to 19"),
+            ("nice=3", "not one of cgroup, comm, uid, nice, policy"),
+            ("uid=bob", "id -u"),
+            ("policy=fifo", "never migrated"),
+            ("policy=bacth", "not one of normal, batch, idle"),
+            ("cgroup=batch", "from the root"),
+            ("comm=[", "unclosed"),
+        ] {
+            let message = text.parse::<Selector>().unwrap_err().to_string();
+            assert!(message.contains(text) && message.contains(remedy), "{message}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The guest's tasks, as the scheduler class's task iterator shows them.
+
+use std::io::{self, Read};
+
+use crate::bpf::{intf, Plain};
+
+/// SCHED_NORMAL and its kin (include/uapi/linux/sched.h).
+pub mod policy {
+    /// The default policy.
+    pub const NORMAL: u32 = 0;
+    /// CPU-bound batch work.
+    pub const BATCH: u32 = 3;
+    /// Runs when nothing else does.
+    pub const IDLE: u32 = 5;
+    /// Scheduled by the sched_ext scheduler, if one is loaded.
+    pub const EXT: u32 = 7;
+}
+
+/// A user task that may migrate: no kernel thread, no real-time or deadline task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskRecord {
+    /// Thread id.
+    pub tid: i32,
+    /// Process id.
+    pub tgid: i32,
+    /// The parent's process id.
+    pub parent_tgid: i32,
+    /// Effective user id.
+    pub uid: u32,
+    /// Its nice value, which a change of policy leaves alone.
+    pub nice: i32,
+    /// Its policy now ([`policy`]).
+    pub policy: u32,
+    /// Its policy when it was selected; the same as `policy` for a task that isn't SCHED_EXT.
+    pub own_policy: u32,
+    /// The daemon made it migratable.
+    pub is_selected: bool,
+    /// The scheduler class knew it. False for what was forked after the scheduler class had gone.
+    pub is_recorded: bool,
+    /// The id of its cgroup (v2).
+    pub cgroup_id: u64,
+    /// CPU time as a migratable task, ns.
+    pub run_ns: u64,
+    /// Its name, padded with zeros.
+    pub(crate) comm: [u8; 16],
+}
+
+impl TaskRecord {
+    /// Its name.
+    pub fn comm(&self) -> &str {
+        let len = self.comm.iter().position(|&byte| byte == 0).unwrap_or(self.comm.len());
+        std::str::from_utf8(&self.comm[..len]).unwrap_or_default()
+    }
+
+    /// Return true if the scheduler class runs it.
+    pub fn is_migratable(&self) -> bool {
+        self.policy == policy::EXT
+    }
+
+    /// Return true if it became migratable by itself (`scx_vnuma exec`, or its own doing), not by selection.
+    pub fn is_migratable_by_choice(&self) -> bool {
+        self.is_migratable() && !self.is_selected
+    }
+}
+
+impl From<intf::vnuma_task_record> for TaskRecord {
+    fn from(raw: intf::vnuma_task_record) -> Self {
+        let has = |flag| raw.flags & flag != 0;
+        TaskRecord {
+            tid: raw.tid,
+            tgid: raw.tgid,
+            parent_tgid: raw.parent_tgid,
+            uid: raw.uid,
+            nice: raw.nice,
+            policy: raw.policy,
+            own_policy: raw.own_policy,
+            is_selected: has(intf::vnuma_task_flags_VNUMA_TASK_SELECTED),
+            is_recorded: has(intf::vnuma_task_flags_VNUMA_TASK_RECORDED),
+            cgroup_id: raw.cgroup_id,
+            run_ns: raw.run_ns,
+            comm: raw.comm.map(|c| c as u8),
+        }
+    }
+}
+
+/// Reads every record of the iterator into `tasks`, which is cleared first.
+pub fn read_tasks(mut iterator: impl Read, tasks: &mut Vec<TaskRecord>) -> io::Result<()> {
+    const RECORD_LEN: usize = size_of::<intf::vnuma_task_record>();
+    let mut buffer = [0u8; 256 * RECORD_LEN];
+    let mut filled = 0;
+    tasks.clear();
+    loop {
+        // A read may end inside a record.
+        let len = iterator.read(&mut buffer[filled..])?;
+        if len == 0 {
+            return if filled == 0 { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+        }
+        filled += len;
+        let whole = filled - filled % RECORD_LEN;
+        let records = buffer[..whole].chunks_exact(RECORD_LEN);
+        tasks.extend(records.filter_map(intf::vnuma_task_record::from_bytes).map(TaskRecord::from));
+        buffer.copy_within(whole..filled, 0);
+        filled -= whole;
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A normal task of nice 0, named `comm`, to be varied.
+    pub(crate) fn task(tid: i32, comm: &str) -> TaskRecord {
+        let mut name = [0; 16];
+        name[..comm.len()].copy_from_slice(comm.as_bytes());
+        TaskRecord {
+            tid,
+            tgid: tid,
+            parent_tgid: 1,
+            uid: 0,
+            nice: 0,
+            policy: policy::NORMAL,
+            own_policy: policy::NORMAL,
+            is_selected: false,
+            is_recorded: true,
+            cgroup_id: 1,
+            run_ns: 0,
+            comm: name,
+        }
+    }
+
+    /// Gives its bytes in reads of `step`.
+    struct Trickle<'a>(&'a [u8], usize);
+
+    impl Read for Trickle<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let len = self.1.min(self.0.len()).min(buffer.len());
+            let (now, rest) = self.0.split_at(len);
+            buffer[..len].copy_from_slice(now);
+            self.0 = rest;
+            Ok(len)
+        }
+    }
+
+    #[test]
+    fn records_split_over_reads_are_put_together() {
+        let raw: Vec<u8> = (1..=700)
+            .flat_map(|tid| {
+                let record = intf::vnuma_task_record { tid, ..Plain::zeroed() };
+                record.as_bytes().to_vec()
+            })
+            .collect();
+        let mut tasks = Vec::new();
+        read_tasks(Trickle(&raw, 37), &mut tasks).unwrap();
+        assert_eq!(tasks.len(), 700);
+        assert!(tasks.iter().zip(1..).all(|(task, tid)| task.tid == tid));
+    }
+
+    #[test]
+    fn half_a_record_at_the_end_is_an_error() {
+        let raw = intf::vnuma_task_record::zeroed();
+        let half = &raw.as_bytes()[..40];
+        assert!(read_tasks(half, &mut Vec::new()).is_err());
+    }
+}
