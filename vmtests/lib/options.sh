@@ -26,12 +26,9 @@ check_put() {
     [ -r "$1" ] || usage_error "--put accepts a readable file or folder, and '$1' is none."
 }
 
-# megabytes FLAG SIZE: 256M and 1G as a number of MiB.
-megabytes() {
+# read_megabytes FLAG SIZE: sets MEGABYTES; 256M and 1G are understood.
+read_megabytes() {
     [[ $2 =~ ^([1-9][0-9]{0,5})([MG])$ ]] || usage_error "$1 accepts a size such as 256M or 1G, not '$2'."
-    if [ "${BASH_REMATCH[2]}" = G ]; then
-        echo $((BASH_REMATCH[1] * 1024))
-    else
-        echo "${BASH_REMATCH[1]}"
-    fi
+    MEGABYTES=${BASH_REMATCH[1]}
+    [ "${BASH_REMATCH[2]}" = M ] || MEGABYTES=$((MEGABYTES * 1024))
 }

@@ -9,10 +9,20 @@ RUN='' DEADLINE=0 QEMU_PID='' READERS=()
 begin_run() {
     DEADLINE=$((SECONDS + $1))
     mkdir -p "$CACHE/runs"
-    RUN=$(mktemp -d "$CACHE/runs/XXXXXX")
+    remove_abandoned_runs
+    RUN=$(mktemp -d "$CACHE/runs/$$.XXXXXX")
     trap end_run EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
+}
+
+# remove_abandoned_runs: of commands that were killed before they could.
+remove_abandoned_runs() {
+    local run owner
+    for run in "$CACHE"/runs/*; do
+        owner=${run##*/}
+        [ -d "/proc/${owner%.*}" ] || rm -rf "$run"
+    done
 }
 
 # end_run: on every way out.

@@ -46,7 +46,7 @@ start_guest() {
         $(share_options out /lab/guest-out) $(share_options shared /lab/shared) \
         $(share_options control $control) \
         -kernel /lab/boot/vmlinux -initrd /lab/boot/guest.cpio \
-        -append "console=ttyS0 lab.level=guest quiet panic=-1 mitigations=off nokaslr audit=0 tsc=reliable" \
+        -append "console=ttyS0 lab.level=guest quiet panic=-1 reboot=t mitigations=off nokaslr audit=0 tsc=reliable" \
         </dev/null >>/lab/run/qemu-guest.log 2>&1 &
     guest_pid=$!
 }

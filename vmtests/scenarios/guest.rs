@@ -1,0 +1,162 @@
+//! The guest from a scenario's point of view: its scheduler, what it counts, and the hosts' load.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, ensure, Context, Result};
+use libbpf_rs::{MapCore, MapFlags, MapHandle};
+use scx_vnuma::bpf::{intf, Plain, PIN_DIR};
+use scx_vnuma::sense::CpuTimeReader;
+
+/// Looks at something again and again until it holds.
+pub fn wait_for(what: &str, patience: Duration, mut holds: impl FnMut() -> Result<bool>) -> Result<Duration> {
+    let start = Instant::now();
+    loop {
+        if holds()? {
+            return Ok(start.elapsed());
+        }
+        if start.elapsed() > patience {
+            bail!("waited {:.1} s in vain: {what}", patience.as_secs_f64());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// `enabled`, `disabled` and so on.
+pub fn sched_ext_state() -> Result<String> {
+    Ok(std::fs::read_to_string("/sys/kernel/sched_ext/state")?.trim().to_string())
+}
+
+/// The CPUs of a node.
+pub fn node_cpus(node: u32) -> Result<Vec<u32>> {
+    let nodes = scx_vnuma::sense::Nodes::from_sysfs()?;
+    let found = nodes.iter().find(|(id, _)| id.0 == node).map(|(_, cpus)| cpus.to_vec());
+    found.with_context(|| format!("there is no node {node}"))
+}
+
+/// A running scx_vnuma with its log. Ended by TERM when dropped.
+pub struct Scheduler {
+    child: Child,
+    log: String,
+}
+
+impl Scheduler {
+    /// Starts it and waits until it is enabled.
+    pub fn start(args: &[&str]) -> Result<Self> {
+        let mut scheduler = Self::spawn(args)?;
+        wait_for("scx_vnuma becomes enabled", Duration::from_secs(60), || {
+            if let Some(status) = scheduler.child.try_wait()? {
+                bail!("scx_vnuma ended at once ({status}): {}", scheduler.log()?);
+            }
+            Ok(scheduler.log()?.contains("enabled on"))
+        })?;
+        Ok(scheduler)
+    }
+
+    /// Starts it.
+    pub fn spawn(args: &[&str]) -> Result<Self> {
+        static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let nr = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let log = format!("/tmp/scx_vnuma.{}.{nr}.log", std::process::id());
+        let file = File::create(&log)?;
+        let child = Command::new("scx_vnuma").args(args).stdout(file.try_clone()?).stderr(file).stdin(Stdio::null());
+        Ok(Scheduler { child: child.spawn().context("starting scx_vnuma")?, log })
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
+    /// All that it said so far.
+    pub fn log(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(&self.log)?)
+    }
+
+    pub fn is_alive(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
+    }
+
+    /// Sends a signal and waits for its end. Returns what it said.
+    pub fn end(&mut self, signal: i32) -> Result<String> {
+        // SAFETY: our own child, not waited for yet.
+        unsafe { libc::kill(self.pid(), signal) };
+        wait_for("scx_vnuma ends", Duration::from_secs(30), || Ok(!self.is_alive()?))?;
+        self.log()
+    }
+}
+
+impl Drop for Scheduler {
+    fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|status| status.is_none()) && self.end(libc::SIGTERM).is_err() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+fn pinned(name: &str) -> Result<MapHandle> {
+    let path = Path::new(PIN_DIR).join(name);
+    MapHandle::from_pinned_path(&path).with_context(|| format!("opening {}", path.display()))
+}
+
+/// The plan in force, from its pinned map.
+pub fn target() -> Result<intf::vnuma_target> {
+    let value = pinned("target")?.lookup(&0u32.to_ne_bytes(), MapFlags::ANY)?;
+    value.as_deref().and_then(intf::vnuma_target::from_bytes).context("the target map is empty")
+}
+
+/// Where migratable work goes.
+pub fn destination() -> Result<u32> {
+    Ok(target()?.destination.first as u32)
+}
+
+/// A node's counters, from their pinned map.
+pub fn node_stats(node: u32) -> Result<intf::vnuma_node_stats> {
+    let value = pinned("node_stats")?.lookup(&node.to_ne_bytes(), MapFlags::ANY)?;
+    value.as_deref().and_then(intf::vnuma_node_stats::from_bytes).context("the node_stats map is short")
+}
+
+/// Time that migratable tasks held CPUs in `window`, ns, by node.
+pub fn run_ns_in(window: Duration, nr_nodes: u32) -> Result<Vec<u64>> {
+    let sample = || (0..nr_nodes).map(|node| Ok(node_stats(node)?.run_ns)).collect::<Result<Vec<_>>>();
+    let before = sample()?;
+    std::thread::sleep(window);
+    Ok(sample()?.iter().zip(before).map(|(now, before)| now - before).collect())
+}
+
+/// The share of `run_ns` that wasn't on `node`.
+pub fn share_elsewhere(run_ns: &[u64], node: u32) -> Result<f64> {
+    let total: u64 = run_ns.iter().sum();
+    ensure!(total > 0, "no migratable task ran at all");
+    Ok(1.0 - run_ns[node as usize] as f64 / total as f64)
+}
+
+/// A CPU's steal since boot, ticks.
+pub fn steal_ticks(cpu: u32) -> Result<u64> {
+    let times = CpuTimeReader::open()?.read()?;
+    Ok(times.get(&cpu).with_context(|| format!("CPU {cpu} is not online"))?.steal_ticks)
+}
+
+/// The nodes of the lab.
+pub fn nr_nodes() -> u32 {
+    std::env::var("LAB_NODES").ok().and_then(|nodes| nodes.parse().ok()).unwrap_or(1)
+}
+
+/// Busy loops on the hosts of these CPUs, and on no others; the host level's script reads the file.
+pub fn hog(cpus: &[u32]) -> Result<()> {
+    let words: Vec<String> = cpus.iter().map(u32::to_string).collect();
+    // By rename, so that it is never read half-written.
+    std::fs::write("/lab/shared/hogs.new", words.join(" ") + "\n")?;
+    std::fs::rename("/lab/shared/hogs.new", "/lab/shared/hogs").context("asking the host level for hogs")
+}
+
+/// Hogs on the hosts of a node's CPUs, waiting until one shows as steal there (something must run on it).
+pub fn hog_node_until_seen(node: u32) -> Result<()> {
+    let cpu = *node_cpus(node)?.first().context("the node has no CPU")?;
+    let before = steal_ticks(cpu)?;
+    hog(&node_cpus(node)?)?;
+    wait_for("the hog steals time", Duration::from_secs(10), || Ok(steal_ticks(cpu)? > before + 1))?;
+    Ok(())
+}

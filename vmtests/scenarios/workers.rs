@@ -1,0 +1,199 @@
+//! Processes that do something to be scheduled, and say how much of it they got done, and where.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{ensure, Result};
+
+/// Nodes that work is counted for.
+pub const NODES_MAX: usize = 8;
+
+/// What a worker counts, in memory that it shares with us.
+#[repr(C)]
+struct Tally {
+    work: [AtomicU64; NODES_MAX],
+}
+
+/// How a worker starts out.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    pub nice: i32,
+    pub policy: i32,
+    pub reset_on_fork: bool,
+    /// Bound to this CPU.
+    pub cpu: Option<u32>,
+    /// Tasks in the process; all but the first are threads.
+    pub nr_threads: u32,
+    /// Sleeps for good instead of working.
+    pub asleep: bool,
+    /// Becomes migratable by itself, without a selector.
+    pub chooses_ext: bool,
+}
+
+impl Default for Setting {
+    /// A normal task that works.
+    fn default() -> Self {
+        let policy = libc::SCHED_OTHER;
+        Setting { nice: 0, policy, reset_on_fork: false, cpu: None, nr_threads: 1, asleep: false, chooses_ext: false }
+    }
+}
+
+impl Setting {
+    /// What the default selectors match: nice 5.
+    pub fn migratable() -> Self {
+        Setting { nice: 5, ..Setting::default() }
+    }
+}
+
+/// What can be seen of a task from outside, and must be as before once we have gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub policy: i32,
+    pub nice: i32,
+    pub cpus: Vec<u32>,
+}
+
+/// A child process; killed when dropped.
+pub struct Worker {
+    pub pid: i32,
+    tally: *mut Tally,
+}
+
+impl Worker {
+    pub fn start(setting: &Setting) -> Result<Self> {
+        // SAFETY: a new anonymous mapping, checked below.
+        let memory = unsafe {
+            let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
+            libc::mmap(std::ptr::null_mut(), size_of::<Tally>(), access, kind, -1, 0)
+        };
+        ensure!(memory != libc::MAP_FAILED, "mmap: {}", std::io::Error::last_os_error());
+        let tally = memory.cast::<Tally>();
+        // SAFETY: this program has one thread, so the child may go on as usual.
+        let pid = unsafe { libc::fork() };
+        ensure!(pid >= 0, "fork: {}", std::io::Error::last_os_error());
+        if pid == 0 {
+            // SAFETY: the mapping is shared, zeroed and lives as long as the process.
+            be_worker(setting, unsafe { &*tally });
+        }
+        Ok(Worker { pid, tally })
+    }
+
+    pub fn start_many(nr: usize, setting: &Setting) -> Result<Vec<Self>> {
+        (0..nr).map(|_| Worker::start(setting)).collect()
+    }
+
+    /// Units of work done so far, by node.
+    pub fn work(&self) -> [u64; NODES_MAX] {
+        // SAFETY: the mapping lives as long as self, and is only accessed atomically.
+        let tally = unsafe { &*self.tally };
+        std::array::from_fn(|node| tally.work[node].load(Ordering::Relaxed))
+    }
+
+    /// CPU time so far.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        let mut clock = 0;
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: both out-parameters outlive the calls.
+        let failed = unsafe {
+            libc::clock_getcpuclockid(self.pid, &mut clock) != 0 || libc::clock_gettime(clock, &mut time) != 0
+        };
+        ensure!(!failed, "the CPU time of process {} can't be read: it died", self.pid);
+        Ok(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
+    }
+
+    /// CPU time that it gets in `window`.
+    pub fn cpu_time_in(&self, window: Duration) -> Result<Duration> {
+        let before = self.cpu_time()?;
+        std::thread::sleep(window);
+        Ok(self.cpu_time()? - before)
+    }
+
+    pub fn seen(&self) -> Seen {
+        let mut cpus: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+        // SAFETY: no pointers but to cpus, which outlives the call.
+        let (policy, nice) = unsafe {
+            libc::sched_getaffinity(self.pid, size_of::<libc::cpu_set_t>(), &mut cpus);
+            (libc::sched_getscheduler(self.pid), libc::getpriority(libc::PRIO_PROCESS, self.pid as u32))
+        };
+        // SAFETY: the index is below CPU_SETSIZE.
+        let cpus = (0..256).filter(|&cpu| unsafe { libc::CPU_ISSET(cpu as usize, &cpus) }).collect();
+        Seen { policy, nice, cpus }
+    }
+
+    /// Return true if the scheduler class has it.
+    pub fn is_migratable(&self) -> bool {
+        self.seen().policy & !libc::SCHED_RESET_ON_FORK == scx_vnuma::sense::policy::EXT as i32
+    }
+
+    pub fn renice(&self, nice: i32) {
+        // SAFETY: no pointers.
+        unsafe { libc::setpriority(libc::PRIO_PROCESS, self.pid as u32, nice) };
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // SAFETY: our own child, not waited for before; our own mapping, not used after.
+        unsafe {
+            libc::kill(self.pid, libc::SIGKILL);
+            libc::waitpid(self.pid, std::ptr::null_mut(), 0);
+            libc::munmap(self.tally.cast(), size_of::<Tally>());
+        }
+    }
+}
+
+/// Units of work of all, by node.
+pub fn total_work(workers: &[Worker]) -> [u64; NODES_MAX] {
+    workers.iter().fold([0; NODES_MAX], |sum, worker| {
+        let work = worker.work();
+        std::array::from_fn(|node| sum[node] + work[node])
+    })
+}
+
+fn be_worker(setting: &Setting, tally: &'static Tally) -> ! {
+    // SAFETY: our own attributes; all pointers outlive their calls. Dies with its parent.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        let param = libc::sched_param { sched_priority: i32::from(setting.policy == libc::SCHED_FIFO) };
+        let flag = if setting.reset_on_fork { libc::SCHED_RESET_ON_FORK } else { 0 };
+        libc::sched_setscheduler(0, setting.policy | flag, &param);
+        libc::setpriority(libc::PRIO_PROCESS, 0, setting.nice);
+        if let Some(cpu) = setting.cpu {
+            let mut cpus: libc::cpu_set_t = std::mem::zeroed();
+            libc::CPU_SET(cpu as usize, &mut cpus);
+            libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &cpus);
+        }
+    }
+    if setting.chooses_ext && scx_vnuma::act::make_migratable(0).is_err() {
+        std::process::exit(1);
+    }
+    let asleep = setting.asleep;
+    for _ in 1..setting.nr_threads {
+        // A thread that can't be had is missed by whoever counts them.
+        let _ = std::thread::Builder::new().stack_size(64 << 10).spawn(move || spin_or_sleep(asleep, tally));
+    }
+    spin_or_sleep(asleep, tally)
+}
+
+fn spin_or_sleep(asleep: bool, tally: &Tally) -> ! {
+    while asleep {
+        std::thread::sleep(Duration::from_secs(3600));
+    }
+    let mut state = 1u64;
+    loop {
+        for _ in 0..10_000 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+        }
+        std::hint::black_box(state);
+        tally.work[current_node()].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn current_node() -> usize {
+    let mut node = 0u32;
+    // SAFETY: node outlives the call.
+    unsafe { libc::syscall(libc::SYS_getcpu, std::ptr::null_mut::<u32>(), &mut node, std::ptr::null_mut::<u8>()) };
+    (node as usize).min(NODES_MAX - 1)
+}
