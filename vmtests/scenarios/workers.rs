@@ -1,7 +1,7 @@
 //! Processes that do something to be scheduled, and say how much of it they got done, and where.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Result};
 
@@ -26,6 +26,8 @@ pub struct Setting {
     pub nr_threads: u32,
     /// Sleeps for good instead of working.
     pub asleep: bool,
+    /// Works a fifth of the time, in short bursts, as a service does.
+    pub in_bursts: bool,
     /// Becomes migratable by itself, without a selector.
     pub chooses_ext: bool,
 }
@@ -33,8 +35,16 @@ pub struct Setting {
 impl Default for Setting {
     /// A normal task that works.
     fn default() -> Self {
-        let policy = libc::SCHED_OTHER;
-        Setting { nice: 0, policy, reset_on_fork: false, cpu: None, nr_threads: 1, asleep: false, chooses_ext: false }
+        Setting {
+            nice: 0,
+            policy: libc::SCHED_OTHER,
+            reset_on_fork: false,
+            cpu: None,
+            nr_threads: 1,
+            asleep: false,
+            in_bursts: false,
+            chooses_ext: false,
+        }
     }
 }
 
@@ -167,20 +177,26 @@ fn be_worker(setting: &Setting, tally: &'static Tally) -> ! {
     if setting.chooses_ext && scx_vnuma::act::make_migratable(0).is_err() {
         std::process::exit(1);
     }
-    let asleep = setting.asleep;
+    let (asleep, in_bursts) = (setting.asleep, setting.in_bursts);
     for _ in 1..setting.nr_threads {
         // A thread that can't be had is missed by whoever counts them.
-        let _ = std::thread::Builder::new().stack_size(64 << 10).spawn(move || spin_or_sleep(asleep, tally));
+        let _ = std::thread::Builder::new().stack_size(64 << 10).spawn(move || spin_or_sleep(asleep, in_bursts, tally));
     }
-    spin_or_sleep(asleep, tally)
+    spin_or_sleep(asleep, in_bursts, tally)
 }
 
-fn spin_or_sleep(asleep: bool, tally: &Tally) -> ! {
+fn spin_or_sleep(asleep: bool, in_bursts: bool, tally: &Tally) -> ! {
+    const BURST: Duration = Duration::from_millis(4);
     while asleep {
         std::thread::sleep(Duration::from_secs(3600));
     }
     let mut state = 1u64;
+    let mut burst_start = Instant::now();
     loop {
+        if in_bursts && burst_start.elapsed() >= BURST {
+            std::thread::sleep(4 * BURST);
+            burst_start = Instant::now();
+        }
         for _ in 0..10_000 {
             state ^= state << 13;
             state ^= state >> 7;

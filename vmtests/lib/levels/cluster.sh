@@ -32,6 +32,9 @@ run_cluster() {
     wait "$guest_pid"
 }
 
+# Its virtio devices are the legacy kind, notified by port: with the modern kind, notified by memory,
+# the emulated SVM often ends the guest with "KVM internal error. Suberror: 3".
+#
 # Everything of QEMU but the vCPU threads stays on the last CPU, which is no host of the cluster.
 start_guest() {
     # shellcheck disable=SC2046

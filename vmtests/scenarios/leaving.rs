@@ -1,0 +1,119 @@
+//! Whatever way the daemon goes, tasks are in the end as they were.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{ensure, Result};
+use scx_vnuma::bpf::PIN_DIR;
+
+use crate::guest::{sched_ext_state, wait_for, Scheduler};
+use crate::workers::{Seen, Setting, Worker};
+
+/// One of each kind that the default selectors match, and one of each that they don't.
+fn mixed_load() -> Result<Vec<Worker>> {
+    let settings = [
+        Setting::migratable(),
+        Setting { reset_on_fork: true, ..Setting::migratable() },
+        Setting { policy: libc::SCHED_BATCH, ..Setting::default() },
+        Setting { policy: libc::SCHED_BATCH, nice: 7, ..Setting::default() },
+        Setting { policy: libc::SCHED_IDLE, ..Setting::default() },
+        Setting { asleep: true, nr_threads: 5, ..Setting::migratable() },
+        Setting::default(),
+        Setting { policy: libc::SCHED_FIFO, asleep: true, ..Setting::default() },
+        Setting { chooses_ext: true, ..Setting::default() },
+    ];
+    let workers = settings.iter().map(Worker::start).collect::<Result<Vec<_>>>()?;
+    std::thread::sleep(Duration::from_millis(500));
+    Ok(workers)
+}
+
+const NR_SELECTED: usize = 6;
+
+fn seen(workers: &[Worker]) -> Vec<Seen> {
+    workers.iter().map(Worker::seen).collect()
+}
+
+fn start_and_wait_until_selected(workers: &[Worker]) -> Result<Scheduler> {
+    let scheduler = Scheduler::start(&["--interval", "200ms"])?;
+    wait_for("what matches becomes migratable", Duration::from_secs(10), || {
+        Ok(workers[..NR_SELECTED].iter().all(Worker::is_migratable))
+    })?;
+    std::thread::sleep(Duration::from_secs(1));
+    Ok(scheduler)
+}
+
+fn all_as_before(workers: &[Worker], before: &[Seen]) -> Result<()> {
+    for (worker, before) in workers.iter().zip(before) {
+        let now = worker.seen();
+        ensure!(now == *before, "a task had {before:?} and has {now:?}");
+    }
+    ensure!(!Path::new(PIN_DIR).exists(), "{PIN_DIR} is still there");
+    works_on(workers)
+}
+
+fn works_on(workers: &[Worker]) -> Result<()> {
+    let before = workers.iter().map(Worker::cpu_time).collect::<Result<Vec<_>>>()?;
+    std::thread::sleep(Duration::from_secs(3));
+    // The first is a busy loop; a task that sleeps has its CPU time read only to see that it is alive.
+    let got = workers[0].cpu_time()? - before[0];
+    ensure!(got > Duration::from_millis(50), "the first worker got {got:?} in 3 s");
+    workers.iter().try_for_each(|worker| worker.cpu_time().map(drop))
+}
+
+pub fn int_and_term_leave_no_trace() -> Result<String> {
+    let workers = mixed_load()?;
+    let before = seen(&workers);
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        let mut scheduler = start_and_wait_until_selected(&workers)?;
+        scheduler.end(signal)?;
+        ensure!(sched_ext_state()? == "disabled");
+        all_as_before(&workers, &before)?;
+    }
+    Ok(String::new())
+}
+
+/// Kills the daemon and sees that its tasks go on.
+fn kill(workers: &[Worker]) -> Result<()> {
+    let mut scheduler = start_and_wait_until_selected(workers)?;
+    scheduler.end(libc::SIGKILL)?;
+    wait_for("the kernel disables it", Duration::from_secs(10), || Ok(sched_ext_state()? == "disabled"))?;
+    ensure!(Path::new(PIN_DIR).exists(), "the record of tasks' own policies has gone with the daemon");
+    works_on(workers)
+}
+
+pub fn after_kill_restore_leaves_no_trace() -> Result<String> {
+    let workers = mixed_load()?;
+    let before = seen(&workers);
+    kill(&workers)?;
+    let output = Command::new("scx_vnuma").arg("restore").output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success() && said.contains("went back"), "restore said: {said}");
+    all_as_before(&workers, &before)?;
+    Ok(said.trim().to_string())
+}
+
+pub fn after_kill_the_next_start_leaves_no_trace() -> Result<String> {
+    let workers = mixed_load()?;
+    let before = seen(&workers);
+    kill(&workers)?;
+    let mut scheduler = start_and_wait_until_selected(&workers)?;
+    let log = scheduler.end(libc::SIGINT)?;
+    ensure!(log.contains("undid what a killed scx_vnuma had left"), "it said: {log}");
+    all_as_before(&workers, &before)?;
+    Ok(String::new())
+}
+
+pub fn what_stops_matching_goes_back() -> Result<String> {
+    let worker = Worker::start(&Setting { policy: libc::SCHED_BATCH, ..Setting::default() })?;
+    let _scheduler = Scheduler::start(&["--interval", "200ms", "--select", "nice>=3"])?;
+    std::thread::sleep(Duration::from_secs(1));
+    ensure!(!worker.is_migratable(), "it doesn't match, but is migratable");
+    worker.renice(3);
+    let patience = Duration::from_secs(2);
+    let there = wait_for("it becomes migratable when it matches", patience, || Ok(worker.is_migratable()))?;
+    worker.renice(0);
+    let back = wait_for("it goes back when it no longer matches", patience, || Ok(!worker.is_migratable()))?;
+    ensure!(worker.seen().policy == libc::SCHED_BATCH, "it went back to policy {}", worker.seen().policy);
+    Ok(format!("selected after {there:?}, back after {back:?}, rounds of 200 ms"))
+}

@@ -1,0 +1,89 @@
+//! The scenarios that run in a guest: each is named after the behaviour that it shows, and can fail.
+//!
+//! `vnuma-scenarios list`, `vnuma-scenarios run [NAME…]`, `vnuma-scenarios demo PHASE` (see ../demo).
+
+mod bound;
+mod demo;
+mod fixed;
+mod guest;
+mod hotplug;
+mod leaving;
+mod moving;
+mod shapes;
+mod storms;
+mod watching;
+mod workers;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Result;
+
+/// Name, and what runs. Returns what was measured.
+type Scenario = (&'static str, fn() -> Result<String>);
+
+const SCENARIOS: &[Scenario] = &[
+    ("any_shape_loads_and_unloads", shapes::any_shape_loads_and_unloads),
+    ("a_second_scheduler_is_refused_by_name", shapes::a_second_scheduler_is_refused_by_name),
+    ("a_hog_is_fled_within_two_rounds_three_times", moving::a_hog_is_fled_within_two_rounds_three_times),
+    ("short_rounds_react_within_half_a_second", moving::short_rounds_react_within_half_a_second),
+    ("without_contention_nothing_moves", moving::without_contention_nothing_moves),
+    ("one_retarget_moves_all_that_run", moving::one_retarget_moves_all_that_run),
+    ("fixed_tasks_are_untouched", fixed::fixed_tasks_are_untouched),
+    ("a_fixed_task_keeps_its_cpu", fixed::a_fixed_task_keeps_its_cpu),
+    ("bound_tasks_run_where_they_may", bound::bound_tasks_run_where_they_may),
+    ("int_and_term_leave_no_trace", leaving::int_and_term_leave_no_trace),
+    ("after_kill_restore_leaves_no_trace", leaving::after_kill_restore_leaves_no_trace),
+    ("after_kill_the_next_start_leaves_no_trace", leaving::after_kill_the_next_start_leaves_no_trace),
+    ("what_stops_matching_goes_back", leaving::what_stops_matching_goes_back),
+    ("storms_of_forks_and_affinities_end_nothing", storms::storms_of_forks_and_affinities_end_nothing),
+    ("the_pinned_target_agrees_with_the_log", watching::the_pinned_target_agrees_with_the_log),
+    ("rounds_cause_no_page_faults", watching::rounds_cause_no_page_faults),
+    ("an_offline_destination_is_left", hotplug::an_offline_destination_is_left),
+];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args.as_slice() {
+        ["list"] => {
+            SCENARIOS.iter().for_each(|(name, _)| println!("{name}"));
+            ExitCode::SUCCESS
+        }
+        ["demo", phase] => report_error(demo::record(phase)),
+        ["run", names @ ..] => run(names),
+        _ => {
+            eprintln!("usage: vnuma-scenarios list | run [NAME…] | demo PHASE");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn report_error(outcome: Result<()>) -> ExitCode {
+    let Err(err) = outcome else { return ExitCode::SUCCESS };
+    eprintln!("vnuma-scenarios: {err:#}");
+    ExitCode::FAILURE
+}
+
+fn run(names: &[&str]) -> ExitCode {
+    if let Some(unknown) = names.iter().find(|name| !SCENARIOS.iter().any(|(known, _)| known == *name)) {
+        eprintln!("vnuma-scenarios: there is no scenario '{unknown}'; `vnuma-scenarios list` has them");
+        return ExitCode::from(2);
+    }
+    let mut nr_failed = 0;
+    for (name, scenario) in SCENARIOS.iter().filter(|(name, _)| names.is_empty() || names.contains(name)) {
+        let start = Instant::now();
+        let outcome = scenario().and_then(|figures| shapes::nothing_is_left().map(|()| figures));
+        let took_s = start.elapsed().as_secs_f64();
+        match outcome {
+            Ok(figures) => println!("ok      {name} ({took_s:.1} s) {figures}"),
+            Err(err) => {
+                nr_failed += 1;
+                println!("FAILED  {name} ({took_s:.1} s): {err:#}");
+            }
+        }
+        // Whatever happened, the next one starts without hogs; outside the lab there are none.
+        let _ = guest::hog(&[]);
+    }
+    ExitCode::from(u8::from(nr_failed > 0))
+}
