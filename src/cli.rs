@@ -92,6 +92,9 @@ pub struct RunOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum PolicyName {
     Coarse,
+    /// A drill: the next node, every round.
+    #[value(hide = true)]
+    Rotate,
 }
 
 /// Shorter rounds than this would see less than one tick of steal.

@@ -11,7 +11,7 @@ use scx_utils::UserExitInfo;
 use scx_vnuma::act::{self, Selection, SelectionChanges};
 use scx_vnuma::bpf::{LoadOptions, Retargeted, SchedulerClass};
 use scx_vnuma::cell::{CellView, NodeId, Plan, Pressure};
-use scx_vnuma::policy::{Coarse, Policy};
+use scx_vnuma::policy::{Coarse, Policy, Rotate};
 use scx_vnuma::report::{self, Metrics, NodeMetrics, Round};
 use scx_vnuma::sense::{self, Nodes, Selector, Senses, TaskRecord, DEFAULT_SELECTORS};
 
@@ -101,7 +101,9 @@ impl<'a> Daemon<'a> {
     fn new(options: &'a RunOptions, class: &'a SchedulerClass<'a>, nodes: &'a Nodes, start: NodeId) -> Result<Self> {
         let selectors = match (options.all, options.select.is_empty()) {
             (true, _) => Vec::new(),
-            (false, true) => DEFAULT_SELECTORS.map(|text| text.parse::<Selector>()).into_iter().collect::<Result<_, _>>()?,
+            (false, true) => {
+                DEFAULT_SELECTORS.map(|text| text.parse::<Selector>()).into_iter().collect::<Result<_, _>>()?
+            }
             (false, false) => options.select.clone(),
         };
         // Without it rounds go on; only nobody can watch.
@@ -234,6 +236,7 @@ fn policy(options: &RunOptions) -> Box<dyn Policy> {
     const TICKS_OF_ONE_CPU: f64 = 200.0;
     match options.policy {
         PolicyName::Coarse => Box::new(Coarse::on_steal(options.threshold_ticks / TICKS_OF_ONE_CPU)),
+        PolicyName::Rotate => Box::new(Rotate),
     }
 }
 

@@ -5,6 +5,7 @@ mod daemon;
 mod preflight;
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +16,7 @@ use anyhow::{bail, Context, Result};
 use clap::Parser;
 use cli::{Cli, Command, RunOptions};
 use scx_vnuma::{act, report};
+use simplelog::ColorChoice;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -43,7 +45,8 @@ fn init_log(verbose: u8) -> Result<()> {
     // What libraries say at debug level is not about decisions.
     config.add_filter_allow_str("scx_vnuma").set_target_level(simplelog::LevelFilter::Off);
     config.set_thread_level(simplelog::LevelFilter::Off).set_location_level(simplelog::LevelFilter::Off);
-    let (mode, color) = (simplelog::TerminalMode::Stderr, simplelog::ColorChoice::Auto);
+    let color = if std::io::stderr().is_terminal() { ColorChoice::Auto } else { ColorChoice::Never };
+    let mode = simplelog::TerminalMode::Stderr;
     simplelog::TermLogger::init(level, config.build(), mode, color).context("setting up the log")
 }
 

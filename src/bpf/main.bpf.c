@@ -140,9 +140,9 @@ static u64 node_dsq(s32 node)
 
 static s32 cpu_to_node(s32 cpu)
 {
-	if (cpu < 0 || cpu >= VNUMA_MAX_CPUS)
-		return VNUMA_NO_NODE;
-	return cpu_nodes[cpu];
+	const volatile s32 *node = MEMBER_VPTR(cpu_nodes, [cpu]);
+
+	return node ? *node : VNUMA_NO_NODE;
 }
 
 static struct vnuma_target *plan_in_force(void)
@@ -199,10 +199,11 @@ static bool is_allowed_cpu(const struct task_struct *p, s32 cpu)
 /* Return true if some online CPU of @node may run @p. */
 static bool may_run_on(const struct task_struct *p, s32 node)
 {
+	const u32 *online = MEMBER_VPTR(nr_online, [node]);
 	const struct cpumask *mask;
 	bool may;
 
-	if (node < 0 || node >= VNUMA_MAX_NODES || !nr_online[node])
+	if (!online || !*online)
 		return false;
 	if (p->nr_cpus_allowed >= nr_possible_cpus)
 		return true;
@@ -603,16 +604,17 @@ static void set_cpu_online(s32 cpu, s32 node, bool online)
 {
 	const u32 key = node;
 	struct node_cpus *cpus = bpf_map_lookup_elem(&node_cpus, &key);
+	u32 *nr = MEMBER_VPTR(nr_online, [node]);
 	struct bpf_cpumask *mask;
 
-	if (!cpus || node < 0 || node >= VNUMA_MAX_NODES)
+	if (!cpus || !nr)
 		return;
 	bpf_rcu_read_lock();
 	mask = cpus->mask;
 	if (mask && online && !bpf_cpumask_test_and_set_cpu(cpu, mask))
-		__sync_fetch_and_add(&nr_online[node], 1);
+		__sync_fetch_and_add(nr, 1);
 	else if (mask && !online && bpf_cpumask_test_and_clear_cpu(cpu, mask))
-		__sync_fetch_and_sub(&nr_online[node], 1);
+		__sync_fetch_and_sub(nr, 1);
 	bpf_rcu_read_unlock();
 }
 
@@ -764,11 +766,12 @@ void BPF_STRUCT_OPS(vnuma_dump, struct scx_dump_ctx *dctx)
 		     plan->destination.second);
 	bpf_for(node, 0, nr_nodes) {
 		struct vnuma_node_stats *stats = node_stats_of(node);
+		const u32 *online = MEMBER_VPTR(nr_online, [node]);
 
-		if (!stats || node >= VNUMA_MAX_NODES)
+		if (!stats || !online)
 			continue;
 		scx_bpf_dump("node %d: %u CPUs online, %llu queued, ran %llu ms, %llu ms of it stolen, vtime %llu\n",
-			     node, nr_online[node], nr_queued(node), stats->run_ns / NSEC_PER_MSEC,
+			     node, *online, nr_queued(node), stats->run_ns / NSEC_PER_MSEC,
 			     stats->stolen_ns / NSEC_PER_MSEC, stats->vtime_now);
 		scx_bpf_dump("        %llu runs, %llu elsewhere, %llu stragglers, %llu arrived\n", stats->nr_runs,
 			     stats->nr_elsewhere, stats->nr_stragglers, stats->nr_arrived);

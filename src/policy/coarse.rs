@@ -82,3 +82,105 @@ impl Policy for Coarse {
         plan
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::cell::{GroupId, NodeId, Pressure};
+    use crate::policy::test_cell::{cell, group, node};
+
+    const TRIGGER_CPUS: f64 = 0.25;
+
+    fn live() -> Coarse {
+        Coarse::on_steal(TRIGGER_CPUS)
+    }
+
+    #[test]
+    fn node_0_becomes_busy_and_everything_leaves_it_for_the_least_loaded() {
+        let nodes = vec![node(0, 1.0, 0.5), node(1, 1.0, 0.1), node(2, 1.0, 0.0), node(3, 1.0, 0.2)];
+        let plan = live().decide(&cell(nodes, vec![group(7, 0, 0.3), group(8, 0, 0.2)]));
+        assert_eq!(plan.first, Some(NodeId(2)));
+        assert_eq!(
+            plan.moves.iter().map(|m| (m.group, m.to)).collect::<Vec<_>>(),
+            [(GroupId(7), NodeId(2)), (GroupId(8), NodeId(2))]
+        );
+    }
+
+    #[test]
+    fn less_than_the_trigger_moves_nothing() {
+        let plan = live().decide(&cell(vec![node(0, 1.0, 0.24), node(1, 1.0, 0.0)], vec![group(7, 0, 0.7)]));
+        assert!(plan.moves.is_empty());
+        assert!(matches!(plan.verdicts[0].outcome, Outcome::BelowTrigger { .. }));
+    }
+
+    #[test]
+    fn when_all_others_are_pressed_more_it_stays() {
+        let plan = live().decide(&cell(vec![node(0, 1.0, 0.5), node(1, 1.0, 0.6)], vec![group(7, 0, 0.5)]));
+        assert!(plan.moves.is_empty());
+        assert!(matches!(plan.verdicts[0].outcome, Outcome::DestinationWouldExceedSource { .. }));
+    }
+
+    #[test]
+    fn a_node_of_unknown_pressure_is_never_a_destination() {
+        let mut nodes = vec![node(0, 1.0, 0.5), node(1, 1.0, 0.0), node(2, 1.0, 0.1)];
+        nodes[1].pressure = Pressure::Unknown;
+        let plan = live().decide(&cell(nodes, vec![group(7, 0, 0.5)]));
+        assert_eq!(plan.first, Some(NodeId(2)));
+    }
+
+    #[test]
+    fn when_nothing_is_known_nothing_moves() {
+        let mut nodes = vec![node(0, 1.0, 0.5), node(1, 1.0, 0.0)];
+        for node in &mut nodes {
+            node.pressure = Pressure::Stale { share: 0.0, age_rounds: 4 };
+        }
+        assert_eq!(live().decide(&cell(nodes, vec![group(7, 0, 0.5)])), Plan::default());
+    }
+
+    #[test]
+    fn a_node_whose_cpus_went_offline_is_left_whatever_its_numbers() {
+        let plan = live().decide(&cell(vec![node(0, 0.0, 0.0), node(1, 1.0, 0.9)], vec![group(7, 0, 0.5)]));
+        assert_eq!(plan.moves.len(), 1);
+        assert_eq!(plan.first, Some(NodeId(1)));
+    }
+
+    #[test]
+    fn on_load_work_that_is_nearly_all_of_the_load_stays() {
+        let plan =
+            Coarse::on_load(0.8, 1.0).decide(&cell(vec![node(0, 1.0, 0.1), node(1, 1.0, 0.0)], vec![group(7, 0, 0.5)]));
+        assert!(matches!(plan.verdicts[0].outcome, Outcome::MostlyOwnLoad { .. }));
+    }
+
+    #[test]
+    fn on_load_the_warning_line_holds_over_several_sources() {
+        let nodes = vec![node(0, 1.0, 0.5), node(1, 1.0, 0.5), node(2, 1.0, 0.1)];
+        let plan = Coarse::on_load(0.8, 0.7).decide(&cell(nodes, vec![group(7, 0, 0.4), group(8, 1, 0.4)]));
+        assert_eq!(plan.moves.iter().map(|m| m.group).collect::<Vec<_>>(), [GroupId(7)]);
+        assert!(matches!(plan.verdicts[1].outcome, Outcome::PastWarning { .. }));
+    }
+
+    /// Algorithm 3-1 as the thesis writes it, for a cell whose migratable work is all on node 0.
+    fn algorithm_3_1(pressures_cpus: &[f64], trigger_cpus: f64) -> bool {
+        let min = pressures_cpus.iter().copied().fold(f64::INFINITY, f64::min);
+        pressures_cpus[0] >= trigger_cpus && pressures_cpus[0] > min
+    }
+
+    proptest! {
+        #[test]
+        fn on_steal_it_is_algorithm_3_1(
+            pressures_ticks in prop::collection::vec(0u32..200, 2..6),
+            used_ticks in 1u32..100,
+        ) {
+            // In 1/256 CPU, so that sums are exact.
+            let pressures_cpus: Vec<f64> = pressures_ticks.iter().map(|&ticks| f64::from(ticks) / 256.0).collect();
+            let nodes = pressures_cpus.iter().zip(0..).map(|(&pressure, id)| node(id, 1.0, pressure)).collect();
+            let plan = live().decide(&cell(nodes, vec![group(7, 0, f64::from(used_ticks) / 256.0)]));
+            let moves = !plan.moves.is_empty();
+            // It differs where pressures tie: the script picks its own node or another by chance.
+            let ties = pressures_ticks[1..].iter().any(|&ticks| ticks == pressures_ticks[0]);
+            prop_assert!(ties || moves == algorithm_3_1(&pressures_cpus, TRIGGER_CPUS));
+        }
+    }
+}

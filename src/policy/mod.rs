@@ -1,8 +1,10 @@
 //! Where migratable work should run: pure functions of a [`CellView`].
 
 mod coarse;
+mod rotate;
 
 pub use coarse::Coarse;
+pub use rotate::Rotate;
 
 use crate::cell::{CellView, Plan};
 
@@ -13,4 +15,32 @@ pub trait Policy: Send + Sync {
 
     /// One round for one cell.
     fn decide(&self, cell: &CellView) -> Plan;
+}
+
+/// Small cells for tests of policies.
+#[cfg(test)]
+pub(crate) mod test_cell {
+    use crate::cell::{CellView, Demand, Group, GroupId, Node, NodeId, Pressure};
+
+    /// A node of which others take `pressure_cpus`, its only load.
+    pub(crate) fn node(id: u32, capacity_cpus: f64, pressure_cpus: f64) -> Node {
+        let share = if capacity_cpus > 0.0 { pressure_cpus / capacity_cpus } else { 0.0 };
+        Node { id: NodeId(id), capacity_cpus, pressure: Pressure::Fresh { share }, load_cpus: pressure_cpus }
+    }
+
+    /// A group of one task that uses `usage_cpus`.
+    pub(crate) fn group(id: u64, node: u32, usage_cpus: f64) -> Group {
+        let demand = Demand { usage_cpus, ..Demand::default() };
+        Group { id: GroupId(id), node: NodeId(node), nr_tasks: 1, demand }
+    }
+
+    /// A cell in which the groups' use adds to their nodes' load.
+    pub(crate) fn cell(mut nodes: Vec<Node>, mut groups: Vec<Group>) -> CellView {
+        groups.sort_by_key(|group| (group.node, group.id));
+        for node in &mut nodes {
+            let here = groups.iter().filter(|group| group.node == node.id);
+            node.load_cpus += here.map(|group| group.demand.usage_cpus).sum::<f64>();
+        }
+        CellView { nodes, groups }
+    }
 }

@@ -100,7 +100,8 @@ impl Recorder {
     }
 
     fn second(&mut self, hogged: Option<u32>) -> Result<Second> {
-        let now = (Instant::now(), self.cpu_times.read()?, total_work(&self.migratable), self.fixed.work().iter().sum());
+        let now =
+            (Instant::now(), self.cpu_times.read()?, total_work(&self.migratable), self.fixed.work().iter().sum());
         let (at, cpu_times, work, fixed_work) = std::mem::replace(&mut self.last, now);
         let (at_now, cpu_times_now, work_now, fixed_work_now) = &self.last;
         let wall_s = at_now.duration_since(at).as_secs_f64();

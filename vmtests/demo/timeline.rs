@@ -1,0 +1,2 @@
+//! Draws what the demo recorded.
+fn main() {}
