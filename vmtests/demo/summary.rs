@@ -1,0 +1,106 @@
+//! What a phase came to, and how the two compare.
+
+use crate::record::Phase;
+
+/// One phase in four numbers. Work is in units that mean nothing but in a ratio.
+#[derive(Debug)]
+pub struct Summary {
+    pub lasted_s: f64,
+    /// Over all nodes.
+    pub stolen_cpu_s: f64,
+    pub migratable_per_s: f64,
+    pub fixed_per_s: f64,
+}
+
+impl Summary {
+    pub fn of(phase: &Phase) -> Self {
+        let lasted_s = phase.lasted_s();
+        let stolen = |second: &crate::record::Second| second.stolen_cpus.iter().sum::<f64>() * second.lasted_s();
+        let migratable: u64 = phase.seconds.iter().flat_map(|second| &second.migratable_work).sum();
+        let fixed: u64 = phase.seconds.iter().map(|second| second.fixed_work).sum();
+        Summary {
+            lasted_s,
+            stolen_cpu_s: phase.seconds.iter().map(stolen).sum(),
+            migratable_per_s: migratable as f64 / lasted_s,
+            fixed_per_s: fixed as f64 / lasted_s,
+        }
+    }
+
+    fn stolen_cpus(&self) -> f64 {
+        self.stolen_cpu_s / self.lasted_s
+    }
+}
+
+/// The two phases side by side. Ratios are of what happened in a second, should one have lasted longer.
+#[derive(Debug)]
+pub struct Comparison {
+    pub without: Summary,
+    pub with: Summary,
+}
+
+impl Comparison {
+    pub fn of(without: &Phase, with: &Phase) -> Self {
+        Comparison { without: Summary::of(without), with: Summary::of(with) }
+    }
+
+    /// `7.3 times less`, of the time stolen.
+    pub fn stolen(&self) -> String {
+        more_or_less(self.with.stolen_cpus(), self.without.stolen_cpus())
+    }
+
+    /// `1.8 times more`, of the migratable tasks' work.
+    pub fn migratable(&self) -> String {
+        more_or_less(self.with.migratable_per_s, self.without.migratable_per_s)
+    }
+
+    /// `0.99 times as much`, of the fixed task's work.
+    pub fn fixed(&self) -> String {
+        let (with, without) = (self.with.fixed_per_s, self.without.fixed_per_s);
+        if without <= 0.0 {
+            return "no ratio: none was done without".to_string();
+        }
+        format!("{:.2} times as much", with / without)
+    }
+}
+
+fn more_or_less(with: f64, without: f64) -> String {
+    if with <= 0.0 && without <= 0.0 {
+        "none in either".to_string()
+    } else if without <= 0.0 {
+        "no ratio: none without".to_string()
+    } else if with <= 0.0 {
+        "none at all".to_string()
+    } else if (with / without - 1.0).abs() < 0.05 {
+        "about the same".to_string()
+    } else if with > without {
+        format!("{:.1} times more", with / without)
+    } else {
+        format!("{:.1} times less", without / with)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::phase;
+
+    #[test]
+    fn stolen_time_is_summed_over_seconds() {
+        let summary = Summary::of(&phase(&[(10, 0, None), (20, 10, None)]));
+        assert_eq!((summary.stolen_cpu_s, summary.migratable_per_s, summary.fixed_per_s), (1.0, 20.0, 10.0));
+    }
+
+    #[test]
+    fn ratios_say_which_way() {
+        for (with, without, words) in [
+            (2.0, 16.0, "8.0 times less"),
+            (18.0, 10.0, "1.8 times more"),
+            (10.2, 10.0, "about the same"),
+            (0.0, 0.0, "none in either"),
+            (1.0, 0.0, "no ratio: none without"),
+            (0.0, 1.0, "none at all"),
+        ] {
+            assert_eq!(more_or_less(with, without), words);
+        }
+    }
+}
