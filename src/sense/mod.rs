@@ -117,7 +117,10 @@ pub fn cell_view(
         } else {
             Pressure::Fresh { share: (ticks_to_cpus(time.steal_ticks) / capacity_cpus).min(1.0) }
         };
-        let load_cpus = if wall_s == 0.0 { 0.0 } else { ticks_to_cpus(time.steal_ticks + time.busy_ticks) };
+        // Ticks are samples, and lost ones don't come back: what ran by the scheduler class's exact count was busy.
+        let used_ns: u64 = window.used_ns.iter().filter(|((_, node), _)| *node == id).map(|(_, ns)| ns).sum();
+        let busy_cpus = ticks_to_cpus(time.busy_ticks).max(used_ns as f64 / 1e9 / wall_s);
+        let load_cpus = if wall_s == 0.0 { 0.0 } else { ticks_to_cpus(time.steal_ticks) + busy_cpus };
         Node { id, capacity_cpus, pressure, load_cpus }
     });
     let nodes: Vec<Node> = view.collect();
@@ -167,6 +170,12 @@ mod tests {
         assert_eq!(view.nodes[1].pressure, Pressure::Fresh { share: 0.1 });
         assert_eq!(view.nodes[0].load_cpus, 1.0);
         assert_eq!(view.nodes[1].capacity_cpus, 3.0);
+    }
+
+    #[test]
+    fn work_whose_ticks_were_lost_still_loads_its_node() {
+        let view = cell_view(&window(&[(0, 10, 50)], &[(7, 0, 1_000_000_000)]), &[], &nodes(), NodeId(0), HZ);
+        assert_eq!(view.nodes[0].load_cpus, 0.25 + 0.5);
     }
 
     #[test]

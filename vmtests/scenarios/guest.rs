@@ -3,12 +3,14 @@
 use std::fs::File;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use scx_vnuma::bpf::{intf, Plain, PIN_DIR};
-use scx_vnuma::sense::CpuTimeReader;
+use scx_vnuma::sense::{CpuTimeReader, Nodes};
 
 /// Looks at something again and again until it holds.
 pub fn wait_for(what: &str, patience: Duration, mut holds: impl FnMut() -> Result<bool>) -> Result<Duration> {
@@ -29,11 +31,36 @@ pub fn sched_ext_state() -> Result<String> {
     Ok(std::fs::read_to_string("/sys/kernel/sched_ext/state")?.trim().to_string())
 }
 
+/// The guest's nodes, as they were when somebody first asked: reading them takes long in an emulated machine.
+fn nodes() -> &'static Nodes {
+    static NODES: OnceLock<Nodes> = OnceLock::new();
+    NODES.get_or_init(|| Nodes::from_sysfs().expect("the guest shows its nodes"))
+}
+
+/// How many nodes there are.
+pub fn nr_nodes() -> u32 {
+    nodes().nr_ids()
+}
+
 /// The CPUs of a node.
 pub fn node_cpus(node: u32) -> Result<Vec<u32>> {
-    let nodes = scx_vnuma::sense::Nodes::from_sysfs()?;
-    let found = nodes.iter().find(|(id, _)| id.0 == node).map(|(_, cpus)| cpus.to_vec());
+    let found = nodes().iter().find(|(id, _)| id.0 == node).map(|(_, cpus)| cpus.to_vec());
     found.with_context(|| format!("there is no node {node}"))
+}
+
+static NR_STARTED: AtomicU32 = AtomicU32::new(0);
+
+fn log_name(nr: u32) -> String {
+    format!("/tmp/scx_vnuma.{}.{nr}.log", std::process::id())
+}
+
+/// The end of what the scx_vnuma that was started last has said, for whoever asks why a scenario failed.
+pub fn print_last_log() {
+    const LINES: usize = 40;
+    let Some(nr) = NR_STARTED.load(Ordering::Relaxed).checked_sub(1) else { return };
+    let log = std::fs::read_to_string(log_name(nr)).unwrap_or_default();
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(LINES)..].iter().for_each(|line| println!("        {line}"));
 }
 
 /// A running scx_vnuma with its log. Ended by TERM when dropped.
@@ -57,12 +84,11 @@ impl Scheduler {
 
     /// Starts it.
     pub fn spawn(args: &[&str]) -> Result<Self> {
-        static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-        let nr = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let log = format!("/tmp/scx_vnuma.{}.{nr}.log", std::process::id());
+        let log = log_name(NR_STARTED.fetch_add(1, Ordering::Relaxed));
         let file = File::create(&log)?;
-        let child = Command::new("scx_vnuma").args(args).stdout(file.try_clone()?).stderr(file).stdin(Stdio::null());
-        Ok(Scheduler { child: child.spawn().context("starting scx_vnuma")?, log })
+        let mut command = Command::new("scx_vnuma");
+        command.args(args).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        Ok(Scheduler { child: command.spawn().context("starting scx_vnuma")?, log })
     }
 
     pub fn pid(&self) -> i32 {
@@ -129,7 +155,7 @@ pub fn run_ns_in(window: Duration, nr_nodes: u32) -> Result<Vec<u64>> {
 /// The share of `run_ns` that wasn't on `node`.
 pub fn share_elsewhere(run_ns: &[u64], node: u32) -> Result<f64> {
     let total: u64 = run_ns.iter().sum();
-    ensure!(total > 0, "no migratable task ran at all");
+    ensure!(total > 0, "no migratable task ran at all: {run_ns:?} ns");
     Ok(1.0 - run_ns[node as usize] as f64 / total as f64)
 }
 
@@ -137,11 +163,6 @@ pub fn share_elsewhere(run_ns: &[u64], node: u32) -> Result<f64> {
 pub fn steal_ticks(cpu: u32) -> Result<u64> {
     let times = CpuTimeReader::open()?.read()?;
     Ok(times.get(&cpu).with_context(|| format!("CPU {cpu} is not online"))?.steal_ticks)
-}
-
-/// The nodes of the lab.
-pub fn nr_nodes() -> u32 {
-    std::env::var("LAB_NODES").ok().and_then(|nodes| nodes.parse().ok()).unwrap_or(1)
 }
 
 /// Busy loops on the hosts of these CPUs, and on no others; the host level's script reads the file.

@@ -80,6 +80,7 @@ fn run(names: &[&str]) -> ExitCode {
             Err(err) => {
                 nr_failed += 1;
                 println!("FAILED  {name} ({took_s:.1} s): {err:#}");
+                guest::print_last_log();
             }
         }
         // Whatever happened, the next one starts without hogs; outside the lab there are none.
