@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{anyhow, ensure, Result};
 use serde::Deserialize;
 
 /// What helps against a record that makes no sense.
@@ -78,14 +78,14 @@ pub struct Phase {
 impl Phase {
     /// Reads a record. Fails with the file, the line and what helps.
     pub fn read(title: &'static str, path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("reading {}: {REMEDY}", path.display()))?;
+        let text = std::fs::read_to_string(path).map_err(|err| anyhow!("{}: {err}; {REMEDY}", path.display()))?;
         Self::parse(title, &path.display().to_string(), &text)
     }
 
     fn parse(title: &'static str, file: &str, text: &str) -> Result<Self> {
         let mut phase = Phase { title, seconds: Vec::new() };
         for (index, line) in text.lines().enumerate() {
-            phase.push(line).with_context(|| format!("{file}:{}: {REMEDY}, for this line is no good", index + 1))?;
+            phase.push(line).map_err(|err| anyhow!("{file}:{}: {err}; {REMEDY}", index + 1))?;
         }
         ensure!(!phase.seconds.is_empty(), "{file}:1: the record is empty; {REMEDY}");
         Ok(phase)
@@ -199,7 +199,7 @@ pub mod tests {
             (&good.replace("1.0", "2.0").replace(r#""hogged":null"#, r#""hogged":3"#), "hogged is 3"),
         ] {
             let err = format!("{:#}", Phase::parse("made up", "with.jsonl", &format!("{good}\n{bad}")).unwrap_err());
-            assert!(err.starts_with("with.jsonl:2: record again"), "{err}");
+            assert!(err.starts_with("with.jsonl:2: ") && err.ends_with(REMEDY), "{err}");
             assert!(err.contains(complaint), "{err}");
         }
     }

@@ -1,0 +1,39 @@
+# `make demo` and `make test` do all their own set-up, on Debian 12 as root with a Rust toolchain.
+
+FEATURES := --features vmtests
+BUILD := cargo build --release --locked
+
+.PHONY: help build demo test unit-test vm-test lint setup clean
+
+help: ## what there is to make
+	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+build: ## scx_vnuma and vnuma-sim, in target/release
+	vmtests/setup --build-only
+	$(BUILD)
+
+demo: setup ## see migratable work leave busy hosts, on a cluster of four emulated hosts
+	$(BUILD) $(FEATURES)
+	vmtests/demo/run
+
+test: setup unit-test vm-test ## all tests
+
+unit-test: lint ## the tests that need no virtual machine
+	cargo test --release --locked $(FEATURES)
+
+vm-test: setup ## the tests in virtual machines, with genuine steal time
+	$(BUILD) $(FEATURES)
+	vmtests/run
+
+lint: setup ## format and lints
+	cargo fmt --check
+	cargo clippy --release --locked --all-targets $(FEATURES) -- -D warnings
+
+setup: ## what builds and virtual machines need, from packages, into vmtests/.cache
+	vmtests/setup
+
+clean: ## remove what was built and fetched
+	cargo clean
+	rm -rf vmtests/.cache
+
+include sim.mk
