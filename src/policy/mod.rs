@@ -1,8 +1,10 @@
 //! Where migratable work should run: pure functions of a [`CellView`].
 
 mod coarse;
+mod fine;
 
 pub use coarse::Coarse;
+pub use fine::{Fine, Order, UnknownOrder};
 
 use crate::cell::{CellView, Plan};
 
