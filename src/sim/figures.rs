@@ -3,7 +3,7 @@
 use super::engine::CellOutcome;
 use super::params::Params;
 
-/// What a run is judged by. `NaN` has no place in JSON: a mean over nothing is `None`.
+/// What a run is judged by. A mean over nothing is `None`.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Figures {
     /// Share of the cluster's CPU that was busy.
@@ -37,12 +37,14 @@ impl Figures {
         let machine_cpu_s = length_s * params.capacity;
         let cluster_cpu_s = machine_cpu_s * busy_cpu_s.len() as f64;
         let finished = sum(|cell| cell.finished);
+        // A shard may have no cell at all; NaN is no number in JSON.
+        let share = |part: f64| if cluster_cpu_s > 0.0 { part / cluster_cpu_s } else { 0.0 };
         let mean = |total: f64| (finished > 0).then(|| total / finished as f64);
         let migrated_bytes = sum(|cell| cell.migrated_bytes);
         Figures {
-            cpu_utilisation: busy_cpu_s.iter().sum::<f64>() / cluster_cpu_s,
+            cpu_utilisation: share(busy_cpu_s.iter().sum()),
             gini: gini(busy_cpu_s.iter().map(|busy| busy / machine_cpu_s).collect()),
-            overcommit: over_cpu_s / cluster_cpu_s,
+            overcommit: share(over_cpu_s),
             duration_s: mean(cells.iter().map(|cell| cell.turnaround_s).sum()),
             slowdown: mean(cells.iter().map(|cell| cell.slowdown).sum()),
             migrations: sum(|cell| cell.migrations),

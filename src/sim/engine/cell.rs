@@ -20,6 +20,12 @@ pub struct CellOutcome {
     pub turnaround_s: f64,
     /// Their ratio of that to their work, summed.
     pub slowdown: f64,
+    /// Tasks that run or wait at the end.
+    pub unfinished: u64,
+    /// Work that was done, seconds at full speed.
+    pub work_done_s: f64,
+    /// Work that the unfinished tasks still have to do.
+    pub work_left_s: f64,
     /// Moves between machines.
     pub migrations: u64,
     /// Memory moved.
@@ -181,6 +187,9 @@ impl<'a> CellRun<'a> {
         outcome.finished = finished.count;
         outcome.turnaround_s = finished.turnaround_s;
         outcome.slowdown = finished.slowdown;
+        outcome.unfinished = self.machines.iter().map(Machine::nr_tasks).sum();
+        outcome.work_done_s = self.machines.iter().map(|machine| machine.work_done_s).sum();
+        outcome.work_left_s = self.machines.iter().map(|machine| machine.work_left_s(&self.world)).sum();
         outcome.busy_cpu_s = self.machines.iter().map(|machine| machine.busy_s).collect();
         outcome.over_cpu_s = self.machines.iter().map(|machine| machine.over_s).collect();
         for (machine, id) in self.machines.iter().zip(first_machine..) {

@@ -109,6 +109,8 @@ pub(super) struct Machine {
     next_arrival: usize,
     pub(super) busy_s: f64,
     pub(super) over_s: f64,
+    /// Work done by all tasks, seconds at full speed.
+    pub(super) work_done_s: f64,
     pub(super) bins: Option<Bins>,
     pub(super) events: u64,
 }
@@ -175,10 +177,13 @@ impl Machine {
         }
         let busy_cpus = self.load_cpus.min(capacity_cpus);
         self.busy_s += busy_cpus * dt_s;
+        let mut progress_s = dt_s;
         if self.load_cpus > capacity_cpus {
             self.over_s += (self.load_cpus - capacity_cpus) * dt_s;
-            self.lag_s += dt_s * (1.0 - capacity_cpus / self.load_cpus);
+            progress_s = dt_s * (capacity_cpus / self.load_cpus);
+            self.lag_s += dt_s - progress_s;
         }
+        self.work_done_s += progress_s * self.running.len() as f64;
         if let Some(bins) = &mut self.bins {
             bins.add(self.now_s, to_s, busy_cpus);
         }
@@ -372,6 +377,22 @@ impl Machine {
         if let Ok(place) = self.running.binary_search_by_key(&rank, |&(rank, _)| rank) {
             self.running.remove(place);
         }
+        debug_assert!(self.reserved_cpus >= 0.0 && self.load_cpus >= 0.0);
+        debug_assert!(!self.running.is_empty() || (self.reserved_cpus == 0.0 && self.load_cpus == 0.0));
+    }
+
+    /// Work that the tasks here, running and waiting, still have to do.
+    pub(super) fn work_left_s(&self, world: &World<'_>) -> f64 {
+        let running = self.running.iter().map(|&(rank, slot)| {
+            world.tasks[rank as usize].duration_s - (self.work() - self.slots[slot as usize].origin)
+        });
+        let waiting = self.waiting.iter().map(|&rank| world.tasks[rank as usize].duration_s);
+        running.chain(waiting).sum()
+    }
+
+    /// How many tasks are here, running or waiting.
+    pub(super) fn nr_tasks(&self) -> u64 {
+        (self.running.len() + self.waiting.len()) as u64
     }
 
     /// Tasks that bounce between machines leave changes behind; keep them in proportion to the tasks.

@@ -71,6 +71,11 @@ impl<'a> Prepared<'a> {
         self.horizon
     }
 
+    /// The work of all tasks, seconds at full speed.
+    pub fn work_s(&self) -> f64 {
+        self.tasks.iter().map(|task| task.duration_s).sum()
+    }
+
     /// How many cells will run.
     pub fn nr_cells(&self) -> usize {
         self.cells().count()

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::scan::{self, Cuts};
 use super::source::Blocks;
 use super::{Oddities, Oddity, OddityKind};
 use crate::sim::error::SimError;
@@ -44,17 +45,32 @@ pub(super) struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    fn split(line: &'a [u8]) -> Self {
+    /// The row that starts at `start`; `cuts` are the places of commas and newlines from there on.
+    fn split(block: &'a [u8], start: usize, cuts: &mut Cuts<'_>) -> Self {
         let mut ends = [0; MAX_FIELDS];
         let mut len = 0;
-        for comma in memchr::memchr_iter(b',', line) {
-            if len < MAX_FIELDS - 1 {
-                ends[len] = comma as u32;
-                len += 1;
+        let end = loop {
+            match cuts.next() {
+                None => break block.len(),
+                Some(cut) if block[cut] == b'\n' => break cut,
+                Some(cut) => {
+                    if len < MAX_FIELDS - 1 {
+                        ends[len] = (cut - start) as u32;
+                        len += 1;
+                    }
+                }
             }
+        };
+        ends[len] = (end - start) as u32;
+        Row { line: &block[start..end], ends, len: len + 1 }
+    }
+
+    fn without_carriage_return(mut self) -> Self {
+        if let Some(line) = self.line.strip_suffix(b"\r") {
+            self.line = line;
+            self.ends[self.len - 1] -= 1;
         }
-        ends[len] = line.len() as u32;
-        Row { line, ends, len: len + 1 }
+        self
     }
 
     fn text(&self, field: usize) -> &'a [u8] {
@@ -64,7 +80,7 @@ impl<'a> Row<'a> {
 
     /// A whole number that must be there.
     pub(super) fn integer(&self, field: usize, name: &str) -> Result<u64, RowError> {
-        match parse_integer(self.text(field)) {
+        match scan::integer(self.text(field)) {
             Some(value) => Ok(value),
             None => Err(RowError::number(field, name, self.text(field), "a whole number")),
         }
@@ -96,38 +112,16 @@ impl<'a> Row<'a> {
         if text.is_empty() {
             return Ok(None);
         }
-        match fast_float2::parse::<f64, _>(text) {
-            Ok(value) if value.is_finite() && value >= 0.0 => Ok(Some(value)),
-            _ => Err(RowError::number(field, name, text, "a number of at least 0")),
+        match scan::amount(text) {
+            Some(value) => Ok(Some(value)),
+            None => Err(RowError::number(field, name, text, "a number of at least 0")),
         }
     }
 
     /// The same to the precision of a [`super::Window`]; an empty number is 0.
     pub(super) fn amount(&self, field: usize, name: &str) -> Result<f32, RowError> {
-        let text = self.text(field);
-        if text.is_empty() {
-            return Ok(0.0);
-        }
-        match fast_float2::parse::<f32, _>(text) {
-            Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
-            _ => Err(RowError::number(field, name, text, "a number of at least 0")),
-        }
+        Ok(self.optional_amount(field, name)?.unwrap_or(0.0) as f32)
     }
-}
-
-fn parse_integer(text: &[u8]) -> Option<u64> {
-    if text.is_empty() {
-        return None;
-    }
-    let mut value: u64 = 0;
-    for &byte in text {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        value = value.checked_mul(10)?.checked_add(u64::from(digit))?;
-    }
-    Some(value)
 }
 
 /// Gathers what the rows of a table hold. One gatherer a part, so that parts can be read at the same time.
@@ -169,17 +163,16 @@ struct Parser<'a> {
 
 impl Parser<'_> {
     fn block(&mut self, block: &[u8], gather: &mut impl Gather) -> Result<(), SimError> {
+        let mut cuts = Cuts::new(block);
         let mut start = 0;
         while start < block.len() {
-            let end = memchr::memchr(b'\n', &block[start..]).map_or(block.len(), |len| start + len);
-            let line = &block[start..end];
-            start = end + 1;
+            let row = Row::split(block, start, &mut cuts);
+            start += row.line.len() + 1;
             self.line += 1;
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            if line.is_empty() {
+            let row = row.without_carriage_return();
+            if row.line.is_empty() {
                 continue;
             }
-            let row = Row::split(line);
             let result = if row.len < self.table.min_fields || row.len > self.table.max_fields {
                 Err(self.field_count(&row))
             } else {

@@ -64,7 +64,7 @@ fn load<'a>(
     let parts: Vec<_> = usage
         .par_iter()
         .map(|part| {
-            let mut rows = UsageRows::new(&positions, keep);
+            let mut rows = UsageRows::new(&positions, &ids, keep);
             let path = Arc::new(part.clone());
             let odd = read_part(open(part)?, &path, TASK_USAGE, strict, &mut rows)?;
             read(part);

@@ -5,6 +5,7 @@ mod events;
 mod load;
 pub mod machine_events;
 mod oddities;
+mod scan;
 mod source;
 mod usage;
 

@@ -20,6 +20,10 @@ pub(super) struct UsageRow {
 pub(super) struct UsageRows<'a> {
     /// Tasks with events, to their positions.
     positions: &'a ByTask<u32>,
+    /// The tasks by position, in order of id.
+    ids: &'a [TaskId],
+    /// The position after the row above's: rows of one time are in order of id, so the next task is mostly there.
+    likely: usize,
     keep: &'a (dyn Fn(TaskId) -> bool + Sync),
     last_start_us: i64,
     pub(super) rows: Vec<UsageRow>,
@@ -28,8 +32,30 @@ pub(super) struct UsageRows<'a> {
 }
 
 impl<'a> UsageRows<'a> {
-    pub(super) fn new(positions: &'a ByTask<u32>, keep: &'a (dyn Fn(TaskId) -> bool + Sync)) -> Self {
-        UsageRows { positions, keep, last_start_us: 0, rows: Vec::new(), first_us: i64::MAX, last_us: i64::MIN }
+    pub(super) fn new(
+        positions: &'a ByTask<u32>,
+        ids: &'a [TaskId],
+        keep: &'a (dyn Fn(TaskId) -> bool + Sync),
+    ) -> Self {
+        UsageRows {
+            positions,
+            ids,
+            likely: 0,
+            keep,
+            last_start_us: 0,
+            rows: Vec::new(),
+            first_us: i64::MAX,
+            last_us: i64::MIN,
+        }
+    }
+
+    fn position(&mut self, id: TaskId) -> Option<u32> {
+        let position = match self.ids.get(self.likely) {
+            Some(&likely) if likely == id => self.likely as u32,
+            _ => *self.positions.get(&id)?,
+        };
+        self.likely = position as usize + 1;
+        Some(position)
     }
 }
 
@@ -56,8 +82,8 @@ impl Gather for UsageRows<'_> {
         self.first_us = self.first_us.min(start_us);
         self.last_us = self.last_us.max(end_us);
         let odd = backwards(&mut self.last_start_us, start_us, "start time");
-        match self.positions.get(&id) {
-            Some(&task) => self.rows.push(UsageRow { task, end_us, window }),
+        match self.position(id) {
+            Some(task) => self.rows.push(UsageRow { task, end_us, window }),
             None if (self.keep)(id) => {
                 let what = format!("task {id} has usage but no row in task_events");
                 return Ok(Some(RowError { kind: OddityKind::UsageWithoutEvents, what }));
