@@ -35,6 +35,9 @@ pub fn load(options: &TraceOptions, running: &RunningOptions, wanted: &Wanted<'_
     let trace = if is_sample(options, running) {
         eprintln!("no trace given: using the sample that comes with the program; see --events and --usage");
         sample::load(&keep)?
+    } else if let Some(path) = &running.trace {
+        let progress = Progress::new("loading", trace::nr_row_groups(path)?);
+        trace::from_parquet(path, &keep, &|| progress.step())?
     } else {
         from_csv(options, &keep, wanted.checksums)?
     };

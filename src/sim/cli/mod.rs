@@ -4,6 +4,7 @@ mod compare;
 mod load;
 mod merge;
 mod options;
+mod prepare;
 mod run;
 mod table;
 
@@ -27,6 +28,8 @@ enum Command {
     Run(run::Run),
     /// Run every policy and order over one loaded trace
     Compare(compare::Compare),
+    /// Parse a trace once, for every command to read with --trace
+    Prepare(prepare::Prepare),
     /// Put the shards of one run together, exactly
     Merge(merge::Merge),
 }
@@ -36,6 +39,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(command) => command.run(),
         Command::Compare(command) => command.run(),
+        Command::Prepare(command) => command.run(),
         Command::Merge(command) => command.run(),
     };
     match result {

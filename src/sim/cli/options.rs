@@ -16,10 +16,10 @@ use crate::sim::sample;
 #[command(next_help_heading = "Trace")]
 pub struct TraceOptions {
     /// Parts of the task_events table, plain or .gz: files, globs, directories
-    #[arg(long, value_name = "F", num_args = 1.., requires = "usage", conflicts_with = "trace")]
+    #[arg(long, value_name = "F", num_args = 1.., requires = "usage")]
     pub events: Vec<String>,
     /// Parts of the task_usage table
-    #[arg(long, value_name = "F", num_args = 1.., requires = "events", conflicts_with = "trace")]
+    #[arg(long, value_name = "F", num_args = 1.., requires = "events")]
     pub usage: Vec<String>,
     /// Parts of the machine_events table: checked and summed up only, as the model's machines are identical
     #[arg(long, value_name = "F", num_args = 1..)]
@@ -118,7 +118,7 @@ impl ModelOptions {
 #[command(next_help_heading = "Running")]
 pub struct RunningOptions {
     /// A trace that `prepare` wrote, instead of --events and --usage
-    #[arg(long, value_name = "T.parquet")]
+    #[arg(long, value_name = "T.parquet", conflicts_with_all = ["events", "usage"])]
     pub trace: Option<PathBuf>,
     /// Threads [default: one a core]
     #[arg(long, value_name = "N")]

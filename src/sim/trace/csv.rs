@@ -1,8 +1,7 @@
 //! Rows of the published tables: split at commas, numbers parsed in place.
 
 use std::io::Read;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::Path;
 
 use super::scan::{self, Cuts};
 use super::source::Blocks;
@@ -133,7 +132,7 @@ pub(super) trait Gather: Send {
 /// Read one part of a table: parse a block while the next one is decompressed.
 pub(super) fn read_part<G: Gather>(
     reader: impl Read + Send,
-    path: &Arc<PathBuf>,
+    path: &Path,
     table: Table,
     strict: bool,
     gather: &mut G,
@@ -141,7 +140,7 @@ pub(super) fn read_part<G: Gather>(
     let mut parser = Parser { path, table, strict, line: 0, oddities: Oddities::default() };
     let mut blocks = Blocks::new(reader);
     let (mut block, mut next) = (Vec::new(), Vec::new());
-    let damaged = |line, source| SimError::Damaged { path: path.to_path_buf(), line, source };
+    let damaged = |line, source| SimError::Damaged { path: path.to_owned(), line, source };
     let mut more = blocks.next_into(&mut block).map_err(|error| damaged(0, error))?;
     while more {
         let (parsed, read) = rayon::join(|| parser.block(&block, gather), || blocks.next_into(&mut next));
@@ -153,7 +152,7 @@ pub(super) fn read_part<G: Gather>(
 }
 
 struct Parser<'a> {
-    path: &'a Arc<PathBuf>,
+    path: &'a Path,
     table: Table,
     strict: bool,
     /// Lines read so far.
@@ -196,11 +195,11 @@ impl Parser<'_> {
 
     fn odd(&mut self, error: RowError) -> Result<(), SimError> {
         let RowError { kind, what } = error;
-        let oddity = Oddity { kind, path: self.path.clone(), line: self.line, what };
+        let oddity = || Oddity { kind, path: self.path.to_owned(), line: self.line, what };
         if self.strict {
-            return Err(SimError::Strict(oddity));
+            return Err(SimError::Strict(oddity()));
         }
-        self.oddities.count(kind, || oddity);
+        self.oddities.count(kind, oddity);
         Ok(())
     }
 }

@@ -2,7 +2,6 @@
 
 use std::io::Read;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -65,8 +64,7 @@ fn load<'a>(
         .par_iter()
         .map(|part| {
             let mut rows = UsageRows::new(&positions, &ids, keep);
-            let path = Arc::new(part.clone());
-            let odd = read_part(open(part)?, &path, TASK_USAGE, strict, &mut rows)?;
+            let odd = read_part(open(part)?, part, TASK_USAGE, strict, &mut rows)?;
             read(part);
             Ok((rows.rows, rows.first_us, rows.last_us, odd))
         })
@@ -120,8 +118,7 @@ fn read_events<'a>(
             .par_iter()
             .map(|part| {
                 let mut rows = EventRows::new(keep);
-                let path = Arc::new(part.clone());
-                let odd = read_part(open(part)?, &path, TASK_EVENTS, strict, &mut rows)?;
+                    let odd = read_part(open(part)?, part, TASK_EVENTS, strict, &mut rows)?;
                 read(part);
                 Ok((rows.events, odd))
             })

@@ -1,7 +1,6 @@
 //! The machine_events table: checked and summed up. The model's machines are identical, so it sets none of them.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use super::csv::{read_part, Gather, Row, RowError, Table};
 use super::{source, Oddities};
@@ -37,8 +36,7 @@ impl Gather for Machines {
 pub fn read(parts: &[PathBuf], strict: bool, oddities: &mut Oddities) -> Result<Machines, SimError> {
     let mut machines = Machines::default();
     for part in parts {
-        let path = Arc::new(part.clone());
-        oddities.merge(read_part(source::open(part)?, &path, MACHINE_EVENTS, strict, &mut machines)?);
+        oddities.merge(read_part(source::open(part)?, part, MACHINE_EVENTS, strict, &mut machines)?);
     }
     Ok(machines)
 }

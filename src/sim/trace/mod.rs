@@ -5,6 +5,7 @@ mod events;
 mod load;
 pub mod machine_events;
 mod oddities;
+mod parquet;
 mod scan;
 mod source;
 mod usage;
@@ -13,6 +14,7 @@ use std::fmt;
 use std::ops::Range;
 
 pub use load::{from_csv, from_readers, CsvTables};
+pub use parquet::{nr_row_groups, read as from_parquet, ParquetWriter};
 pub use oddities::{Oddities, Oddity, OddityKind};
 pub use source::{expand, Input};
 

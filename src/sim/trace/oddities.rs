@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 /// The kinds of oddity, each with what is done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -45,12 +44,12 @@ impl OddityKind {
 }
 
 /// One oddity: where, and what.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Oddity {
     /// Its kind.
     pub kind: OddityKind,
     /// The file.
-    pub path: Arc<PathBuf>,
+    pub path: PathBuf,
     /// The line, from 1; 0 when the oddity is the file itself.
     pub line: u64,
     /// The field by its name in the published schema, and what is wrong with it.
@@ -67,7 +66,8 @@ impl fmt::Display for Oddity {
 }
 
 /// How many oddities of each kind were met, and the first of each.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
 pub struct Oddities {
     met: Vec<(Oddity, u64)>,
 }
@@ -89,6 +89,12 @@ impl Oddities {
                 None => self.met.push((oddity, count)),
             }
         }
+    }
+
+    /// Take over what a later pass over the same files met that depends on which tasks were wanted.
+    pub fn merge_of_tasks(&mut self, mut later: Oddities) {
+        later.met.retain(|(oddity, _)| oddity.kind == OddityKind::UsageWithoutEvents);
+        self.merge(later);
     }
 
     /// The first oddity met, if any.

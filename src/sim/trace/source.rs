@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
@@ -95,7 +94,7 @@ pub fn expand(patterns: &[String], table: &str, oddities: &mut Oddities) -> Resu
     for path in twice {
         oddities.count(OddityKind::PartTwice, || Oddity {
             kind: OddityKind::PartTwice,
-            path: Arc::new(path),
+            path,
             line: 0,
             what: "the same part is there without .gz".to_owned(),
         });
