@@ -7,12 +7,14 @@
 //! - [`policy`]: decides where migratable work should run. Pure: no I/O, no clock, no BPF.
 //! - [`sense`]: a live guest as a [`cell::CellView`].
 //! - [`act`]: makes a [`cell::Plan`] true in the kernel, and undoes it.
+//! - [`decision_log`]: what policies saw and answered, round by round; written live, replayed in the simulator.
 //! - [`report`]: what operators see.
 //! - [`sim`]: a simulated cluster driven by a trace.
 
 #[cfg(feature = "daemon")]
 pub mod act;
 pub mod cell;
+pub mod decision_log;
 pub mod policy;
 #[cfg(feature = "daemon")]
 pub mod report;

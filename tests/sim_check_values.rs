@@ -2,6 +2,8 @@
 //!
 //! It is looked for in `$VNUMA_TRACES`, then beside the project; where it isn't, these tests say so and pass.
 #![cfg(feature = "sim")]
+// A test's helpers fail by panicking, as its asserts do.
+#![allow(clippy::unwrap_used)]
 
 use std::path::PathBuf;
 use std::sync::OnceLock;

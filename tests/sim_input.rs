@@ -1,5 +1,7 @@
 //! Traces as they come: in parts, compressed or not, in any order, and damaged in every way we know of.
 #![cfg(feature = "sim")]
+// A test's helpers fail by panicking, as its asserts do.
+#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::io::Write;

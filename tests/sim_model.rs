@@ -1,5 +1,7 @@
 //! The model, told as small stories whose outcome can be worked out by hand.
 #![cfg(feature = "sim")]
+// A test's helpers fail by panicking, as its asserts do.
+#![allow(clippy::unwrap_used)]
 
 use scx_vnuma::policy::Order;
 use scx_vnuma::sim::engine::{Outcome, Prepared};

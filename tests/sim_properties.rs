@@ -1,5 +1,7 @@
 //! What holds for every trace, policy and way of running: on random traces.
 #![cfg(feature = "sim")]
+// A test's helpers fail by panicking, as its asserts do.
+#![allow(clippy::unwrap_used)]
 
 use proptest::prelude::*;
 use scx_vnuma::policy::Order;

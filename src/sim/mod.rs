@@ -11,8 +11,12 @@ pub mod figures;
 pub mod params;
 pub mod placement;
 mod progress;
+pub mod replay;
+pub mod report;
 pub mod result;
 pub mod sample;
+pub mod sweep;
+pub mod synthesise;
 pub mod tasks;
 pub mod trace;
 

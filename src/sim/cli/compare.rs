@@ -15,6 +15,7 @@ use crate::sim::figures::Figures;
 use crate::sim::params::{Params, PolicyKind};
 use crate::sim::placement::Shard;
 use crate::sim::progress::Progress;
+use crate::sim::report::Report;
 use crate::sim::result::{write_json, RunResult};
 use crate::sim::SimError;
 
@@ -83,6 +84,7 @@ impl Compare {
                 result.write(&out.join(format!("{name}.json")))?;
             }
             write_json(&out.join("compare.json"), &compared)?;
+            Report { runs: results.clone(), ..Report::default() }.write(&out.join("report.html"))?;
         }
         let mut stdout = std::io::stdout().lock();
         if self.json {

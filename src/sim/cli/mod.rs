@@ -5,8 +5,12 @@ mod load;
 mod merge;
 mod options;
 mod prepare;
+mod replay;
+mod report;
 mod run;
-mod table;
+mod sweep;
+mod synthesise;
+pub(super) mod table;
 
 use std::io;
 use std::process::ExitCode;
@@ -28,10 +32,18 @@ enum Command {
     Run(run::Run),
     /// Run every policy and order over one loaded trace
     Compare(compare::Compare),
+    /// Vary options, and run every combination
+    Sweep(sweep::Sweep),
     /// Parse a trace once, for every command to read with --trace
     Prepare(prepare::Prepare),
+    /// Draw a synthetic trace of any size, calibrated on real ones
+    Synthesise(synthesise::Synthesise),
     /// Put the shards of one run together, exactly
     Merge(merge::Merge),
+    /// Say what another policy would have decided in the rounds of a decision log
+    Replay(replay::Replay),
+    /// Draw results as one HTML page
+    Report(report::Report),
 }
 
 /// Run the command line; the exit code is 0, 1 after an error, 2 after wrong usage.
@@ -40,6 +52,10 @@ pub fn main() -> ExitCode {
         Command::Run(command) => command.run(),
         Command::Compare(command) => command.run(),
         Command::Prepare(command) => command.run(),
+        Command::Synthesise(command) => command.run(),
+        Command::Sweep(command) => command.run(),
+        Command::Report(command) => command.run(),
+        Command::Replay(command) => command.run(),
         Command::Merge(command) => command.run(),
     };
     match result {

@@ -118,7 +118,7 @@ fn read_events<'a>(
             .par_iter()
             .map(|part| {
                 let mut rows = EventRows::new(keep);
-                    let odd = read_part(open(part)?, part, TASK_EVENTS, strict, &mut rows)?;
+                let odd = read_part(open(part)?, part, TASK_EVENTS, strict, &mut rows)?;
                 read(part);
                 Ok((rows.events, odd))
             })

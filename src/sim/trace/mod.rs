@@ -14,8 +14,8 @@ use std::fmt;
 use std::ops::Range;
 
 pub use load::{from_csv, from_readers, CsvTables};
-pub use parquet::{nr_row_groups, read as from_parquet, ParquetWriter};
 pub use oddities::{Oddities, Oddity, OddityKind};
+pub use parquet::{nr_row_groups, read as from_parquet, ParquetWriter};
 pub use source::{expand, Input};
 
 /// What names a task: its job and its index in it. Ordered as tasks without any other order are.

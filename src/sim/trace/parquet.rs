@@ -88,8 +88,7 @@ impl<'a> ParquetWriter<'a> {
             .set_column_dictionary_enabled(start.clone(), false)
             .set_column_encoding(start, Encoding::DELTA_BINARY_PACKED)
             .build();
-        let writer =
-            SerializedFileWriter::new(file, Arc::new(schema), Arc::new(properties)).map_err(failed(path))?;
+        let writer = SerializedFileWriter::new(file, Arc::new(schema), Arc::new(properties)).map_err(failed(path))?;
         Ok(ParquetWriter { path, writer })
     }
 
@@ -156,10 +155,7 @@ fn column<'g>(group: &'g mut GroupWriter<'_>) -> Result<SerializedColumnWriter<'
     Ok(group.next_column()?.expect("BUG: fewer columns in the schema than are written"))
 }
 
-fn required<T: DataType>(
-    group: &mut GroupWriter<'_>,
-    values: impl Iterator<Item = T::T>,
-) -> Result<(), ParquetError> {
+fn required<T: DataType>(group: &mut GroupWriter<'_>, values: impl Iterator<Item = T::T>) -> Result<(), ParquetError> {
     let mut column = column(group)?;
     let writer: &mut ColumnWriterImpl<'_, T> = column.typed();
     writer.write_batch(&values.collect::<Vec<_>>(), None, None)?;
@@ -254,11 +250,7 @@ impl ChunkReader for Positioned {
 }
 
 /// Read the tasks that `keep` wants. `read` is told of each row group.
-pub fn read(
-    path: &Path,
-    keep: &(dyn Fn(TaskId) -> bool + Sync),
-    read: &(dyn Fn() + Sync),
-) -> Result<Trace, SimError> {
+pub fn read(path: &Path, keep: &(dyn Fn(TaskId) -> bool + Sync), read: &(dyn Fn() + Sync)) -> Result<Trace, SimError> {
     let file = Positioned::open(path)?;
     let options = ReadOptionsBuilder::new().with_page_index().build();
     let reader = SerializedFileReader::new_with_options(file, options).map_err(failed(path))?;
