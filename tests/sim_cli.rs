@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 
 use scx_vnuma::cell::{CellView, Demand, Group, GroupId, Node, NodeId, Plan, Pressure};
 use scx_vnuma::decision_log::LogWriter;
-use serde_json::Value;
+use serde_json::{json, Value};
 
 fn folder(name: &str) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cli").join(name);
@@ -28,7 +28,7 @@ fn ok(args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn json(args: &[&str]) -> Value {
+fn parsed(args: &[&str]) -> Value {
     serde_json::from_str(&ok(args)).unwrap()
 }
 
@@ -39,7 +39,7 @@ fn text(path: &Path) -> &str {
 #[test]
 fn compare_runs_every_policy_and_order_and_draws_them() {
     let out = folder("compare");
-    let compared = json(&["compare", "--json", "--out", text(&out)]);
+    let compared = parsed(&["compare", "--json", "--out", text(&out)]);
     let names: Vec<(&str, Option<&str>)> = compared
         .as_array()
         .unwrap()
@@ -59,15 +59,15 @@ fn compare_runs_every_policy_and_order_and_draws_them() {
 
 #[test]
 fn a_sweep_runs_the_product_of_two_options() {
-    let points = json(&["sweep", "--json", "--vary", "overcommit=0.9..1.1:0.1", "--vary", "machines=38..40:2"]);
+    let points = parsed(&["sweep", "--json", "--vary", "overcommit=0.9..1.1:0.1", "--vary", "machines=38..40:2"]);
     assert_eq!(points.as_array().unwrap().len(), 3 * 2 * 3);
     let point = points
         .as_array()
         .unwrap()
         .iter()
-        .find(|point| point["overcommit"] == 1.0 && point["machines"] == 40.0 && point["policy"] == "coarse")
+        .find(|point| point["varied"] == json!({"overcommit": 1.0, "machines": 40.0}) && point["policy"] == "coarse")
         .unwrap();
-    let run = json(&["run", "--json", "--policy", "coarse"]);
+    let run = parsed(&["run", "--json", "--policy", "coarse"]);
     assert_eq!(point["cpu_utilisation"], run["cpu_utilisation"]);
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use clap::Args;
 
@@ -42,8 +43,16 @@ impl Run {
         let params = self.model.params(is_sample(&self.trace, &self.running))?;
         let shard = self.shard.map_or(Shard::WHOLE, |shard| shard.0);
         let checksums = self.out.is_some() || self.shard.is_some();
+        let began = Instant::now();
         let trace = load(&self.trace, &self.running, &Wanted { params: &params, shard, checksums })?;
+        let loading_s = began.elapsed().as_secs_f64();
+        let began = Instant::now();
         let result = run_once(&trace, &params, shard);
+        if !self.json {
+            let (events, running_s) =
+                (result.cells.iter().map(|cell| cell.events).sum(), began.elapsed().as_secs_f64());
+            eprintln!("{}", speed(loading_s, events, running_s));
+        }
         if let Some(out) = &self.out {
             std::fs::create_dir_all(out).map_err(SimError::file(out))?;
             result.write(&out.join("result.json"))?;
@@ -56,6 +65,13 @@ impl Run {
         }
         Ok(stdout.flush()?)
     }
+}
+
+fn speed(loading_s: f64, events: u64, running_s: f64) -> String {
+    format!(
+        "loaded in {loading_s:.3} s; ran {events} events in {running_s:.3} s, {:.3e} a second",
+        events as f64 / running_s
+    )
 }
 
 fn run_once(trace: &Trace, params: &Params, shard: Shard) -> RunResult {

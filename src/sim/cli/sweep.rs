@@ -129,12 +129,12 @@ fn figures(trace: &Trace, params: &Params) -> Figures {
     Figures::new(&outcome.cells, params, prepared.horizon().length_s())
 }
 
-/// The points as they are printed: the varied options by their names, beside the figures.
+/// The points as they are printed: the varied options on their own, as one may be called like a figure.
 fn listed(result: &SweepResult) -> Vec<serde_json::Value> {
     let point = |point: &Point| {
         let mut object = serde_json::json!({ "policy": point.parameters.policy, "order": point.parameters.order });
         for (name, value) in result.varied.iter().zip(&point.values) {
-            object[name] = value.parse::<f64>().map_or_else(|_| value.clone().into(), Into::into);
+            object["varied"][name] = value.parse::<f64>().map_or_else(|_| value.clone().into(), Into::into);
         }
         if let Ok(serde_json::Value::Object(figures)) = serde_json::to_value(point.figures) {
             figures.into_iter().for_each(|(name, value)| object[name] = value);

