@@ -17,7 +17,8 @@ impl fmt::Display for NodeId {
     }
 }
 
-/// What names a group: a process id live, the position of the task in arrival order when simulated.
+/// What names a group: a process id live, the rank of the task by job ID and index when simulated. Work without any
+/// other order is in order of its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct GroupId(pub u64);
@@ -191,6 +192,13 @@ pub enum Outcome {
         destination_cpus: f64,
         /// The warning line.
         warning_cpus: f64,
+    },
+    /// The work that fits on a destination is too little to be worth a move.
+    TooLittle {
+        /// CPU that would move.
+        moved_cpus: f64,
+        /// What it would have to exceed.
+        min_gain_cpus: f64,
     },
     /// The node's own pressure isn't known, so there is nothing to act on.
     PressureUnknown,

@@ -8,6 +8,7 @@
 //! - [`sense`]: a live guest as a [`cell::CellView`].
 //! - [`bpf`]: the scheduler class in the kernel, and the daemon's handle on it.
 //! - [`act`]: makes a [`cell::Plan`] true in the kernel, and undoes it.
+//! - [`decision_log`]: what policies saw and answered, round by round; written live, replayed in the simulator.
 //! - [`report`]: what operators see.
 //! - [`sim`]: a simulated cluster driven by a trace.
 
@@ -16,6 +17,7 @@ pub mod act;
 #[cfg(feature = "daemon")]
 pub mod bpf;
 pub mod cell;
+pub mod decision_log;
 pub mod policy;
 #[cfg(feature = "daemon")]
 pub mod report;

@@ -1,6 +1,5 @@
-//! The simulator's command line.
+//! The simulator; its command line is [`scx_vnuma::sim::cli`].
 
-fn main() {
-    eprintln!("vnuma-sim: the simulator is not part of this version yet");
-    std::process::exit(2);
+fn main() -> std::process::ExitCode {
+    scx_vnuma::sim::cli::main()
 }

@@ -1,9 +1,11 @@
 //! Where migratable work should run: pure functions of a [`CellView`].
 
 mod coarse;
+mod fine;
 mod rotate;
 
 pub use coarse::Coarse;
+pub use fine::{Fine, Order, UnknownOrder};
 pub use rotate::Rotate;
 
 use crate::cell::{CellView, Plan};

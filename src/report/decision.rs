@@ -71,6 +71,9 @@ fn reason(outcome: Outcome, round: &Round) -> String {
         Outcome::PastWarning { destination_cpus, warning_cpus } => {
             format!("the least loaded node would be at {destination_cpus:.2} CPU, past the line of {warning_cpus:.2}")
         }
+        Outcome::TooLittle { moved_cpus, min_gain_cpus } => {
+            format!("only {moved_cpus:.2} CPU would move, not more than {min_gain_cpus:.2}")
+        }
         Outcome::PressureUnknown => "its pressure is not known".into(),
     }
 }

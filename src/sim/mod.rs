@@ -1,1 +1,23 @@
 //! A simulated cluster driven by a trace.
+//!
+//! trace -> tasks -> placement -> engine -> figures -> result. The engine builds a [`crate::cell::CellView`] of each cell,
+//! asks the same policies as the live daemon and carries out their [`crate::cell::Plan`]s. `docs/simulation.md` explains
+//! the model.
+
+pub mod cli;
+pub mod engine;
+mod error;
+pub mod figures;
+pub mod params;
+pub mod placement;
+mod progress;
+pub mod replay;
+pub mod report;
+pub mod result;
+pub mod sample;
+pub mod sweep;
+pub mod synthesise;
+pub mod tasks;
+pub mod trace;
+
+pub use error::SimError;

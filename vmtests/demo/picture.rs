@@ -111,7 +111,8 @@ fn panel_area<'a>(page: &Area<'a>, x: &Range<i32>, y: &Range<i32>, labels_height
 
 /// What was stolen from a node, over a grey ground while its host was hogged.
 fn draw_lane(area: &Area, phase: &Phase, node: usize, axes: &Axes) -> Result<()> {
-    let top = axes.stolen_percent;
+    // Room for the label above all that can be stolen.
+    let top = 1.3 * axes.stolen_percent;
     let mut lane = ChartBuilder::on(area)
         .set_label_area_size(LabelAreaPosition::Left, Y_LABELS_WIDTH)
         .build_cartesian_2d(0.0..axes.end_s, 0.0..top)?;
@@ -119,11 +120,11 @@ fn draw_lane(area: &Area, phase: &Phase, node: usize, axes: &Axes) -> Result<()>
         lane.draw_series([Rectangle::new([(from_s, 0.0), (to_s, top)], HOGGED.filled())])?;
         if to_s - from_s >= LABELLED_STRETCH_S {
             // At its end: decisions are near its beginning.
-            let at = (to_s - 0.4, top * 0.82);
+            let at = (to_s - 0.4, top * 0.87);
             lane.draw_series([Text::new(format!("hog on host {node}"), at, right(13))])?;
         }
     }
-    let percents = steps(phase, |second| (100.0 * second.stolen_cpus[node]).min(top));
+    let percents = steps(phase, |second| (100.0 * second.stolen_cpus[node]).min(axes.stolen_percent));
     let colour = colour(node);
     lane.draw_series(AreaSeries::new(percents, 0.0, colour.mix(0.45)).border_style(colour.stroke_width(2)))?;
     lane.configure_mesh()

@@ -1,0 +1,201 @@
+//! The decision log: what a policy saw and what it answered, round by round. The daemon writes it, the simulator replays
+//! it under other policies.
+//!
+//! JSON lines. The first is a [`Header`]; each further one is a [`Round`]. A reader refuses another version.
+
+use std::io::{self, BufRead, Write};
+
+use serde::{Deserialize, Serialize};
+
+use crate::cell::{CellView, Plan};
+
+/// What kind of file it is.
+pub const FORMAT: &str = "scx_vnuma decisions";
+/// Raised when a reader of older logs would misread newer ones.
+pub const VERSION: u32 = 1;
+
+/// The first line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// [`FORMAT`].
+    pub format: String,
+    /// [`VERSION`].
+    pub version: u32,
+    /// The policy that decided, as in `--policy`.
+    pub policy: String,
+}
+
+/// One round.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Round {
+    /// Its number.
+    pub round: u64,
+    /// What the policy saw.
+    pub view: CellView,
+    /// What it answered.
+    pub plan: Plan,
+}
+
+/// A log can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The file can't be read.
+    #[error("line {line}: {source}")]
+    Read {
+        /// The line, from 1.
+        line: u64,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// A line isn't what it should be.
+    #[error("line {line}: not a {wanted} of a decision log, or cut short: {source}")]
+    Line {
+        /// The line, from 1.
+        line: u64,
+        /// What should stand there.
+        wanted: &'static str,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// Another kind of file, or of another version.
+    #[error("line 1: a '{format}' of version {version}; this program reads '{FORMAT}' of version {VERSION}")]
+    Version {
+        /// The format found.
+        format: String,
+        /// The version found.
+        version: u32,
+    },
+    /// Nothing in it.
+    #[error("line 1: the log is empty")]
+    Empty,
+}
+
+/// Writes a log. Each round is one write, so that a log cut short loses at most its last line.
+pub struct LogWriter<W> {
+    writer: W,
+    line: Vec<u8>,
+}
+
+impl<W: Write> LogWriter<W> {
+    /// Begin a log of this policy's decisions.
+    pub fn new(writer: W, policy: &str) -> io::Result<Self> {
+        let mut log = LogWriter { writer, line: Vec::new() };
+        log.write(&Header { format: FORMAT.to_owned(), version: VERSION, policy: policy.to_owned() })?;
+        Ok(log)
+    }
+
+    /// Go on with a log that has its header.
+    pub fn resume(writer: W) -> Self {
+        LogWriter { writer, line: Vec::new() }
+    }
+
+    /// Add a round.
+    pub fn append(&mut self, round: u64, view: &CellView, plan: &Plan) -> io::Result<()> {
+        #[derive(Serialize)]
+        struct Borrowed<'a> {
+            round: u64,
+            view: &'a CellView,
+            plan: &'a Plan,
+        }
+        self.write(&Borrowed { round, view, plan })
+    }
+
+    fn write(&mut self, value: &impl Serialize) -> io::Result<()> {
+        self.line.clear();
+        serde_json::to_writer(&mut self.line, value)?;
+        self.line.push(b'\n');
+        self.writer.write_all(&self.line)?;
+        self.writer.flush()
+    }
+}
+
+/// Reads a log.
+pub struct LogReader<R> {
+    /// Its first line.
+    pub header: Header,
+    lines: io::Lines<R>,
+    line: u64,
+}
+
+impl<R: BufRead> LogReader<R> {
+    /// Read the header.
+    pub fn new(reader: R) -> Result<Self, LogError> {
+        let mut lines = reader.lines();
+        let first = lines.next().ok_or(LogError::Empty)?.map_err(|source| LogError::Read { line: 1, source })?;
+        let header: Header =
+            serde_json::from_str(&first).map_err(|source| LogError::Line { line: 1, wanted: "header", source })?;
+        if header.format != FORMAT || header.version != VERSION {
+            return Err(LogError::Version { format: header.format, version: header.version });
+        }
+        Ok(LogReader { header, lines, line: 1 })
+    }
+}
+
+impl<R: BufRead> Iterator for LogReader<R> {
+    type Item = Result<Round, LogError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let text = self.lines.next()?;
+        self.line += 1;
+        let line = self.line;
+        Some(text.map_err(|source| LogError::Read { line, source }).and_then(|text| {
+            serde_json::from_str(&text).map_err(|source| LogError::Line { line, wanted: "round", source })
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cell::{Demand, Group, GroupId, Move, Node, NodeId, Outcome, Pressure, Verdict};
+
+    fn view() -> CellView {
+        let node = |id, pressure| Node { id: NodeId(id), capacity_cpus: 8.0, pressure, load_cpus: 1.0 / 3.0 };
+        let stale = Pressure::Stale { share: 0.1, age_rounds: 3 };
+        CellView {
+            nodes: vec![node(0, Pressure::Fresh { share: 0.5 }), node(1, stale), node(2, Pressure::Unknown)],
+            groups: vec![Group { id: GroupId(7), node: NodeId(0), nr_tasks: 2, demand: Demand::default() }],
+        }
+    }
+
+    fn plan() -> Plan {
+        Plan {
+            first: Some(NodeId(0)),
+            second: None,
+            moves: vec![Move { group: GroupId(7), from: NodeId(0), to: NodeId(1) }],
+            verdicts: vec![Verdict { node: NodeId(0), outcome: Outcome::Moves { moved_cpus: 0.1 } }],
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let mut bytes = Vec::new();
+        let mut log = LogWriter::new(&mut bytes, "coarse").unwrap();
+        log.append(1, &view(), &plan()).unwrap();
+        log.append(2, &view(), &Plan::default()).unwrap();
+        let log = LogReader::new(bytes.as_slice()).unwrap();
+        assert_eq!(log.header.policy, "coarse");
+        let rounds: Vec<Round> = log.map(Result::unwrap).collect();
+        assert_eq!(rounds[0], Round { round: 1, view: view(), plan: plan() });
+        assert_eq!((rounds.len(), rounds[1].round), (2, 2));
+    }
+
+    #[test]
+    fn a_log_cut_short_gives_its_whole_rounds_and_then_names_the_line() {
+        let mut bytes = Vec::new();
+        let mut log = LogWriter::new(&mut bytes, "fine").unwrap();
+        log.append(1, &view(), &plan()).unwrap();
+        log.append(2, &view(), &plan()).unwrap();
+        bytes.truncate(bytes.len() - 20);
+        let rounds: Vec<_> = LogReader::new(bytes.as_slice()).unwrap().collect();
+        assert!(rounds[0].is_ok());
+        assert!(rounds[1].as_ref().unwrap_err().to_string().starts_with("line 3:"));
+    }
+
+    #[test]
+    fn another_version_is_refused() {
+        let later = format!("{{\"format\":\"{FORMAT}\",\"version\":{},\"policy\":\"auto\"}}\n", VERSION + 1);
+        assert!(matches!(LogReader::new(later.as_bytes()), Err(LogError::Version { .. })));
+        assert!(matches!(LogReader::new(&b""[..]), Err(LogError::Empty)));
+    }
+}

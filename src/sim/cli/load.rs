@@ -1,0 +1,99 @@
+//! From trace options to a trace in memory.
+
+use std::path::Path;
+
+use anyhow::Context;
+use rayon::prelude::*;
+
+use super::options::{RunningOptions, TraceOptions};
+use crate::sim::params::Params;
+use crate::sim::placement::Shard;
+use crate::sim::progress::Progress;
+use crate::sim::trace::{self, machine_events, CsvTables, Input, Oddities, TaskId, Trace};
+use crate::sim::{sample, SimError};
+
+/// What a command wants of a trace.
+pub struct Wanted<'a> {
+    /// Where tasks arrive, to tell those of the shard.
+    pub params: &'a Params,
+    /// The part of the cluster to run.
+    pub shard: Shard,
+    /// Whether the files' checksums are wanted: it takes a read of all of them.
+    pub checksums: bool,
+}
+
+/// Return true if no trace is named, so that the sample is used.
+pub fn is_sample(options: &TraceOptions, running: &RunningOptions) -> bool {
+    options.events.is_empty() && running.trace.is_none()
+}
+
+/// Load the trace, and say on standard error what was odd about it.
+pub fn load(options: &TraceOptions, running: &RunningOptions, wanted: &Wanted<'_>) -> anyhow::Result<Trace> {
+    let placement = wanted.params.placement();
+    let shard = wanted.shard;
+    let keep = move |task: TaskId| shard.of == 1 || shard.has_cell(placement.cell(task));
+    let trace = if is_sample(options, running) {
+        eprintln!("no trace given: using the sample that comes with the program; see --events and --usage");
+        sample::load(&keep)?
+    } else if let Some(path) = &running.trace {
+        let progress = Progress::new("loading", trace::nr_row_groups(path)?);
+        trace::from_parquet(path, &keep, &|| progress.step())?
+    } else {
+        from_csv(options, &keep, wanted.checksums)?
+    };
+    for line in trace.oddities.lines() {
+        eprintln!("not fatal: {line}");
+    }
+    if trace.tasks.is_empty() && shard.of == 1 {
+        return Err(SimError::NoTasks.into());
+    }
+    wanted.params.check_horizon(&trace)?;
+    Ok(trace)
+}
+
+/// Load the CSV tables; `keep` tells which tasks are wanted.
+pub fn from_csv(
+    options: &TraceOptions,
+    keep: &(dyn Fn(TaskId) -> bool + Sync),
+    checksums: bool,
+) -> anyhow::Result<Trace> {
+    let mut oddities = Oddities::default();
+    let tables = CsvTables {
+        events: trace::expand(&options.events, "task_events", &mut oddities).context("--events")?,
+        usage: trace::expand(&options.usage, "task_usage", &mut oddities).context("--usage")?,
+    };
+    let machine_parts =
+        trace::expand(&options.machine_events, "machine_events", &mut oddities).context("--machine-events")?;
+    if let (true, Some(first)) = (options.strict, oddities.first()) {
+        return Err(SimError::Strict(first.clone()).into());
+    }
+    let progress = Progress::new("loading", (tables.events.len() + tables.usage.len()) as u64);
+    let mut trace = trace::from_csv(&tables, options.strict, keep, &|_| progress.step())?;
+    drop(progress);
+    if !machine_parts.is_empty() {
+        let machines = machine_events::read(&machine_parts, options.strict, &mut oddities)?;
+        eprintln!(
+            "the trace starts with {} machines of {:.4} CPU on average; the model's are set by --machines and --capacity",
+            machines.count,
+            machines.cpus / machines.count.max(1) as f64
+        );
+    }
+    oddities.merge(std::mem::take(&mut trace.oddities));
+    trace.oddities = oddities;
+    trace.provenance = tables.usage.first().and_then(|part| provenance(part));
+    if checksums {
+        let parts = [("task_events", &tables.events), ("task_usage", &tables.usage)];
+        let parts: Vec<_> =
+            parts.into_iter().flat_map(|(table, parts)| parts.iter().map(move |part| (table, part))).collect();
+        trace.inputs =
+            parts.par_iter().map(|(table, part)| Input::of_file(table, part)).collect::<Result<_, SimError>>()?;
+    }
+    Ok(trace)
+}
+
+/// What a file `PROVENANCE` beside the parts, or in the folder above, says of the data.
+fn provenance(part: &Path) -> Option<String> {
+    let folders = part.ancestors().skip(1).take(2);
+    let text = folders.map(|folder| folder.join("PROVENANCE")).find_map(|path| std::fs::read_to_string(path).ok())?;
+    Some(text.trim().to_owned())
+}

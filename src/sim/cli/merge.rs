@@ -1,0 +1,42 @@
+//! `vnuma-sim merge`
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::table;
+use crate::sim::result::RunResult;
+use crate::sim::SimError;
+
+/// Put shards together.
+#[derive(Args)]
+pub struct Merge {
+    /// The shards' results: what `run --shard i/n` printed with --json, or wrote with --out
+    #[arg(required = true, value_name = "SHARD.json")]
+    shards: Vec<PathBuf>,
+    /// Print the figures as JSON
+    #[arg(long)]
+    json: bool,
+    /// Write the whole result to DIR/result.json
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+impl Merge {
+    pub fn run(self) -> anyhow::Result<()> {
+        let shards = self.shards.iter().map(|path| RunResult::read(path)).collect::<Result<Vec<_>, _>>()?;
+        let result = RunResult::merge(shards)?;
+        if let Some(out) = &self.out {
+            std::fs::create_dir_all(out).map_err(SimError::file(out))?;
+            result.write(&out.join("result.json"))?;
+        }
+        let mut stdout = std::io::stdout().lock();
+        if self.json {
+            writeln!(stdout, "{}", serde_json::to_string_pretty(&result.figures)?)?;
+        } else {
+            stdout.write_all(table::run(&result.parameters.policy_label(), &result.figures).as_bytes())?;
+        }
+        Ok(stdout.flush()?)
+    }
+}

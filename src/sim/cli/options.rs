@@ -1,0 +1,240 @@
+//! Options that commands share, and how their values are written.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::policy::Order;
+use crate::sim::params::{Params, PolicyKind};
+use crate::sim::placement::Shard;
+use crate::sim::sample;
+
+/// Which trace to read. With none of these: the sample that comes with the program.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Trace")]
+pub struct TraceOptions {
+    /// Parts of the task_events table, plain or .gz: files, globs, directories
+    #[arg(long, value_name = "F", num_args = 1.., requires = "usage")]
+    pub events: Vec<String>,
+    /// Parts of the task_usage table
+    #[arg(long, value_name = "F", num_args = 1.., requires = "events")]
+    pub usage: Vec<String>,
+    /// Parts of the machine_events table: checked and summed up only, as the model's machines are identical
+    #[arg(long, value_name = "F", num_args = 1..)]
+    pub machine_events: Vec<String>,
+    /// Make every oddity of the trace fatal
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// The model's parameters. None has a default of clap's: an option that isn't given must not undo another's value when a
+/// sweep sets options one by one.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Model")]
+pub struct ModelOptions {
+    /// The scheduler [default: fine]
+    #[arg(long, value_enum)]
+    pub policy: Option<PolicyName>,
+    /// The order in which `fine` picks tasks: 0 none, 1 request, 2 cpu, 3 memory, 4 cpu-desc, 5 mai [default: memory]
+    #[arg(long)]
+    pub order: Option<Order>,
+    /// Machines in the cluster [default: 800; with the sample 40]
+    #[arg(long, value_name = "N")]
+    pub machines: Option<u32>,
+    /// CPU of each machine, as a share of the trace's largest [default: 0.5]
+    #[arg(long, value_name = "CPU")]
+    pub capacity: Option<f64>,
+    /// Machines in a cell [default: 4]
+    #[arg(long, value_name = "N")]
+    pub cell: Option<u32>,
+    /// Time between rebalances, as 60s or 2min [default: 60s]
+    #[arg(long, value_name = "TIME")]
+    pub interval: Option<Seconds>,
+    /// How much of a request is reserved [default: 1.0]
+    #[arg(long, value_name = "RATIO")]
+    pub overcommit: Option<f64>,
+    /// Tasks below this priority may move [default: 2]
+    #[arg(long, value_name = "P")]
+    pub priority_below: Option<u32>,
+    /// Tasks whose largest CPU is above this stay [default: 0.025]
+    #[arg(long, value_name = "CPU")]
+    pub max_cpu: Option<f64>,
+    /// coarse: work above this share of its machine's load stays [default: 0.8]
+    #[arg(long, value_name = "SHARE")]
+    pub useful: Option<f64>,
+    /// No destination is loaded past this share of its capacity [default: 1.0]
+    #[arg(long, value_name = "SHARE")]
+    pub warning: Option<f64>,
+    /// fine: picks move when their CPU is above this [default: 0]
+    #[arg(long, value_name = "CPU")]
+    pub min_gain: Option<f64>,
+    /// Memory of each machine [default: 128GiB]
+    #[arg(long, value_name = "SIZE")]
+    pub machine_memory: Option<Bytes>,
+    /// Seed of the placement [default: 1]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Simulate from here, in trace time [default: the first usage window's start]
+    #[arg(long, value_name = "TIME")]
+    pub start: Option<Seconds>,
+    /// Simulate until here, in trace time [default: the last usage window's end]
+    #[arg(long, value_name = "TIME")]
+    pub end: Option<Seconds>,
+}
+
+impl ModelOptions {
+    /// The parameters, checked.
+    pub fn params(&self, of_sample: bool) -> anyhow::Result<Params> {
+        let default = Params::default();
+        let policy = self.policy.map_or(default.policy, PolicyName::kind);
+        let machines = if of_sample { sample::MACHINES } else { default.machines };
+        let params = Params {
+            policy,
+            order: (policy == PolicyKind::Fine).then(|| self.order.unwrap_or_default()),
+            machines: self.machines.unwrap_or(machines),
+            capacity: self.capacity.unwrap_or(default.capacity),
+            cell: self.cell.unwrap_or(default.cell),
+            interval_s: self.interval.map_or(default.interval_s, |interval| interval.0),
+            overcommit: self.overcommit.unwrap_or(default.overcommit),
+            priority_below: self.priority_below.unwrap_or(default.priority_below),
+            max_cpu: self.max_cpu.unwrap_or(default.max_cpu),
+            useful: self.useful.unwrap_or(default.useful),
+            warning: self.warning.unwrap_or(default.warning),
+            min_gain: self.min_gain.unwrap_or(default.min_gain),
+            machine_memory_bytes: self.machine_memory.map_or(default.machine_memory_bytes, |memory| memory.0),
+            seed: self.seed.unwrap_or(default.seed),
+            start_s: self.start.map(|start| start.0),
+            end_s: self.end.map(|end| end.0),
+        };
+        params.check()?;
+        Ok(params)
+    }
+}
+
+/// How a command runs, without any effect on its figures.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Running")]
+pub struct RunningOptions {
+    /// A trace that `prepare` wrote, instead of --events and --usage
+    #[arg(long, value_name = "T.parquet", conflicts_with_all = ["events", "usage"])]
+    pub trace: Option<PathBuf>,
+    /// Threads [default: one a core]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+impl RunningOptions {
+    /// Make the threads.
+    pub fn start_threads(&self) -> anyhow::Result<()> {
+        let threads = self.threads.unwrap_or(0);
+        Ok(rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?)
+    }
+}
+
+/// `--policy`'s values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PolicyName {
+    /// Nothing moves
+    None,
+    /// All of a machine's migratable tasks go to the least loaded machine of the cell
+    Coarse,
+    /// Tasks go one by one to the two least loaded machines of the cell
+    Fine,
+}
+
+impl PolicyName {
+    fn kind(self) -> PolicyKind {
+        match self {
+            PolicyName::None => PolicyKind::None,
+            PolicyName::Coarse => PolicyKind::Coarse,
+            PolicyName::Fine => PolicyKind::Fine,
+        }
+    }
+}
+
+/// A time: a plain number of seconds, or with units as in `1h 30min`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Seconds(pub f64);
+
+impl FromStr for Seconds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(seconds) = text.parse::<f64>() {
+            let possible = seconds.is_finite() && seconds >= 0.0;
+            return possible.then_some(Seconds(seconds)).ok_or_else(|| format!("'{text}' is not a time"));
+        }
+        let duration: Duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+        Ok(Seconds(duration.as_secs_f64()))
+    }
+}
+
+/// A size: a plain number of bytes, or with a unit as in `128GiB` or `1.5TB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bytes(pub u64);
+
+impl FromStr for Bytes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(unit_at);
+        let factor: f64 = match unit {
+            "" | "B" => 1.0,
+            "KiB" | "K" => 2f64.powi(10),
+            "MiB" | "M" => 2f64.powi(20),
+            "GiB" | "G" => 2f64.powi(30),
+            "TiB" | "T" => 2f64.powi(40),
+            "KB" | "kB" => 1e3,
+            "MB" => 1e6,
+            "GB" => 1e9,
+            "TB" => 1e12,
+            _ => return Err(format!("'{unit}' is not a unit; units are B, KiB, MiB, GiB, TiB, KB, MB, GB, TB")),
+        };
+        match number.trim().parse::<f64>() {
+            Ok(number) if number.is_finite() && number >= 0.0 => Ok(Bytes((number * factor).round() as u64)),
+            _ => Err(format!("'{text}' is not a size")),
+        }
+    }
+}
+
+/// A shard as it is written: `i/n`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShardOption(pub Shard);
+
+impl FromStr for ShardOption {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('/').and_then(|(index, of)| Some((index.parse().ok()?, of.parse().ok()?)));
+        match parts {
+            Some((index, of)) if index < of => Ok(ShardOption(Shard { index, of })),
+            _ => Err(format!("'{text}' is not a shard; the shards of 4 are 0/4, 1/4, 2/4 and 3/4")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_sizes_are_read_with_and_without_units() {
+        assert_eq!("60s".parse::<Seconds>().unwrap(), Seconds(60.0));
+        assert_eq!("0.5".parse::<Seconds>().unwrap(), Seconds(0.5));
+        assert_eq!("2min".parse::<Seconds>().unwrap(), Seconds(120.0));
+        assert!("-1".parse::<Seconds>().is_err());
+        assert_eq!("128GiB".parse::<Bytes>().unwrap(), Bytes(137_438_953_472));
+        assert_eq!("1.5KB".parse::<Bytes>().unwrap(), Bytes(1500));
+        assert!("12 parsecs".parse::<Bytes>().is_err());
+    }
+
+    #[test]
+    fn a_shard_is_below_its_count() {
+        assert_eq!("1/4".parse::<ShardOption>().unwrap().0, Shard { index: 1, of: 4 });
+        assert!("4/4".parse::<ShardOption>().is_err());
+        assert!("0/0".parse::<ShardOption>().is_err());
+    }
+}

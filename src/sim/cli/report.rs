@@ -1,0 +1,42 @@
+//! `vnuma-sim report`
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::sim::report::Report as Page;
+use crate::sim::result::{self, check_format, read_json, RunResult};
+use crate::sim::sweep;
+use crate::sim::SimError;
+
+/// Draw results.
+#[derive(Args)]
+pub struct Report {
+    /// Results of run, compare, merge and sweep, in the order in which policies are to stand
+    #[arg(required = true, value_name = "RESULT.json")]
+    results: Vec<PathBuf>,
+    /// The page to write
+    #[arg(long, value_name = "report.html")]
+    out: PathBuf,
+}
+
+impl Report {
+    pub fn run(self) -> anyhow::Result<()> {
+        let mut page = Page::default();
+        for path in &self.results {
+            let value: serde_json::Value = read_json(path)?;
+            match value["format"].as_str() {
+                Some(sweep::FORMAT) => page.sweeps.push(parse(path, value)?),
+                found => {
+                    check_format(path, found.unwrap_or("file of another kind"), result::FORMAT)?;
+                    page.runs.push(parse::<RunResult>(path, value)?);
+                }
+            }
+        }
+        Ok(page.write(&self.out)?)
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(path: &Path, value: serde_json::Value) -> Result<T, SimError> {
+    serde_json::from_value(value).map_err(|error| SimError::Format { path: path.into(), what: error.to_string() })
+}

@@ -1,0 +1,158 @@
+//! `vnuma-sim sweep`
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Args, Parser};
+use rayon::prelude::*;
+
+use super::load::{is_sample, load, Wanted};
+use super::options::{ModelOptions, RunningOptions, TraceOptions};
+use super::table;
+use crate::policy::Order;
+use crate::sim::engine::Prepared;
+use crate::sim::figures::Figures;
+use crate::sim::params::{Params, PolicyKind};
+use crate::sim::placement::Shard;
+use crate::sim::progress::Progress;
+use crate::sim::report::Report;
+use crate::sim::result::write_json;
+use crate::sim::sweep::{combinations, Point, SweepResult, Vary, FORMAT};
+use crate::sim::trace::Trace;
+use crate::sim::SimError;
+
+/// Vary options.
+#[derive(Args)]
+pub struct Sweep {
+    #[command(flatten)]
+    trace: TraceOptions,
+    /// An option of the model and its values, as overcommit=0.5..1.4:0.1 (both ends included) or order=memory,mai; given
+    /// twice, every combination is run
+    #[arg(long, required = true, value_name = "OPTION=VALUES")]
+    vary: Vec<Vary>,
+    #[command(flatten)]
+    model: ModelOptions,
+    #[command(flatten)]
+    running: RunningOptions,
+    /// Print the points as JSON, a list with one object a combination and policy
+    #[arg(long)]
+    json: bool,
+    /// Write sweep.json and report.html to DIR
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// The model's options on their own, to set one by name.
+#[derive(Parser)]
+#[command(no_binary_name = true)]
+struct ModelLine {
+    #[command(flatten)]
+    model: ModelOptions,
+}
+
+impl Sweep {
+    pub fn run(self) -> anyhow::Result<()> {
+        self.running.start_threads()?;
+        let of_sample = is_sample(&self.trace, &self.running);
+        let base = self.model.params(of_sample)?;
+        let mut planned = Vec::new();
+        for values in combinations(&self.vary) {
+            let params = self.varied(&values)?.params(of_sample)?;
+            planned.extend(self.policies(&params).into_iter().map(|params| (values.clone(), params)));
+        }
+        let wanted = Wanted { params: &base, shard: Shard::WHOLE, checksums: self.out.is_some() };
+        let trace = load(&self.trace, &self.running, &wanted)?;
+        planned.iter().try_for_each(|(_, params)| params.check_horizon(&trace))?;
+        let progress = Progress::new("runs", planned.len() as u64);
+        let points: Vec<Point> = planned
+            .into_par_iter()
+            .map(|(values, parameters)| {
+                let figures = figures(&trace, &parameters);
+                progress.step();
+                Point { values, parameters, figures }
+            })
+            .collect();
+        drop(progress);
+        let result = SweepResult {
+            format: FORMAT.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            inputs: trace.inputs.clone(),
+            provenance: trace.provenance.clone(),
+            base,
+            varied: self.vary.iter().map(|vary| vary.option.clone()).collect(),
+            points,
+        };
+        if let Some(out) = &self.out {
+            std::fs::create_dir_all(out).map_err(SimError::file(out))?;
+            write_json(&out.join("sweep.json"), &result)?;
+            Report { sweeps: vec![result.clone()], ..Report::default() }.write(&out.join("report.html"))?;
+        }
+        let mut stdout = std::io::stdout().lock();
+        if self.json {
+            writeln!(stdout, "{}", serde_json::to_string_pretty(&listed(&result))?)?;
+        } else {
+            stdout.write_all(text(&result).as_bytes())?;
+        }
+        Ok(stdout.flush()?)
+    }
+
+    /// The model's options with the varied ones set.
+    fn varied(&self, values: &[String]) -> anyhow::Result<ModelOptions> {
+        let mut line = ModelLine { model: self.model.clone() };
+        for (vary, value) in self.vary.iter().zip(values) {
+            line.try_update_from([format!("--{}", vary.option), value.clone()])
+                .with_context(|| format!("--vary {}: no such option, or it can't be '{value}'", vary.option))?;
+        }
+        Ok(line.model)
+    }
+
+    /// The policies to run; when none is named, those that the thesis compares: none, coarse and fine by memory.
+    fn policies(&self, params: &Params) -> Vec<Params> {
+        let names = ["policy", "order"];
+        let named = self.model.policy.is_some() || self.vary.iter().any(|vary| names.contains(&vary.option.as_str()));
+        if named {
+            return vec![params.clone()];
+        }
+        let order = Some(self.model.order.unwrap_or(Order::Memory));
+        vec![
+            params.with_policy(PolicyKind::None, None),
+            params.with_policy(PolicyKind::Coarse, None),
+            params.with_policy(PolicyKind::Fine, order),
+        ]
+    }
+}
+
+fn figures(trace: &Trace, params: &Params) -> Figures {
+    let prepared = Prepared::new(trace, params, Shard::WHOLE);
+    let outcome = prepared.run(params, &|| {});
+    Figures::new(&outcome.cells, params, prepared.horizon().length_s())
+}
+
+/// The points as they are printed: the varied options on their own, as one may be called like a figure.
+fn listed(result: &SweepResult) -> Vec<serde_json::Value> {
+    let point = |point: &Point| {
+        let mut object = serde_json::json!({ "policy": point.parameters.policy, "order": point.parameters.order });
+        for (name, value) in result.varied.iter().zip(&point.values) {
+            object["varied"][name] = value.parse::<f64>().map_or_else(|_| value.clone().into(), Into::into);
+        }
+        if let Ok(serde_json::Value::Object(figures)) = serde_json::to_value(point.figures) {
+            figures.into_iter().for_each(|(name, value)| object[name] = value);
+        }
+        object
+    };
+    result.points.iter().map(point).collect()
+}
+
+fn text(result: &SweepResult) -> String {
+    let mut head = result.varied.clone();
+    head.push("policy".to_owned());
+    head.extend(table::figure_heads());
+    let rows = result.points.iter().map(|point| {
+        let mut row = point.values.clone();
+        row.push(point.parameters.policy_label());
+        row.extend(table::figure_cells(&point.figures));
+        row
+    });
+    table::aligned(&std::iter::once(head).chain(rows).collect::<Vec<_>>())
+}

@@ -1,0 +1,51 @@
+//! `vnuma-sim synthesise`
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use clap::Args;
+
+use crate::sim::placement::Placement;
+use crate::sim::progress::Progress;
+use crate::sim::synthesise::{write_csv, Synthetic};
+
+/// Draw a trace.
+#[derive(Args)]
+pub struct Synthesise {
+    /// Machines whose tasks are drawn
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    machines: u32,
+    /// Length of the trace
+    #[arg(long, value_name = "H")]
+    hours: f64,
+    /// Seed of everything drawn
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Where to write: a folder for the published CSV tables, or a .parquet file for `--trace`
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Lay a .parquet file out for `run --shard i/N` with as many machines, in cells of 4 and with seed 1
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    shards: u32,
+    /// Threads [default: one a core]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+impl Synthesise {
+    pub fn run(self) -> anyhow::Result<()> {
+        if !(self.hours > 0.0 && self.hours <= 24.0 * 366.0) {
+            anyhow::bail!("--hours {}: must be above 0 and at most a year", self.hours);
+        }
+        rayon::ThreadPoolBuilder::new().num_threads(self.threads.unwrap_or(0)).build_global()?;
+        let synthetic = Synthetic { machines: self.machines, hours: self.hours, seed: self.seed };
+        if self.out.extension().is_some_and(|extension| extension == "parquet") {
+            let placement = Placement { seed: 1, machines: self.machines, cell_size: 4 };
+            let progress = Progress::new("shards", self.shards.into());
+            return Ok(synthetic.write_parquet(&self.out, placement, self.shards, &|| progress.step())?);
+        }
+        let progress = OnceLock::new();
+        write_csv(&synthetic, &self.out, &|parts| progress.get_or_init(|| Progress::new("parts", parts)).step())?;
+        Ok(())
+    }
+}

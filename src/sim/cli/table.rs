@@ -1,0 +1,75 @@
+//! Tables for people.
+
+use std::fmt::Write;
+
+use crate::sim::figures::Figures;
+
+/// Columns aligned: the first to the left, numbers to the right.
+pub fn aligned(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let width = widths[column];
+            // Writing to a String can't fail.
+            let _ = if column == 0 { write!(line, "{cell:<width$}") } else { write!(line, "  {cell:>width$}") };
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// The heads of [`figure_cells`].
+pub fn figure_heads() -> Vec<String> {
+    let heads = [
+        "cpu_utilisation",
+        "gini",
+        "overcommit",
+        "duration_s",
+        "slowdown",
+        "finished",
+        "migrations",
+        "network_bytes_per_s",
+    ];
+    heads.map(ToOwned::to_owned).to_vec()
+}
+
+/// One row of figures, rounded for reading.
+pub fn figure_cells(figures: &Figures) -> Vec<String> {
+    let mean = |value: Option<f64>, digits| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"));
+    vec![
+        format!("{:.6}", figures.cpu_utilisation),
+        format!("{:.6}", figures.gini),
+        format!("{:.3e}", figures.overcommit),
+        mean(figures.duration_s, 2),
+        mean(figures.slowdown, 3),
+        format!("{}/{}", figures.finished, figures.tasks),
+        figures.migrations.to_string(),
+        format!("{:.4e}", figures.network_bytes_per_s),
+    ]
+}
+
+/// All figures of one run, one a line with its unit.
+pub fn run(label: &str, figures: &Figures) -> String {
+    let mean = |value: Option<f64>, unit: &str| {
+        value.map_or_else(|| "- (nothing finished)".to_owned(), |value| format!("{value:.4}{unit}"))
+    };
+    let rows = [
+        ("policy", label.to_owned()),
+        ("cpu_utilisation", format!("{:.6} of the cluster's CPU", figures.cpu_utilisation)),
+        ("gini", format!("{:.6} (0: all machines alike)", figures.gini)),
+        ("overcommit", format!("{:.6e} of the cluster's CPU", figures.overcommit)),
+        ("duration_s", mean(figures.duration_s, " s from submission to end")),
+        ("slowdown", mean(figures.slowdown, " times the task's work")),
+        ("migrations", figures.migrations.to_string()),
+        ("migrated_bytes", format!("{:.5e} B", figures.migrated_bytes as f64)),
+        ("network_bytes_per_s", format!("{:.5e} B/s", figures.network_bytes_per_s)),
+        ("tasks", figures.tasks.to_string()),
+        ("finished", figures.finished.to_string()),
+    ];
+    rows.into_iter().fold(String::new(), |text, (name, value)| text + &format!("{name:<20} {value}\n"))
+}

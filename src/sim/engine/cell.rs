@@ -1,0 +1,204 @@
+//! One cell: its machines run side by side from rebalance to rebalance, and meet there.
+
+use super::machine::{Finished, Machine, World};
+use super::series::{Bins, Heat, Rounds};
+use crate::cell::{CellView, Demand, Group, GroupId, Node, NodeId, Plan, Pressure};
+use crate::policy::Policy;
+use crate::sim::params::Params;
+use crate::sim::tasks::{Horizon, SimTask};
+
+/// What happened in one cell: all that figures are made of.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct CellOutcome {
+    /// The cell.
+    pub cell: u32,
+    /// Tasks that arrived.
+    pub tasks: u64,
+    /// Tasks that finished.
+    pub finished: u64,
+    /// Their time from submission to end, summed.
+    pub turnaround_s: f64,
+    /// Their ratio of that to their work, summed.
+    pub slowdown: f64,
+    /// Tasks that run or wait at the end.
+    pub unfinished: u64,
+    /// Work that was done, seconds at full speed.
+    pub work_done_s: f64,
+    /// Work that the unfinished tasks still have to do.
+    pub work_left_s: f64,
+    /// Arrivals, changes of usage, ends and moves: what the running cost grows with.
+    pub events: u64,
+    /// Moves between machines.
+    pub migrations: u64,
+    /// Memory moved.
+    pub migrated_bytes: u64,
+    /// ∫ min(u, C) dt of each machine, CPU-seconds.
+    pub busy_cpu_s: Vec<f64>,
+    /// ∫ max(0, u - C) dt of each machine, CPU-seconds.
+    pub over_cpu_s: Vec<f64>,
+}
+
+/// Runs cells one after another, in the same memory.
+pub(super) struct CellRun<'a> {
+    params: &'a Params,
+    policy: Option<&'a dyn Policy>,
+    horizon: Horizon,
+    world: World<'a>,
+    nr_rounds: usize,
+    max_cpu: f32,
+    machines: Vec<Machine>,
+    view: CellView,
+}
+
+impl<'a> CellRun<'a> {
+    pub(super) fn new(
+        params: &'a Params,
+        policy: Option<&'a dyn Policy>,
+        horizon: Horizon,
+        tasks: &'a [SimTask<'a>],
+    ) -> Self {
+        CellRun {
+            params,
+            policy,
+            horizon,
+            world: World { tasks, capacity_cpus: params.capacity, overcommit: params.overcommit },
+            nr_rounds: params.rounds(horizon),
+            // Windows hold single precision: what is at most 0.025 in the trace must be so here.
+            max_cpu: params.max_cpu as f32,
+            machines: Vec::new(),
+            view: CellView::default(),
+        }
+    }
+
+    /// Run a cell from t0 to t1. `arrivals` has the ranks of the tasks of each of its machines.
+    pub(super) fn run(
+        &mut self,
+        cell: u32,
+        arrivals: &[Vec<u32>],
+        rounds: &mut Rounds,
+        heat: &mut Heat,
+    ) -> CellOutcome {
+        let first_machine = cell * self.params.cell;
+        self.reset(first_machine, arrivals.len(), heat);
+        let mut finished = Finished::default();
+        let mut outcome = CellOutcome { cell, ..CellOutcome::default() };
+        for round in 0..self.nr_rounds {
+            let at_s = (round + 1) as f64 * self.params.interval_s;
+            for (machine, arrivals) in self.machines.iter_mut().zip(arrivals) {
+                machine.run_until(at_s, arrivals, &self.world, &mut finished);
+            }
+            self.rebalance(round, rounds, &mut outcome);
+        }
+        let end_s = self.horizon.length_s();
+        for (machine, arrivals) in self.machines.iter_mut().zip(arrivals) {
+            machine.run_before(end_s, arrivals, &self.world, &mut finished);
+        }
+        self.close(first_machine, arrivals, finished, heat, &mut outcome);
+        outcome
+    }
+
+    fn reset(&mut self, first_machine: u32, len: usize, heat: &Heat) {
+        self.machines.resize_with(len, Machine::default);
+        self.view.nodes.clear();
+        for (machine, id) in self.machines.iter_mut().zip(first_machine..) {
+            let bins = heat.has(id).then(|| Bins::new(self.horizon.length_s()));
+            machine.reset(bins);
+            let pressure = Pressure::Fresh { share: 0.0 };
+            let capacity_cpus = self.params.capacity;
+            self.view.nodes.push(Node { id: NodeId(id), capacity_cpus, pressure, load_cpus: 0.0 });
+        }
+    }
+
+    fn rebalance(&mut self, round: usize, rounds: &mut Rounds, outcome: &mut CellOutcome) {
+        let Some(policy) = self.policy else { return };
+        self.look();
+        rounds.migratable[round] += self.view.groups.len() as u64;
+        if self.view.groups.is_empty() {
+            return;
+        }
+        let plan = policy.decide(&self.view);
+        if !plan.moves.is_empty() {
+            self.carry_out(&plan, round, rounds, outcome);
+        }
+    }
+
+    /// Describe the cell as a policy sees it.
+    fn look(&mut self) {
+        let CellView { nodes, groups } = &mut self.view;
+        groups.clear();
+        for (machine, node) in self.machines.iter().zip(nodes) {
+            let mut ours_cpus = 0.0;
+            for &(rank, slot) in &machine.running {
+                let running = machine.task(slot);
+                let priority = self.world.tasks[rank as usize].priority;
+                if running.usage.cpu_max > self.max_cpu || priority >= self.params.priority_below {
+                    continue;
+                }
+                ours_cpus += running.cpus;
+                groups.push(Group {
+                    id: GroupId(u64::from(rank)),
+                    node: node.id,
+                    nr_tasks: 1,
+                    demand: Demand {
+                        request_cpus: self.world.tasks[rank as usize].request_cpus,
+                        usage_cpus: running.cpus,
+                        memory_bytes: f64::from(running.usage.memory) * self.params.machine_memory_bytes as f64,
+                        accesses_per_instruction: f64::from(running.usage.accesses_per_instruction),
+                    },
+                });
+            }
+            node.load_cpus = machine.load_cpus;
+            let share = ((machine.load_cpus - ours_cpus) / node.capacity_cpus).clamp(0.0, 1.0);
+            node.pressure = Pressure::Fresh { share };
+        }
+    }
+
+    fn carry_out(&mut self, plan: &Plan, round: usize, rounds: &mut Rounds, outcome: &mut CellOutcome) {
+        let first_machine = self.view.nodes[0].id.0;
+        let machine = |node: NodeId| (node.0 - first_machine) as usize;
+        let (mut to_first, mut bytes) = (0, 0);
+        for step in &plan.moves {
+            let rank = step.group.0 as u32;
+            let Some(carried) = self.machines[machine(step.from)].take(rank) else {
+                unreachable!("BUG: a plan moves task {rank}, which doesn't run on machine {}", step.from);
+            };
+            bytes += carried.bytes(self.params.machine_memory_bytes);
+            to_first += u64::from(Some(step.to) == plan.first);
+            self.machines[machine(step.to)].put(carried, &self.world);
+        }
+        let moves = plan.moves.len() as u64;
+        rounds.bytes[round] += bytes;
+        rounds.to_first[round] += to_first;
+        rounds.to_second[round] += moves - to_first;
+        outcome.migrations += moves;
+        outcome.migrated_bytes += bytes;
+        for machine in &mut self.machines {
+            machine.start_waiting(&self.world);
+        }
+    }
+
+    fn close(
+        &mut self,
+        first_machine: u32,
+        arrivals: &[Vec<u32>],
+        finished: Finished,
+        heat: &mut Heat,
+        outcome: &mut CellOutcome,
+    ) {
+        outcome.tasks = arrivals.iter().map(|ranks| ranks.len() as u64).sum();
+        outcome.finished = finished.count;
+        outcome.turnaround_s = finished.turnaround_s;
+        outcome.slowdown = finished.slowdown;
+        outcome.events = self.machines.iter().map(|machine| machine.events).sum();
+        outcome.unfinished = self.machines.iter().map(Machine::nr_tasks).sum();
+        outcome.work_done_s = self.machines.iter().map(|machine| machine.work_done_s).sum();
+        outcome.work_left_s = self.machines.iter().map(|machine| machine.work_left_s(&self.world)).sum();
+        outcome.busy_cpu_s = self.machines.iter().map(|machine| machine.busy_s).collect();
+        outcome.over_cpu_s = self.machines.iter().map(|machine| machine.over_s).collect();
+        for (machine, id) in self.machines.iter().zip(first_machine..) {
+            if let Some(bins) = &machine.bins {
+                heat.record(id, &bins.busy_s);
+            }
+        }
+    }
+}

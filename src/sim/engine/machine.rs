@@ -1,0 +1,414 @@
+//! One machine: running tasks share its CPU, others wait.
+//!
+//! While tasks want more CPU than there is, all of them progress at the same rate below 1. So a machine keeps one number,
+//! its *lag*: how much less work than time has passed. A task's next change is due at a fixed amount of work, and a heap
+//! of those amounts is never reordered when the rate changes. At full speed the lag stands still and no rounding piles up.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::series::Bins;
+use super::INSTANT_S;
+use crate::sim::tasks::{exact, SimTask};
+use crate::sim::trace::Window;
+
+/// Reservations may pass the capacity by this much: they are sums of decimal fractions.
+const ADMISSION_SLACK_CPUS: f64 = 1e-9;
+
+/// A point on a machine's work axis. Finite, so it has a total order.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Work(f64);
+
+impl Eq for Work {}
+
+impl PartialOrd for Work {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Work {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+/// When a running task's usage changes or its work is done. Stale when the task has left since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Change {
+    due: Work,
+    rank: u32,
+    slot: u32,
+    visit: u32,
+}
+
+/// A task that runs here.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Running {
+    pub(super) rank: u32,
+    /// Which stay in this slot this is: tells its changes from those of tasks that had the slot before.
+    visit: u32,
+    /// The machine's work at which the task had done none.
+    origin: f64,
+    /// Position of the window after the one that holds.
+    next_window: u32,
+    /// The next change is the end.
+    ends_next: bool,
+    pub(super) cpus: f64,
+    pub(super) usage: Window,
+    pub(super) reserved_cpus: f64,
+}
+
+/// A task between two machines.
+pub(super) struct Carried {
+    running: Running,
+    work_done: f64,
+}
+
+impl Carried {
+    /// What its move costs on the network, in whole bytes.
+    pub(super) fn bytes(&self, machine_memory_bytes: u64) -> u64 {
+        (f64::from(self.running.usage.memory) * machine_memory_bytes as f64).round() as u64
+    }
+}
+
+/// What the cell's machines have in common.
+pub(super) struct World<'a> {
+    pub(super) tasks: &'a [SimTask<'a>],
+    pub(super) capacity_cpus: f64,
+    pub(super) overcommit: f64,
+}
+
+/// What finished on a machine or a cell.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Finished {
+    pub(super) count: u64,
+    /// Summed time from submission to end.
+    pub(super) turnaround_s: f64,
+    /// Summed ratio of that to the work.
+    pub(super) slowdown: f64,
+}
+
+/// One machine. Times in seconds since t0.
+#[derive(Debug, Default)]
+pub(super) struct Machine {
+    now_s: f64,
+    lag_s: f64,
+    pub(super) load_cpus: f64,
+    reserved_cpus: f64,
+    slots: Vec<Running>,
+    free: Vec<u32>,
+    /// (rank, slot) of the running tasks, in order of rank.
+    pub(super) running: Vec<(u32, u32)>,
+    changes: BinaryHeap<Reverse<Change>>,
+    /// Ranks, in order of arrival.
+    waiting: Vec<u32>,
+    /// No waiting task reserves less than this.
+    least_waiting_cpus: f64,
+    /// Position in the machine's arrivals.
+    next_arrival: usize,
+    pub(super) busy_s: f64,
+    pub(super) over_s: f64,
+    /// Work done by all tasks, seconds at full speed.
+    pub(super) work_done_s: f64,
+    pub(super) bins: Option<Bins>,
+    pub(super) events: u64,
+}
+
+impl Machine {
+    /// Back to an empty machine at t0, keeping the memory.
+    pub(super) fn reset(&mut self, bins: Option<Bins>) {
+        let old = std::mem::take(self);
+        *self = Machine {
+            slots: cleared(old.slots),
+            free: cleared(old.free),
+            running: cleared(old.running),
+            changes: BinaryHeap::from(cleared(old.changes.into_vec())),
+            waiting: cleared(old.waiting),
+            least_waiting_cpus: f64::INFINITY,
+            bins,
+            ..Machine::default()
+        };
+    }
+
+    /// The running task in a slot.
+    pub(super) fn task(&self, slot: u32) -> &Running {
+        &self.slots[slot as usize]
+    }
+
+    /// Let everything happen that is due at the instant of `until_s` or before it, and stop there.
+    pub(super) fn run_until(&mut self, until_s: f64, arrivals: &[u32], world: &World<'_>, finished: &mut Finished) {
+        self.run(until_s, until_s + INSTANT_S, arrivals, world, finished);
+    }
+
+    /// Let everything happen that is due before the instant of `end_s`, and stop there: what ends as the trace does, or
+    /// isn't known to end, has not finished in it.
+    pub(super) fn run_before(&mut self, end_s: f64, arrivals: &[u32], world: &World<'_>, finished: &mut Finished) {
+        self.run(end_s, end_s - INSTANT_S, arrivals, world, finished);
+    }
+
+    fn run(&mut self, until_s: f64, last_due_s: f64, arrivals: &[u32], world: &World<'_>, finished: &mut Finished) {
+        loop {
+            let change_s = self.next_change_s(world.capacity_cpus);
+            let arrival_s = match arrivals.get(self.next_arrival) {
+                Some(&rank) => world.tasks[rank as usize].submit_s,
+                None => f64::INFINITY,
+            };
+            let due_s = change_s.min(arrival_s);
+            if due_s > last_due_s {
+                break;
+            }
+            self.advance(due_s.min(until_s), world.capacity_cpus);
+            if change_s <= due_s + INSTANT_S {
+                self.apply_changes(world, finished);
+            }
+            if arrival_s <= due_s + INSTANT_S {
+                self.apply_arrivals(due_s, arrivals, world);
+            }
+        }
+        self.advance(until_s, world.capacity_cpus);
+    }
+
+    /// Let time pass in which nothing changes.
+    fn advance(&mut self, to_s: f64, capacity_cpus: f64) {
+        let dt_s = to_s - self.now_s;
+        if dt_s <= 0.0 {
+            return;
+        }
+        let busy_cpus = self.load_cpus.min(capacity_cpus);
+        self.busy_s += busy_cpus * dt_s;
+        let mut progress_s = dt_s;
+        if self.load_cpus > capacity_cpus {
+            self.over_s += (self.load_cpus - capacity_cpus) * dt_s;
+            progress_s = dt_s * (capacity_cpus / self.load_cpus);
+            self.lag_s += dt_s - progress_s;
+        }
+        self.work_done_s += progress_s * self.running.len() as f64;
+        if let Some(bins) = &mut self.bins {
+            bins.add(self.now_s, to_s, busy_cpus);
+        }
+        self.now_s = to_s;
+    }
+
+    /// How far the machine's tasks have come.
+    fn work(&self) -> f64 {
+        self.now_s - self.lag_s
+    }
+
+    fn next_change_s(&mut self, capacity_cpus: f64) -> f64 {
+        let Some(due) = self.next_due() else {
+            return f64::INFINITY;
+        };
+        let at_s = if self.load_cpus <= capacity_cpus {
+            due + self.lag_s
+        } else {
+            self.now_s + (due - self.work()) * (self.load_cpus / capacity_cpus)
+        };
+        at_s.max(self.now_s)
+    }
+
+    /// The work at which the next change is due, dropping changes of tasks that have left.
+    fn next_due(&mut self) -> Option<f64> {
+        while let Some(Reverse(change)) = self.changes.peek() {
+            let running = &self.slots[change.slot as usize];
+            if running.visit == change.visit {
+                return Some(change.due.0);
+            }
+            self.changes.pop();
+        }
+        None
+    }
+
+    /// Changes due at this instant: first all of them, then the waiting tasks have their turn.
+    fn apply_changes(&mut self, world: &World<'_>, finished: &mut Finished) {
+        let rate = (world.capacity_cpus / self.load_cpus).min(1.0);
+        let instant_work = self.work() + INSTANT_S * rate;
+        let mut released = false;
+        while self.next_due().is_some_and(|due| due <= instant_work) {
+            let Some(Reverse(change)) = self.changes.pop() else { break };
+            self.events += 1;
+            if self.slots[change.slot as usize].ends_next {
+                let task = &world.tasks[change.rank as usize];
+                let turnaround_s = self.now_s - task.submit_s;
+                finished.count += 1;
+                finished.turnaround_s += turnaround_s;
+                finished.slowdown += turnaround_s / task.duration_s;
+                self.remove(change.rank, change.slot);
+                released = true;
+            } else {
+                self.next_window(change.slot, world);
+            }
+        }
+        if released {
+            self.start_waiting(world);
+        }
+    }
+
+    /// The next window of a task starts to hold.
+    fn next_window(&mut self, slot: u32, world: &World<'_>) {
+        let running = &mut self.slots[slot as usize];
+        let task = &world.tasks[running.rank as usize];
+        if let Some((_, window)) = task.window(running.next_window as usize) {
+            self.load_cpus -= running.cpus;
+            running.usage = *window;
+            running.cpus = exact(f64::from(window.cpu_mean));
+            self.load_cpus += running.cpus;
+            running.next_window += 1;
+        }
+        self.schedule(slot, world);
+    }
+
+    /// Enter a task's next change: its next window, or its end if that comes first.
+    fn schedule(&mut self, slot: u32, world: &World<'_>) {
+        let running = &mut self.slots[slot as usize];
+        let task = &world.tasks[running.rank as usize];
+        let window_work = task.window(running.next_window as usize).map(|(work, _)| work);
+        let work = window_work.filter(|&work| work < task.duration_s);
+        running.ends_next = work.is_none();
+        let due = Work(running.origin + work.unwrap_or(task.duration_s));
+        self.changes.push(Reverse(Change { due, rank: running.rank, slot, visit: running.visit }));
+    }
+
+    /// Tasks that arrive at this instant start, or wait.
+    fn apply_arrivals(&mut self, due_s: f64, arrivals: &[u32], world: &World<'_>) {
+        while let Some(&rank) = arrivals.get(self.next_arrival) {
+            if world.tasks[rank as usize].submit_s > due_s + INSTANT_S {
+                break;
+            }
+            self.next_arrival += 1;
+            self.events += 1;
+            let reserve_cpus = reservation(rank, world);
+            if self.admits(reserve_cpus, world.capacity_cpus) {
+                self.start(rank, reserve_cpus, world);
+            } else {
+                self.least_waiting_cpus = self.least_waiting_cpus.min(reserve_cpus);
+                self.waiting.push(rank);
+            }
+        }
+    }
+
+    /// Return true if a task may start: it fits, or nothing runs.
+    fn admits(&self, reserve_cpus: f64, capacity_cpus: f64) -> bool {
+        self.running.is_empty() || self.reserved_cpus + reserve_cpus <= capacity_cpus + ADMISSION_SLACK_CPUS
+    }
+
+    /// Start each waiting task that fits, in order of arrival.
+    pub(super) fn start_waiting(&mut self, world: &World<'_>) {
+        if self.waiting.is_empty() || !self.admits(self.least_waiting_cpus, world.capacity_cpus) {
+            return;
+        }
+        let mut waiting = std::mem::take(&mut self.waiting);
+        self.least_waiting_cpus = f64::INFINITY;
+        waiting.retain(|&rank| {
+            let reserve_cpus = reservation(rank, world);
+            let admitted = self.admits(reserve_cpus, world.capacity_cpus);
+            if admitted {
+                self.start(rank, reserve_cpus, world);
+            } else {
+                self.least_waiting_cpus = self.least_waiting_cpus.min(reserve_cpus);
+            }
+            !admitted
+        });
+        self.waiting = waiting;
+    }
+
+    fn start(&mut self, rank: u32, reserved_cpus: f64, world: &World<'_>) {
+        let task = &world.tasks[rank as usize];
+        let next_window = task.windows_at_start();
+        // Before its first window a task uses nothing.
+        let usage = next_window.checked_sub(1).and_then(|last| task.window(last)).map(|(_, window)| *window);
+        let usage = usage.unwrap_or_default();
+        let running = Running {
+            rank,
+            visit: 0,
+            origin: self.work(),
+            next_window: next_window as u32,
+            ends_next: false,
+            cpus: exact(f64::from(usage.cpu_mean)),
+            usage,
+            reserved_cpus,
+        };
+        self.enter(running, world);
+    }
+
+    /// Take a task in, whatever is reserved.
+    pub(super) fn put(&mut self, carried: Carried, world: &World<'_>) {
+        let Carried { running, work_done } = carried;
+        self.enter(Running { origin: self.work() - work_done, ..running }, world);
+    }
+
+    fn enter(&mut self, running: Running, world: &World<'_>) {
+        self.load_cpus += running.cpus;
+        self.reserved_cpus += running.reserved_cpus;
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                let visit = self.slots[slot as usize].visit;
+                self.slots[slot as usize] = Running { visit, ..running };
+                slot
+            }
+            None => {
+                self.slots.push(Running { visit: 0, ..running });
+                (self.slots.len() - 1) as u32
+            }
+        };
+        let place = self.running.partition_point(|&(rank, _)| rank < running.rank);
+        self.running.insert(place, (running.rank, slot));
+        self.schedule(slot, world);
+    }
+
+    /// Take a task away; none when it doesn't run here.
+    pub(super) fn take(&mut self, rank: u32) -> Option<Carried> {
+        let place = self.running.binary_search_by_key(&rank, |&(rank, _)| rank).ok()?;
+        let (_, slot) = self.running[place];
+        let running = self.slots[slot as usize];
+        let work_done = self.work() - running.origin;
+        self.remove(rank, slot);
+        self.events += 1;
+        self.forget_stale_changes();
+        Some(Carried { running, work_done })
+    }
+
+    fn remove(&mut self, rank: u32, slot: u32) {
+        let running = &mut self.slots[slot as usize];
+        running.visit += 1;
+        self.load_cpus -= running.cpus;
+        self.reserved_cpus -= running.reserved_cpus;
+        self.free.push(slot);
+        if let Ok(place) = self.running.binary_search_by_key(&rank, |&(rank, _)| rank) {
+            self.running.remove(place);
+        }
+        debug_assert!(self.reserved_cpus >= 0.0 && self.load_cpus >= 0.0);
+        debug_assert!(!self.running.is_empty() || (self.reserved_cpus == 0.0 && self.load_cpus == 0.0));
+    }
+
+    /// Work that the tasks here, running and waiting, still have to do.
+    pub(super) fn work_left_s(&self, world: &World<'_>) -> f64 {
+        let running = self.running.iter().map(|&(rank, slot)| {
+            world.tasks[rank as usize].duration_s - (self.work() - self.slots[slot as usize].origin)
+        });
+        let waiting = self.waiting.iter().map(|&rank| world.tasks[rank as usize].duration_s);
+        running.chain(waiting).sum()
+    }
+
+    /// How many tasks are here, running or waiting.
+    pub(super) fn nr_tasks(&self) -> u64 {
+        (self.running.len() + self.waiting.len()) as u64
+    }
+
+    /// Tasks that bounce between machines leave changes behind; keep them in proportion to the tasks.
+    fn forget_stale_changes(&mut self) {
+        if self.changes.len() > 2 * self.running.len() + 64 {
+            let slots = &self.slots;
+            self.changes.retain(|Reverse(change)| slots[change.slot as usize].visit == change.visit);
+        }
+    }
+}
+
+fn reservation(rank: u32, world: &World<'_>) -> f64 {
+    exact(world.overcommit * world.tasks[rank as usize].request_cpus)
+}
+
+fn cleared<T>(mut vec: Vec<T>) -> Vec<T> {
+    vec.clear();
+    vec
+}

@@ -1,0 +1,135 @@
+//! The simulated cluster: event-driven, cell by cell, as cells are independent once tasks are placed.
+
+mod cell;
+mod machine;
+mod series;
+
+pub use cell::CellOutcome;
+pub use series::{Heat, Rounds};
+
+use rayon::prelude::*;
+
+use self::cell::CellRun;
+use super::params::Params;
+use super::placement::Shard;
+use super::tasks::{Horizon, SimTask};
+use super::trace::Trace;
+
+/// Things due within this of each other are due at one instant. Coinciding windows and rebalances meet exactly only in
+/// real numbers.
+const INSTANT_S: f64 = 1e-7;
+
+/// Machines shown one by one in a heat map: enough to see a pattern, few enough to print.
+const HEAT_MACHINES: u32 = 100;
+
+/// What happened in the cells that ran.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// In order of cell.
+    pub cells: Vec<CellOutcome>,
+    /// Rebalances, summed over the cells.
+    pub rounds: Rounds,
+    /// Busy time of the first machines.
+    pub heat: Heat,
+}
+
+/// A trace made ready for one cluster and one span of time; any policy can then run on it.
+pub struct Prepared<'a> {
+    horizon: Horizon,
+    shard: Shard,
+    params: &'a Params,
+    /// In order of id: a task's position here is its rank.
+    tasks: Vec<SimTask<'a>>,
+    /// The ranks of the tasks of each machine, in order of arrival.
+    arrivals: Vec<Vec<u32>>,
+}
+
+impl<'a> Prepared<'a> {
+    /// Build the tasks of a shard's cells and place them.
+    pub fn new(trace: &'a Trace, params: &'a Params, shard: Shard) -> Self {
+        let horizon = params.horizon(trace);
+        let placement = params.placement();
+        let tasks: Vec<SimTask<'a>> = trace
+            .tasks
+            .iter()
+            .filter(|task| shard.of == 1 || shard.has_cell(placement.cell(task.id)))
+            .filter_map(|task| SimTask::new(trace, task, horizon))
+            .collect();
+        let mut arrivals = vec![Vec::new(); placement.machines as usize];
+        for (task, rank) in tasks.iter().zip(0u32..) {
+            arrivals[placement.machine(task.id) as usize].push(rank);
+        }
+        // Ranks are in order of id, so a stable sort leaves tasks of one time in that order.
+        arrivals.par_iter_mut().for_each(|ranks| ranks.sort_by_key(|&rank| tasks[rank as usize].submit_us));
+        Prepared { horizon, shard, params, tasks, arrivals }
+    }
+
+    /// The span simulated.
+    pub fn horizon(&self) -> Horizon {
+        self.horizon
+    }
+
+    /// The work of all tasks, seconds at full speed.
+    pub fn work_s(&self) -> f64 {
+        self.tasks.iter().map(|task| task.duration_s).sum()
+    }
+
+    /// How many cells will run.
+    pub fn nr_cells(&self) -> usize {
+        self.cells().count()
+    }
+
+    fn cells(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..self.params.placement().cells()).filter(|&cell| self.shard.has_cell(cell))
+    }
+
+    /// Run every cell under the policy of `params`, which may differ from those given to [`Prepared::new`] in anything
+    /// but the cluster's shape, the seed and the span. `done` is called after each cell.
+    pub fn run(&self, params: &Params, done: &(dyn Fn() + Sync)) -> Outcome {
+        let cells: Vec<u32> = self.cells().collect();
+        let policy = params.policy();
+        let empty = || Partial {
+            run: CellRun::new(params, policy.as_deref(), self.horizon, &self.tasks),
+            cells: Vec::new(),
+            rounds: Rounds::new(params, self.horizon),
+            heat: Heat::new(params.machines.min(HEAT_MACHINES), self.horizon),
+        };
+        // Everything summed across cells is an integer, so neither threads nor their number can be seen in a result.
+        let whole = cells
+            .into_par_iter()
+            .fold(empty, |mut partial, cell| {
+                let placement = params.placement();
+                let first = cell * placement.cell_size;
+                let last = first + placement.machines_in(cell);
+                let arrivals = &self.arrivals[first as usize..last as usize];
+                let outcome = partial.run.run(cell, arrivals, &mut partial.rounds, &mut partial.heat);
+                partial.cells.push(outcome);
+                done();
+                partial
+            })
+            .map(|partial| Outcome { cells: partial.cells, rounds: partial.rounds, heat: partial.heat })
+            .reduce_with(Outcome::merged);
+        whole.unwrap_or_else(|| Outcome {
+            cells: Vec::new(),
+            rounds: Rounds::new(params, self.horizon),
+            heat: Heat::new(params.machines.min(HEAT_MACHINES), self.horizon),
+        })
+    }
+}
+
+/// What one worker has done so far.
+struct Partial<'a> {
+    run: CellRun<'a>,
+    cells: Vec<CellOutcome>,
+    rounds: Rounds,
+    heat: Heat,
+}
+
+impl Outcome {
+    fn merged(mut self, other: Outcome) -> Outcome {
+        self.cells.extend(other.cells);
+        self.rounds.add(&other.rounds);
+        self.heat.add(&other.heat);
+        self
+    }
+}

@@ -1,0 +1,29 @@
+//! Progress bars on standard error, when a terminal looks on.
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// A bar that counts steps. Draws nothing when standard error is no terminal.
+pub struct Progress(ProgressBar);
+
+impl Progress {
+    /// A bar of `steps` steps.
+    pub fn new(what: &'static str, steps: u64) -> Self {
+        let bar = ProgressBar::new(steps);
+        let style = ProgressStyle::with_template("{msg:>10} [{bar:40}] {pos}/{len} {eta}")
+            .expect("BUG: the progress template is valid");
+        bar.set_style(style.progress_chars("=> "));
+        bar.set_message(what);
+        Progress(bar)
+    }
+
+    /// One step done; from any thread.
+    pub fn step(&self) {
+        self.0.inc(1);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}

@@ -1,0 +1,70 @@
+//! What another policy would have decided in the rounds of a decision log.
+//!
+//! Each round is judged on its own: the view is the one that the recorded decisions led to, so a replay says how decisions
+//! differ, not where another policy would have led.
+
+use crate::cell::{CellView, Plan};
+use crate::decision_log::Round;
+use crate::policy::Policy;
+
+/// What a plan moves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+pub struct Moved {
+    /// Groups.
+    pub groups: u64,
+    /// Their CPU, in the view's unit.
+    pub cpus: f64,
+    /// Their memory.
+    pub bytes: f64,
+}
+
+impl Moved {
+    /// Sum up a plan for a view.
+    pub fn of(plan: &Plan, view: &CellView) -> Moved {
+        plan.moves.iter().fold(Moved::default(), |sum, step| {
+            let group = view.groups_on(step.from).iter().find(|group| group.id == step.group);
+            let demand = group.map(|group| group.demand).unwrap_or_default();
+            Moved { groups: sum.groups + 1, cpus: sum.cpus + demand.usage_cpus, bytes: sum.bytes + demand.memory_bytes }
+        })
+    }
+
+    /// Both together.
+    pub fn and(self, other: Moved) -> Moved {
+        Moved { groups: self.groups + other.groups, cpus: self.cpus + other.cpus, bytes: self.bytes + other.bytes }
+    }
+}
+
+/// One round under two policies.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Replayed {
+    /// The round's number.
+    pub round: u64,
+    /// Whether both move the same groups to the same nodes.
+    pub same: bool,
+    /// What the log's plan moves.
+    pub logged: Moved,
+    /// What the other policy would have moved.
+    pub replayed: Moved,
+    /// The log's plan.
+    pub logged_plan: Plan,
+    /// The other policy's plan.
+    pub replayed_plan: Plan,
+}
+
+/// Ask a policy what it would have decided; none decides to move nothing.
+pub fn replay(round: Round, policy: Option<&dyn Policy>) -> Replayed {
+    let plan = policy.map(|policy| policy.decide(&round.view)).unwrap_or_default();
+    let in_order = |plan: &Plan| {
+        let mut moves: Vec<_> = plan.moves.iter().map(|step| (step.group, step.from, step.to)).collect();
+        moves.sort_unstable();
+        moves
+    };
+    Replayed {
+        round: round.round,
+        same: in_order(&round.plan) == in_order(&plan),
+        logged: Moved::of(&round.plan, &round.view),
+        replayed: Moved::of(&plan, &round.view),
+        logged_plan: round.plan,
+        replayed_plan: plan,
+    }
+}

@@ -1,0 +1,165 @@
+//! The thesis's figures 5-4 to 5-6 and 5-8, of a set of runs.
+
+use super::chart::{bars, lines, Bar, Frame, Line, WIDE};
+use super::DrawError;
+use crate::sim::figures::Figures;
+use crate::sim::params::PolicyKind;
+use crate::sim::result::RunResult;
+
+/// One figure: its drawings and what to read from it.
+pub(super) struct Figure {
+    pub(super) title: String,
+    pub(super) drawings: Vec<String>,
+    pub(super) caption: String,
+}
+
+impl Figure {
+    pub(super) fn new(title: &str, drawings: Vec<String>, caption: &str) -> Figure {
+        Figure { title: title.to_owned(), drawings, caption: caption.to_owned() }
+    }
+}
+
+fn bars_of(
+    runs: &[RunResult],
+    title: &str,
+    axis: &str,
+    value: fn(&Figures) -> f64,
+    text: fn(f64) -> String,
+) -> Result<String, DrawError> {
+    let of_run = |run: &RunResult| {
+        let value = value(&run.figures);
+        Bar { label: run.parameters.policy_label(), value, text: text(value) }
+    };
+    bars(title, axis, &runs.iter().map(of_run).collect::<Vec<_>>())
+}
+
+/// Figure 5-4.
+pub(super) fn balance(runs: &[RunResult]) -> Result<Figure, DrawError> {
+    let percent = |value: f64| format!("{value:.2}");
+    let gini = |value: f64| format!("{value:.4}");
+    let drawings = vec![
+        bars_of(runs, "CPU utilisation", "% of the cluster's CPU", |figures| figures.cpu_utilisation * 100.0, percent)?,
+        bars_of(runs, "Gini coefficient", "0 (all alike) to 1", |figures| figures.gini, gini)?,
+    ];
+    let caption = "CPU that was busy, and how unevenly over the machines. Higher utilisation and a lower Gini \
+                   coefficient are better; up to 0.25 counts as balanced.";
+    Ok(Figure::new("Utilisation and balance by policy", drawings, caption))
+}
+
+/// Figure 5-5.
+pub(super) fn service(runs: &[RunResult]) -> Result<Figure, DrawError> {
+    let ppm = |value: f64| format!("{value:.1}");
+    let seconds = |value: f64| format!("{value:.0}");
+    let count = |value: f64| format!("{value:.0}");
+    let ratio = |value: f64| format!("{value:.2}");
+    let drawings = vec![
+        bars_of(runs, "Overcommit", "millionths of the cluster's CPU", |figures| figures.overcommit * 1e6, ppm)?,
+        bars_of(runs, "Duration", "s, submission to end", |figures| figures.duration_s.unwrap_or(0.0), seconds)?,
+        bars_of(runs, "Finished tasks", "tasks", |figures| figures.finished as f64, count)?,
+        bars_of(runs, "Slowdown", "duration / work", |figures| figures.slowdown.unwrap_or(0.0), ratio)?,
+    ];
+    let caption =
+        "CPU wanted past the machines' capacity, and the mean time and slowdown of the tasks that finished. A \
+                   mean over more finishers is another mean: read duration together with the number finished. Short \
+                   tasks that waited dominate the slowdown.";
+    Ok(Figure::new("Overcommit and duration by policy", drawings, caption))
+}
+
+/// Runs that move anything.
+fn movers(runs: &[RunResult]) -> impl Iterator<Item = &RunResult> {
+    runs.iter().filter(|run| run.parameters.policy != PolicyKind::None)
+}
+
+/// Most points a line is drawn with.
+const MAX_POINTS: usize = 600;
+
+/// A series over time in hours; several rounds share a point when there are many.
+fn over_time(run: &RunResult, values: &[u64], mean: bool) -> Vec<(f64, f64)> {
+    let step = values.len().div_ceil(MAX_POINTS).max(1);
+    let interval_h = run.parameters.interval_s / 3600.0;
+    let chunks = values.chunks(step).enumerate();
+    chunks
+        .map(|(at, chunk)| {
+            let last = at * step + chunk.len();
+            let value = match (mean, chunk.last()) {
+                (true, _) => chunk.iter().map(|&value| value as f64).sum::<f64>() / chunk.len() as f64,
+                (false, last) => last.map_or(0.0, |&value| value as f64),
+            };
+            (last as f64 * interval_h, value)
+        })
+        .collect()
+}
+
+fn scaled(points: Vec<(f64, f64)>, factor: f64) -> Vec<(f64, f64)> {
+    points.into_iter().map(|(x, y)| (x, y * factor)).collect()
+}
+
+/// Figure 5-6.
+pub(super) fn network(runs: &[RunResult]) -> Result<Figure, DrawError> {
+    let cumulative: Vec<Line> = movers(runs)
+        .map(|run| {
+            let mut sum = 0;
+            let sums: Vec<u64> = run
+                .rounds
+                .bytes
+                .iter()
+                .map(|bytes| {
+                    sum += bytes;
+                    sum
+                })
+                .collect();
+            Line::of_policy(&run.parameters.policy_label(), scaled(over_time(run, &sums, false), 1e-12))
+        })
+        .collect();
+    let by_round: Vec<Line> = movers(runs)
+        .map(|run| {
+            let points = scaled(over_time(run, &run.rounds.bytes, true), 1e-9);
+            Line::of_policy(&run.parameters.policy_label(), points)
+        })
+        .collect();
+    let frame =
+        |title, y_axis, stroke_px| Frame { title, x_axis: "time, h", y_axis, size: WIDE, from_zero: true, stroke_px };
+    let drawings = vec![
+        lines(&frame("Memory moved since the start", "TB", 2), &cumulative)?,
+        lines(&frame("Memory moved in each rebalance", "GB", 1), &by_round)?,
+    ];
+    let caption = "What moves cost on the network: assigned memory of the tasks moved. No policy, no cost.";
+    Ok(Figure::new("Network by policy", drawings, caption))
+}
+
+/// Figure 5-8, of the run under fine by memory, or else of the first that is fine.
+pub(super) fn destinations(runs: &[RunResult]) -> Result<Option<Figure>, DrawError> {
+    let fine = || runs.iter().filter(|run| run.parameters.policy == PolicyKind::Fine);
+    let by_memory = fine().find(|run| run.parameters.policy_label() == "fine memory");
+    let Some(run) = by_memory.or_else(|| fine().next()) else {
+        return Ok(None);
+    };
+    let rounds = &run.rounds;
+    let moved: Vec<u64> = rounds.to_first.iter().zip(&rounds.to_second).map(|(first, second)| first + second).collect();
+    // Not policies: the looks are borrowed for their contrast.
+    let line = |label: &str, look, values: &[u64]| Line {
+        label: label.to_owned(),
+        look: super::chart::look(look),
+        points: over_time(run, values, true),
+    };
+    let all = [
+        line("moved", "none", &moved),
+        line("to the first destination", "fine memory", &rounds.to_first),
+        line("to the second destination", "coarse", &rounds.to_second),
+    ];
+    let frame = Frame {
+        title: "Tasks moved in each rebalance",
+        x_axis: "time, h",
+        y_axis: "tasks",
+        size: WIDE,
+        from_zero: true,
+        stroke_px: 1,
+    };
+    let caption = format!(
+        "Where {} sent tasks: {} to first destinations, {} to second ones.",
+        run.parameters.policy_label(),
+        rounds.to_first.iter().sum::<u64>(),
+        rounds.to_second.iter().sum::<u64>()
+    );
+    Ok(Some(Figure::new("First and second destination", vec![lines(&frame, &all)?], &caption)))
+}

@@ -1,0 +1,205 @@
+//! Rows of the published tables: split at commas, numbers parsed in place.
+
+use std::io::Read;
+use std::path::Path;
+
+use super::scan::{self, Cuts};
+use super::source::Blocks;
+use super::{Oddities, Oddity, OddityKind};
+use crate::sim::error::SimError;
+
+/// Most fields of a row of any table (task_usage has 20), and one more to notice what is too many.
+const MAX_FIELDS: usize = 21;
+
+/// A table of the published format: how many fields its rows have.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Table {
+    pub(super) name: &'static str,
+    pub(super) min_fields: usize,
+    pub(super) max_fields: usize,
+}
+
+/// What is wrong with a row. `field` counts from 0.
+pub(super) struct RowError {
+    pub(super) kind: OddityKind,
+    pub(super) what: String,
+}
+
+impl RowError {
+    fn number(field: usize, name: &str, text: &[u8], wanted: &str) -> Self {
+        let text = String::from_utf8_lossy(text);
+        RowError {
+            kind: OddityKind::Number,
+            what: format!("field {} ({name}) is '{}', not {wanted}", field + 1, text.escape_debug()),
+        }
+    }
+}
+
+/// One row's fields.
+pub(super) struct Row<'a> {
+    line: &'a [u8],
+    /// Where each field ends.
+    ends: [u32; MAX_FIELDS],
+    len: usize,
+}
+
+impl<'a> Row<'a> {
+    /// The row that starts at `start`; `cuts` are the places of commas and newlines from there on.
+    fn split(block: &'a [u8], start: usize, cuts: &mut Cuts<'_>) -> Self {
+        let mut ends = [0; MAX_FIELDS];
+        let mut len = 0;
+        let end = loop {
+            match cuts.next() {
+                None => break block.len(),
+                Some(cut) if block[cut] == b'\n' => break cut,
+                Some(cut) => {
+                    if len < MAX_FIELDS - 1 {
+                        ends[len] = (cut - start) as u32;
+                        len += 1;
+                    }
+                }
+            }
+        };
+        ends[len] = (end - start) as u32;
+        Row { line: &block[start..end], ends, len: len + 1 }
+    }
+
+    fn without_carriage_return(mut self) -> Self {
+        if let Some(line) = self.line.strip_suffix(b"\r") {
+            self.line = line;
+            self.ends[self.len - 1] -= 1;
+        }
+        self
+    }
+
+    fn text(&self, field: usize) -> &'a [u8] {
+        let start = if field == 0 { 0 } else { self.ends[field - 1] as usize + 1 };
+        &self.line[start..self.ends[field] as usize]
+    }
+
+    /// A whole number that must be there.
+    pub(super) fn integer(&self, field: usize, name: &str) -> Result<u64, RowError> {
+        match scan::integer(self.text(field)) {
+            Some(value) => Ok(value),
+            None => Err(RowError::number(field, name, self.text(field), "a whole number")),
+        }
+    }
+
+    /// A whole number, or nothing.
+    pub(super) fn optional_integer(&self, field: usize, name: &str) -> Result<Option<u64>, RowError> {
+        if self.text(field).is_empty() {
+            return Ok(None);
+        }
+        self.integer(field, name).map(Some)
+    }
+
+    /// A whole number of 32 bits that must be there.
+    pub(super) fn index(&self, field: usize, name: &str) -> Result<u32, RowError> {
+        self.integer(field, name)?
+            .try_into()
+            .map_err(|_| RowError::number(field, name, self.text(field), "a whole number below 2^32"))
+    }
+
+    /// A time in microseconds. Times past 2^63 - 1 mean "after the trace", as that one does.
+    pub(super) fn time_us(&self, field: usize, name: &str) -> Result<i64, RowError> {
+        self.integer(field, name).map(|time| i64::try_from(time).unwrap_or(i64::MAX))
+    }
+
+    /// A number that is finite and not negative, or nothing.
+    pub(super) fn optional_amount(&self, field: usize, name: &str) -> Result<Option<f64>, RowError> {
+        let text = self.text(field);
+        if text.is_empty() {
+            return Ok(None);
+        }
+        match scan::amount(text) {
+            Some(value) => Ok(Some(value)),
+            None => Err(RowError::number(field, name, text, "a number of at least 0")),
+        }
+    }
+
+    /// The same to the precision of a [`super::Window`]; an empty number is 0.
+    pub(super) fn amount(&self, field: usize, name: &str) -> Result<f32, RowError> {
+        Ok(self.optional_amount(field, name)?.unwrap_or(0.0) as f32)
+    }
+}
+
+/// Gathers what the rows of a table hold. One gatherer a part, so that parts can be read at the same time.
+pub(super) trait Gather: Send {
+    /// Take a row. `Ok(Some(oddity))` when it is used but odd.
+    fn row(&mut self, row: &Row<'_>) -> Result<Option<RowError>, RowError>;
+}
+
+/// Read one part of a table: parse a block while the next one is decompressed.
+pub(super) fn read_part<G: Gather>(
+    reader: impl Read + Send,
+    path: &Path,
+    table: Table,
+    strict: bool,
+    gather: &mut G,
+) -> Result<Oddities, SimError> {
+    let mut parser = Parser { path, table, strict, line: 0, oddities: Oddities::default() };
+    let mut blocks = Blocks::new(reader);
+    let (mut block, mut next) = (Vec::new(), Vec::new());
+    let damaged = |line, source| SimError::Damaged { path: path.to_owned(), line, source };
+    let mut more = blocks.next_into(&mut block).map_err(|error| damaged(0, error))?;
+    while more {
+        let (parsed, read) = rayon::join(|| parser.block(&block, gather), || blocks.next_into(&mut next));
+        parsed?;
+        more = read.map_err(|error| damaged(parser.line, error))?;
+        std::mem::swap(&mut block, &mut next);
+    }
+    Ok(parser.oddities)
+}
+
+struct Parser<'a> {
+    path: &'a Path,
+    table: Table,
+    strict: bool,
+    /// Lines read so far.
+    line: u64,
+    oddities: Oddities,
+}
+
+impl Parser<'_> {
+    fn block(&mut self, block: &[u8], gather: &mut impl Gather) -> Result<(), SimError> {
+        let mut cuts = Cuts::new(block);
+        let mut start = 0;
+        while start < block.len() {
+            let row = Row::split(block, start, &mut cuts);
+            start += row.line.len() + 1;
+            self.line += 1;
+            let row = row.without_carriage_return();
+            if row.line.is_empty() {
+                continue;
+            }
+            let result = if row.len < self.table.min_fields || row.len > self.table.max_fields {
+                Err(self.field_count(&row))
+            } else {
+                gather.row(&row)
+            };
+            match result {
+                Ok(None) => {}
+                Ok(Some(error)) | Err(error) => self.odd(error)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn field_count(&self, row: &Row<'_>) -> RowError {
+        let Table { name, min_fields, max_fields } = self.table;
+        let (seen, or_more) = (row.len.min(MAX_FIELDS), if row.len == MAX_FIELDS { " or more" } else { "" });
+        let wanted =
+            if min_fields == max_fields { max_fields.to_string() } else { format!("{min_fields} or {max_fields}") };
+        RowError { kind: OddityKind::FieldCount, what: format!("{seen}{or_more} fields; a row of {name} has {wanted}") }
+    }
+
+    fn odd(&mut self, error: RowError) -> Result<(), SimError> {
+        let RowError { kind, what } = error;
+        let oddity = || Oddity { kind, path: self.path.to_owned(), line: self.line, what };
+        if self.strict {
+            return Err(SimError::Strict(oddity()));
+        }
+        self.oddities.count(kind, oddity);
+        Ok(())
+    }
+}

@@ -1,0 +1,166 @@
+//! The task_events table: what happened to each task, folded in file order.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use super::csv::{Gather, Row, RowError, Table};
+use super::{OddityKind, TaskId};
+use crate::sim::placement::mix;
+
+pub(super) const TASK_EVENTS: Table = Table { name: "task_events", min_fields: 13, max_fields: 13 };
+
+const SUBMIT: u64 = 0;
+const SCHEDULE: u64 = 1;
+/// EVICT, FAIL, FINISH, KILL, LOST.
+const ENDS: std::ops::RangeInclusive<u64> = 2..=6;
+const LAST_TYPE: u64 = 8;
+
+/// Hashes a [`TaskId`] with SplitMix64: tables have millions of rows, and their authors mean no harm.
+#[derive(Default)]
+pub(super) struct TaskIdHasher(u64);
+
+impl Hasher for TaskIdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(u64::from(byte));
+        }
+    }
+
+    fn write_u32(&mut self, value: u32) {
+        self.write_u64(u64::from(value));
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = mix(self.0 ^ value);
+    }
+}
+
+impl std::hash::Hash for TaskId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.job ^ (u64::from(self.index) << 40));
+    }
+}
+
+/// A map by task.
+pub(super) type ByTask<T> = HashMap<TaskId, T, BuildHasherDefault<TaskIdHasher>>;
+
+/// What the events say of a task.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Life {
+    pub(super) submit_us: Option<i64>,
+    pub(super) schedule_us: Option<i64>,
+    pub(super) end_us: Option<i64>,
+    pub(super) request_cpus: Option<f64>,
+    pub(super) priority: Option<u32>,
+}
+
+/// One event, as far as the model needs it.
+pub(super) struct Event {
+    pub(super) task: TaskId,
+    time_us: i64,
+    kind: u8,
+    request_cpus: Option<f64>,
+    priority: Option<u32>,
+}
+
+impl Life {
+    /// Fold in the next event in file order.
+    pub(super) fn add(&mut self, event: &Event) {
+        match u64::from(event.kind) {
+            SUBMIT => {
+                self.submit_us.get_or_insert(event.time_us);
+            }
+            SCHEDULE => {
+                self.schedule_us.get_or_insert(event.time_us);
+            }
+            kind if ENDS.contains(&kind) && self.schedule_us.is_some() => {
+                self.end_us.get_or_insert(event.time_us);
+            }
+            _ => {}
+        }
+        self.request_cpus = event.request_cpus.or(self.request_cpus);
+        self.priority = event.priority.or(self.priority);
+    }
+}
+
+/// The events of one part that `keep` wants, in file order.
+pub(super) struct EventRows<'a> {
+    keep: &'a (dyn Fn(TaskId) -> bool + Sync),
+    last_us: i64,
+    pub(super) events: Vec<Event>,
+}
+
+impl<'a> EventRows<'a> {
+    pub(super) fn new(keep: &'a (dyn Fn(TaskId) -> bool + Sync)) -> Self {
+        EventRows { keep, last_us: 0, events: Vec::new() }
+    }
+}
+
+impl Gather for EventRows<'_> {
+    fn row(&mut self, row: &Row<'_>) -> Result<Option<RowError>, RowError> {
+        let time_us = row.time_us(0, "time")?;
+        let task = TaskId { job: row.integer(2, "job ID")?, index: row.index(3, "task index")? };
+        let kind = row.integer(5, "event type")?;
+        if kind > LAST_TYPE {
+            let what = format!("field 6 (event type) is {kind}; types are 0 to {LAST_TYPE}");
+            return Err(RowError { kind: OddityKind::Number, what });
+        }
+        let priority = row.optional_integer(8, "priority")?;
+        let priority = priority.map(|priority| u32::try_from(priority).unwrap_or(u32::MAX));
+        let request_cpus = row.optional_amount(9, "CPU request")?;
+        if (self.keep)(task) {
+            self.events.push(Event { task, time_us, kind: kind as u8, request_cpus, priority });
+        }
+        Ok(backwards(&mut self.last_us, time_us, "time"))
+    }
+}
+
+/// An oddity when a row's time is before that of the row above.
+pub(super) fn backwards(last_us: &mut i64, time_us: i64, name: &str) -> Option<RowError> {
+    let before_us = std::mem::replace(last_us, time_us);
+    (time_us < before_us).then(|| RowError {
+        kind: OddityKind::TimeBackwards,
+        what: format!("field 1 ({name}) goes back from {before_us} to {time_us}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(time_us: i64, kind: u64) -> Event {
+        let task = TaskId { job: 1, index: 0 };
+        Event { task, time_us, kind: kind as u8, request_cpus: None, priority: None }
+    }
+
+    fn life(events: &[(i64, u64)]) -> Life {
+        let mut life = Life::default();
+        events.iter().for_each(|&(time_us, kind)| life.add(&event(time_us, kind)));
+        life
+    }
+
+    #[test]
+    fn a_second_attempt_changes_nothing() {
+        let life = life(&[(1, 0), (2, 1), (3, 2), (4, 0), (5, 1), (6, 4)]);
+        assert_eq!((life.submit_us, life.schedule_us, life.end_us), (Some(1), Some(2), Some(3)));
+    }
+
+    #[test]
+    fn an_end_above_the_first_schedule_is_another_attempts() {
+        let life = life(&[(9, 5), (2, 1), (7, 4)]);
+        assert_eq!((life.submit_us, life.schedule_us, life.end_us), (None, Some(2), Some(7)));
+    }
+
+    #[test]
+    fn the_last_value_given_stands_and_an_empty_one_gives_none() {
+        let mut life = Life::default();
+        life.add(&Event { request_cpus: Some(0.5), priority: Some(9), ..event(0, 0) });
+        life.add(&Event { request_cpus: Some(0.25), ..event(0, 7) });
+        life.add(&event(0, 1));
+        assert_eq!((life.request_cpus, life.priority), (Some(0.25), Some(9)));
+    }
+}

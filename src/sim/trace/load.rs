@@ -1,0 +1,133 @@
+//! A trace from the published CSV tables.
+
+use std::io::Read;
+use std::path::PathBuf;
+
+use rayon::prelude::*;
+
+use super::csv::read_part;
+use super::events::{ByTask, Event, EventRows, Life, TASK_EVENTS};
+use super::usage::{by_task, UsageRow, UsageRows, TASK_USAGE};
+use super::{source, Oddities, TaskId, Trace, TracedTask};
+use crate::sim::error::SimError;
+
+/// The parts of the two tables, in the order in which their rows count as one file.
+pub struct CsvTables {
+    /// Parts of task_events.
+    pub events: Vec<PathBuf>,
+    /// Parts of task_usage.
+    pub usage: Vec<PathBuf>,
+}
+
+/// Load the tasks that `keep` wants; the trace's span is that of all. `read` is told the path of each part once read.
+pub fn from_csv(
+    tables: &CsvTables,
+    strict: bool,
+    keep: &(dyn Fn(TaskId) -> bool + Sync),
+    read: &(dyn Fn(&PathBuf) + Sync),
+) -> Result<Trace, SimError> {
+    let open = |part: &PathBuf| source::open(part);
+    load(&tables.events, &tables.usage, &open, strict, keep, read)
+}
+
+/// Load from gzip'd bytes in memory: the trace that comes with the program.
+pub fn from_readers(
+    events_gz: &[u8],
+    usage_gz: &[u8],
+    keep: &(dyn Fn(TaskId) -> bool + Sync),
+) -> Result<Trace, SimError> {
+    let parts = [PathBuf::from("task_events"), PathBuf::from("task_usage")];
+    let open = |part: &PathBuf| {
+        let bytes = if *part == parts[0] { events_gz } else { usage_gz };
+        Ok(source::decompressed(true, bytes))
+    };
+    load(&parts[..1], &parts[1..], &open, true, keep, &|_| {})
+}
+
+type Open<'a> = dyn Fn(&PathBuf) -> Result<Box<dyn Read + Send + 'a>, SimError> + Sync + 'a;
+
+fn load<'a>(
+    events: &[PathBuf],
+    usage: &[PathBuf],
+    open: &Open<'a>,
+    strict: bool,
+    keep: &(dyn Fn(TaskId) -> bool + Sync),
+    read: &(dyn Fn(&PathBuf) + Sync),
+) -> Result<Trace, SimError> {
+    let mut oddities = Oddities::default();
+    let lives = read_events(events, open, strict, keep, read, &mut oddities)?;
+    let mut ids: Vec<TaskId> = lives.keys().copied().collect();
+    ids.par_sort_unstable();
+    let positions: ByTask<u32> = ids.iter().zip(0..).map(|(&id, position)| (id, position)).collect();
+
+    let parts: Vec<_> = usage
+        .par_iter()
+        .map(|part| {
+            let mut rows = UsageRows::new(&positions, &ids, keep);
+            let odd = read_part(open(part)?, part, TASK_USAGE, strict, &mut rows)?;
+            read(part);
+            Ok((rows.rows, rows.first_us, rows.last_us, odd))
+        })
+        .collect::<Vec<Result<_, SimError>>>();
+    let mut rows: Vec<Vec<UsageRow>> = Vec::with_capacity(parts.len());
+    let (mut first_us, mut last_us) = (i64::MAX, i64::MIN);
+    // In file order, so that the first error and the first oddity are the same on any number of threads.
+    for part in parts {
+        let (part_rows, part_first_us, part_last_us, odd) = part?;
+        rows.push(part_rows);
+        first_us = first_us.min(part_first_us);
+        last_us = last_us.max(part_last_us);
+        oddities.merge(odd);
+    }
+
+    let (windows, starts) = by_task(rows, ids.len());
+    let mut tasks = Vec::with_capacity(ids.len());
+    for (position, id) in ids.into_iter().enumerate() {
+        let windows = starts[position]..starts[position + 1];
+        if !windows.is_empty() {
+            tasks.push(traced(id, &lives[&id], windows));
+        }
+    }
+    Ok(Trace { tasks, windows, first_us, last_us, inputs: Vec::new(), oddities, provenance: None })
+}
+
+fn traced(id: TaskId, life: &Life, windows: std::ops::Range<usize>) -> TracedTask {
+    TracedTask {
+        id,
+        submit_us: life.submit_us,
+        schedule_us: life.schedule_us,
+        end_us: life.end_us,
+        request_cpus: life.request_cpus.unwrap_or(0.0),
+        priority: life.priority.unwrap_or(0),
+        windows,
+    }
+}
+
+fn read_events<'a>(
+    parts: &[PathBuf],
+    open: &Open<'a>,
+    strict: bool,
+    keep: &(dyn Fn(TaskId) -> bool + Sync),
+    read: &(dyn Fn(&PathBuf) + Sync),
+    oddities: &mut Oddities,
+) -> Result<ByTask<Life>, SimError> {
+    let mut lives = ByTask::<Life>::default();
+    // As many parts at a time as there are threads: a full trace has 500, more than fit in memory as rows.
+    for batch in parts.chunks(rayon::current_num_threads().max(1)) {
+        let gathered: Vec<Result<(Vec<Event>, Oddities), SimError>> = batch
+            .par_iter()
+            .map(|part| {
+                let mut rows = EventRows::new(keep);
+                let odd = read_part(open(part)?, part, TASK_EVENTS, strict, &mut rows)?;
+                read(part);
+                Ok((rows.events, odd))
+            })
+            .collect();
+        for part in gathered {
+            let (events, odd) = part?;
+            oddities.merge(odd);
+            events.iter().for_each(|event| lives.entry(event.task).or_default().add(event));
+        }
+    }
+    Ok(lives)
+}

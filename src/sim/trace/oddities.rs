@@ -1,0 +1,120 @@
+//! What is wrong with a trace without making it unusable: counted, or fatal with `--strict`.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// The kinds of oddity, each with what is done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OddityKind {
+    /// A row has too few or too many fields. It is skipped.
+    FieldCount,
+    /// A field that must be a number is none, or is out of its range. The row is skipped.
+    Number,
+    /// A row stands after one with a later time. It is used.
+    TimeBackwards,
+    /// A usage window ends before it starts. The row is skipped.
+    WindowBackwards,
+    /// A usage row's task has no event. The row counts for the trace's span only.
+    UsageWithoutEvents,
+    /// The same part is there plain and compressed. The plain one is used.
+    PartTwice,
+}
+
+impl OddityKind {
+    const ALL: [OddityKind; 6] = [
+        OddityKind::FieldCount,
+        OddityKind::Number,
+        OddityKind::TimeBackwards,
+        OddityKind::WindowBackwards,
+        OddityKind::UsageWithoutEvents,
+        OddityKind::PartTwice,
+    ];
+
+    fn consequence(self) -> &'static str {
+        match self {
+            OddityKind::FieldCount => "rows with a wrong number of fields, skipped",
+            OddityKind::Number => "rows with a field that is not a number it can be, skipped",
+            OddityKind::TimeBackwards => "rows whose time is before the row above's, used",
+            OddityKind::WindowBackwards => "usage windows that end before they start, skipped",
+            OddityKind::UsageWithoutEvents => "usage rows of tasks without events, used for the trace's span only",
+            OddityKind::PartTwice => "parts found plain and compressed, the compressed ones not read",
+        }
+    }
+}
+
+/// One oddity: where, and what.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Oddity {
+    /// Its kind.
+    pub kind: OddityKind,
+    /// The file.
+    pub path: PathBuf,
+    /// The line, from 1; 0 when the oddity is the file itself.
+    pub line: u64,
+    /// The field by its name in the published schema, and what is wrong with it.
+    pub what: String,
+}
+
+impl fmt::Display for Oddity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => write!(f, "{}: {}", self.path.display(), self.what),
+            line => write!(f, "{}:{line}: {}", self.path.display(), self.what),
+        }
+    }
+}
+
+/// How many oddities of each kind were met, and the first of each.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Oddities {
+    met: Vec<(Oddity, u64)>,
+}
+
+impl Oddities {
+    /// Count one. Only the first of a kind is kept, so `oddity` is built only when it is wanted.
+    pub fn count(&mut self, kind: OddityKind, oddity: impl FnOnce() -> Oddity) {
+        match self.met.iter_mut().find(|(first, _)| first.kind == kind) {
+            Some((_, count)) => *count += 1,
+            None => self.met.push((oddity(), 1)),
+        }
+    }
+
+    /// Take over what a later part of the input met.
+    pub fn merge(&mut self, later: Oddities) {
+        for (oddity, count) in later.met {
+            match self.met.iter_mut().find(|(first, _)| first.kind == oddity.kind) {
+                Some((_, sum)) => *sum += count,
+                None => self.met.push((oddity, count)),
+            }
+        }
+    }
+
+    /// Take over what a later pass over the same files met that depends on which tasks were wanted.
+    pub fn merge_of_tasks(&mut self, mut later: Oddities) {
+        later.met.retain(|(oddity, _)| oddity.kind == OddityKind::UsageWithoutEvents);
+        self.merge(later);
+    }
+
+    /// The first oddity met, if any.
+    pub fn first(&self) -> Option<&Oddity> {
+        self.met.first().map(|(oddity, _)| oddity)
+    }
+
+    /// Counts by kind, in a fixed order.
+    pub fn counts(&self) -> impl Iterator<Item = (OddityKind, u64)> + '_ {
+        OddityKind::ALL.into_iter().filter_map(|kind| {
+            let (_, count) = self.met.iter().find(|(first, _)| first.kind == kind)?;
+            Some((kind, *count))
+        })
+    }
+
+    /// One line a kind: how many, what is done, and the first.
+    pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
+        OddityKind::ALL.into_iter().filter_map(|kind| {
+            let (first, count) = self.met.iter().find(|(first, _)| first.kind == kind)?;
+            Some(format!("{count} {} (first: {first})", kind.consequence()))
+        })
+    }
+}

@@ -1,0 +1,180 @@
+//! From what was typed (files, globs, directories) to lines of CSV, compressed or not, a block at a time.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::{Oddities, Oddity, OddityKind};
+use crate::sim::error::SimError;
+
+/// A block is parsed while the next one is decompressed, so it should cost far more than handing it over.
+const BLOCK_BYTES: usize = 1 << 20;
+
+/// A file that figures rest on.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Input {
+    /// The table it is a part of.
+    pub table: String,
+    /// Its name without the folder, which differs from machine to machine.
+    pub name: String,
+    /// SHA-256 of its bytes.
+    pub sha256: String,
+}
+
+impl Input {
+    /// Read the file once and take its checksum.
+    pub fn of_file(table: &str, path: &Path) -> Result<Input, SimError> {
+        let mut file = File::open(path).map_err(SimError::file(path))?;
+        let mut hasher = Sha256::new();
+        let mut block = vec![0; BLOCK_BYTES];
+        loop {
+            match file.read(&mut block).map_err(SimError::file(path))? {
+                0 => break,
+                len => hasher.update(&block[..len]),
+            }
+        }
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        Ok(Input { table: table.to_owned(), name, sha256: hex(&hasher.finalize()) })
+    }
+
+    /// The checksum of bytes that come with the program.
+    pub fn of_bytes(table: &str, name: &str, bytes: &[u8]) -> Input {
+        Input { table: table.to_owned(), name: name.to_owned(), sha256: hex(&Sha256::digest(bytes)) }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The parts of a table, each once, in order of their names: the order in which they were given doesn't matter.
+///
+/// A directory stands for the `*.csv` and `*.csv.gz` in it, or in its subdirectory named after the table.
+pub fn expand(patterns: &[String], table: &str, oddities: &mut Oddities) -> Result<Vec<PathBuf>, SimError> {
+    let mut parts = BTreeSet::new();
+    for pattern in patterns {
+        let path = Path::new(pattern);
+        let mut found = Vec::new();
+        if path.is_dir() {
+            found = parts_in(path)?;
+            if found.is_empty() && path.join(table).is_dir() {
+                found = parts_in(&path.join(table))?;
+            }
+        } else if path.exists() {
+            found.push(path.to_owned());
+        } else {
+            let matches =
+                glob::glob(pattern).map_err(|source| SimError::Pattern { pattern: pattern.clone(), source })?;
+            for entry in matches {
+                let entry =
+                    entry.map_err(|error| SimError::File { path: error.path().to_owned(), source: error.into() })?;
+                if entry.is_dir() {
+                    found.extend(parts_in(&entry)?);
+                } else {
+                    found.push(entry);
+                }
+            }
+        }
+        if found.is_empty() {
+            return Err(SimError::NoFile { pattern: pattern.clone() });
+        }
+        for part in found {
+            let same = part.canonicalize().map_err(SimError::file(&part))?;
+            parts.insert((part.file_name().map(ToOwned::to_owned), same));
+        }
+    }
+    let plain: BTreeSet<PathBuf> = parts.iter().map(|(_, path)| path.clone()).collect();
+    let (kept, twice): (Vec<_>, Vec<_>) = parts
+        .into_iter()
+        .map(|(_, path)| path)
+        .partition(|path| path.extension().is_none_or(|ext| ext != "gz") || !plain.contains(&path.with_extension("")));
+    for path in twice {
+        oddities.count(OddityKind::PartTwice, || Oddity {
+            kind: OddityKind::PartTwice,
+            path,
+            line: 0,
+            what: "the same part is there without .gz".to_owned(),
+        });
+    }
+    Ok(kept)
+}
+
+fn parts_in(directory: &Path) -> Result<Vec<PathBuf>, SimError> {
+    let mut parts = Vec::new();
+    for entry in directory.read_dir().map_err(SimError::file(directory))? {
+        let path = entry.map_err(SimError::file(directory))?.path();
+        let name = path.to_string_lossy();
+        if (name.ends_with(".csv") || name.ends_with(".csv.gz")) && path.is_file() {
+            parts.push(path);
+        }
+    }
+    Ok(parts)
+}
+
+/// Open a part; `.gz` by its first two bytes, whatever its name.
+pub(super) fn open(path: &Path) -> Result<Box<dyn Read + Send>, SimError> {
+    let mut file = File::open(path).map_err(SimError::file(path))?;
+    let mut magic = [0; 2];
+    let len = file.read(&mut magic).map_err(SimError::file(path))?;
+    let whole = io::Cursor::new(magic[..len].to_vec()).chain(file);
+    Ok(decompressed(magic[..len] == [0x1f, 0x8b], whole))
+}
+
+/// A reader of what the bytes hold.
+pub(super) fn decompressed<'a>(gzip: bool, bytes: impl Read + Send + 'a) -> Box<dyn Read + Send + 'a> {
+    if gzip {
+        Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(1 << 16, bytes)))
+    } else {
+        Box::new(bytes)
+    }
+}
+
+/// Cuts a stream into blocks of whole lines.
+pub(super) struct Blocks<R> {
+    reader: R,
+    /// The start of a line whose end hasn't been read yet.
+    rest: Vec<u8>,
+    ended: bool,
+}
+
+impl<R: Read> Blocks<R> {
+    pub(super) fn new(reader: R) -> Self {
+        Blocks { reader, rest: Vec::new(), ended: false }
+    }
+
+    /// The next block, into `block`; false when there is none. The last line needs no newline.
+    pub(super) fn next_into(&mut self, block: &mut Vec<u8>) -> io::Result<bool> {
+        block.clear();
+        block.append(&mut self.rest);
+        while !self.ended {
+            let old_len = block.len();
+            block.resize(old_len + BLOCK_BYTES, 0);
+            let mut filled = old_len;
+            while filled < block.len() {
+                match self.reader.read(&mut block[filled..]) {
+                    Ok(0) => {
+                        self.ended = true;
+                        break;
+                    }
+                    Ok(len) => filled += len,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            block.truncate(filled);
+            if self.ended {
+                break;
+            }
+            // A line longer than a block: read on until it ends.
+            if let Some(newline) = memchr::memrchr(b'\n', &block[old_len..]) {
+                self.rest.extend_from_slice(&block[old_len + newline + 1..]);
+                block.truncate(old_len + newline + 1);
+                return Ok(true);
+            }
+        }
+        Ok(!block.is_empty())
+    }
+}

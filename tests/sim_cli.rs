@@ -1,0 +1,185 @@
+//! The commands as scripts call them, on the sample and on synthetic traces.
+#![cfg(feature = "sim")]
+// A test's helpers fail by panicking, as its asserts do.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use scx_vnuma::cell::{CellView, Demand, Group, GroupId, Node, NodeId, Plan, Pressure};
+use scx_vnuma::decision_log::LogWriter;
+use serde_json::{json, Value};
+
+fn folder(name: &str) -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cli").join(name);
+    let _ = fs::remove_dir_all(&path);
+    fs::create_dir_all(&path).unwrap();
+    path
+}
+
+fn sim(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_vnuma-sim")).args(args).output().unwrap()
+}
+
+fn ok(args: &[&str]) -> String {
+    let output = sim(args);
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn parsed(args: &[&str]) -> Value {
+    serde_json::from_str(&ok(args)).unwrap()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn compare_runs_every_policy_and_order_and_draws_them() {
+    let out = folder("compare");
+    let compared = parsed(&["compare", "--json", "--out", text(&out)]);
+    let names: Vec<(&str, Option<&str>)> = compared
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|run| (run["policy"].as_str().unwrap(), run["order"].as_str()))
+        .collect();
+    let orders = ["none", "request", "cpu", "memory", "cpu-desc", "mai"].map(|order| ("fine", Some(order)));
+    assert_eq!(names, [[("none", None), ("coarse", None)].as_slice(), orders.as_slice()].concat());
+    let html = fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(html.contains("Synthetic"), "the report says which data are synthetic");
+    assert!(
+        !html.contains("http://")
+            || html.matches("http://").count() == html.matches("http://www.w3.org/2000/svg").count()
+    );
+    assert_eq!(html.matches("<svg").count(), html.matches("</svg>").count());
+}
+
+#[test]
+fn a_sweep_runs_the_product_of_two_options() {
+    let points = parsed(&["sweep", "--json", "--vary", "overcommit=0.9..1.1:0.1", "--vary", "machines=38..40:2"]);
+    assert_eq!(points.as_array().unwrap().len(), 3 * 2 * 3);
+    let point = points
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|point| point["varied"] == json!({"overcommit": 1.0, "machines": 40.0}) && point["policy"] == "coarse")
+        .unwrap();
+    let run = parsed(&["run", "--json", "--policy", "coarse"]);
+    assert_eq!(point["cpu_utilisation"], run["cpu_utilisation"]);
+}
+
+#[test]
+fn an_option_that_is_none_cannot_be_varied() {
+    let output = sim(&["sweep", "--vary", "colour=red,blue"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--vary colour"));
+}
+
+#[test]
+fn an_order_may_be_named_or_numbered() {
+    assert_eq!(ok(&["run", "--json", "--order", "5"]), ok(&["run", "--json", "--policy", "fine", "--order", "mai"]));
+}
+
+#[test]
+fn a_synthetic_trace_runs_from_csv_and_from_parquet_alike_and_shards_merge_to_the_same_bytes() {
+    let out = folder("synthetic");
+    let path = |name: &str| text(&out.join(name)).to_owned();
+    ok(&["synthesise", "--machines", "20", "--hours", "1", "--seed", "7", "--out", &path("csv")]);
+    let csv = ["--events", &path("csv"), "--usage", &path("csv")];
+    let cluster = ["--machines", "20", "--policy", "fine"];
+    ok(&[&["run", "--strict", "--out", &path("from-csv")], &csv[..], &cluster[..]].concat());
+    ok(&[&["prepare", "--out", &path("t.parquet"), "--shards", "3", "--machines", "20"], &csv[..]].concat());
+    ok(&[&["run", "--trace", &path("t.parquet"), "--out", &path("from-parquet")], &cluster[..]].concat());
+    let whole = fs::read(out.join("from-csv/result.json")).unwrap();
+    assert!(whole == fs::read(out.join("from-parquet/result.json")).unwrap(), "CSV and Parquet differ");
+    for shard in ["0/3", "1/3", "2/3"] {
+        let printed = ok(&[&["run", "--trace", &path("t.parquet"), "--json", "--shard", shard], &cluster[..]].concat());
+        fs::write(out.join(format!("{}.json", &shard[..1])), printed).unwrap();
+    }
+    ok(&["merge", &path("2.json"), &path("0.json"), &path("1.json"), "--out", &path("merged")]);
+    assert!(whole == fs::read(out.join("merged/result.json")).unwrap(), "merged shards and the whole differ");
+    ok(&["report", &path("merged/result.json"), "--out", &path("report.html")]);
+    assert!(fs::read_to_string(out.join("report.html")).unwrap().contains("--machines 20 --hours 1 --seed 7"));
+}
+
+#[test]
+fn a_synthetic_trace_written_as_parquet_is_the_one_written_as_csv() {
+    let out = folder("synthetic-parquet");
+    let path = |name: &str| text(&out.join(name)).to_owned();
+    let drawn = ["synthesise", "--machines", "20", "--hours", "1", "--out"];
+    ok(&[&drawn[..], &[&path("csv")]].concat());
+    ok(&[&drawn[..], &[&path("t.parquet"), "--shards", "2"]].concat());
+    let run = ["run", "--json", "--machines", "20"];
+    let csv = ok(&[&run[..], &["--events", &path("csv"), "--usage", &path("csv")]].concat());
+    let parquet = ok(&[&run[..], &["--trace", &path("t.parquet")]].concat());
+    assert_eq!(csv, parquet);
+}
+
+#[test]
+fn shards_of_different_runs_do_not_merge() {
+    let out = folder("different");
+    for (shard, seed) in [("0/2", "1"), ("1/2", "2")] {
+        let printed = ok(&["run", "--json", "--shard", shard, "--seed", seed]);
+        fs::write(out.join(format!("{seed}.json")), printed).unwrap();
+    }
+    let output = sim(&["merge", text(&out.join("1.json")), text(&out.join("2.json"))]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("parameters differ"));
+    let output = sim(&["merge", text(&out.join("1.json"))]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("missing: [1]"));
+}
+
+#[test]
+fn a_file_that_is_no_trace_of_ours_is_refused() {
+    let out = folder("no-parquet");
+    fs::write(out.join("t.parquet"), "PAR1 nothing of the kind PAR1").unwrap();
+    let output = sim(&["run", "--trace", text(&out.join("t.parquet"))]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("t.parquet"));
+}
+
+/// Two rounds on a cell whose node 0 is pressed and has two groups; the log's policy moved nothing.
+fn decision_log() -> Vec<u8> {
+    let node = |id, load_cpus| {
+        let pressure = Pressure::Fresh { share: load_cpus / 10.0 };
+        Node { id: NodeId(id), capacity_cpus: 8.0, pressure, load_cpus }
+    };
+    let group = |id| {
+        let demand = Demand { usage_cpus: 0.5, memory_bytes: 1e9, ..Demand::default() };
+        Group { id: GroupId(id), node: NodeId(0), nr_tasks: 1, demand }
+    };
+    let pressed = CellView { nodes: vec![node(0, 7.0), node(1, 1.0), node(2, 2.0)], groups: vec![group(1), group(2)] };
+    let calm = CellView { nodes: vec![node(0, 1.0), node(1, 1.0), node(2, 2.0)], groups: Vec::new() };
+    let mut bytes = Vec::new();
+    let mut log = LogWriter::new(&mut bytes, "auto").unwrap();
+    log.append(1, &pressed, &Plan::default()).unwrap();
+    log.append(2, &calm, &Plan::default()).unwrap();
+    bytes
+}
+
+#[test]
+fn replay_says_what_another_policy_would_have_decided() {
+    let path = folder("replay").join("decisions.jsonl");
+    fs::write(&path, decision_log()).unwrap();
+    let replayed = ok(&["replay", text(&path), "--policy", "coarse", "--json"]);
+    let rounds: Vec<Value> = replayed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(rounds[0]["same"], false);
+    assert_eq!(rounds[0]["replayed"]["groups"], 2);
+    assert_eq!(rounds[0]["replayed_plan"]["moves"][0]["to"], 1);
+    assert_eq!(rounds[1]["same"], true);
+    let table = ok(&["replay", text(&path), "--policy", "coarse"]);
+    assert!(table.contains("2 rounds, 1 differ"), "{table}");
+    assert!(ok(&["replay", text(&path), "--policy", "none"]).contains("0 differ"));
+}
+
+#[test]
+fn replay_names_the_line_at_which_a_log_is_cut_short() {
+    let path = folder("replay-cut").join("decisions.jsonl");
+    let log = decision_log();
+    fs::write(&path, &log[..log.len() - 5]).unwrap();
+    let output = sim(&["replay", text(&path)]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("line 3"));
+}

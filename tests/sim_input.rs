@@ -1,0 +1,295 @@
+//! Traces as they come: in parts, compressed or not, in any order, and damaged in every way we know of.
+#![cfg(feature = "sim")]
+// A test's helpers fail by panicking, as its asserts do.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use flate2::write::GzEncoder;
+use flate2::Compression;
+
+/// A small trace in a folder of its own, to be damaged.
+struct Folder(PathBuf);
+
+const EVENTS: &str = "\
+0,,1,0,,0,,3,1,0.1,0.05,,0
+0,,1,0,7,1,,3,1,0.1,0.05,,0
+10000000,,1,1,,0,,3,9,0.2,,,
+10000000,,1,1,,1,,3,9,0.2,,,
+300000000,,1,0,7,4,,3,1,0.1,0.05,,0
+";
+const USAGE: &str = "\
+0,300000000,1,0,7,0.05,0.1,0.1,,,0.1,,,0.02,,1.5,0.01,,,
+10000000,300000000,1,1,8,0.1,0.1,0.1,,,0.1,,,0.3,,,,,,
+300000000,600000000,1,1,8,0.2,0.1,0.1,,,0.1,,,0.3,,1.5,0.01,,,
+";
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        let folder = Folder(path);
+        folder.write("events.csv", EVENTS);
+        folder.write("usage.csv", USAGE);
+        folder
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.0.join(name), text).unwrap();
+    }
+
+    fn write_gz(&self, name: &str, text: &str) {
+        fs::write(self.0.join(name), gz(text)).unwrap();
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).to_string_lossy().into_owned()
+    }
+
+    fn run(&self, more: &[&str]) -> Output {
+        self.run_on(&["events.csv"], &["usage.csv"], more)
+    }
+
+    fn run_on(&self, events: &[&str], usage: &[&str], more: &[&str]) -> Output {
+        let paths = |names: &[&str]| names.iter().map(|name| self.path(name)).collect::<Vec<_>>();
+        sim()
+            .args(["run", "--json", "--machines", "2", "--events"])
+            .args(paths(events))
+            .arg("--usage")
+            .args(paths(usage))
+            .args(more)
+            .output()
+            .unwrap()
+    }
+}
+
+fn sim() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_vnuma-sim"))
+}
+
+fn gz(text: &str) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn tasks(output: &Output) -> u64 {
+    let figures: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    figures["tasks"].as_u64().unwrap()
+}
+
+/// Damage one table, and see that a plain run counts the oddity and a strict one stops at it.
+fn is_odd(name: &str, file: &str, text: &str, counted: &str, place: &str) {
+    let folder = Folder::new(name);
+    folder.write(file, text);
+    let lenient = folder.run(&[]);
+    assert!(lenient.status.success(), "{}", stderr(&lenient));
+    let said = stderr(&lenient);
+    assert!(said.contains("not fatal") && said.contains(counted) && said.contains(place), "{said}");
+    let strict = folder.run(&["--strict"]);
+    assert_eq!(strict.status.code(), Some(1));
+    let said = stderr(&strict);
+    assert!(said.contains("fatal") && said.contains(place) && said.lines().count() == 1, "{said}");
+    assert!(strict.stdout.is_empty());
+}
+
+#[test]
+fn a_clean_trace_says_nothing_even_when_strict() {
+    let output = Folder::new("clean").run(&["--strict"]);
+    assert!(output.status.success());
+    assert_eq!(stderr(&output), "");
+    assert_eq!(tasks(&output), 2);
+}
+
+#[test]
+fn json_has_the_figures_by_their_names_and_nothing_else() {
+    let output = Folder::new("json").run(&[]);
+    let figures: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let mut names: Vec<&str> = figures.keys().map(String::as_str).collect();
+    names.sort_unstable();
+    let wanted = [
+        "cpu_utilisation",
+        "duration_s",
+        "finished",
+        "gini",
+        "migrated_bytes",
+        "migrations",
+        "network_bytes_per_s",
+        "overcommit",
+        "slowdown",
+        "tasks",
+    ];
+    assert_eq!(names, wanted);
+}
+
+#[test]
+fn parts_may_be_compressed_or_not_in_folders_or_globs_and_in_any_order() {
+    let folder = Folder::new("parts");
+    let (first, rest): (Vec<_>, Vec<_>) =
+        USAGE.lines().map(|line| format!("{line}\n")).partition(|l| l.starts_with("0,"));
+    fs::create_dir(folder.0.join("task_usage")).unwrap();
+    folder.write_gz("task_usage/part-00000.csv.gz", &first.concat());
+    folder.write("task_usage/part-00001.csv", &rest.concat());
+    let whole = folder.run(&[]);
+    let usages: [&[&str]; 4] = [
+        &["task_usage/part-00001.csv", "task_usage/part-00000.csv.gz"],
+        &["task_usage"],
+        &["task_usage/part-*"],
+        &["task_usage/part-*", "task_usage"],
+    ];
+    for usage in usages {
+        let output = folder.run_on(&["events.csv"], usage, &["--strict"]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert_eq!(output.stdout, whole.stdout, "{usage:?}");
+    }
+}
+
+#[test]
+fn windows_line_ends_and_a_missing_last_newline_change_nothing() {
+    let folder = Folder::new("line-ends");
+    let plain = folder.run(&[]);
+    folder.write("usage.csv", USAGE.replace('\n', "\r\n").trim_end());
+    let other = folder.run(&["--strict"]);
+    assert_eq!(other.stdout, plain.stdout, "{}", stderr(&other));
+}
+
+#[test]
+fn a_part_that_is_there_twice_is_read_once() {
+    let folder = Folder::new("twice");
+    let once = folder.run(&[]);
+    folder.write_gz("usage.csv.gz", USAGE);
+    let output = folder.run_on(&["events.csv"], &["usage.csv*"], &[]);
+    assert_eq!(output.stdout, once.stdout);
+    assert!(stderr(&output).contains("usage.csv.gz"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_missing_file_is_fatal_and_named() {
+    let folder = Folder::new("missing");
+    let output = folder.run_on(&["events.csv"], &["no-such.csv"], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("--usage") && stderr(&output).contains("no-such.csv"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_truncated_gz_is_fatal_and_named_with_the_last_line_read() {
+    let folder = Folder::new("truncated");
+    let long = USAGE.repeat(20_000);
+    let bytes = gz(&long);
+    fs::write(folder.0.join("usage.csv.gz"), &bytes[..bytes.len() / 2]).unwrap();
+    let output = folder.run_on(&["events.csv"], &["usage.csv.gz"], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    assert!(said.contains("fatal") && said.contains("usage.csv.gz:") && said.contains("end early"), "{said}");
+}
+
+#[test]
+fn a_row_with_too_few_fields_is_counted() {
+    let text = format!("{USAGE}300000000,600000000,1,1,8,0.2\n");
+    is_odd("few", "usage.csv", &text, "1 rows with a wrong number of fields", "usage.csv:4: 6 fields");
+}
+
+#[test]
+fn a_row_with_too_many_fields_is_counted() {
+    let text = format!("{EVENTS}{}\n", ",".repeat(40));
+    is_odd("many", "events.csv", &text, "wrong number of fields", "events.csv:6: 21 or more fields");
+}
+
+#[test]
+fn a_number_that_is_none_is_counted_with_its_field() {
+    let text = USAGE.replace("0.05,0.1", "0.05x,0.1");
+    is_odd("number", "usage.csv", &text, "not a number", "usage.csv:1: field 6 (CPU rate) is '0.05x'");
+    let text = EVENTS.replace("10000000,,1,1,,0", "10000000,,,1,,0");
+    is_odd("empty", "events.csv", &text, "not a number", "events.csv:3: field 3 (job ID) is ''");
+    let text = USAGE.replace(",0.02,,1.5", ",-0.02,,1.5");
+    is_odd("negative", "usage.csv", &text, "not a number", "usage.csv:1: field 14 (maximum CPU rate) is '-0.02'");
+    let text = EVENTS.replace("300000000,,1,0,7,4", "300000000,,1,0,7,44");
+    is_odd("type", "events.csv", &text, "not a number", "events.csv:5: field 6 (event type) is 44");
+}
+
+#[test]
+fn time_going_backwards_is_counted() {
+    let text = format!("{EVENTS}5000000,,1,0,,7,,3,1,0.1,0.05,,0\n");
+    is_odd("backwards", "events.csv", &text, "time is before the row above's", "events.csv:6: field 1 (time)");
+    let text = USAGE.replace("10000000,300000000", "10000000,9000000");
+    is_odd("window", "usage.csv", &text, "end before they start", "usage.csv:2: field 2 (end time)");
+}
+
+#[test]
+fn usage_without_events_is_counted_and_no_task() {
+    let text = format!("{USAGE}300000000,600000000,2,0,8,0.2,0.1,0.1,,,0.1,,,0.3,,1.5,0.01,,,\n");
+    is_odd("without", "usage.csv", &text, "usage rows of tasks without events", "usage.csv:4: task 2:0");
+}
+
+#[test]
+fn tables_of_different_traces_are_fatal() {
+    let folder = Folder::new("different");
+    folder.write("usage.csv", &USAGE.replace(",1,0,7", ",5,0,7").replace(",1,1,8", ",5,1,8"));
+    let output = folder.run(&[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("no task has both"), "{}", stderr(&output));
+}
+
+#[test]
+fn times_before_and_after_the_trace_are_understood() {
+    let folder = Folder::new("sentinels");
+    for after in ["9223372036854775807", "18446744073709551615"] {
+        folder.write("events.csv", &EVENTS.replace("300000000,,1,0,7,4", &format!("{after},,1,0,7,4")));
+        let output = folder.run(&["--strict"]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert_eq!(tasks(&output), 2);
+    }
+}
+
+#[test]
+fn a_span_without_time_is_refused() {
+    let output = Folder::new("span").run(&["--start", "500", "--end", "400"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("--start"), "{}", stderr(&output));
+}
+
+#[test]
+fn anything_at_all_is_an_error_and_no_panic() {
+    let folder = Folder::new("garbage");
+    let mut seed = 1u64;
+    for round in 0..40 {
+        let mut text = if round % 2 == 0 { USAGE.to_owned() } else { EVENTS.to_owned() }.into_bytes();
+        for _ in 0..=round {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let at = (seed >> 33) as usize % text.len();
+            text[at] = (seed >> 25) as u8;
+        }
+        let file = if round % 2 == 0 { "usage.csv" } else { "events.csv" };
+        fs::write(folder.0.join(file), &text).unwrap();
+        let output = folder.run(&[]);
+        assert!(matches!(output.status.code(), Some(0 | 1)), "round {round}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn with_no_trace_the_sample_runs() {
+    let output = sim().args(["run", "--json"]).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(tasks(&output), 920);
+}
+
+#[test]
+fn a_folder_above_the_tables_will_do() {
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/sample");
+    let output = sim()
+        .args(["run", "--json", "--machines", "40", "--strict", "--events"])
+        .arg(&sample)
+        .arg("--usage")
+        .arg(&sample)
+        .output()
+        .unwrap();
+    assert_eq!(tasks(&output), 920, "{}", stderr(&output));
+}

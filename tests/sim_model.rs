@@ -1,0 +1,166 @@
+//! The model, told as small stories whose outcome can be worked out by hand.
+#![cfg(feature = "sim")]
+// A test's helpers fail by panicking, as its asserts do.
+#![allow(clippy::unwrap_used)]
+
+use scx_vnuma::policy::Order;
+use scx_vnuma::sim::engine::{Outcome, Prepared};
+use scx_vnuma::sim::params::{Params, PolicyKind};
+use scx_vnuma::sim::placement::{Placement, Shard};
+use scx_vnuma::sim::trace::{TaskId, Trace, TracedTask, Window};
+
+const S: i64 = 1_000_000;
+
+/// A trace written down task by task; times in seconds.
+struct Story {
+    trace: Trace,
+    machines: u32,
+}
+
+/// A task of a story: it arrives, runs for a while and uses CPU all the time.
+#[derive(Clone, Copy)]
+struct Part {
+    machine: u32,
+    at_s: i64,
+    work_s: i64,
+    cpus: f32,
+    request: f64,
+    priority: u32,
+    max_cpus: f32,
+    memory: f32,
+}
+
+const PART: Part =
+    Part { machine: 0, at_s: 0, work_s: 100, cpus: 0.1, request: 0.1, priority: 9, max_cpus: 0.5, memory: 0.0 };
+/// A task that may move.
+const LIGHT: Part = Part { priority: 0, max_cpus: 0.02, cpus: 0.02, request: 0.02, memory: 0.5, ..PART };
+
+impl Story {
+    fn new(machines: u32, length_s: i64) -> Story {
+        Story { trace: Trace { first_us: 0, last_us: length_s * S, ..Trace::default() }, machines }
+    }
+
+    /// Tell of a task; its id is the next one whose hash puts it on the machine wanted.
+    fn with(mut self, part: Part) -> Story {
+        let placement = Placement { seed: 1, machines: self.machines, cell_size: 4 };
+        let after = self.trace.tasks.last().map_or(0, |task| task.id.job);
+        let id = (after + 1..).map(|job| TaskId { job, index: 0 }).find(|&id| placement.machine(id) == part.machine);
+        let start_us = part.at_s * S;
+        let windows = self.trace.windows.len()..self.trace.windows.len() + 1;
+        self.trace.windows.push(Window {
+            start_us,
+            cpu_mean: part.cpus,
+            cpu_max: part.max_cpus,
+            memory: part.memory,
+            accesses_per_instruction: 0.0,
+        });
+        self.trace.tasks.push(TracedTask {
+            id: id.unwrap(),
+            submit_us: Some(start_us),
+            schedule_us: Some(start_us),
+            end_us: Some(start_us + part.work_s * S),
+            request_cpus: part.request,
+            priority: part.priority,
+            windows,
+        });
+        self
+    }
+
+    fn run(&self, policy: PolicyKind) -> Outcome {
+        let params = Params { machines: self.machines, ..Params::default() }.with_policy(policy, Some(Order::Memory));
+        Prepared::new(&self.trace, &params, Shard::WHOLE).run(&params, &|| {})
+    }
+}
+
+fn about(value: f64, wanted: f64) -> bool {
+    (value - wanted).abs() < 1e-6
+}
+
+#[test]
+fn a_task_alone_takes_as_long_as_its_work() {
+    let cell = &Story::new(1, 1000).with(PART).run(PolicyKind::None).cells[0];
+    assert_eq!(cell.finished, 1);
+    assert!(about(cell.turnaround_s, 100.0));
+    assert!(about(cell.busy_cpu_s[0], 10.0));
+}
+
+#[test]
+fn tasks_that_want_twice_the_machine_take_twice_as_long() {
+    let half = Part { cpus: 0.5, request: 0.2, ..PART };
+    let cell = &Story::new(1, 1000).with(half).with(half).run(PolicyKind::None).cells[0];
+    assert!(about(cell.turnaround_s, 400.0), "{}", cell.turnaround_s);
+    assert!(about(cell.busy_cpu_s[0], 100.0));
+    assert!(about(cell.over_cpu_s[0], 100.0));
+}
+
+#[test]
+fn a_task_waits_until_its_request_fits_and_a_smaller_one_overtakes_it() {
+    let big = Part { request: 0.4, ..PART };
+    let small = Part { request: 0.1, at_s: 2, ..PART };
+    let story = Story::new(1, 1000).with(big).with(Part { at_s: 1, ..big }).with(small);
+    // The first ends at 100 s, the second waits for it until 100 s and ends at 200 s, the third starts at once.
+    assert!(about(story.run(PolicyKind::None).cells[0].turnaround_s, 100.0 + 199.0 + 100.0));
+}
+
+#[test]
+fn a_request_past_the_machine_starts_when_nothing_runs() {
+    let huge = Part { request: 0.9, ..PART };
+    let cell = &Story::new(1, 1000).with(huge).with(Part { at_s: 1, ..huge }).run(PolicyKind::None).cells[0];
+    assert!(about(cell.turnaround_s, 100.0 + 199.0));
+}
+
+#[test]
+fn what_would_end_with_the_trace_has_not_finished() {
+    let cell = &Story::new(1, 100).with(PART).run(PolicyKind::None).cells[0];
+    assert_eq!((cell.finished, cell.unfinished), (0, 1));
+}
+
+#[test]
+fn coarse_moves_all_light_tasks_of_a_busy_machine_to_the_idle_one_and_pays_for_their_memory() {
+    let busy = Part { cpus: 0.3, request: 0.3, work_s: 900, ..PART };
+    let light = Part { work_s: 900, ..LIGHT };
+    let story = Story::new(2, 100).with(busy).with(light).with(light);
+    let outcome = story.run(PolicyKind::Coarse);
+    assert_eq!(outcome.cells[0].migrations, 2);
+    assert_eq!(outcome.cells[0].migrated_bytes, 128 << 30);
+    assert_eq!((outcome.rounds.to_first[0], outcome.rounds.to_second[0]), (2, 0));
+}
+
+#[test]
+fn coarse_leaves_a_machine_alone_whose_load_is_nearly_all_light_tasks() {
+    let story = Story::new(2, 100).with(Part { work_s: 900, ..LIGHT });
+    assert_eq!(story.run(PolicyKind::Coarse).cells[0].migrations, 0);
+}
+
+#[test]
+fn fine_fills_the_first_destination_up_to_the_source_and_sends_the_rest_to_the_second() {
+    let machine = |machine, cpus| Part { machine, cpus, request: cpus.into(), work_s: 900, ..PART };
+    let light = Part { machine: 2, work_s: 900, ..LIGHT };
+    // Machine 2 has 0.30, of it 0.1 light; 0.25 + 0.02 + 0.02 fits under it, a third light task does not.
+    let mut story = Story::new(3, 100).with(machine(0, 0.25)).with(machine(1, 0.26)).with(machine(2, 0.2));
+    for _ in 0..5 {
+        story = story.with(light);
+    }
+    let rounds = story.run(PolicyKind::Fine).rounds;
+    assert_eq!((rounds.migratable[0], rounds.to_first[0], rounds.to_second[0]), (5, 2, 2));
+}
+
+#[test]
+fn moving_keeps_the_work_done() {
+    let busy = Part { cpus: 0.3, request: 0.3, work_s: 900, ..PART };
+    let story = Story::new(2, 500).with(busy).with(Part { work_s: 200, ..LIGHT });
+    let outcome = story.run(PolicyKind::Coarse);
+    assert!(outcome.cells[0].migrations > 0);
+    assert!(about(outcome.cells[0].turnaround_s, 200.0));
+}
+
+#[test]
+fn a_move_lets_waiting_tasks_start_at_the_source() {
+    let busy = Part { cpus: 0.3, request: 0.3, work_s: 900, ..PART };
+    let light = Part { request: 0.2, work_s: 900, ..LIGHT };
+    let waits = Part { request: 0.2, at_s: 1, work_s: 10, ..PART };
+    let story = Story::new(2, 500).with(busy).with(light).with(waits);
+    // It starts with the first rebalance, at 60 s, and ends at 70 s.
+    assert!(about(story.run(PolicyKind::Coarse).cells[0].turnaround_s, 69.0));
+    assert_eq!(story.run(PolicyKind::None).cells[0].finished, 0);
+}
