@@ -68,6 +68,10 @@ pub struct RunOptions {
     #[arg(long)]
     pub allow_single_node: bool,
 
+    /// Write what each round saw and decided to this new file, for `vnuma-sim replay`.
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub log: Option<std::path::PathBuf>,
+
     /// Print statistics every so many seconds.
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     pub stats: Option<Duration>,

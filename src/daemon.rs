@@ -1,7 +1,9 @@
 //! The round loop: sense, decide, act, report; and an orderly end.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::mem::MaybeUninit;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -11,6 +13,7 @@ use scx_utils::UserExitInfo;
 use scx_vnuma::act::{self, Selection, SelectionChanges};
 use scx_vnuma::bpf::{LoadOptions, Retargeted, SchedulerClass};
 use scx_vnuma::cell::{CellView, NodeId, Plan, Pressure};
+use scx_vnuma::decision_log::LogWriter;
 use scx_vnuma::policy::{Coarse, Policy, Rotate};
 use scx_vnuma::report::{self, Metrics, NodeMetrics, Round};
 use scx_vnuma::sense::{self, Nodes, Selector, Senses, TaskRecord, DEFAULT_SELECTORS};
@@ -20,9 +23,10 @@ use crate::preflight;
 
 /// Loads the scheduler class and runs it until `shutdown` speaks; starts again when the kernel asks for it.
 pub fn run(options: &RunOptions, shutdown: &Receiver<()>) -> Result<()> {
+    let mut log = options.log.as_deref().map(|path| open_log(path, options)).transpose()?;
     let mut restarts = Restarts::default();
     loop {
-        let exit = run_once(options, shutdown)?;
+        let exit = run_once(options, &mut log, shutdown)?;
         exit.report()?;
         if !exit.should_restart() {
             return Ok(());
@@ -30,6 +34,14 @@ pub fn run(options: &RunOptions, shutdown: &Receiver<()>) -> Result<()> {
         restarts.note(Instant::now())?;
         log::info!("starting again, as the kernel asks");
     }
+}
+
+/// A new log: an old one is somebody's record.
+fn open_log(path: &Path, options: &RunOptions) -> Result<LogWriter<File>> {
+    let file = File::create_new(path);
+    let file =
+        file.with_context(|| format!("--log {}: it must be a new file in a folder that exists", path.display()))?;
+    LogWriter::new(file, policy(options).name()).with_context(|| format!("writing {}", path.display()))
 }
 
 /// At most so many restarts in so much time: a restart loop is worse than staying off.
@@ -55,7 +67,7 @@ impl Restarts {
     }
 }
 
-fn run_once(options: &RunOptions, shutdown: &Receiver<()>) -> Result<UserExitInfo> {
+fn run_once(options: &RunOptions, log: &mut Option<LogWriter<File>>, shutdown: &Receiver<()>) -> Result<UserExitInfo> {
     let nodes = Nodes::from_sysfs().context("reading the NUMA nodes")?;
     let start_node = preflight::choose_start_node(&nodes, options.start_node, options.allow_single_node)?;
     let load_options = LoadOptions {
@@ -70,7 +82,7 @@ fn run_once(options: &RunOptions, shutdown: &Receiver<()>) -> Result<UserExitInf
         .context("loading the scheduler class")?;
     log::info!("enabled on {} nodes; migratable work goes to node {start_node}", nodes.with_cpus().len());
 
-    let mut daemon = Daemon::new(options, &class, &nodes, start_node)?;
+    let mut daemon = Daemon::new(options, log, &class, &nodes, start_node)?;
     let outcome = daemon.rounds(shutdown);
     drop(daemon);
 
@@ -84,6 +96,7 @@ fn run_once(options: &RunOptions, shutdown: &Receiver<()>) -> Result<UserExitInf
 
 struct Daemon<'a> {
     options: &'a RunOptions,
+    log: &'a mut Option<LogWriter<File>>,
     class: &'a SchedulerClass<'a>,
     nodes: &'a Nodes,
     policy: Box<dyn Policy>,
@@ -98,7 +111,13 @@ struct Daemon<'a> {
 }
 
 impl<'a> Daemon<'a> {
-    fn new(options: &'a RunOptions, class: &'a SchedulerClass<'a>, nodes: &'a Nodes, start: NodeId) -> Result<Self> {
+    fn new(
+        options: &'a RunOptions,
+        log: &'a mut Option<LogWriter<File>>,
+        class: &'a SchedulerClass<'a>,
+        nodes: &'a Nodes,
+        start: NodeId,
+    ) -> Result<Self> {
         let selectors = match (options.all, options.select.is_empty()) {
             (true, _) => Vec::new(),
             (false, true) => {
@@ -111,6 +130,7 @@ impl<'a> Daemon<'a> {
         let stats_server = stats_server.inspect_err(|err| log::warn!("no statistics server: {err:#}")).ok();
         Ok(Daemon {
             options,
+            log,
             class,
             nodes,
             policy: policy(options),
@@ -216,6 +236,7 @@ impl<'a> Daemon<'a> {
         } else {
             log::debug!("{words}");
         }
+        self.append_to_log(round);
         let metrics = &mut self.metrics;
         metrics.nr_rounds = round.number;
         metrics.decision = words;
@@ -228,6 +249,17 @@ impl<'a> Daemon<'a> {
         metrics.nodes = node_metrics(self.class, &round.view)?;
         self.last_plan = Some(round.plan.clone());
         Ok(())
+    }
+}
+
+impl Daemon<'_> {
+    /// A full disk ends the log, not the scheduling.
+    fn append_to_log(&mut self, round: &Round) {
+        let Some(log) = self.log else { return };
+        if let Err(err) = log.append(round.number, &round.view, &round.plan) {
+            log::warn!("the decision log ends here: {err}");
+            *self.log = None;
+        }
     }
 }
 

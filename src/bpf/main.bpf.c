@@ -89,6 +89,7 @@ struct {
 
 struct task_ctx {
 	u64 run_ns;
+	u64 sent_on_epoch;	/* one more than the epoch in which it was sent on as a straggler */
 	s32 vtime_node;		/* whose clock the task's vtime is of */
 	u32 own_policy;
 	u32 flags;
@@ -196,23 +197,18 @@ static bool is_allowed_cpu(const struct task_struct *p, s32 cpu)
 	return cpu >= 0 && bpf_cpumask_test_cpu(cpu, p->cpus_ptr);
 }
 
-/* Return true if some online CPU of @node may run @p. */
+/* Return true if some online CPU of @node may run @p. The caller is in an RCU read-side section, as callbacks are. */
 static bool may_run_on(const struct task_struct *p, s32 node)
 {
 	const u32 *online = MEMBER_VPTR(nr_online, [node]);
 	const struct cpumask *mask;
-	bool may;
 
 	if (!online || !*online)
 		return false;
 	if (p->nr_cpus_allowed >= nr_possible_cpus)
 		return true;
-
-	bpf_rcu_read_lock();
 	mask = node_cpumask(node);
-	may = mask && bpf_cpumask_intersects(mask, p->cpus_ptr);
-	bpf_rcu_read_unlock();
-	return may;
+	return mask && bpf_cpumask_intersects(mask, p->cpus_ptr);
 }
 
 /* The node of some online CPU that may run @p: its own CPU's if possible. */
@@ -277,11 +273,9 @@ static s32 busy_cpu(const struct task_struct *p, s32 node, s32 prev_cpu)
 	if (cpu_to_node(prev_cpu) == node && is_allowed_cpu(p, prev_cpu))
 		return prev_cpu;
 
-	bpf_rcu_read_lock();
 	mask = node_cpumask(node);
 	if (mask)
 		cpu = bpf_cpumask_any_and_distribute(mask, p->cpus_ptr);
-	bpf_rcu_read_unlock();
 	return is_allowed_cpu(p, cpu) ? cpu : prev_cpu;
 }
 
@@ -407,13 +401,19 @@ void BPF_STRUCT_OPS(vnuma_running, struct task_struct *p)
 	if (node == plan->destination.first)
 		return;
 
-	/* The plan may have changed between the choice of this CPU and now. */
 	if (task_node(p) == node) {
 		__sync_fetch_and_add(&stats->nr_elsewhere, 1);
-	} else {
-		__sync_fetch_and_add(&stats->nr_stragglers, 1);
-		scx_bpf_kick_cpu(cpu, SCX_KICK_PREEMPT);
+		return;
 	}
+	/*
+	 * The plan may have changed between the choice of this CPU and now. Once a plan only: a task that the kernel keeps
+	 * here without asking us, as it does with exiting and migration-disabled ones, would never get anything done.
+	 */
+	if (tctx->sent_on_epoch == plan->epoch + 1)
+		return;
+	tctx->sent_on_epoch = plan->epoch + 1;
+	__sync_fetch_and_add(&stats->nr_stragglers, 1);
+	scx_bpf_kick_cpu(cpu, SCX_KICK_PREEMPT);
 }
 
 static void add_process_run_time(struct task_struct *p, s32 node, u64 run_ns, u64 stolen_ns)

@@ -235,14 +235,14 @@ fn draw_summary(page: &Area, comparison: &Comparison) -> Result<()> {
     let middle = SIZE.0 as i32 / 2;
     let (without, with) = (comparison.without.stolen_cpu_s, comparison.with.stolen_cpu_s);
     let ratios = format!(
-        "With scx_vnuma: CPU time stolen {}, migratable work {}, fixed task's work {}",
+        "With scx_vnuma: time stolen where the work was {}, migratable work {}, fixed task's work {}",
         comparison.stolen(),
         comparison.migratable(),
         comparison.fixed()
     );
     write(page, &ratios, (middle, SUMMARY_Y), &centred(18).color(&BLACK))?;
     let small =
-        format!("CPU-seconds stolen: {without:.1} without, {with:.1} with. The CPUs are emulated: only ratios count.");
+        format!("CPU-seconds stolen where the work was: {without:.1} without, {with:.1} with. The CPUs are emulated: only ratios count.");
     write(page, &small, (middle, SUMMARY_Y + 26), &centred(14))
 }
 

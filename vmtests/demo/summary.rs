@@ -6,7 +6,8 @@ use crate::record::Phase;
 #[derive(Debug)]
 pub struct Summary {
     pub lasted_s: f64,
-    /// Over all nodes.
+    /// From the node where the migratable work was, weighted by its shares: what the work suffered. The fixed task and
+    /// whoever records suffer too, on nodes that the work has left; that is not in here.
     pub stolen_cpu_s: f64,
     pub migratable_per_s: f64,
     pub fixed_per_s: f64,
@@ -15,7 +16,11 @@ pub struct Summary {
 impl Summary {
     pub fn of(phase: &Phase) -> Self {
         let lasted_s = phase.lasted_s();
-        let stolen = |second: &crate::record::Second| second.stolen_cpus.iter().sum::<f64>() * second.lasted_s();
+        let stolen = |second: &crate::record::Second| {
+            let shares = second.shares().unwrap_or_default();
+            let weighted = second.stolen_cpus.iter().zip(shares).map(|(cpus, share)| cpus * share);
+            weighted.sum::<f64>() * second.lasted_s()
+        };
         let migratable: u64 = phase.seconds.iter().flat_map(|second| &second.migratable_work).sum();
         let fixed: u64 = phase.seconds.iter().map(|second| second.fixed_work).sum();
         Summary {

@@ -66,7 +66,12 @@ fn summary(comparison: &Comparison) -> String {
     let rows = [
         ("", "without".to_string(), "with".to_string(), String::new()),
         ("seconds recorded", tenths(without.lasted_s), tenths(with.lasted_s), String::new()),
-        ("CPU-seconds stolen", tenths(without.stolen_cpu_s), tenths(with.stolen_cpu_s), comparison.stolen()),
+        (
+            "CPU-seconds stolen where the work was",
+            tenths(without.stolen_cpu_s),
+            tenths(with.stolen_cpu_s),
+            comparison.stolen(),
+        ),
         (
             "migratable work a second",
             tenths(without.migratable_per_s),
@@ -77,7 +82,7 @@ fn summary(comparison: &Comparison) -> String {
     ];
     let mut text = String::new();
     for (name, without, with, ratio) in rows {
-        let line = format!("{name:28}{without:>10}{with:>10}   {ratio}");
+        let line = format!("{name:40}{without:>10}{with:>10}   {ratio}");
         // Writing to a string can't fail.
         let _ = writeln!(text, "{}", line.trim_end());
     }

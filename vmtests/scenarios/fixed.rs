@@ -41,8 +41,8 @@ pub fn a_fixed_task_keeps_its_cpu() -> Result<String> {
     let fixed = Worker::start(&Setting { cpu: Some(cpu), ..Setting::default() })?;
     std::thread::sleep(Duration::from_millis(500));
     let alone = fixed.cpu_time_in(window)?;
-    let migratable = Worker::start_many(4, &Setting { cpu: Some(cpu), ..Setting::migratable() })?;
-    let _scheduler = Scheduler::start(&["--interval", "500ms"])?;
+    let migratable = Worker::start_many(4, &Setting::migratable())?;
+    let _scheduler = Scheduler::start(&["--start-node", "0"])?;
     wait_for("the others become migratable", Duration::from_secs(10), || {
         Ok(migratable.iter().all(Worker::is_migratable))
     })?;

@@ -1,16 +1,20 @@
 //! What operators see is true.
 
+use std::fs::File;
+use std::io::BufReader;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
+use scx_vnuma::decision_log::LogReader;
 
 use crate::guest::{hog_node_until_seen, target, wait_for, Scheduler};
 use crate::workers::{Setting, Worker};
 
 pub fn the_pinned_target_agrees_with_the_log() -> Result<String> {
     let _workers = Worker::start_many(4, &Setting::migratable())?;
-    let scheduler = Scheduler::start(&["--interval", "500ms"])?;
+    let decisions = "/tmp/decisions.jsonl";
+    let scheduler = Scheduler::start(&["--interval", "500ms", "--log", decisions])?;
     std::thread::sleep(Duration::from_secs(2));
     hog_node_until_seen(target()?.destination.first as u32)?;
     wait_for("the plan changes", Duration::from_secs(5), || Ok(target()?.epoch == 1))?;
@@ -29,7 +33,16 @@ pub fn the_pinned_target_agrees_with_the_log() -> Result<String> {
     let mut dump = Command::new("bpftool");
     let output = dump.args(["map", "dump", "pinned", "/sys/fs/bpf/scx_vnuma/node_stats"]).output()?;
     ensure!(String::from_utf8_lossy(&output.stdout).contains("\"run_ns\": "), "node_stats has no run_ns");
+    let moved = decided_moves(decisions)?;
+    ensure!(moved == [to], "the decision log has moves to {moved:?}");
     Ok(format!("epoch 1, first {to}"))
+}
+
+/// The destinations of the rounds that moved something, from the decision log.
+fn decided_moves(path: &str) -> Result<Vec<String>> {
+    let mut rounds = LogReader::new(BufReader::new(File::open(path)?))?.collect::<Result<Vec<_>, _>>()?;
+    rounds.retain(|round| !round.plan.moves.is_empty());
+    Ok(rounds.iter().filter_map(|round| round.plan.first).map(|node| node.to_string()).collect())
 }
 
 pub fn rounds_cause_no_page_faults() -> Result<String> {

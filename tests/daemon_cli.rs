@@ -1,0 +1,74 @@
+//! The daemon's command line, as far as it goes without loading anything.
+#![cfg(feature = "daemon")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn scx_vnuma(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_scx_vnuma")).args(args).output().expect("scx_vnuma starts")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn the_version_is_the_crates() {
+    let output = scx_vnuma(&["--version"]);
+    assert!(output.status.success());
+    assert_eq!(stdout(&output).trim(), format!("scx_vnuma {}", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn help_stats_explains_each_figure() {
+    let output = scx_vnuma(&["--help-stats"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    for figure in ["epoch", "destination", "page_faults", "pressure_pct", "nr_stragglers"] {
+        assert!(stdout(&output).contains(figure), "{figure} is missing in:\n{}", stdout(&output));
+    }
+}
+
+#[test]
+fn a_bad_option_is_refused_with_its_name() {
+    for (args, part) in [
+        (["--interval", "0"], "--interval"),
+        (["--select", "nice=3"], "not one of cgroup, comm, uid, nice, policy"),
+        (["--policy", "finest"], "--policy"),
+    ] {
+        let output = scx_vnuma(&args);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains(part), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_kernel_without_sched_ext_is_refused_with_the_option_to_look_for() {
+    if Path::new("/sys/kernel/sched_ext").exists() {
+        eprintln!("skipped: this kernel has sched_ext");
+        return;
+    }
+    // SAFETY: no arguments, cannot fail.
+    let expected = match unsafe { libc::geteuid() } {
+        0 => "CONFIG_SCHED_CLASS_EXT=y",
+        _ => "must run as root",
+    };
+    let output = scx_vnuma(&[]);
+    assert_eq!(output.status.code(), Some(1));
+    let message = stderr(&output);
+    assert!(message.contains(expected) && message.trim_end().lines().count() == 1, "{message}");
+}
+
+#[test]
+fn exec_on_a_kernel_without_sched_ext_says_why_not() {
+    if Path::new("/sys/kernel/sched_ext").exists() {
+        eprintln!("skipped: this kernel has sched_ext");
+        return;
+    }
+    let output = scx_vnuma(&["exec", "--", "true"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("no sched_ext"), "{}", stderr(&output));
+}
