@@ -255,31 +255,35 @@ pub fn read(path: &Path, keep: &(dyn Fn(TaskId) -> bool + Sync), read: &(dyn Fn(
     let options = ReadOptionsBuilder::new().with_page_index().build();
     let reader = SerializedFileReader::new_with_options(file, options).map_err(failed(path))?;
     let head = head(path, reader.metadata())?;
-    let groups: Vec<(Vec<TracedTask>, Vec<Window>)> = (0..reader.num_row_groups())
-        .into_par_iter()
-        .map(|group| {
-            let group = Group { reader: &reader, group }.read(keep);
-            read();
-            group
-        })
-        .collect::<Result<_, ParquetError>>()
-        .map_err(failed(path))?;
     let mut trace = Trace {
-        tasks: Vec::with_capacity(groups.iter().map(|(tasks, _)| tasks.len()).sum()),
-        windows: Vec::with_capacity(groups.iter().map(|(_, windows)| windows.len()).sum()),
+        tasks: Vec::new(),
+        windows: Vec::new(),
         first_us: head.first_us,
         last_us: head.last_us,
         inputs: head.inputs,
         oddities: head.oddities,
         provenance: head.provenance,
     };
-    for (tasks, windows) in groups {
-        let offset = trace.windows.len();
-        trace.tasks.extend(tasks.into_iter().map(|mut task| {
-            task.windows = task.windows.start + offset..task.windows.end + offset;
-            task
-        }));
-        trace.windows.extend(windows);
+    // A few groups at a time: of a large file, only what is kept is ever in memory.
+    let groups: Vec<usize> = (0..reader.num_row_groups()).collect();
+    for batch in groups.chunks(8 * rayon::current_num_threads()) {
+        let batch: Vec<(Vec<TracedTask>, Vec<Window>)> = batch
+            .par_iter()
+            .map(|&group| {
+                let group = Group { reader: &reader, group }.read(keep);
+                read();
+                group
+            })
+            .collect::<Result<_, ParquetError>>()
+            .map_err(failed(path))?;
+        for (tasks, windows) in batch {
+            let offset = trace.windows.len();
+            trace.tasks.extend(tasks.into_iter().map(|mut task| {
+                task.windows = task.windows.start + offset..task.windows.end + offset;
+                task
+            }));
+            trace.windows.extend(windows);
+        }
     }
     trace.tasks.par_sort_unstable_by_key(|task| task.id);
     Ok(trace)
