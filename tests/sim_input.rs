@@ -230,6 +230,19 @@ fn usage_without_events_is_counted_and_no_task() {
 }
 
 #[test]
+fn a_prepared_trace_remembers_what_was_odd() {
+    let folder = Folder::new("prepared");
+    folder.write("usage.csv", &format!("{USAGE}300000000,600000000,1,1,8,0.2\n"));
+    let (events, usage, trace) = (folder.path("events.csv"), folder.path("usage.csv"), folder.path("t.parquet"));
+    let prepared = sim().args(["prepare", "--events", &events, "--usage", &usage, "--out", &trace]).output().unwrap();
+    assert!(prepared.status.success(), "{}", stderr(&prepared));
+    let lenient = sim().args(["run", "--trace", &trace]).output().unwrap();
+    assert!(stderr(&lenient).contains("usage.csv:4: 6 fields"), "{}", stderr(&lenient));
+    let strict = sim().args(["run", "--strict", "--trace", &trace]).output().unwrap();
+    assert_eq!(strict.status.code(), Some(1));
+}
+
+#[test]
 fn tables_of_different_traces_are_fatal() {
     let folder = Folder::new("different");
     folder.write("usage.csv", &USAGE.replace(",1,0,7", ",5,0,7").replace(",1,1,8", ",5,1,8"));

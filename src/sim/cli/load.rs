@@ -41,6 +41,10 @@ pub fn load(options: &TraceOptions, running: &RunningOptions, wanted: &Wanted<'_
     } else {
         from_csv(options, &keep, wanted.checksums)?
     };
+    // A prepared trace brings the oddities of the tables that it was made from.
+    if let (true, Some(first)) = (options.strict, trace.oddities.first()) {
+        return Err(SimError::Strict(first.clone()).into());
+    }
     for line in trace.oddities.lines() {
         eprintln!("not fatal: {line}");
     }
