@@ -15,6 +15,8 @@ build: ## scx_vnuma and vnuma-sim, in target/release
 demo: setup ## see migratable work leave busy hosts, on a cluster of four emulated hosts
 	$(BUILD) $(FEATURES)
 	vmtests/demo/run
+	$(SIM) compare --out target/demo/simulator
+	@echo "The same policies over a cluster of machines: open target/demo/simulator/report.html in a browser"
 
 test: setup unit-test vm-test ## all tests
 
