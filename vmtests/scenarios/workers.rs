@@ -119,6 +119,7 @@ impl Worker {
     }
 
     pub fn seen(&self) -> Seen {
+        // SAFETY: a bit mask, for which all bits 0 is valid.
         let mut cpus: libc::cpu_set_t = unsafe { std::mem::zeroed() };
         // SAFETY: no pointers but to cpus, which outlives the call.
         let (policy, nice) = unsafe {
@@ -187,8 +188,10 @@ fn be_worker(setting: &Setting, tally: &'static Tally) -> ! {
 
 fn spin_or_sleep(asleep: bool, in_bursts: bool, tally: &Tally) -> ! {
     const BURST: Duration = Duration::from_millis(4);
-    while asleep {
-        std::thread::sleep(Duration::from_secs(3600));
+    if asleep {
+        loop {
+            std::thread::sleep(Duration::from_secs(3600));
+        }
     }
     let mut state = 1u64;
     let mut burst_start = Instant::now();
