@@ -165,9 +165,9 @@ mod tests {
     #[test]
     fn steal_is_a_share_of_wall_time_and_of_the_nodes_cpus() {
         let view =
-            cell_view(&window(&[(0, 100, 100), (1, 0, 60), (2, 0, 0), (3, 0, 0)], &[]), &[], &nodes(), NodeId(0), HZ);
+            cell_view(&window(&[(0, 100, 100), (1, 0, 75), (2, 0, 0), (3, 0, 0)], &[]), &[], &nodes(), NodeId(0), HZ);
         assert_eq!(view.nodes[0].pressure, Pressure::Fresh { share: 0.5 });
-        assert_eq!(view.nodes[1].pressure, Pressure::Fresh { share: 0.1 });
+        assert_eq!(view.nodes[1].pressure, Pressure::Fresh { share: 0.125 });
         assert_eq!(view.nodes[0].load_cpus, 1.0);
         assert_eq!(view.nodes[1].capacity_cpus, 3.0);
     }
