@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn bad_values_are_refused_with_the_flag_and_the_remedy() {
         for (args, flag, remedy) in [
-            (["--interval", "0"], "--interval", "100ms or 2s"),
+            (["--interval", "0"], "--interval", "at least 10ms"),
             (["--interval", "0s"], "--interval", "at least 10ms"),
             (["--interval", "2"], "--interval", "100ms or 2s"),
             (["--threshold-ticks", "0"], "--threshold-ticks", "above 0"),
