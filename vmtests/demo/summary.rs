@@ -90,9 +90,10 @@ mod tests {
     use crate::record::tests::phase;
 
     #[test]
-    fn stolen_time_is_summed_over_seconds() {
-        let summary = Summary::of(&phase(&[(10, 0, None), (20, 10, None)]));
-        assert_eq!((summary.stolen_cpu_s, summary.migratable_per_s, summary.fixed_per_s), (1.0, 20.0, 10.0));
+    fn time_stolen_counts_as_far_as_the_work_was_there() {
+        // Half a CPU is stolen from node 0 each second; in the second one half of the work is there.
+        let summary = Summary::of(&phase(&[(10, 0, None), (15, 15, None)]));
+        assert_eq!((summary.stolen_cpu_s, summary.migratable_per_s, summary.fixed_per_s), (0.75, 20.0, 10.0));
     }
 
     #[test]
