@@ -24,6 +24,11 @@ pub fn check_machine() -> Result<()> {
         "this kernel has no BTF of itself: boot one with CONFIG_DEBUG_INFO_BTF=y"
     );
     ensure!(
+        !compat::malformed_scx_kfuncs().iter().any(|kfunc| kfunc == "scx_bpf_kick_cpu"),
+        "this kernel's BTF was made by a pahole before 1.26 and lacks scx_bpf_kick_cpu as BPF programs call it: boot \
+         another build (Debian's 7.2.12 is one that lacks it, 7.3.4 has it)"
+    );
+    ensure!(
         compat::get_fs_mount("bpf")?.iter().any(|mount| mount == Path::new("/sys/fs/bpf")),
         "no bpf file system is mounted: mount -t bpf bpf /sys/fs/bpf"
     );

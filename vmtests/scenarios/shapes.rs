@@ -43,3 +43,12 @@ pub fn a_second_scheduler_is_refused_by_name() -> Result<String> {
     ensure!(log.contains("scx_vnuma is running already"), "it said: {log}");
     Ok(String::new())
 }
+
+/// On a kernel whose BTF no scheduler that kicks CPUs can be loaded with (see the daemon's preflight).
+pub fn a_kernel_with_malformed_btf_is_refused() -> Result<String> {
+    let mut scheduler = Scheduler::spawn(&["--allow-single-node"])?;
+    wait_for("it gives up", Duration::from_secs(30), || Ok(!scheduler.is_alive()?))?;
+    let log = scheduler.log()?;
+    ensure!(log.contains("pahole before 1.26") && log.lines().count() == 1, "it said: {log}");
+    Ok(String::new())
+}
