@@ -351,9 +351,8 @@ void BPF_STRUCT_OPS(vnuma_enqueue, struct task_struct *p, u64 enq_flags)
 	struct task_ctx *tctx = task_ctx_of(p);
 	s32 node, cpu;
 
-	/* Kernel threads of a CPU reach us under --all only; the kernel itself waits for them. */
-	if (!tctx || is_stuck_on_cpu(p) || ((p->flags & PF_KTHREAD) && p->nr_cpus_allowed == 1)) {
-		scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, slice_min_ns, enq_flags | SCX_ENQ_PREEMPT);
+	if (!tctx || is_stuck_on_cpu(p)) {
+		scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, slice_min_ns, enq_flags);
 		return;
 	}
 
