@@ -41,12 +41,12 @@ pub fn record(phase: &str) -> Result<()> {
         "without" => false,
         _ => bail!("the phase is `with` or `without`, not '{phase}'"),
     };
-    let _fixed = Worker::start(&Setting { cpu: node_0.first().copied(), in_bursts: true, ..Setting::default() })?;
+    let fixed = Worker::start(&Setting { cpu: node_0.first().copied(), in_bursts: true, ..Setting::default() })?;
     // Without the scheduler somebody has to keep the work on one node, which is what a plain one-host VM does.
     let bound = if with { None } else { node_0.first().copied() };
     let migratable = Worker::start_many(NR_MIGRATABLE, &Setting { cpu: bound, ..Setting::migratable() })?;
     let scheduler = if with { Some(Scheduler::start(&["--interval", "1s", "-v"])?) } else { None };
-    let mut recorder = Recorder::start(phase, migratable, _fixed, scheduler)?;
+    let mut recorder = Recorder::start(phase, migratable, fixed, scheduler)?;
     recorder.seconds(CALM, None)?;
     for _ in 0..HOG_PLACES {
         let place = recorder.where_the_work_is();
