@@ -3,6 +3,7 @@
 mod cgroups;
 mod cpu_time;
 mod nodes;
+mod pressure;
 mod selector;
 mod tasks;
 
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 pub use cgroups::CgroupPaths;
 pub use cpu_time::{CpuTime, CpuTimeError, CpuTimeReader, CpuTimes};
 pub use nodes::Nodes;
+pub use pressure::{Word, Words};
 pub use selector::{Selector, SelectorError, DEFAULT_SELECTORS};
 pub use tasks::{policy, read_tasks, TaskRecord};
 

@@ -1,0 +1,115 @@
+//! How much of a node others take: what several sources say of it, made one [`Pressure`].
+//!
+//! | source | what it measures | when it speaks |
+//! | --- | --- | --- |
+//! | steal | the part of the window in which the node's vCPUs wanted to run and could not | the guest ran something there |
+//! | host | the CPU of the node's host that isn't this guest's | its metrics are configured (`--host`) |
+//! | probe | the steal of a vCPU that is made to run for a moment | nothing else speaks |
+//!
+//! The rule: a node whose host is configured is known while its host answers, by the larger of host and steal; else steal
+//! counts where the guest ran, and the probe where it did not. A node with no other source at all is taken at its steal,
+//! which is 0 for an empty one. What is older than three of its source's periods is stale; what failed is unknown.
+
+use std::time::Duration;
+
+use crate::cell::Pressure;
+
+/// A reading that has missed so many of its source's periods isn't acted on.
+const STALE_AFTER_PERIODS: u32 = 3;
+
+/// What a source other than steal last said of a node.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Word {
+    /// Others take this much of the node.
+    Taken {
+        /// Share of the node's CPU, 0..=1.
+        share: f64,
+        /// How long ago that was measured.
+        age: Duration,
+        /// How often the source measures.
+        period: Duration,
+    },
+    /// It has not answered yet, or its last answer was none.
+    Failed,
+}
+
+impl Word {
+    fn pressure(self, interval: Duration) -> Pressure {
+        match self {
+            Word::Taken { share, age, period } if age <= period * STALE_AFTER_PERIODS => Pressure::Fresh { share },
+            Word::Taken { share, age, .. } => {
+                let age_rounds = (age.as_secs_f64() / interval.as_secs_f64()).ceil() as u32;
+                Pressure::Stale { share, age_rounds }
+            }
+            Word::Failed => Pressure::Unknown,
+        }
+    }
+}
+
+/// All that is said of one node in one round.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Words {
+    /// Steal over the window, as a share of the node's CPU.
+    pub steal_share: f64,
+    /// The guest ran something on the node in the window, so steal had a chance to show.
+    pub has_run: bool,
+    /// The host's metrics, if they are configured.
+    pub host: Option<Word>,
+    /// The probe, if one watches the node.
+    pub probe: Option<Word>,
+}
+
+impl Words {
+    /// What they come to, in rounds of `interval`.
+    pub fn pressure(&self, interval: Duration) -> Pressure {
+        let steal = Pressure::Fresh { share: self.steal_share };
+        if let Some(host) = self.host {
+            return match host.pressure(interval) {
+                Pressure::Fresh { share } if self.has_run => Pressure::Fresh { share: share.max(self.steal_share) },
+                other => other,
+            };
+        }
+        match self.probe {
+            Some(probe) if !self.has_run => probe.pressure(interval),
+            _ => steal,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn said(share: f64, age_s: u64) -> Option<Word> {
+        Some(Word::Taken { share, age: age_s * SECOND, period: SECOND })
+    }
+
+    fn pressure(words: Words) -> Pressure {
+        words.pressure(SECOND)
+    }
+
+    #[test]
+    fn an_empty_node_is_what_its_host_or_the_probe_says() {
+        assert_eq!(pressure(Words { host: said(0.9, 0), ..Words::default() }), Pressure::Fresh { share: 0.9 });
+        assert_eq!(pressure(Words { probe: said(0.5, 3), ..Words::default() }), Pressure::Fresh { share: 0.5 });
+        assert_eq!(pressure(Words::default()), Pressure::Fresh { share: 0.0 });
+    }
+
+    #[test]
+    fn where_the_guest_ran_the_larger_of_steal_and_host_counts_and_the_probe_is_not_asked() {
+        let ran = Words { steal_share: 0.5, has_run: true, ..Words::default() };
+        assert_eq!(pressure(Words { host: said(0.3, 0), ..ran }), Pressure::Fresh { share: 0.5 });
+        assert_eq!(pressure(Words { host: said(0.7, 0), ..ran }), Pressure::Fresh { share: 0.7 });
+        assert_eq!(pressure(Words { probe: said(0.9, 0), ..ran }), Pressure::Fresh { share: 0.5 });
+    }
+
+    #[test]
+    fn a_host_that_does_not_answer_makes_its_node_unknown_even_where_steal_speaks() {
+        let ran = Words { steal_share: 0.0, has_run: true, ..Words::default() };
+        assert_eq!(pressure(Words { host: Some(Word::Failed), ..ran }), Pressure::Unknown);
+        assert_eq!(pressure(Words { host: said(0.1, 4), ..ran }), Pressure::Stale { share: 0.1, age_rounds: 4 });
+        assert_eq!(pressure(Words { probe: Some(Word::Failed), ..Words::default() }), Pressure::Unknown);
+    }
+}
