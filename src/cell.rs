@@ -200,8 +200,25 @@ pub enum Outcome {
         /// What it would have to exceed.
         min_gain_cpus: f64,
     },
-    /// The node's own pressure isn't known, so there is nothing to act on.
-    PressureUnknown,
+    /// Others take too little of the node for a move to be worth it: below what a guard calls bad.
+    Calm {
+        /// Share of the node's capacity that others take, 0..=1.
+        pressure_share: f64,
+        /// What it would have to reach.
+        bad_share: f64,
+    },
+    /// It would move, but the node has not been bad for long enough.
+    NotYet {
+        /// Bad rounds in a row so far.
+        bad_rounds: u32,
+        /// How many it takes.
+        needed_rounds: u32,
+    },
+    /// It would move, but the last move is too recent.
+    CoolingDown {
+        /// Rounds until the next move may be made.
+        rounds_left: u32,
+    },
 }
 
 /// What was decided about one node's work.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use scx_vnuma::sense::Selector;
+use scx_vnuma::policy::{Coarse, Fine, GuardOptions, Order, Policy, Rotate};
+use scx_vnuma::sense::{Grouping, Selector};
 
 /// Sends migratable work to the vNUMA node whose host is idlest, and leaves all other tasks alone.
 ///
@@ -33,18 +34,62 @@ pub enum Command {
 #[derive(Clone, Debug, Args)]
 pub struct RunOptions {
     /// How to decide: `coarse` sends all migratable work to the least loaded node when others take too much of its
-    /// node (the thesis's algorithm 3-1).
+    /// node (the thesis's algorithm 3-1); `fine` sends processes one by one, to the least loaded node and then to the
+    /// second least loaded (algorithms 4-2 and 4-3).
     #[arg(long, value_enum, default_value = "coarse")]
     pub policy: PolicyName,
+
+    /// The order in which `fine` picks processes: 0 none, 1 request, 2 cpu, 3 memory, 4 cpu-desc or 5 mai.
+    #[arg(long, value_name = "ORDER", default_value = "memory")]
+    pub order: Order,
+
+    /// What `fine` moves as a whole.
+    #[arg(long, value_enum, default_value = "process")]
+    pub group: GroupName,
+
+    /// `fine` loads a destination to at most this share of its CPUs.
+    #[arg(long, value_name = "SHARE", default_value = "1.0", value_parser = parse_share)]
+    pub warning: f64,
 
     /// Time between two decisions, as in `100ms` or `2s`.
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_interval)]
     pub interval: Duration,
 
-    /// Move when others take at least this much of the node that runs the work: ticks (10 ms) of steal per 2 s of wall
-    /// time, over all its CPUs, whatever the interval. 50 is a quarter of one CPU.
-    #[arg(long, value_name = "TICKS", default_value = "50", value_parser = parse_threshold_ticks)]
-    pub threshold_ticks: f64,
+    /// `coarse` moves when others take at least this much of the node that runs the work: ticks (10 ms) of steal per 2 s
+    /// of wall time, over all its CPUs, whatever the interval [default: what --bad says; 50, a quarter of one CPU, with
+    /// --no-guards].
+    #[arg(long, value_name = "TICKS", value_parser = parse_threshold_ticks)]
+    pub threshold_ticks: Option<f64>,
+
+    /// A node is left only after bad rounds: others took at least this share of its CPUs.
+    #[arg(long, value_name = "SHARE", default_value = "0.05", value_parser = parse_share)]
+    pub bad: f64,
+
+    /// Less than this ends a row of bad rounds; in between it goes on without growing.
+    #[arg(long, value_name = "SHARE", default_value = "0.02", value_parser = parse_share)]
+    pub calm: f64,
+
+    /// So many bad rounds in a row make a move.
+    #[arg(long, value_name = "ROUNDS", default_value = "2", value_parser = clap::value_parser!(u32).range(1..))]
+    pub bad_rounds: u32,
+
+    /// After a move, wait at least this long before the next. A move's cost is the memory that follows it: a gigabyte
+    /// takes a second at 10 Gbit/s, a fifth of this.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
+    pub cool_down: Duration,
+
+    /// Decide without --bad, --calm, --bad-rounds and --cool-down, as the thesis's script does.
+    #[arg(long)]
+    pub no_guards: bool,
+
+    /// Where nothing else says how busy an empty node's host is, let one of its CPUs spin this long each second, at the
+    /// lowest priority, and see how much of it is stolen.
+    #[arg(long, value_name = "DURATION", default_value = "10ms", value_parser = parse_probe)]
+    pub probe: Duration,
+
+    /// Probe nothing: an empty node without another source counts as idle.
+    #[arg(long)]
+    pub no_probe: bool,
 
     /// The node that migratable work goes to at first [default: the first node with CPUs].
     #[arg(long, value_name = "NODE")]
@@ -96,20 +141,94 @@ pub struct RunOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum PolicyName {
     Coarse,
+    Fine,
     /// A drill: the next node, every round.
     #[value(hide = true)]
     Rotate,
 }
 
-/// Shorter rounds than this would see less than one tick of steal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum GroupName {
+    /// The threads of a process.
+    Process,
+    /// The processes of a cgroup.
+    Cgroup,
+}
+
+impl From<GroupName> for Grouping {
+    fn from(name: GroupName) -> Self {
+        match name {
+            GroupName::Process => Grouping::Process,
+            GroupName::Cgroup => Grouping::Cgroup,
+        }
+    }
+}
+
+impl RunOptions {
+    /// What the guards hold back; `None` without them.
+    pub fn guards(&self) -> Option<GuardOptions> {
+        let cool_down_rounds = self.cool_down.as_secs_f64() / self.interval.as_secs_f64();
+        let guards = GuardOptions {
+            bad_share: self.bad,
+            calm_share: self.calm.min(self.bad),
+            bad_rounds: self.bad_rounds,
+            cool_down_rounds: cool_down_rounds.ceil() as u32,
+        };
+        (!self.no_guards).then_some(guards)
+    }
+
+    /// The policy that was asked for.
+    pub fn policy(&self) -> Box<dyn Policy> {
+        /// The thesis counts ticks of 10 ms in rounds of 2 s.
+        const TICKS_OF_ONE_CPU: f64 = 200.0;
+        const THESIS_TICKS: f64 = 50.0;
+        // With guards, they say what is too much: any pressure may move work then.
+        let default_ticks = if self.no_guards { THESIS_TICKS } else { f64::MIN_POSITIVE };
+        match self.policy {
+            PolicyName::Coarse => {
+                Box::new(Coarse::on_steal(self.threshold_ticks.unwrap_or(default_ticks) / TICKS_OF_ONE_CPU))
+            }
+            PolicyName::Fine => Box::new(Fine { order: self.order, warning_share: self.warning, min_gain_cpus: 0.0 }),
+            PolicyName::Rotate => Box::new(Rotate),
+        }
+    }
+
+    /// Whether plans name processes' nodes one by one.
+    pub fn places_processes(&self) -> bool {
+        self.policy == PolicyName::Fine
+    }
+}
+
+/// Shorter rounds than this cost more than they tell.
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
 
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "write a duration as 100ms or 2s".to_string())
+}
+
 fn parse_interval(text: &str) -> Result<Duration, String> {
-    let interval = humantime::parse_duration(text).map_err(|_| "write a duration as 100ms or 2s".to_string())?;
+    let interval = parse_duration(text)?;
     if interval < INTERVAL_MIN {
         return Err(format!("must be at least {}", humantime::format_duration(INTERVAL_MIN)));
     }
     Ok(interval)
+}
+
+/// Longer probes would be work.
+const PROBE_MAX: Duration = Duration::from_millis(100);
+
+fn parse_probe(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        burst if (Duration::from_millis(1)..=PROBE_MAX).contains(&burst) => Ok(burst),
+        _ => Err("takes a duration from 1ms to 100ms; --no-probe turns it off".into()),
+    }
+}
+
+fn parse_share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("takes a share from 0 to 1, as in 0.05".into()),
+    }
 }
 
 fn parse_threshold_ticks(text: &str) -> Result<f64, String> {
@@ -138,7 +257,7 @@ mod tests {
     fn alone_it_runs_with_the_thesiss_defaults() {
         let run = parse(&[]).unwrap().run;
         assert_eq!(run.interval, Duration::from_secs(2));
-        assert_eq!(run.threshold_ticks, 50.0);
+        assert_eq!(run.threshold_ticks, None);
         assert_eq!(run.policy, PolicyName::Coarse);
     }
 
@@ -149,6 +268,9 @@ mod tests {
             (["--interval", "0s"], "--interval", "at least 10ms"),
             (["--interval", "2"], "--interval", "100ms or 2s"),
             (["--threshold-ticks", "0"], "--threshold-ticks", "above 0"),
+            (["--probe", "2s"], "--probe", "--no-probe"),
+            (["--bad", "5"], "--bad", "0.05"),
+            (["--order", "6"], "--order", "5 mai"),
             (["--stats", "0"], "--stats", "above 0"),
             (["--select", "nice"], "--select", "expected cgroup=GLOB"),
         ] {

@@ -11,14 +11,15 @@ use crossbeam_channel::{select, Receiver};
 use scx_stats::prelude::StatsServer;
 use scx_utils::UserExitInfo;
 use scx_vnuma::act::{self, Selection, SelectionChanges};
-use scx_vnuma::bpf::{LoadOptions, Retargeted, SchedulerClass};
+use scx_vnuma::bpf::{LoadOptions, SchedulerClass};
 use scx_vnuma::cell::{CellView, NodeId, Plan, Pressure};
 use scx_vnuma::decision_log::LogWriter;
-use scx_vnuma::policy::{Coarse, Policy, Rotate};
+use scx_vnuma::policy::{Guards, Policy};
 use scx_vnuma::report::{self, Metrics, NodeMetrics, Round};
-use scx_vnuma::sense::{self, Nodes, Selector, Senses, TaskRecord, DEFAULT_SELECTORS};
+use scx_vnuma::sense::{self, Nodes, ProbeOptions, Probes, Scene, Selector, Senses, DEFAULT_SELECTORS};
 
-use crate::cli::{PolicyName, RunOptions};
+use crate::cli::RunOptions;
+use crate::crowd::Crowd;
 use crate::preflight;
 
 /// Loads the scheduler class and runs it until `shutdown` speaks; starts again when the kernel asks for it.
@@ -41,7 +42,7 @@ fn open_log(path: &Path, options: &RunOptions) -> Result<LogWriter<File>> {
     let file = File::create_new(path);
     let file =
         file.with_context(|| format!("--log {}: it must be a new file in a folder that exists", path.display()))?;
-    LogWriter::new(file, policy(options).name()).with_context(|| format!("writing {}", path.display()))
+    LogWriter::new(file, options.policy().name()).with_context(|| format!("writing {}", path.display()))
 }
 
 /// At most so many restarts in so much time: a restart loop is worse than staying off.
@@ -73,11 +74,12 @@ fn run_once(options: &RunOptions, log: &mut Option<LogWriter<File>>, shutdown: &
     let load_options = LoadOptions {
         start_node,
         switch_all: options.all,
+        places_processes: options.places_processes(),
         exit_dump_len: options.exit_dump_len,
         verbose: options.verbose > 1,
     };
     let mut object = MaybeUninit::uninit();
-    let class = SchedulerClass::load(&load_options, &nodes, &mut object)
+    let class = SchedulerClass::load(&load_options, nodes.iter(), &mut object)
         .inspect_err(|_| scx_vnuma::bpf::remove_pins())
         .context("loading the scheduler class")?;
     log::info!("enabled on {} nodes; migratable work goes to node {start_node}", nodes.with_cpus().len());
@@ -87,7 +89,7 @@ fn run_once(options: &RunOptions, log: &mut Option<LogWriter<File>>, shutdown: &
     drop(daemon);
 
     // While still attached, so that children go on inheriting the record of their own policy.
-    let given_back = act::give_back_all(|tasks| class.tasks(tasks));
+    let given_back = act::give_back_all(|tasks| Ok(sense::read_tasks(class.task_records()?, tasks)?));
     let exit = class.unload();
     log::info!("disabled; {} tasks went back to the policy they had", given_back?);
     outcome?;
@@ -100,11 +102,10 @@ struct Daemon<'a> {
     class: &'a SchedulerClass<'a>,
     nodes: &'a Nodes,
     policy: Box<dyn Policy>,
-    selection: Selection,
+    guards: Option<Guards>,
+    crowd: Crowd,
     senses: Senses,
     stats_server: Option<StatsServer<(), Metrics>>,
-    destination: NodeId,
-    tasks: Vec<TaskRecord>,
     last_plan: Option<Plan>,
     page_faults: u64,
     metrics: Metrics,
@@ -128,17 +129,17 @@ impl<'a> Daemon<'a> {
         // Without it rounds go on; only nobody can watch.
         let stats_server = StatsServer::new(report::server_data()).launch();
         let stats_server = stats_server.inspect_err(|err| log::warn!("no statistics server: {err:#}")).ok();
+        let places = options.places_processes();
         Ok(Daemon {
             options,
             log,
             class,
             nodes,
-            policy: policy(options),
-            selection: Selection::new(selectors),
-            senses: Senses::open()?,
+            policy: options.policy(),
+            guards: options.guards().map(Guards::new),
+            crowd: Crowd::new(Selection::new(selectors), options.group.into(), places, start),
+            senses: Senses::open(start_probes(options, class, nodes)?)?,
             stats_server,
-            destination: start,
-            tasks: Vec::new(),
             last_plan: None,
             page_faults: act::page_faults(),
             metrics: Metrics { destination: start.0, ..Metrics::default() },
@@ -185,23 +186,32 @@ impl<'a> Daemon<'a> {
 
     fn round(&mut self) -> Result<()> {
         // Sense. Selected first, so that a new task's time counts from the window that begins now.
-        self.class.tasks(&mut self.tasks)?;
-        let changes = if self.options.dry_run {
-            SelectionChanges::default()
-        } else {
-            self.selection.apply(self.class, &mut self.tasks)?
-        };
+        let changes = self.crowd.look(self.class, self.options.dry_run)?;
         self.note_selection(changes);
-        let Some(window) = self.senses.window(self.class.run_times()?)? else { return Ok(()) };
-        let view = sense::cell_view(&window, &self.tasks, self.nodes, self.destination, procfs::ticks_per_second());
+        let Some(window) = self.senses.window(self.class)? else { return Ok(()) };
+        let words = self.senses.words(&window, self.nodes);
+        let destination = self.crowd.destination();
+        let view = sense::cell_view(&Scene {
+            window: &window,
+            words: &words,
+            nodes: self.nodes,
+            groups: self.crowd.groups(),
+            new_faults: self.crowd.new_faults(),
+            destination,
+            homes: self.crowd.homes(),
+            interval: self.options.interval,
+        });
 
         // Decide.
-        let plan = self.policy.decide(&view);
+        let mut plan = self.policy.decide(&view);
+        if let Some(guards) = &mut self.guards {
+            plan = guards.admit(&view, plan);
+        }
 
         // Act.
         let cpu_before = thread_cpu_time();
-        let destination = self.destination;
-        let retargeted = if self.options.dry_run { None } else { self.carry_out(&plan)? };
+        let epoch = self.metrics.epoch;
+        let retargeted = if self.options.dry_run { None } else { self.crowd.carry_out(self.class, &plan, epoch)? };
         let retarget_cpu_us = (thread_cpu_time() - cpu_before).as_micros() as u64;
 
         // Report.
@@ -209,13 +219,6 @@ impl<'a> Daemon<'a> {
         let number = self.metrics.nr_rounds + 1;
         let new_faults = page_faults - std::mem::replace(&mut self.page_faults, page_faults);
         self.report(&Round { number, destination, view, plan, retargeted, retarget_cpu_us, page_faults: new_faults })
-    }
-
-    fn carry_out(&mut self, plan: &Plan) -> Result<Option<Retargeted>> {
-        let Some(first) = plan.first.filter(|_| !plan.moves.is_empty()) else { return Ok(None) };
-        let done = self.class.retarget(first, plan.second)?;
-        self.destination = first;
-        Ok(Some(done))
     }
 
     fn note_selection(&mut self, changes: SelectionChanges) {
@@ -226,7 +229,7 @@ impl<'a> Daemon<'a> {
         self.metrics.nr_selected += nr_selected;
         self.metrics.nr_given_back += nr_given_back;
         self.metrics.nr_refused += nr_refused;
-        self.metrics.nr_migratable = self.tasks.iter().filter(|task| task.is_migratable()).count() as u64;
+        self.metrics.nr_migratable = self.crowd.nr_migratable();
     }
 
     fn report(&mut self, round: &Round) -> Result<()> {
@@ -240,7 +243,7 @@ impl<'a> Daemon<'a> {
         let metrics = &mut self.metrics;
         metrics.nr_rounds = round.number;
         metrics.decision = words;
-        metrics.destination = self.destination.0;
+        metrics.destination = self.crowd.destination().0;
         metrics.page_faults = round.page_faults;
         if let Some(done) = round.retargeted {
             metrics.epoch = done.epoch;
@@ -263,13 +266,13 @@ impl Daemon<'_> {
     }
 }
 
-fn policy(options: &RunOptions) -> Box<dyn Policy> {
-    /// The thesis counts ticks of 10 ms in rounds of 2 s.
-    const TICKS_OF_ONE_CPU: f64 = 200.0;
-    match options.policy {
-        PolicyName::Coarse => Box::new(Coarse::on_steal(options.threshold_ticks / TICKS_OF_ONE_CPU)),
-        PolicyName::Rotate => Box::new(Rotate),
+/// Probes for every node, unless they are off.
+fn start_probes(options: &RunOptions, class: &SchedulerClass<'_>, nodes: &Nodes) -> Result<Option<Probes>> {
+    if options.no_probe {
+        return Ok(None);
     }
+    let probes = Probes::start(nodes, ProbeOptions::new(options.probe), || class.steal_reader())?;
+    Ok(Some(probes))
 }
 
 fn node_metrics(class: &SchedulerClass<'_>, view: &CellView) -> Result<std::collections::BTreeMap<u32, NodeMetrics>> {

@@ -1,6 +1,7 @@
 //! `scx_vnuma`: the guest's daemon.
 
 mod cli;
+mod crowd;
 mod daemon;
 mod preflight;
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{bail, ensure, Context, Result};
 use scx_utils::compat;
-use scx_vnuma::bpf::OPS_NAME;
+use scx_vnuma::bpf::{self, OPS_NAME};
 use scx_vnuma::cell::NodeId;
 use scx_vnuma::sense::Nodes;
 
@@ -22,11 +22,6 @@ pub fn check_machine() -> Result<()> {
     ensure!(
         Path::new("/sys/kernel/btf/vmlinux").exists(),
         "this kernel has no BTF of itself: boot one with CONFIG_DEBUG_INFO_BTF=y"
-    );
-    ensure!(
-        !compat::malformed_scx_kfuncs().iter().any(|kfunc| kfunc == "scx_bpf_kick_cpu"),
-        "this kernel's BTF was made by a pahole before 1.26 and lacks scx_bpf_kick_cpu as BPF programs call it: boot \
-         another build (Debian's 7.2.12 is one that lacks it, 7.3.4 has it)"
     );
     ensure!(
         compat::get_fs_mount("bpf")?.iter().any(|mount| mount == Path::new("/sys/fs/bpf")),
@@ -62,6 +57,12 @@ pub fn warn_of_gaps() {
         log::warn!(
             "this kernel has no ext server: if fixed tasks keep a CPU busy for 30 s, migratable tasks there starve and \
              the watchdog ends scx_vnuma; kernels from 7.0 on guarantee them 5 %"
+        );
+    }
+    if bpf::cannot_kick_cpus() {
+        log::warn!(
+            "this kernel's BTF was made by a pahole before 1.26, so no program can kick a CPU: what runs when a plan \
+             changes goes on until the next tick; a kernel built with a newer pahole does it at once"
         );
     }
 }

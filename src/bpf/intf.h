@@ -33,6 +33,12 @@ struct vnuma_target {
 	struct vnuma_destination destination;
 };
 
+/* Where a process runs that the plan names itself; without one it goes to the first destination. */
+struct vnuma_placement {
+	u64 epoch;		/* the plan that placed it, or that placed the parent it was forked from */
+	s32 node;
+};
+
 /*
  * A node's clock and counters, written only by CPUs of that node but for nr_arrived, which retarget() adds to. Each has a
  * page of its own: a page that CPUs of two nodes write travels between two hosts.
@@ -46,6 +52,13 @@ struct vnuma_node_stats {
 	u64 nr_stragglers;	/* of these: sent on at once, since the plan had changed under way */
 	u64 nr_arrived;		/* queued tasks brought here by a change of plan */
 } __attribute__((aligned(VNUMA_PAGE_SIZE)));
+
+/* A CPU's time since boot. */
+struct vnuma_cpu_time {
+	u64 busy_ns;		/* spent on anything of ours: user, nice, system, irq, softirq */
+	u64 steal_ns;		/* runnable, while the host ran something else */
+	u64 is_online;
+};
 
 struct vnuma_process_node {
 	u32 tgid;
@@ -67,6 +80,19 @@ struct vnuma_retarget_args {
 	u64 epoch;
 };
 
+/* What read_counters() answers; the CPUs' times are in the map cpu_times. */
+struct vnuma_counters_args {
+	/* out */
+	u32 has_cpu_times;	/* the kernel shows its programs what each CPU did */
+	u32 nr_queued[VNUMA_MAX_NODES];	/* tasks that wait in each node's queue */
+};
+
+/* What read_steal() answers, for the CPU that it runs on. */
+struct vnuma_steal_args {
+	/* out */
+	u64 steal_ns;
+};
+
 /* Marks a task as selected, which records its own policy, or takes the mark back. */
 struct vnuma_select_args {
 	s32 tid;
@@ -84,6 +110,8 @@ enum vnuma_task_flags {
 struct vnuma_task_record {
 	u64 cgroup_id;
 	u64 run_ns;
+	u64 rss_pages;		/* of its process; on the first thread's record only */
+	u64 nr_faults;		/* page faults of the thread; the first one's has those of threads that ended, too */
 	s32 tid;
 	s32 tgid;
 	s32 parent_tgid;

@@ -14,6 +14,12 @@
 
 char _license[] SEC("license") = "GPL";
 
+/*
+ * Kernels that were built with a pahole before 1.26 have this kfunc in their BTF with an argument too many, which no
+ * program can give. To libbpf a weak one that doesn't fit isn't there; there are other ways then (can_kick()).
+ */
+void scx_bpf_kick_cpu___compat(s32 cpu, u64 flags) __ksym __weak;
+
 UEI_DEFINE(uei);
 
 #define NSEC_PER_MSEC	1000000ULL
@@ -31,6 +37,9 @@ const volatile s32 cpu_nodes[VNUMA_MAX_CPUS];
 
 /* The first plan: all migratable work goes here. */
 const volatile s32 start_node;
+
+/* The plan may name processes' nodes one by one. */
+const volatile bool places_processes;
 
 /* A slice is a fair part of this, so that long queues turn quickly. */
 const volatile u64 queue_turn_ns = 100 * NSEC_PER_MSEC;
@@ -66,6 +75,15 @@ struct {
 	__type(value, struct vnuma_target);
 } target SEC(".maps");
 
+/* Process ids to nodes, for plans that send processes to several nodes. Read at every wakeup, written once a plan. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, u32);
+	__type(value, struct vnuma_placement);
+} placement SEC(".maps");
+
 /* Mappable, so that its values start on a page boundary. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -87,6 +105,15 @@ struct {
 	__type(value, struct vnuma_run_time);
 } process_run_time SEC(".maps");
 
+/* Written by read_counters() only, for the daemon, which has it mapped. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, VNUMA_MAX_CPUS);
+	__type(key, u32);
+	__type(value, struct vnuma_cpu_time);
+} cpu_times SEC(".maps");
+
 struct task_ctx {
 	u64 run_ns;
 	u64 sent_on_epoch;	/* one more than the epoch in which it was sent on as a straggler */
@@ -105,6 +132,7 @@ struct {
 struct cpu_ctx {
 	u64 started_at;		/* when the task on the CPU was put there */
 	u64 stolen_at;		/* the CPU's stolen time then */
+	u32 tgid;		/* the task's process */
 	bool is_running;	/* a task of ours is on the CPU */
 };
 
@@ -131,6 +159,9 @@ static u32 nr_online[VNUMA_MAX_NODES];
 
 /* The stolen time of a KVM guest's CPU, as the host writes it (arch/x86/kernel/kvm.c); absent elsewhere. */
 extern const struct kvm_steal_time steal_time __ksym __weak;
+
+/* What each CPU did, as /proc/stat has it in ticks (include/linux/kernel_stat.h). */
+extern const struct kernel_cpustat kernel_cpustat __ksym __weak;
 
 /* Look-ups. */
 
@@ -180,6 +211,18 @@ static const struct cpumask *node_cpumask(s32 node)
 	return cpus ? cast_mask(cpus->mask) : NULL;
 }
 
+/* A CPU can be told to reconsider what it runs. Else tasks go straight to idle CPUs, and ticks end what should move. */
+static bool can_kick(void)
+{
+	return bpf_ksym_exists(scx_bpf_kick_cpu___compat);
+}
+
+static void kick_cpu(s32 cpu, u64 flags)
+{
+	if (can_kick())
+		scx_bpf_kick_cpu___compat(cpu, flags);
+}
+
 static u64 this_cpu_stolen_ns(void)
 {
 	const struct kvm_steal_time *steal;
@@ -225,6 +268,19 @@ static s32 any_node(const struct task_struct *p)
 	return cpu_to_node(scx_bpf_task_cpu(p));
 }
 
+/* The node that the plan has for a process. */
+static s32 planned_node(const struct vnuma_target *plan, u32 tgid)
+{
+	const struct vnuma_placement *own;
+
+	if (places_processes) {
+		own = bpf_map_lookup_elem(&placement, &tgid);
+		if (own)
+			return own->node;
+	}
+	return plan->destination.first;
+}
+
 /*
  * The node whose queue @p belongs to: the plan's, else, where the user's affinity or an offline node forbids that, one
  * where it may run. The affinity is only ever read.
@@ -232,15 +288,19 @@ static s32 any_node(const struct task_struct *p)
 static s32 task_node(const struct task_struct *p)
 {
 	struct vnuma_target *plan = plan_in_force();
+	struct vnuma_destination to;
+	s32 own;
 
-	if (plan) {
-		struct vnuma_destination to = plan->destination;
-
-		if (may_run_on(p, to.first))
-			return to.first;
-		if (plan->nr_destinations > 1 && may_run_on(p, to.second))
-			return to.second;
-	}
+	if (!plan)
+		return any_node(p);
+	own = planned_node(plan, p->tgid);
+	if (may_run_on(p, own))
+		return own;
+	to = plan->destination;
+	if (own != to.first && may_run_on(p, to.first))
+		return to.first;
+	if (plan->nr_destinations > 1 && may_run_on(p, to.second))
+		return to.second;
 	return any_node(p);
 }
 
@@ -357,13 +417,25 @@ void BPF_STRUCT_OPS(vnuma_enqueue, struct task_struct *p, u64 enq_flags)
 	}
 
 	node = task_node(p);
+	if (!can_kick()) {
+		cpu = claim_idle_cpu(p, node, scx_bpf_task_cpu(p));
+		if (cpu >= 0) {
+			scx_bpf_task_set_dsq_vtime(p, task_vtime_on(p, tctx, node));
+			tctx->vtime_node = node;
+			scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL_ON | cpu, task_slice_ns(node, effective_weight(p, tctx)),
+					   enq_flags);
+			return;
+		}
+	}
 	scx_bpf_dsq_insert_vtime(p, node_dsq(node), task_slice_ns(node, effective_weight(p, tctx)),
 				 task_vtime_on(p, tctx, node), enq_flags);
 	tctx->vtime_node = node;
+	if (!can_kick())
+		return;
 
 	cpu = claim_idle_cpu(p, node, scx_bpf_task_cpu(p));
 	if (cpu >= 0)
-		scx_bpf_kick_cpu(cpu, SCX_KICK_IDLE);
+		kick_cpu(cpu, SCX_KICK_IDLE);
 }
 
 void BPF_STRUCT_OPS(vnuma_dispatch, s32 cpu, struct task_struct *prev)
@@ -393,11 +465,12 @@ void BPF_STRUCT_OPS(vnuma_running, struct task_struct *p)
 		return;
 	cctx->started_at = bpf_ktime_get_ns();
 	cctx->stolen_at = this_cpu_stolen_ns();
+	cctx->tgid = p->tgid;
 	cctx->is_running = true;
 	__sync_fetch_and_add(&stats->nr_runs, 1);
 	if (time_before(stats->vtime_now, p->scx.dsq_vtime))
 		stats->vtime_now = p->scx.dsq_vtime;
-	if (node == plan->destination.first)
+	if (node == planned_node(plan, p->tgid))
 		return;
 
 	if (task_node(p) == node) {
@@ -412,7 +485,14 @@ void BPF_STRUCT_OPS(vnuma_running, struct task_struct *p)
 		return;
 	tctx->sent_on_epoch = plan->epoch + 1;
 	__sync_fetch_and_add(&stats->nr_stragglers, 1);
-	scx_bpf_kick_cpu(cpu, SCX_KICK_PREEMPT);
+	kick_cpu(cpu, SCX_KICK_PREEMPT);
+}
+
+/* Only where CPUs can't be kicked: what should move has no slice left. ENQ_LAST takes it to enqueue, which sends it on. */
+void BPF_STRUCT_OPS(vnuma_tick, struct task_struct *p)
+{
+	if (task_node(p) != cpu_to_node(scx_bpf_task_cpu(p)))
+		scx_bpf_task_set_slice(p, 0);
 }
 
 static void add_process_run_time(struct task_struct *p, s32 node, u64 run_ns, u64 stolen_ns)
@@ -467,6 +547,21 @@ void BPF_STRUCT_OPS(vnuma_cpu_release, s32 cpu, struct scx_cpu_release_args *arg
 
 /* Callbacks: a task's life. */
 
+/* A new process runs where its parent does, until the plan places it. */
+static void place_beside(u32 tgid, u32 parent_tgid)
+{
+	struct vnuma_placement *theirs, own;
+
+	if (tgid == parent_tgid)
+		return;
+	theirs = bpf_map_lookup_elem(&placement, &parent_tgid);
+	if (!theirs)
+		return;
+	own = *theirs;
+	/* Full: it goes to the first destination, and the daemon places it in the next round. */
+	bpf_map_update_elem(&placement, &tgid, &own, BPF_ANY);
+}
+
 s32 BPF_STRUCT_OPS(vnuma_init_task, struct task_struct *p, struct scx_init_task_args *args)
 {
 	struct task_ctx *parent, *tctx = bpf_task_storage_get(&task_ctxs, p, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
@@ -485,6 +580,8 @@ s32 BPF_STRUCT_OPS(vnuma_init_task, struct task_struct *p, struct scx_init_task_
 		tctx->own_policy = parent->own_policy;
 		tctx->flags |= parent->flags & VNUMA_TASK_SELECTED;
 	}
+	if (places_processes)
+		place_beside(p->tgid, bpf_get_current_task_btf()->tgid);
 	return 0;
 }
 
@@ -500,14 +597,26 @@ void BPF_STRUCT_OPS(vnuma_exit_task, struct task_struct *p, struct scx_exit_task
 {
 	struct vnuma_process_node key = { .tgid = p->tgid };
 
-	/* The last thread of a process takes its sums along. */
-	if (args->cancelled || BPF_CORE_READ(p, signal, live.counter) > 0)
+	/* The last thread of a process takes its sums and its placement along; one that never lived took none. */
+	if (args->cancelled ? p->pid != p->tgid : BPF_CORE_READ(p, signal, live.counter) > 0)
 		return;
+	bpf_map_delete_elem(&placement, &key.tgid);
 	bpf_for(key.node, 0, nr_nodes)
 		bpf_map_delete_elem(&process_run_time, &key);
 }
 
 /* A change of plan, and of what is there to plan with. */
+
+/* Where CPUs can't be kicked, a queued task wakes an idle one by going there itself. */
+static bool move_to_idle_cpu(struct bpf_iter_scx_dsq *it, struct task_struct *p, s32 node)
+{
+	s32 cpu;
+
+	if (can_kick())
+		return false;
+	cpu = claim_idle_cpu(p, node, scx_bpf_task_cpu(p));
+	return cpu >= 0 && scx_bpf_dsq_move(it, p, SCX_DSQ_LOCAL_ON | cpu, 0);
+}
 
 /* Take each task in @node's queue that no longer belongs there to the queue where it does. Return how many. */
 static u32 rehome_queue(s32 node)
@@ -521,14 +630,15 @@ static u32 rehome_queue(s32 node)
 		struct task_ctx *tctx;
 		s32 to = task_node(p);
 
-		if (to == node || to < 0)
+		if (to < 0)
 			continue;
 		stats = node_stats_of(to);
 		tctx = task_ctx_of(p);
 		if (!stats || !tctx)
 			continue;
 		scx_bpf_dsq_move_set_vtime(BPF_FOR_EACH_ITER, task_vtime_on(p, tctx, to));
-		if (!scx_bpf_dsq_move_vtime(BPF_FOR_EACH_ITER, p, node_dsq(to), 0))
+		if (!move_to_idle_cpu(BPF_FOR_EACH_ITER, p, to) &&
+		    (to == node || !scx_bpf_dsq_move_vtime(BPF_FOR_EACH_ITER, p, node_dsq(to), 0)))
 			continue;
 		tctx->vtime_node = to;
 		__sync_fetch_and_add(&stats->nr_arrived, 1);
@@ -546,7 +656,7 @@ static u32 kick_cpus(void)
 	u32 nr_kicked = 0;
 	s32 cpu;
 
-	if (!plan)
+	if (!plan || !can_kick())
 		return 0;
 	bpf_for(cpu, 0, scx_bpf_nr_cpu_ids()) {
 		s32 node = cpu_to_node(cpu);
@@ -557,11 +667,11 @@ static u32 kick_cpus(void)
 		cctx = bpf_map_lookup_percpu_elem(&cpu_ctxs, &zero, cpu);
 		if (!cctx)
 			continue;
-		if (cctx->is_running && node != plan->destination.first) {
-			scx_bpf_kick_cpu(cpu, SCX_KICK_PREEMPT);
+		if (cctx->is_running && node != planned_node(plan, cctx->tgid)) {
+			kick_cpu(cpu, SCX_KICK_PREEMPT);
 			nr_kicked++;
 		} else if (!cctx->is_running && nr_queued(node)) {
-			scx_bpf_kick_cpu(cpu, SCX_KICK_IDLE);
+			kick_cpu(cpu, SCX_KICK_IDLE);
 			nr_kicked++;
 		}
 	}
@@ -623,7 +733,10 @@ void BPF_STRUCT_OPS(vnuma_cpu_online, s32 cpu)
 
 	/* Its node isn't known: start again with a fresh look at the machine. */
 	if (node < 0) {
-		scx_bpf_exit(SCX_ECODE_RSN_HOTPLUG | SCX_ECODE_ACT_RESTART, "CPU %d is new", cpu);
+		if (bpf_ksym_exists(scx_bpf_exit_bstr))
+			scx_bpf_exit(SCX_ECODE_RSN_HOTPLUG | SCX_ECODE_ACT_RESTART, "CPU %d is new", cpu);
+		else
+			scx_bpf_error("CPU %d is new: start scx_vnuma again", cpu);
 		return;
 	}
 	set_cpu_online(cpu, node, true);
@@ -636,6 +749,68 @@ void BPF_STRUCT_OPS(vnuma_cpu_offline, s32 cpu)
 	set_cpu_online(cpu, cpu_to_node(cpu), false);
 	rehome_all();
 	kick_cpus();
+}
+
+/* What the daemon senses. */
+
+static u64 cpu_stolen_ns(s32 cpu, const struct kernel_cpustat *stat)
+{
+	const struct kvm_steal_time *steal;
+
+	/* The kernel takes it over into its own sums only when the CPU has a tick. */
+	if (bpf_ksym_exists(&steal_time)) {
+		steal = bpf_per_cpu_ptr(&steal_time, cpu);
+		if (steal && steal->steal)
+			return steal->steal;
+	}
+	return stat ? stat->cpustat[CPUTIME_STEAL] : 0;
+}
+
+SEC("syscall")
+int read_counters(struct vnuma_counters_args *args)
+{
+	const struct cpumask *online;
+	s32 node;
+	u32 cpu;
+
+	bpf_for(node, 0, nr_nodes) {
+		u32 *nr = MEMBER_VPTR(args->nr_queued, [node]);
+
+		if (nr)
+			*nr = nr_queued(node);
+	}
+	args->has_cpu_times = 0;
+	if (!bpf_ksym_exists(&kernel_cpustat))
+		return 0;
+	online = scx_bpf_get_online_cpumask();
+	bpf_for(cpu, 0, scx_bpf_nr_cpu_ids()) {
+		const struct kernel_cpustat *stat = bpf_per_cpu_ptr(&kernel_cpustat, cpu);
+		struct vnuma_cpu_time *time = bpf_map_lookup_elem(&cpu_times, &cpu);
+
+		if (!stat || !time)
+			continue;
+		time->is_online = bpf_cpumask_test_cpu(cpu, online);
+		time->busy_ns = stat->cpustat[CPUTIME_USER] + stat->cpustat[CPUTIME_NICE] +
+				stat->cpustat[CPUTIME_SYSTEM] + stat->cpustat[CPUTIME_IRQ] +
+				stat->cpustat[CPUTIME_SOFTIRQ];
+		time->steal_ns = cpu_stolen_ns(cpu, stat);
+	}
+	scx_bpf_put_cpumask(online);
+	args->has_cpu_times = 1;
+	return 0;
+}
+
+/* For a probe, which is bound to its CPU. */
+SEC("syscall")
+int read_steal(struct vnuma_steal_args *args)
+{
+	const s32 cpu = bpf_get_smp_processor_id();
+	const struct kernel_cpustat *stat = NULL;
+
+	if (bpf_ksym_exists(&kernel_cpustat))
+		stat = bpf_per_cpu_ptr(&kernel_cpustat, cpu);
+	args->steal_ns = cpu_stolen_ns(cpu, stat);
+	return 0;
 }
 
 /* Which tasks migrate: the daemon chooses, from what the iterator shows. */
@@ -673,6 +848,24 @@ static bool may_migrate(const struct task_struct *p)
 	       p->policy == SCHED_EXT;
 }
 
+static u64 rss_pages_of_kind(const struct percpu_counter *counter)
+{
+	s64 count = BPF_CORE_READ(counter, count);
+
+	return count > 0 ? count : 0;
+}
+
+/* Without what CPUs haven't added up yet: a few pages each. */
+static u64 process_rss_pages(const struct task_struct *p)
+{
+	const struct mm_struct *mm = p->mm;
+
+	if (!mm)
+		return 0;
+	return rss_pages_of_kind(&mm->rss_stat[MM_FILEPAGES]) + rss_pages_of_kind(&mm->rss_stat[MM_ANONPAGES]) +
+	       rss_pages_of_kind(&mm->rss_stat[MM_SHMEMPAGES]);
+}
+
 SEC("iter/task")
 int tasks(struct bpf_iter__task *ctx)
 {
@@ -691,6 +884,13 @@ int tasks(struct bpf_iter__task *ctx)
 	record.own_policy = p->policy;
 	record.cgroup_id = BPF_CORE_READ(p, cgroups, dfl_cgrp, kn, id);
 	bpf_probe_read_kernel_str(record.comm, sizeof(record.comm), p->comm);
+	if (places_processes && p->policy == SCHED_EXT) {
+		record.nr_faults = p->min_flt + p->maj_flt;
+		if (p->pid == p->tgid) {
+			record.nr_faults += BPF_CORE_READ(p, signal, min_flt) + BPF_CORE_READ(p, signal, maj_flt);
+			record.rss_pages = process_rss_pages(p);
+		}
+	}
 	tctx = task_ctx_of(p);
 	if (tctx) {
 		record.flags = tctx->flags;
@@ -793,6 +993,7 @@ SCX_OPS_DEFINE(vnuma_ops,
 	       .dispatch	= (void *)vnuma_dispatch,
 	       .running		= (void *)vnuma_running,
 	       .stopping	= (void *)vnuma_stopping,
+	       .tick		= (void *)vnuma_tick,
 	       .cpu_release	= (void *)vnuma_cpu_release,
 	       .init_task	= (void *)vnuma_init_task,
 	       .enable		= (void *)vnuma_enable,

@@ -1,10 +1,19 @@
 //! The scheduler class, compiled from `main.bpf.c` at build time, and what it shares with the daemon (`intf.h`).
 
+mod counters;
 mod scheduler_class;
+mod steal;
 
+pub use counters::{Counters, CpuNs};
 pub use scheduler_class::{
-    remove_pins, LoadOptions, Retargeted, RunTime, RunTimes, SchedulerClass, OPS_NAME, PINNED_TASKS, PIN_DIR,
+    cannot_kick_cpus, remove_pins, LoadOptions, Retargeted, RunTime, RunTimes, SchedulerClass, OPS_NAME, PINNED_TASKS,
+    PIN_DIR,
 };
+pub use steal::StealReader;
+
+use std::io;
+
+use libbpf_rs::{ProgramInput, ProgramMut};
 
 /// The generated skeleton: programs, maps, knobs.
 #[allow(missing_docs, clippy::all, clippy::unwrap_used, clippy::undocumented_unsafe_blocks)]
@@ -76,3 +85,19 @@ unsafe impl Plain for intf::vnuma_retarget_args {}
 unsafe impl Plain for intf::vnuma_select_args {}
 // SAFETY: structs of integers and a char array.
 unsafe impl Plain for intf::vnuma_task_record {}
+// SAFETY: structs of integers.
+unsafe impl Plain for intf::vnuma_placement {}
+// SAFETY: structs of integers.
+unsafe impl Plain for intf::vnuma_counters_args {}
+// SAFETY: structs of integers.
+unsafe impl Plain for intf::vnuma_steal_args {}
+
+/// Runs a syscall program on `args`, in and out.
+fn run<T: Plain>(program: &ProgramMut<'_>, args: &mut T) -> io::Result<()> {
+    let input = ProgramInput { context_in: Some(args.as_bytes_mut()), ..Default::default() };
+    let output = program.test_run(input).map_err(io::Error::other)?;
+    match output.return_value as i32 {
+        0 => Ok(()),
+        err => Err(io::Error::from_raw_os_error(-err)),
+    }
+}

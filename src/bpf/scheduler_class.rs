@@ -1,17 +1,18 @@
 //! The scheduler class in the kernel: loading it, the plan in force, its counters, its pins.
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, Read};
 use std::mem::MaybeUninit;
 use std::path::Path;
 
 use anyhow::{bail, Context, Result};
-use libbpf_rs::{MapCore, MapFlags, OpenObject, ProgramInput};
+use libbpf_rs::{MapCore, MapFlags, OpenObject};
 use scx_utils::{compat, scx_ops_attach, scx_ops_load, scx_ops_open, uei_exited, uei_read, UserExitInfo};
 
-use super::{intf, BpfSkel, BpfSkelBuilder, Plain};
+use super::counters::{Counters, MappedCpuTimes};
+use super::steal::StealReader;
+use super::{intf, run, BpfSkel, BpfSkelBuilder, Plain};
 use crate::cell::NodeId;
-use crate::sense::{read_tasks, Nodes, TaskRecord};
 
 /// Where maps and the task iterator are pinned while the scheduler class is loaded.
 pub const PIN_DIR: &str = "/sys/fs/bpf/scx_vnuma";
@@ -29,6 +30,8 @@ pub struct LoadOptions {
     pub start_node: NodeId,
     /// Take over every ordinary task, not only SCHED_EXT ones.
     pub switch_all: bool,
+    /// Plans will send processes to nodes of their own ([`SchedulerClass::place`]).
+    pub places_processes: bool,
     /// Length of the exit report's dump in bytes; 0 for the kernel's default.
     pub exit_dump_len: u32,
     /// Print what libbpf and the verifier say.
@@ -68,12 +71,17 @@ pub type RunTimes = HashMap<(u32, NodeId), RunTime>;
 /// The loaded and attached scheduler class. Dropping it detaches: tasks go on under the fair class.
 pub struct SchedulerClass<'a> {
     skel: BpfSkel<'a>,
+    cpu_times: MappedCpuTimes,
     link: Option<libbpf_rs::Link>,
 }
 
 impl<'a> SchedulerClass<'a> {
-    /// Loads it, pins its maps and attaches it.
-    pub fn load(options: &LoadOptions, nodes: &Nodes, object: &'a mut MaybeUninit<OpenObject>) -> Result<Self> {
+    /// Loads it, pins its maps and attaches it. `nodes` are the nodes with the ids of their online CPUs; ids may have gaps.
+    pub fn load<'n>(
+        options: &LoadOptions,
+        nodes: impl Iterator<Item = (NodeId, &'n [u32])>,
+        object: &'a mut MaybeUninit<OpenObject>,
+    ) -> Result<Self> {
         let mut builder = BpfSkelBuilder::default();
         builder.obj_builder.debug(options.verbose);
         let no_options: Option<libbpf_rs::libbpf_sys::bpf_object_open_opts> = None;
@@ -90,14 +98,19 @@ impl<'a> SchedulerClass<'a> {
         if immediate != 0 {
             ops.cpu_release = std::ptr::null_mut();
         }
+        if !cannot_kick_cpus() {
+            ops.tick = std::ptr::null_mut();
+        }
 
         let knobs = skel.maps.rodata_data.as_deref_mut().context("BUG: the scheduler class has no knobs")?;
-        knobs.nr_nodes = nodes.nr_ids();
         knobs.nr_possible_cpus = libbpf_rs::num_possible_cpus()? as u32;
         knobs.idle_per_node = idle_per_node != 0;
         knobs.start_node = options.start_node.0 as i32;
+        knobs.places_processes = options.places_processes;
+        knobs.nr_nodes = 0;
         knobs.cpu_nodes.fill(intf::vnuma_sentinel_VNUMA_NO_NODE);
-        for (node, cpus) in nodes.iter() {
+        for (node, cpus) in nodes {
+            knobs.nr_nodes = knobs.nr_nodes.max(node.0 + 1);
             for &cpu in cpus {
                 let Some(slot) = knobs.cpu_nodes.get_mut(cpu as usize) else {
                     bail!(
@@ -112,8 +125,9 @@ impl<'a> SchedulerClass<'a> {
         let mut skel = scx_ops_load!(skel, vnuma_ops, uei)?;
         // Pinned before it schedules: what a killed daemon leaves behind can always be undone.
         pin_maps(&mut skel)?;
+        let cpu_times = MappedCpuTimes::of(&skel.maps.cpu_times)?;
         let link = Some(scx_ops_attach!(skel, vnuma_ops)?);
-        let mut class = SchedulerClass { skel, link };
+        let mut class = SchedulerClass { skel, cpu_times, link };
         class.pin_task_iterator()?;
         Ok(class)
     }
@@ -121,6 +135,33 @@ impl<'a> SchedulerClass<'a> {
     fn pin_task_iterator(&mut self) -> Result<()> {
         let link = self.skel.links.tasks.as_mut().context("BUG: the task iterator was not attached")?;
         link.pin(PINNED_TASKS).with_context(|| format!("pinning {PINNED_TASKS}"))
+    }
+
+    /// Names the nodes of processes, for the plan that [`retarget`](Self::retarget) puts in force next; a process that is
+    /// asleep follows when it wakes. Without a node of its own a process goes to the first destination.
+    pub fn place(&self, epoch: u64, placements: &[(u32, NodeId)]) -> Result<()> {
+        if placements.is_empty() {
+            return Ok(());
+        }
+        let keys: Vec<u8> = placements.iter().flat_map(|(tgid, _)| tgid.to_ne_bytes()).collect();
+        let mut values = Vec::with_capacity(size_of_val(placements) * 2);
+        for (_, node) in placements {
+            let mut value = intf::vnuma_placement::zeroed();
+            value.epoch = epoch;
+            value.node = node.0 as i32;
+            values.extend_from_slice(value.as_bytes());
+        }
+        let count = placements.len() as u32;
+        let map = &self.skel.maps.placement;
+        map.update_batch(&keys, &values, count, MapFlags::ANY, MapFlags::ANY)
+            .with_context(|| format!("placing {count} processes"))
+    }
+
+    /// The node of a process that has one of its own.
+    pub fn placement(&self, tgid: u32) -> Result<Option<NodeId>> {
+        let value = self.skel.maps.placement.lookup(&tgid.to_ne_bytes(), MapFlags::ANY)?;
+        let own = value.as_deref().and_then(intf::vnuma_placement::from_bytes);
+        Ok(own.and_then(|own| u32::try_from(own.node).ok()).map(NodeId))
     }
 
     /// Puts a plan in force.
@@ -158,11 +199,23 @@ impl<'a> SchedulerClass<'a> {
         }
     }
 
-    /// Reads every user task that may migrate.
-    pub fn tasks(&self, tasks: &mut Vec<TaskRecord>) -> Result<()> {
+    /// A record (`struct vnuma_task_record`) of every user task that may migrate, one after the other.
+    pub fn task_records(&self) -> Result<impl Read> {
         let link = self.skel.links.tasks.as_ref().context("BUG: the task iterator was not attached")?;
-        let iterator = libbpf_rs::Iter::new(link).context("starting the task iterator")?;
-        read_tasks(iterator, tasks).context("reading the task iterator")
+        libbpf_rs::Iter::new(link).context("starting the task iterator")
+    }
+
+    /// Each CPU's time and each queue's length, now.
+    pub fn counters(&self) -> Result<Counters> {
+        let mut args = intf::vnuma_counters_args::zeroed();
+        run(&self.skel.progs.read_counters, &mut args).context("reading the CPUs' counters")?;
+        let cpu_times = (args.has_cpu_times != 0).then(|| self.cpu_times.online());
+        Ok(Counters { cpu_times, nr_queued: args.nr_queued.to_vec() })
+    }
+
+    /// What reads the stolen time of the CPU that it is called on.
+    pub fn steal_reader(&self) -> Result<StealReader> {
+        StealReader::of(&self.skel.progs.read_steal)
     }
 
     /// The run time of every process that was migratable and is alive.
@@ -205,6 +258,7 @@ fn pin_maps(skel: &mut BpfSkel<'_>) -> Result<()> {
         (&mut maps.target, "target"),
         (&mut maps.node_stats, "node_stats"),
         (&mut maps.process_run_time, "process_run_time"),
+        (&mut maps.placement, "placement"),
     ] {
         let path = Path::new(PIN_DIR).join(name);
         map.pin(&path).with_context(|| format!("pinning {}", path.display()))?;
@@ -221,12 +275,7 @@ pub fn remove_pins() {
     }
 }
 
-/// Runs a syscall program on `args`, in and out.
-fn run<T: Plain>(program: &libbpf_rs::ProgramMut<'_>, args: &mut T) -> io::Result<()> {
-    let input = ProgramInput { context_in: Some(args.as_bytes_mut()), ..Default::default() };
-    let output = program.test_run(input).map_err(io::Error::other)?;
-    match output.return_value as i32 {
-        0 => Ok(()),
-        err => Err(io::Error::from_raw_os_error(-err)),
-    }
+/// Return true on kernels whose BTF lacks `scx_bpf_kick_cpu` as programs call it, as an old pahole makes it.
+pub fn cannot_kick_cpus() -> bool {
+    compat::malformed_scx_kfuncs().iter().any(|kfunc| kfunc == "scx_bpf_kick_cpu")
 }

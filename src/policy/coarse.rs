@@ -34,11 +34,16 @@ impl Coarse {
         if source.capacity_cpus == 0.0 {
             return Outcome::Moves { moved_cpus };
         }
-        let Some(pressure_cpus) = source.pressure_cpus() else {
-            return Outcome::PressureUnknown;
-        };
         let destination_cpus = low_load_cpus + moved_cpus;
         let warning_cpus = self.warning_share * low.capacity_cpus;
+        let Some(pressure_cpus) = source.pressure_cpus() else {
+            // Of which nothing is known, that may be about to fail: a node that is known is better.
+            return if destination_cpus > warning_cpus {
+                Outcome::PastWarning { destination_cpus, warning_cpus }
+            } else {
+                Outcome::Moves { moved_cpus }
+            };
+        };
         if pressure_cpus < self.trigger_cpus {
             Outcome::BelowTrigger { pressure_cpus, trigger_cpus: self.trigger_cpus }
         } else if destination_cpus > source.load_cpus {
@@ -137,6 +142,14 @@ mod tests {
             node.pressure = Pressure::Stale { share: 0.0, age_rounds: 4 };
         }
         assert_eq!(live().decide(&cell(nodes, vec![group(7, 0, 0.5)])), Plan::default());
+    }
+
+    #[test]
+    fn a_node_of_unknown_pressure_is_left_for_one_that_is_known() {
+        let mut nodes = vec![node(0, 1.0, 0.0), node(1, 1.0, 0.3)];
+        nodes[0].pressure = Pressure::Unknown;
+        let plan = live().decide(&cell(nodes, vec![group(7, 0, 0.5)]));
+        assert_eq!(plan.moves.iter().map(|m| m.to).collect::<Vec<_>>(), [NodeId(1)]);
     }
 
     #[test]

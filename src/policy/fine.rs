@@ -86,7 +86,7 @@ impl FromStr for Order {
 ///
 /// From each node but the two least loaded, work goes to the first of them while it fits, and from where that stopped to
 /// the second while it fits. It fits while the destination ends up neither more loaded than the node was nor past its
-/// warning line.
+/// warning line. A node of which nothing is known is left while the destinations stay under theirs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fine {
     /// In which order work is picked.
@@ -134,7 +134,7 @@ impl Fine {
         source: &Node,
         plan: &mut Plan,
     ) -> (&'a [Group], f64) {
-        let (count, picked_cpus) = destination.pick(groups, source.load_cpus);
+        let (count, picked_cpus) = destination.pick(groups, limit_cpus(source));
         let (picked, left) = groups.split_at(count);
         if picked_cpus <= self.min_gain_cpus {
             return (left, 0.0);
@@ -148,13 +148,22 @@ impl Fine {
     fn refusal(&self, first: &Destination, head: &Group, source: &Node) -> Outcome {
         let moved_cpus = head.demand.usage_cpus;
         let destination_cpus = first.load_cpus + moved_cpus;
-        if destination_cpus > source.load_cpus {
+        if destination_cpus > limit_cpus(source) {
             Outcome::DestinationWouldExceedSource { destination_cpus, source_cpus: source.load_cpus }
         } else if destination_cpus > first.warning_cpus {
             Outcome::PastWarning { destination_cpus, warning_cpus: first.warning_cpus }
         } else {
             Outcome::TooLittle { moved_cpus, min_gain_cpus: self.min_gain_cpus }
         }
+    }
+}
+
+/// What a destination may end up at, as far as the node is concerned that the work leaves.
+fn limit_cpus(source: &Node) -> f64 {
+    if source.is_candidate() {
+        source.load_cpus
+    } else {
+        f64::INFINITY
     }
 }
 

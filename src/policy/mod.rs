@@ -2,10 +2,12 @@
 
 mod coarse;
 mod fine;
+mod guards;
 mod rotate;
 
 pub use coarse::Coarse;
 pub use fine::{Fine, Order, UnknownOrder};
+pub use guards::{GuardOptions, Guards};
 pub use rotate::Rotate;
 
 use crate::cell::{CellView, Plan};

@@ -52,9 +52,12 @@ fn reason(outcome: Outcome, round: &Round) -> String {
     let node = round.destination;
     match outcome {
         Outcome::Moves { moved_cpus } => {
-            let pressure = round.view.node(node).and_then(|node| node.pressure_cpus());
-            let others = match pressure {
+            let seen = round.view.node(node);
+            let others = match seen.and_then(|node| node.pressure_cpus()) {
                 Some(cpus) => format!("others take {cpus:.2} CPU of node {node}"),
+                None if seen.is_some_and(|node| node.capacity_cpus > 0.0) => {
+                    format!("nothing is known of node {node}'s host")
+                }
                 None => format!("node {node} has no CPU online"),
             };
             format!("{others}; {} groups using {moved_cpus:.2} CPU move", round.plan.moves.len())
@@ -74,7 +77,15 @@ fn reason(outcome: Outcome, round: &Round) -> String {
         Outcome::TooLittle { moved_cpus, min_gain_cpus } => {
             format!("only {moved_cpus:.2} CPU would move, not more than {min_gain_cpus:.2}")
         }
-        Outcome::PressureUnknown => "its pressure is not known".into(),
+        Outcome::Calm { pressure_share, bad_share } => {
+            format!("others take {:.1} % of it, less than {:.1} %", pressure_share * 100.0, bad_share * 100.0)
+        }
+        Outcome::NotYet { bad_rounds, needed_rounds } => {
+            format!("it has been bad for {bad_rounds} of {needed_rounds} rounds")
+        }
+        Outcome::CoolingDown { rounds_left } => {
+            format!("it is bad, but the last move was too recent: {rounds_left} more rounds")
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What each CPU did, from /proc/stat.
+//! What each CPU did, from /proc/stat: for kernels that don't show it to BPF programs, and for those who look from outside.
 //!
 //! Own parser: the procfs crate drops the CPUs' ids, which have gaps as soon as a CPU is offline.
 
@@ -6,21 +6,21 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 
-/// A CPU's time since boot, in ticks of USER_HZ.
+/// A CPU's time since boot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CpuTime {
-    /// Spent on anything of ours: user, nice, system, irq, softirq (which include running guests).
-    pub busy_ticks: u64,
-    /// Runnable, while the host ran something else.
-    pub steal_ticks: u64,
+    /// Spent on anything of ours, ns: user, nice, system, irq, softirq (which include running guests).
+    pub busy_ns: u64,
+    /// Runnable, while the host ran something else, ns.
+    pub steal_ns: u64,
 }
 
 impl CpuTime {
     /// The time since `earlier`. Counters that went back count as no time: a CPU that was offline starts anew.
     pub fn since(self, earlier: CpuTime) -> CpuTime {
         CpuTime {
-            busy_ticks: self.busy_ticks.saturating_sub(earlier.busy_ticks),
-            steal_ticks: self.steal_ticks.saturating_sub(earlier.steal_ticks),
+            busy_ns: self.busy_ns.saturating_sub(earlier.busy_ns),
+            steal_ns: self.steal_ns.saturating_sub(earlier.steal_ns),
         }
     }
 }
@@ -43,30 +43,32 @@ pub enum CpuTimeError {
 pub struct CpuTimeReader {
     file: File,
     text: String,
+    tick_ns: u64,
 }
 
 impl CpuTimeReader {
     /// Opens /proc/stat.
     pub fn open() -> Result<Self, CpuTimeError> {
-        Ok(CpuTimeReader { file: File::open("/proc/stat")?, text: String::with_capacity(64 << 10) })
+        let tick_ns = 1_000_000_000 / procfs::ticks_per_second();
+        Ok(CpuTimeReader { file: File::open("/proc/stat")?, text: String::with_capacity(64 << 10), tick_ns })
     }
 
-    /// What it says now.
+    /// What it says now, in whole ticks.
     pub fn read(&mut self) -> Result<CpuTimes, CpuTimeError> {
         self.text.clear();
         self.file.rewind()?;
         self.file.read_to_string(&mut self.text)?;
-        parse(&self.text)
+        parse(&self.text, self.tick_ns)
     }
 }
 
-/// The CPUs' lines of /proc/stat: `cpuN user nice system idle iowait irq softirq steal …`.
-pub fn parse(text: &str) -> Result<CpuTimes, CpuTimeError> {
+/// The CPUs' lines of /proc/stat: `cpuN user nice system idle iowait irq softirq steal …`, in ticks of `tick_ns`.
+fn parse(text: &str, tick_ns: u64) -> Result<CpuTimes, CpuTimeError> {
     let lines = text.lines().take_while(|line| line.starts_with("cpu"));
-    lines.filter(|line| !line.starts_with("cpu ")).map(parse_line).collect()
+    lines.filter(|line| !line.starts_with("cpu ")).map(|line| parse_line(line, tick_ns)).collect()
 }
 
-fn parse_line(line: &str) -> Result<(u32, CpuTime), CpuTimeError> {
+fn parse_line(line: &str, tick_ns: u64) -> Result<(u32, CpuTime), CpuTimeError> {
     let malformed = || CpuTimeError::Malformed(line.to_string());
     let mut words = line["cpu".len()..].split_ascii_whitespace();
     let cpu = words.next().and_then(|id| id.parse().ok()).ok_or_else(malformed)?;
@@ -74,8 +76,9 @@ fn parse_line(line: &str) -> Result<(u32, CpuTime), CpuTimeError> {
     for counter in &mut ticks {
         *counter = words.next().and_then(|word| word.parse().ok()).ok_or_else(malformed)?;
     }
-    let [user, nice, system, _idle, _iowait, irq, softirq, steal_ticks] = ticks;
-    Ok((cpu, CpuTime { busy_ticks: user + nice + system + irq + softirq, steal_ticks }))
+    let [user, nice, system, _idle, _iowait, irq, softirq, steal] = ticks;
+    let busy_ns = (user + nice + system + irq + softirq) * tick_ns;
+    Ok((cpu, CpuTime { busy_ns, steal_ns: steal * tick_ns }))
 }
 
 #[cfg(test)]
@@ -89,22 +92,22 @@ mod tests {
 
     #[test]
     fn offline_cpus_leave_gaps_in_the_ids() {
-        let times = parse(STAT).unwrap();
+        let times = parse(STAT, 10).unwrap();
         assert_eq!(times.keys().copied().collect::<Vec<_>>(), [0, 2]);
-        assert_eq!(times[&0], CpuTime { busy_ticks: 18, steal_ticks: 3 });
-        assert_eq!(times[&2], CpuTime { busy_ticks: 25, steal_ticks: 4 });
+        assert_eq!(times[&0], CpuTime { busy_ns: 180, steal_ns: 30 });
+        assert_eq!(times[&2], CpuTime { busy_ns: 250, steal_ns: 40 });
     }
 
     #[test]
     fn a_kernel_without_the_steal_column_is_an_error_that_shows_the_line() {
-        let err = parse("cpu0 10 1 5 50 0 1 1\n").unwrap_err();
+        let err = parse("cpu0 10 1 5 50 0 1 1\n", 10).unwrap_err();
         assert!(err.to_string().contains("cpu0 10 1 5 50 0 1 1"), "{err}");
     }
 
     #[test]
     fn a_cpu_that_came_back_has_counted_no_time() {
-        let earlier = CpuTime { busy_ticks: 500, steal_ticks: 40 };
-        let later = CpuTime { busy_ticks: 20, steal_ticks: 45 };
-        assert_eq!(later.since(earlier), CpuTime { busy_ticks: 0, steal_ticks: 5 });
+        let earlier = CpuTime { busy_ns: 500, steal_ns: 40 };
+        let later = CpuTime { busy_ns: 20, steal_ns: 45 };
+        assert_eq!(later.since(earlier), CpuTime { busy_ns: 0, steal_ns: 5 });
     }
 }

@@ -83,7 +83,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn said(share: f64, age_s: u64) -> Option<Word> {
-        Some(Word::Taken { share, age: age_s * SECOND, period: SECOND })
+        Some(Word::Taken { share, age: Duration::from_secs(age_s), period: SECOND })
     }
 
     fn pressure(words: Words) -> Pressure {

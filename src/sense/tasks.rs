@@ -41,6 +41,10 @@ pub struct TaskRecord {
     pub cgroup_id: u64,
     /// CPU time as a migratable task, ns.
     pub run_ns: u64,
+    /// Resident memory of its process; on a migratable process's first thread only, and only if plans place processes.
+    pub rss_bytes: u64,
+    /// Page faults so far, with the same limits; the first thread's have those of threads that ended.
+    pub nr_faults: u64,
     /// Its name, padded with zeros.
     pub(crate) comm: [u8; 16],
 }
@@ -78,6 +82,8 @@ impl From<intf::vnuma_task_record> for TaskRecord {
             is_recorded: has(intf::vnuma_task_flags_VNUMA_TASK_RECORDED),
             cgroup_id: raw.cgroup_id,
             run_ns: raw.run_ns,
+            rss_bytes: raw.rss_pages * procfs::page_size(),
+            nr_faults: raw.nr_faults,
             comm: raw.comm.map(|c| c as u8),
         }
     }
@@ -124,6 +130,8 @@ pub(crate) mod tests {
             is_recorded: true,
             cgroup_id: 1,
             run_ns: 0,
+            rss_bytes: 0,
+            nr_faults: 0,
             comm: name,
         }
     }

@@ -107,11 +107,9 @@ impl Recorder {
         let wall_s = at_now.duration_since(at).as_secs_f64();
         let stolen = (0..nr_nodes()).map(|node| {
             let cpus = node_cpus(node)?;
-            let ticks: u64 = cpus
-                .iter()
-                .filter_map(|cpu| Some(cpu_times_now.get(cpu)?.since(*cpu_times.get(cpu)?).steal_ticks))
-                .sum();
-            Ok(ticks as f64 / procfs::ticks_per_second() as f64 / wall_s)
+            let steal_ns: u64 =
+                cpus.iter().filter_map(|cpu| Some(cpu_times_now.get(cpu)?.since(*cpu_times.get(cpu)?).steal_ns)).sum();
+            Ok(steal_ns as f64 / 1e9 / wall_s)
         });
         let stolen_cpus = stolen.collect::<Result<_>>()?;
         self.last_work = std::array::from_fn(|node| work_now[node] - work[node]);

@@ -63,6 +63,21 @@ pub fn print_last_log() {
     lines[lines.len().saturating_sub(LINES)..].iter().for_each(|line| println!("        {line}"));
 }
 
+/// What the kernel has to say of the scheduler and of every task, for whoever asks why something hangs.
+pub fn print_kernel_state() {
+    // The kernel's dump of a sched_ext scheduler, without ending it, and its list of all CPUs' tasks.
+    for request in ["D", "l"] {
+        if std::fs::write("/proc/sysrq-trigger", request).is_err() {
+            println!("        the kernel takes no requests (CONFIG_MAGIC_SYSRQ)");
+        }
+        std::thread::sleep(Duration::from_secs(2));
+    }
+    for command in [&["busybox", "dmesg"][..], &["busybox", "ps", "-o", "pid,ppid,stat,time,args"][..]] {
+        let Ok(output) = Command::new(command[0]).args(&command[1..]).output() else { continue };
+        String::from_utf8_lossy(&output.stdout).lines().for_each(|line| println!("        {line}"));
+    }
+}
+
 /// A running scx_vnuma with its log. Ended by TERM when dropped.
 pub struct Scheduler {
     child: Child,
@@ -162,7 +177,8 @@ pub fn share_elsewhere(run_ns: &[u64], node: u32) -> Result<f64> {
 /// A CPU's steal since boot, ticks.
 pub fn steal_ticks(cpu: u32) -> Result<u64> {
     let times = CpuTimeReader::open()?.read()?;
-    Ok(times.get(&cpu).with_context(|| format!("CPU {cpu} is not online"))?.steal_ticks)
+    let steal_ns = times.get(&cpu).with_context(|| format!("CPU {cpu} is not online"))?.steal_ns;
+    Ok(steal_ns * procfs::ticks_per_second() / 1_000_000_000)
 }
 
 /// Busy loops on the hosts of these CPUs, and on no others; the host level's script reads the file.

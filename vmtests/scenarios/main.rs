@@ -25,7 +25,6 @@ type Scenario = (&'static str, fn() -> Result<String>);
 const SCENARIOS: &[Scenario] = &[
     ("any_shape_loads_and_unloads", shapes::any_shape_loads_and_unloads),
     ("a_second_scheduler_is_refused_by_name", shapes::a_second_scheduler_is_refused_by_name),
-    ("a_kernel_with_malformed_btf_is_refused", shapes::a_kernel_with_malformed_btf_is_refused),
     ("a_hog_is_fled_within_two_rounds_three_times", moving::a_hog_is_fled_within_two_rounds_three_times),
     ("short_rounds_react_within_half_a_second", moving::short_rounds_react_within_half_a_second),
     ("without_contention_nothing_moves", moving::without_contention_nothing_moves),

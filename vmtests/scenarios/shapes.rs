@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{ensure, Result};
 use scx_vnuma::bpf::PIN_DIR;
 
-use crate::guest::{sched_ext_state, wait_for, Scheduler};
+use crate::guest::{node_cpus, node_stats, nr_nodes, sched_ext_state, target, wait_for, Scheduler};
 use crate::workers::{Setting, Worker};
 
 /// Fails when a scheduler, a pin or a helper of it is still there.
@@ -18,7 +18,9 @@ pub fn nothing_is_left() -> Result<()> {
 
 pub fn any_shape_loads_and_unloads() -> Result<String> {
     let workers = Worker::start_many(3, &Setting::migratable())?;
-    let mut scheduler = Scheduler::start(&["--allow-single-node", "--interval", "200ms"])?;
+    // To the next node each round, so that all of them get work.
+    let mut scheduler =
+        Scheduler::start(&["--allow-single-node", "--policy", "rotate", "--no-guards", "--interval", "200ms"])?;
     ensure!(sched_ext_state()? == "enabled");
     let name = std::fs::read_to_string("/sys/kernel/sched_ext/root/ops")?;
     ensure!(name.starts_with("vnuma"), "the kernel calls it {name}");
@@ -29,10 +31,18 @@ pub fn any_shape_loads_and_unloads() -> Result<String> {
         let got = worker.cpu_time_in(Duration::from_secs(1))?;
         ensure!(got > Duration::from_millis(20), "a migratable task got {got:?} in 1 s");
     }
+    let with_cpus: Vec<u32> =
+        (0..nr_nodes()).filter(|&node| node_cpus(node).is_ok_and(|cpus| !cpus.is_empty())).collect();
+    for &node in &with_cpus {
+        let ran_ns = node_stats(node)?.run_ns;
+        ensure!(ran_ns > 20_000_000, "work ran for {} ms on node {node}", ran_ns / 1_000_000);
+    }
+    let epoch = target()?.epoch;
+    ensure!(with_cpus.len() == 1 || epoch >= 5, "only {epoch} retargets");
     let log = scheduler.end(libc::SIGTERM)?;
     ensure!(log.contains("disabled; 3 tasks went back"), "it said: {log}");
     ensure!(!workers.iter().any(Worker::is_migratable), "a task is still migratable");
-    Ok(format!("as {}", name.trim()))
+    Ok(format!("as {}, {epoch} retargets over {} nodes", name.trim(), with_cpus.len()))
 }
 
 pub fn a_second_scheduler_is_refused_by_name() -> Result<String> {
@@ -41,14 +51,5 @@ pub fn a_second_scheduler_is_refused_by_name() -> Result<String> {
     wait_for("the second one gives up", Duration::from_secs(20), || Ok(!second.is_alive()?))?;
     let log = second.log()?;
     ensure!(log.contains("scx_vnuma is running already"), "it said: {log}");
-    Ok(String::new())
-}
-
-/// On a kernel whose BTF no scheduler that kicks CPUs can be loaded with (see the daemon's preflight).
-pub fn a_kernel_with_malformed_btf_is_refused() -> Result<String> {
-    let mut scheduler = Scheduler::spawn(&["--allow-single-node"])?;
-    wait_for("it gives up", Duration::from_secs(30), || Ok(!scheduler.is_alive()?))?;
-    let log = scheduler.log()?;
-    ensure!(log.contains("pahole before 1.26") && log.lines().count() == 1, "it said: {log}");
     Ok(String::new())
 }

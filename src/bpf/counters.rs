@@ -1,0 +1,64 @@
+//! What the kernel shows of each CPU and each queue, in one call a round.
+
+use std::os::fd::{AsFd, AsRawFd};
+use std::ptr::NonNull;
+
+use anyhow::{ensure, Context, Result};
+use libbpf_rs::{MapCore, MapMut};
+
+use super::intf;
+
+/// A CPU's time since boot, ns: its id, what it spent on anything of ours, and what the host took while it wanted to run.
+pub type CpuNs = (u32, u64, u64);
+
+/// Everything at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    /// The online CPUs in order of id; `None` on kernels that don't show it to programs.
+    pub cpu_times: Option<Vec<CpuNs>>,
+    /// Tasks that wait in each node's queue, by node id.
+    pub nr_queued: Vec<u32>,
+}
+
+/// The map `cpu_times`, mapped: reading it costs nothing more.
+pub(super) struct MappedCpuTimes {
+    times: NonNull<intf::vnuma_cpu_time>,
+}
+
+const NR_CPUS: usize = intf::vnuma_limits_VNUMA_MAX_CPUS as usize;
+const MAPPED_LEN: usize = NR_CPUS * size_of::<intf::vnuma_cpu_time>();
+
+impl MappedCpuTimes {
+    pub(super) fn of(map: &MapMut<'_>) -> Result<Self> {
+        ensure!(
+            (map.max_entries() as usize, map.value_size() as usize) == (NR_CPUS, size_of::<intf::vnuma_cpu_time>()),
+            "BUG: the map cpu_times is not as intf.h has it"
+        );
+        // SAFETY: a new shared mapping of a map of this length, checked below.
+        let memory = unsafe {
+            let fd = map.as_fd().as_raw_fd();
+            libc::mmap(std::ptr::null_mut(), MAPPED_LEN, libc::PROT_READ, libc::MAP_SHARED, fd, 0)
+        };
+        if memory == libc::MAP_FAILED {
+            return Err(std::io::Error::last_os_error()).context("mapping cpu_times");
+        }
+        let times = NonNull::new(memory.cast()).context("BUG: cpu_times is mapped at 0")?;
+        Ok(MappedCpuTimes { times })
+    }
+
+    pub(super) fn online(&self) -> Vec<CpuNs> {
+        let read = |cpu: usize| {
+            // SAFETY: inside the mapping, which lives as long as self. Volatile: the kernel writes it.
+            unsafe { self.times.add(cpu).read_volatile() }
+        };
+        let cpus = (0..NR_CPUS).map(|cpu| (cpu as u32, read(cpu)));
+        cpus.filter(|(_, time)| time.is_online != 0).map(|(cpu, time)| (cpu, time.busy_ns, time.steal_ns)).collect()
+    }
+}
+
+impl Drop for MappedCpuTimes {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made in of(), which nothing else refers to.
+        unsafe { libc::munmap(self.times.as_ptr().cast(), MAPPED_LEN) };
+    }
+}

@@ -1,0 +1,110 @@
+//! The migratable tasks from round to round: which there are, in which groups, and where plans have put them.
+
+use std::collections::HashMap;
+
+use anyhow::Result;
+use scx_vnuma::act::{Placements, Selection, SelectionChanges};
+use scx_vnuma::bpf::{Retargeted, SchedulerClass};
+use scx_vnuma::cell::{GroupId, NodeId, Plan};
+use scx_vnuma::sense::{self, Grouping, Groups, Quotas, TaskRecord};
+
+/// The tasks of the guest, as the last round saw them.
+pub struct Crowd {
+    selection: Selection,
+    grouping: Grouping,
+    tasks: Vec<TaskRecord>,
+    groups: Groups,
+    faults: Faults,
+    quotas: Quotas,
+    /// Only where plans place processes one by one.
+    placements: Option<Placements>,
+    /// Where the plan in force sends groups without a node of their own.
+    destination: NodeId,
+    no_homes: HashMap<GroupId, NodeId>,
+}
+
+impl Crowd {
+    /// None yet; all that comes up goes to `start`.
+    pub fn new(selection: Selection, grouping: Grouping, places_processes: bool, start: NodeId) -> Self {
+        Crowd {
+            selection,
+            grouping,
+            tasks: Vec::new(),
+            groups: Groups::default(),
+            faults: Faults::default(),
+            quotas: Quotas::new("/sys/fs/cgroup"),
+            placements: places_processes.then(Placements::default),
+            destination: start,
+            no_homes: HashMap::new(),
+        }
+    }
+
+    /// Looks who is there, and makes migratable what a selector matches; a dry run only looks.
+    pub fn look(&mut self, class: &SchedulerClass<'_>, dry_run: bool) -> Result<SelectionChanges> {
+        sense::read_tasks(class.task_records()?, &mut self.tasks)?;
+        let changes =
+            if dry_run { SelectionChanges::default() } else { self.selection.apply(class, &mut self.tasks)? };
+        self.groups = Groups::of(&self.tasks, self.grouping);
+        self.faults.count(&self.groups);
+        if let Some(placements) = &mut self.placements {
+            self.quotas.apply(&mut self.groups);
+            let forked = |tgid| class.placement(tgid).ok().flatten();
+            placements.note(&self.groups, self.destination, forked);
+        }
+        Ok(changes)
+    }
+
+    /// Puts the plan in force; `None` when it moves nothing.
+    pub fn carry_out(&mut self, class: &SchedulerClass<'_>, plan: &Plan, epoch: u64) -> Result<Option<Retargeted>> {
+        let Some(first) = plan.first.filter(|_| !plan.moves.is_empty()) else { return Ok(None) };
+        if let Some(placements) = &mut self.placements {
+            placements.carry_out(plan);
+            class.place(epoch + 1, &placements.news(&self.groups))?;
+        }
+        let done = class.retarget(first, plan.second)?;
+        self.destination = first;
+        Ok(Some(done))
+    }
+
+    /// Where groups without a node of their own go.
+    pub fn destination(&self) -> NodeId {
+        self.destination
+    }
+
+    /// The nodes of groups that have one of their own.
+    pub fn homes(&self) -> &HashMap<GroupId, NodeId> {
+        self.placements.as_ref().map_or(&self.no_homes, Placements::homes)
+    }
+
+    /// The migratable groups.
+    pub fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
+    /// Each group's page faults since the look before the last.
+    pub fn new_faults(&self) -> &HashMap<GroupId, u64> {
+        &self.faults.new
+    }
+
+    /// How many tasks are migratable.
+    pub fn nr_migratable(&self) -> u64 {
+        self.tasks.iter().filter(|task| task.is_migratable()).count() as u64
+    }
+}
+
+/// Page faults count up; a round wants those of the round.
+#[derive(Default)]
+struct Faults {
+    so_far: HashMap<GroupId, u64>,
+    new: HashMap<GroupId, u64>,
+}
+
+impl Faults {
+    fn count(&mut self, groups: &Groups) {
+        let so_far: HashMap<_, _> = groups.iter().map(|(id, members)| (id, members.nr_faults)).collect();
+        // A group that is new has a history, of which no part is known to be of this round.
+        let new = |(&id, &now): (&GroupId, &u64)| Some((id, now.saturating_sub(*self.so_far.get(&id)?)));
+        self.new = so_far.iter().filter_map(new).collect();
+        self.so_far = so_far;
+    }
+}

@@ -1,0 +1,151 @@
+//! Hysteresis for any policy: no move on a blip, none so soon after the last that it could not have paid.
+//!
+//! The one part of deciding that remembers. It has no clock: it counts rounds.
+
+use std::collections::BTreeMap;
+
+use crate::cell::{CellView, Node, NodeId, Outcome, Plan, Verdict};
+
+/// When a plan's moves are let through.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GuardOptions {
+    /// A round in which others take this share of a node or more is a bad one for it, 0..=1.
+    pub bad_share: f64,
+    /// A round in which they take less than this ends a row of bad ones, 0..=1; in between it goes on, without growing.
+    pub calm_share: f64,
+    /// A node is left after so many bad rounds in a row.
+    pub bad_rounds: u32,
+    /// After a move, so many rounds pass before the next.
+    pub cool_down_rounds: u32,
+}
+
+/// Lets a policy's moves through, or holds them back.
+#[derive(Clone, Debug)]
+pub struct Guards {
+    options: GuardOptions,
+    bad_rounds: BTreeMap<NodeId, u32>,
+    cooling_rounds: u32,
+}
+
+impl Guards {
+    /// As if all had been calm so far.
+    pub fn new(options: GuardOptions) -> Self {
+        Guards { options, bad_rounds: BTreeMap::new(), cooling_rounds: 0 }
+    }
+
+    /// The plan without the moves that must wait. Call it once a round, with the view that the plan was made from.
+    pub fn admit(&mut self, view: &CellView, mut plan: Plan) -> Plan {
+        for node in &view.nodes {
+            let bad_rounds = self.bad_rounds.entry(node.id).or_default();
+            *bad_rounds = match badness(node, &self.options) {
+                Badness::Bad => bad_rounds.saturating_add(1),
+                Badness::Between => *bad_rounds,
+                Badness::Calm => 0,
+            };
+        }
+        for verdict in &mut plan.verdicts {
+            let moves = matches!(verdict.outcome, Outcome::Moves { .. });
+            let node = view.node(verdict.node).filter(|node| moves && node.capacity_cpus > 0.0);
+            if let Some(held) = node.and_then(|node| self.hold(node)) {
+                *verdict = Verdict { node: verdict.node, outcome: held };
+            }
+        }
+        let goes = |node| plan.verdicts.iter().any(|v| v.node == node && matches!(v.outcome, Outcome::Moves { .. }));
+        plan.moves.retain(|step| goes(step.from));
+        self.cooling_rounds =
+            if plan.moves.is_empty() { self.cooling_rounds.saturating_sub(1) } else { self.options.cool_down_rounds };
+        plan
+    }
+
+    /// Why a node's work must wait; `None` if it need not.
+    fn hold(&self, node: &Node) -> Option<Outcome> {
+        let GuardOptions { bad_share, bad_rounds: needed_rounds, .. } = self.options;
+        let bad_rounds = self.bad_rounds.get(&node.id).copied().unwrap_or(0);
+        let pressure_share = node.pressure.share();
+        if bad_rounds == 0 || pressure_share.is_some_and(|share| share < bad_share) {
+            return Some(Outcome::Calm { pressure_share: pressure_share.unwrap_or(0.0), bad_share });
+        }
+        if bad_rounds < needed_rounds {
+            return Some(Outcome::NotYet { bad_rounds, needed_rounds });
+        }
+        (self.cooling_rounds > 0).then_some(Outcome::CoolingDown { rounds_left: self.cooling_rounds })
+    }
+}
+
+enum Badness {
+    Bad,
+    Between,
+    Calm,
+}
+
+/// A node of unknown pressure is a bad one: it may be about to fail.
+fn badness(node: &Node, options: &GuardOptions) -> Badness {
+    match node.pressure.share() {
+        Some(share) if share < options.calm_share => Badness::Calm,
+        Some(share) if share < options.bad_share => Badness::Between,
+        Some(_) | None => Badness::Bad,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cell::Pressure;
+    use crate::policy::test_cell::{cell, group, node};
+    use crate::policy::{Coarse, Policy};
+
+    const OPTIONS: GuardOptions =
+        GuardOptions { bad_share: 0.05, calm_share: 0.02, bad_rounds: 2, cool_down_rounds: 3 };
+
+    /// What becomes of node 0's work in rounds in which others take these shares of it; node 1 is idle.
+    fn outcomes(guards: &mut Guards, shares: &[f64]) -> Vec<&'static str> {
+        let round = |&share: &f64| {
+            let view = cell(vec![node(0, 1.0, share), node(1, 1.0, 0.0)], vec![group(7, 0, 0.5)]);
+            let plan = guards.admit(&view, Coarse::on_steal(f64::MIN_POSITIVE).decide(&view));
+            match plan.verdicts.first().map(|verdict| verdict.outcome) {
+                Some(Outcome::Moves { .. }) => "moves",
+                Some(Outcome::Calm { .. }) => "calm",
+                Some(Outcome::NotYet { .. }) => "not yet",
+                Some(Outcome::CoolingDown { .. }) => "cooling",
+                _ => "other",
+            }
+        };
+        shares.iter().map(round).collect()
+    }
+
+    #[test]
+    fn one_bad_round_is_a_blip_and_two_in_a_row_are_not() {
+        let mut guards = Guards::new(OPTIONS);
+        assert_eq!(outcomes(&mut guards, &[0.5, 0.01, 0.5, 0.5]), ["not yet", "calm", "not yet", "moves"]);
+    }
+
+    #[test]
+    fn between_the_thresholds_nothing_moves_and_nothing_is_forgotten() {
+        let mut guards = Guards::new(OPTIONS);
+        assert_eq!(outcomes(&mut guards, &[0.04, 0.06, 0.04, 0.06]), ["calm", "not yet", "calm", "moves"]);
+    }
+
+    #[test]
+    fn after_a_move_the_next_waits() {
+        let mut guards = Guards::new(OPTIONS);
+        let bad = [0.5; 7];
+        let expected = ["not yet", "moves", "cooling", "cooling", "cooling", "moves", "cooling"];
+        assert_eq!(outcomes(&mut guards, &bad), expected);
+    }
+
+    #[test]
+    fn a_node_of_unknown_pressure_is_left_after_as_many_rounds_as_a_bad_one() {
+        let mut guards = Guards::new(OPTIONS);
+        let mut view = cell(vec![node(0, 1.0, 0.0), node(1, 1.0, 0.0)], vec![group(7, 0, 0.5)]);
+        view.nodes[0].pressure = Pressure::Unknown;
+        let mut admitted = || guards.admit(&view, Coarse::on_steal(0.25).decide(&view)).moves.len();
+        assert_eq!([admitted(), admitted()], [0, 1]);
+    }
+
+    #[test]
+    fn a_node_without_cpus_is_left_at_once() {
+        let view = cell(vec![node(0, 0.0, 0.0), node(1, 1.0, 0.0)], vec![group(7, 0, 0.5)]);
+        let plan = Guards::new(OPTIONS).admit(&view, Coarse::on_steal(0.25).decide(&view));
+        assert_eq!(plan.moves.len(), 1);
+    }
+}

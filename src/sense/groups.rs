@@ -1,0 +1,155 @@
+//! Which migratable tasks move together, and what a group asks for.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+use super::cgroups::CgroupPaths;
+use super::quota::cpu_quota;
+use super::TaskRecord;
+use crate::cell::GroupId;
+
+/// What makes a group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Grouping {
+    /// The threads of a process.
+    #[default]
+    Process,
+    /// The processes of a cgroup.
+    Cgroup,
+}
+
+/// Tasks that move together, in one round.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Members {
+    /// Their processes, in order of id.
+    pub tgids: Vec<u32>,
+    /// How many tasks they have.
+    pub nr_tasks: u32,
+    /// The CPU that they may use: the quota of their cgroup, else a CPU a task.
+    pub request_cpus: f64,
+    /// Their resident memory.
+    pub rss_bytes: f64,
+    /// Their page faults since they began.
+    pub nr_faults: u64,
+    cgroup_id: u64,
+}
+
+/// The migratable groups of a round.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Groups {
+    group_of: HashMap<u32, GroupId>,
+    members: BTreeMap<GroupId, Members>,
+}
+
+impl Groups {
+    /// The groups that the migratable ones of these tasks make; each asks for a CPU a task.
+    pub fn of(tasks: &[TaskRecord], grouping: Grouping) -> Self {
+        let mut groups = Groups::default();
+        for task in tasks.iter().filter(|task| task.is_migratable()) {
+            let tgid = task.tgid as u32;
+            // A process is in the group of its first thread.
+            let is_new = !groups.group_of.contains_key(&tgid);
+            let id = *groups.group_of.entry(tgid).or_insert(match grouping {
+                Grouping::Process => GroupId(tgid.into()),
+                Grouping::Cgroup => GroupId(task.cgroup_id),
+            });
+            let members = groups.members.entry(id).or_default();
+            if is_new {
+                members.tgids.push(tgid);
+                members.cgroup_id = task.cgroup_id;
+            }
+            members.nr_tasks += 1;
+            members.request_cpus += 1.0;
+            members.rss_bytes += task.rss_bytes as f64;
+            members.nr_faults += task.nr_faults;
+        }
+        groups
+    }
+
+    /// The group of a process.
+    pub fn group_of(&self, tgid: u32) -> Option<GroupId> {
+        self.group_of.get(&tgid).copied()
+    }
+
+    /// A group by its id.
+    pub fn get(&self, id: GroupId) -> Option<&Members> {
+        self.members.get(&id)
+    }
+
+    /// All groups in order of id.
+    pub fn iter(&self) -> impl Iterator<Item = (GroupId, &Members)> {
+        self.members.iter().map(|(&id, members)| (id, members))
+    }
+}
+
+/// Finds the CPU quotas of groups' cgroups.
+pub struct Quotas {
+    root: PathBuf,
+    paths: CgroupPaths,
+}
+
+impl Quotas {
+    /// In the v2 hierarchy mounted at `root`, usually /sys/fs/cgroup.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        let root = root.into();
+        Quotas { paths: CgroupPaths::new(&root), root }
+    }
+
+    /// A group asks for no more than its cgroup may use.
+    pub fn apply(&mut self, groups: &mut Groups) {
+        let mut known = HashMap::<u64, Option<f64>>::new();
+        for members in groups.members.values_mut() {
+            let quota = known.entry(members.cgroup_id).or_insert_with(|| {
+                let path = self.paths.path(members.cgroup_id)?;
+                cpu_quota(&self.root, path)
+            });
+            if let Some(quota_cpus) = *quota {
+                members.request_cpus = quota_cpus;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tasks::policy;
+    use super::super::test_task;
+    use super::*;
+
+    fn migratable(tid: i32, tgid: i32, cgroup_id: u64) -> TaskRecord {
+        TaskRecord { tgid, cgroup_id, policy: policy::EXT, rss_bytes: 100, nr_faults: 3, ..test_task(tid, "t") }
+    }
+
+    #[test]
+    fn a_process_is_a_group_with_all_its_threads() {
+        let fixed = test_task(1, "fixed");
+        let groups =
+            Groups::of(&[migratable(7, 7, 5), migratable(8, 7, 5), migratable(9, 9, 5), fixed], Grouping::Process);
+        let seven = groups.get(GroupId(7)).unwrap();
+        assert_eq!((seven.tgids.as_slice(), seven.nr_tasks, seven.nr_faults), ([7].as_slice(), 2, 6));
+        assert_eq!(groups.iter().count(), 2);
+        assert_eq!(groups.group_of(1), None);
+    }
+
+    #[test]
+    fn a_cgroup_is_a_group_with_all_its_processes() {
+        let groups = Groups::of(&[migratable(7, 7, 5), migratable(9, 9, 5), migratable(11, 11, 6)], Grouping::Cgroup);
+        assert_eq!(groups.get(GroupId(5)).unwrap().tgids, [7, 9]);
+        assert_eq!(groups.group_of(11), Some(GroupId(6)));
+    }
+
+    #[test]
+    fn a_group_asks_for_its_cgroups_quota_if_there_is_one() {
+        use std::os::unix::fs::MetadataExt;
+        let root = std::env::temp_dir().join(format!("vnuma-groups-{}", std::process::id()));
+        std::fs::create_dir_all(root.join("batch")).unwrap();
+        std::fs::write(root.join("batch/cpu.max"), "25000 100000\n").unwrap();
+        let id = root.join("batch").metadata().unwrap().ino();
+        let mut groups =
+            Groups::of(&[migratable(7, 7, id), migratable(8, 7, id), migratable(9, 9, 1)], Grouping::Process);
+        Quotas::new(&root).apply(&mut groups);
+        assert_eq!(groups.get(GroupId(7)).unwrap().request_cpus, 0.25);
+        assert_eq!(groups.get(GroupId(9)).unwrap().request_cpus, 1.0);
+        std::fs::remove_dir_all(&root).unwrap();
+    }
+}

@@ -1,0 +1,197 @@
+//! Finds out how busy the host of an empty node is: an idle vCPU accrues no steal, so one is made to run for a moment.
+//!
+//! A thread for each node, bound to a CPU of it and of policy SCHED_IDLE, spins once a period for a bounded time and reads
+//! its CPU's stolen time before and after. It sleeps while other sources speak for its node.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::{Nodes, Word};
+use crate::bpf::StealReader;
+use crate::cell::NodeId;
+
+/// How much is probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeOptions {
+    /// How long a vCPU spins in each period, wall time.
+    pub burst: Duration,
+    /// The time from one probe of a node to the next.
+    pub period: Duration,
+}
+
+impl ProbeOptions {
+    /// One burst a second.
+    pub fn new(burst: Duration) -> Self {
+        ProbeOptions { burst, period: Duration::from_secs(1) }
+    }
+}
+
+/// The probes of all nodes. Dropping them ends their threads.
+pub struct Probes {
+    options: ProbeOptions,
+    probes: BTreeMap<NodeId, (Arc<Shared>, JoinHandle<()>)>,
+}
+
+/// What a probe's thread shares with the rounds.
+#[derive(Default)]
+struct Shared {
+    is_asked: AtomicBool,
+    is_over: AtomicBool,
+    cpu_ns: AtomicU64,
+    latest: Mutex<Option<Reading>>,
+}
+
+#[derive(Clone, Copy)]
+struct Reading {
+    /// `None` when the probe could not run.
+    share: Option<f64>,
+    at: Instant,
+}
+
+impl Probes {
+    /// One for each of `nodes` that has CPUs; all are asked, so that the first rounds know something.
+    pub fn start(
+        nodes: &Nodes,
+        options: ProbeOptions,
+        mut steal_reader: impl FnMut() -> Result<StealReader>,
+    ) -> Result<Self> {
+        /// Memory is locked, so a thread's stack is small.
+        const STACK_LEN: usize = 64 << 10;
+
+        let mut probes = BTreeMap::new();
+        for (node, cpus) in nodes.iter().filter(|(_, cpus)| !cpus.is_empty()) {
+            let shared = Arc::new(Shared { is_asked: AtomicBool::new(true), ..Shared::default() });
+            let mut probe = Probe { cpus: cpus.to_vec(), options, steal: steal_reader()?, shared: shared.clone() };
+            let thread = std::thread::Builder::new().name(format!("probe {node}")).stack_size(STACK_LEN);
+            let thread = thread.spawn(move || probe.run()).context("starting a probe's thread")?;
+            probes.insert(node, (shared, thread));
+        }
+        Ok(Probes { options, probes })
+    }
+
+    /// Probe this node from now on, or no longer.
+    pub fn ask(&self, node: NodeId, wanted: bool) {
+        let Some((shared, thread)) = self.probes.get(&node) else { return };
+        if shared.is_asked.swap(wanted, Ordering::Relaxed) != wanted && wanted {
+            thread.thread().unpark();
+        }
+    }
+
+    /// What the probe of a node found; `None` without one, or when it has not been asked yet.
+    pub fn word(&self, node: NodeId) -> Option<Word> {
+        let (shared, _) = self.probes.get(&node)?;
+        let latest = *shared.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(match latest {
+            Some(Reading { share: Some(share), at }) => {
+                Word::Taken { share, age: at.elapsed(), period: self.options.period }
+            }
+            Some(Reading { share: None, .. }) | None => Word::Failed,
+        })
+    }
+
+    /// CPU time that probing has taken so far, of all nodes together.
+    pub fn cpu_time(&self) -> Duration {
+        Duration::from_nanos(self.probes.values().map(|(shared, _)| shared.cpu_ns.load(Ordering::Relaxed)).sum())
+    }
+}
+
+impl Drop for Probes {
+    fn drop(&mut self) {
+        for (shared, thread) in self.probes.values() {
+            shared.is_over.store(true, Ordering::Relaxed);
+            thread.thread().unpark();
+        }
+        for (_, thread) in std::mem::take(&mut self.probes).into_values() {
+            // A probe that panicked has said so itself.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// One node's probe, in its thread.
+struct Probe {
+    cpus: Vec<u32>,
+    options: ProbeOptions,
+    steal: StealReader,
+    shared: Arc<Shared>,
+}
+
+impl Probe {
+    fn run(&mut self) {
+        if let Err(err) = become_idle_task() {
+            log::warn!("a probe can't have the lowest priority, so it stays off: {err}");
+            return;
+        }
+        let mut before = None;
+        while !self.shared.is_over.load(Ordering::Relaxed) {
+            if !self.shared.is_asked.load(Ordering::Relaxed) {
+                before = None;
+                std::thread::park();
+                continue;
+            }
+            let began = Instant::now();
+            let burst = bind_to_one_of(&self.cpus).and_then(|()| self.burst());
+            let share = burst.inspect_err(|err| log::debug!("a probe failed: {err}")).ok();
+            // The mean with the one before: a burst is short, and what is busy by halves would show as all or nothing.
+            let smooth = share.map(|share| before.map_or(share, |before| (share + before) / 2.0));
+            before = share;
+            let latest = Reading { share: smooth, at: Instant::now() };
+            *self.shared.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(latest);
+            self.shared.cpu_ns.store(thread_cpu_ns(), Ordering::Relaxed);
+            std::thread::park_timeout(self.options.period.saturating_sub(began.elapsed()));
+        }
+    }
+
+    /// Spins for the burst; the share of it that was stolen.
+    fn burst(&self) -> io::Result<f64> {
+        let stolen_before_ns = self.steal.read_ns()?;
+        let began = Instant::now();
+        while began.elapsed() < self.options.burst {
+            std::hint::spin_loop();
+        }
+        let wall_ns = began.elapsed().as_nanos() as f64;
+        let stolen_ns = self.steal.read_ns()?.saturating_sub(stolen_before_ns) as f64;
+        Ok((stolen_ns / wall_ns).min(1.0))
+    }
+}
+
+fn become_idle_task() -> io::Result<()> {
+    let param = libc::sched_param { sched_priority: 0 };
+    // SAFETY: param outlives the call; 0 is the calling thread.
+    match unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &param) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Binds this thread to the first of the CPUs that is online.
+fn bind_to_one_of(cpus: &[u32]) -> io::Result<()> {
+    let bind = |cpu: &u32| {
+        // SAFETY: a bit mask, for which all bits 0 is valid; CPU_SET checks its bounds; the call only reads it.
+        unsafe {
+            let mut set = std::mem::zeroed::<libc::cpu_set_t>();
+            if *cpu as usize >= libc::CPU_SETSIZE as usize {
+                return false;
+            }
+            libc::CPU_SET(*cpu as usize, &mut set);
+            libc::sched_setaffinity(0, size_of_val(&set), &set) == 0
+        }
+    };
+    match cpus.iter().any(bind) {
+        true => Ok(()),
+        false => Err(io::Error::last_os_error()),
+    }
+}
+
+fn thread_cpu_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: time outlives the call, which fills it in; this clock always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}

@@ -1,0 +1,168 @@
+//! What happened between two rounds, and who says what of each node's pressure.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::{CpuTime, CpuTimeReader, CpuTimes, Nodes, Probes, Words};
+use crate::bpf::{RunTime, RunTimes, SchedulerClass};
+use crate::cell::NodeId;
+
+/// All counters at one moment.
+struct Sample {
+    at: Instant,
+    cpu_times: CpuTimes,
+    run_times: RunTimes,
+    nr_queued: Vec<u32>,
+}
+
+/// What happened between two samples.
+#[derive(Clone, Debug, Default)]
+pub struct Window {
+    /// How long it was, by the guest's clock.
+    pub wall: Duration,
+    /// Each CPU's time in it. Only CPUs that were online at its end.
+    pub cpu_times: CpuTimes,
+    /// Time in it that processes' migratable tasks really ran, ns.
+    pub used_ns: HashMap<(u32, NodeId), u64>,
+    /// Tasks that waited in each node's queue at its end, by node id.
+    pub nr_queued: Vec<u32>,
+}
+
+impl Window {
+    /// How many of these CPUs were online.
+    pub fn nr_online(&self, cpus: &[u32]) -> usize {
+        self.online(cpus).count()
+    }
+
+    /// The time of these CPUs together.
+    pub fn sum(&self, cpus: &[u32]) -> CpuTime {
+        self.online(cpus).fold(CpuTime::default(), |sum, time| CpuTime {
+            busy_ns: sum.busy_ns + time.busy_ns,
+            steal_ns: sum.steal_ns + time.steal_ns,
+        })
+    }
+
+    /// Time in CPUs: of a window of 2 s, 1 s is half a CPU.
+    pub fn in_cpus(&self, ns: u64) -> f64 {
+        match self.wall.as_nanos() {
+            0 => 0.0,
+            wall_ns => ns as f64 / wall_ns as f64,
+        }
+    }
+
+    fn online<'a>(&'a self, cpus: &'a [u32]) -> impl Iterator<Item = &'a CpuTime> {
+        cpus.iter().filter_map(|cpu| self.cpu_times.get(cpu))
+    }
+}
+
+/// Turns counters into windows, one a round, and asks the sources.
+pub struct Senses {
+    /// For kernels that don't show CPUs' times to programs.
+    reader: CpuTimeReader,
+    last: Option<Sample>,
+    probes: Option<Probes>,
+}
+
+impl Senses {
+    /// Opens what it reads from. Nodes that nothing else speaks for are asked by `probes`.
+    pub fn open(probes: Option<Probes>) -> Result<Self> {
+        Ok(Senses { reader: CpuTimeReader::open()?, last: None, probes })
+    }
+
+    /// The window since the last call; `None` the first time.
+    pub fn window(&mut self, class: &SchedulerClass<'_>) -> Result<Option<Window>> {
+        let counters = class.counters()?;
+        let cpu_times = match counters.cpu_times {
+            Some(times) => {
+                times.into_iter().map(|(cpu, busy_ns, steal_ns)| (cpu, CpuTime { busy_ns, steal_ns })).collect()
+            }
+            None => self.reader.read()?,
+        };
+        let now =
+            Sample { at: Instant::now(), cpu_times, run_times: class.run_times()?, nr_queued: counters.nr_queued };
+        let window = self.last.as_ref().map(|last| between(last, &now));
+        self.last = Some(now);
+        Ok(window)
+    }
+
+    /// What each node's sources say at the end of `window`. Probes go on where nothing else speaks.
+    pub fn words(&self, window: &Window, nodes: &Nodes) -> BTreeMap<NodeId, Words> {
+        let words = nodes.iter().map(|(node, cpus)| {
+            let mut words = steal_words(window, cpus);
+            if let Some(probes) = &self.probes {
+                probes.ask(node, !words.has_run && window.nr_online(cpus) > 0);
+                words.probe = probes.word(node);
+            }
+            (node, words)
+        });
+        words.collect()
+    }
+
+    /// CPU time that the probes have taken so far.
+    pub fn probed(&self) -> Duration {
+        self.probes.as_ref().map(Probes::cpu_time).unwrap_or_default()
+    }
+}
+
+/// Steal shows at most what the guest wanted to run: below this share of a CPU it says little of the host.
+const WANTED_CPUS_MIN: f64 = 0.25;
+
+fn steal_words(window: &Window, cpus: &[u32]) -> Words {
+    let time = window.sum(cpus);
+    let nr_online = window.nr_online(cpus).max(1) as f64;
+    Words {
+        steal_share: (window.in_cpus(time.steal_ns) / nr_online).min(1.0),
+        has_run: window.in_cpus(time.busy_ns + time.steal_ns) >= WANTED_CPUS_MIN,
+        ..Words::default()
+    }
+}
+
+fn between(earlier: &Sample, later: &Sample) -> Window {
+    let cpu_times = later.cpu_times.iter().map(|(&cpu, time)| {
+        // A CPU that was offline before has no baseline: nothing is known of it in this window.
+        let before = earlier.cpu_times.get(&cpu).unwrap_or(time);
+        (cpu, time.since(*before))
+    });
+    let used_ns = later.run_times.iter().map(|(&key, time)| {
+        let before = earlier.run_times.get(&key).copied().unwrap_or_else(RunTime::default);
+        (key, time.used_ns().saturating_sub(before.used_ns()))
+    });
+    Window {
+        wall: later.at.duration_since(earlier.at),
+        cpu_times: cpu_times.collect(),
+        used_ns: used_ns.filter(|(_, used_ns)| *used_ns > 0).collect(),
+        nr_queued: later.nr_queued.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(cpu_times: CpuTimes) -> Sample {
+        Sample { at: Instant::now(), cpu_times, run_times: RunTimes::new(), nr_queued: Vec::new() }
+    }
+
+    #[test]
+    fn a_cpu_that_comes_online_in_the_window_brings_no_history() {
+        let old = CpuTime { busy_ns: 900, steal_ns: 900 };
+        let window = between(&sample(CpuTimes::new()), &sample(CpuTimes::from([(1, old)])));
+        assert_eq!(window.cpu_times[&1], CpuTime::default());
+    }
+
+    #[test]
+    fn steal_is_a_share_of_wall_time_and_of_the_nodes_cpus() {
+        const MS: u64 = 1_000_000;
+        let time = |busy_ms, steal_ms| CpuTime { busy_ns: busy_ms * MS, steal_ns: steal_ms * MS };
+        let window = Window {
+            wall: Duration::from_secs(2),
+            cpu_times: CpuTimes::from([(0, time(1000, 1000)), (1, time(0, 750)), (2, time(0, 0)), (3, time(400, 0))]),
+            ..Window::default()
+        };
+        assert_eq!(steal_words(&window, &[0]), Words { steal_share: 0.5, has_run: true, ..Words::default() });
+        assert_eq!(steal_words(&window, &[1, 2, 4]), Words { steal_share: 0.1875, has_run: true, ..Words::default() });
+        assert_eq!(steal_words(&window, &[3]), Words::default(), "a fifth of a CPU can't show what the host does");
+    }
+}
