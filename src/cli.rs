@@ -73,12 +73,16 @@ pub struct RunOptions {
     #[arg(long, value_name = "ROUNDS", default_value = "2", value_parser = clap::value_parser!(u32).range(1..))]
     pub bad_rounds: u32,
 
+    /// From this share on, one bad round is enough. The default is the thesis's 50 ticks of steal in 2 s.
+    #[arg(long, value_name = "SHARE", default_value = "0.25", value_parser = parse_share)]
+    pub severe: f64,
+
     /// After a move, wait at least this long before the next. A move's cost is the memory that follows it: a gigabyte
     /// takes a second at 10 Gbit/s, a fifth of this.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     pub cool_down: Duration,
 
-    /// Decide without --bad, --calm, --bad-rounds and --cool-down, as the thesis's script does.
+    /// Decide without --bad, --calm, --bad-rounds, --severe and --cool-down, as the thesis's script does.
     #[arg(long)]
     pub no_guards: bool,
 
@@ -172,6 +176,7 @@ impl RunOptions {
             bad_share: self.bad,
             calm_share: self.calm.min(self.bad),
             bad_rounds: self.bad_rounds,
+            severe_share: self.severe.max(self.bad),
             cool_down_rounds: cool_down_rounds.ceil() as u32,
         };
         (!self.no_guards).then_some(guards)

@@ -15,6 +15,8 @@ pub struct GuardOptions {
     pub calm_share: f64,
     /// A node is left after so many bad rounds in a row.
     pub bad_rounds: u32,
+    /// From this share on one bad round is enough, 0..=1.
+    pub severe_share: f64,
     /// After a move, so many rounds pass before the next.
     pub cool_down_rounds: u32,
 }
@@ -38,6 +40,7 @@ impl Guards {
         for node in &view.nodes {
             let bad_rounds = self.bad_rounds.entry(node.id).or_default();
             *bad_rounds = match badness(node, &self.options) {
+                Badness::Severe => self.options.bad_rounds,
                 Badness::Bad => bad_rounds.saturating_add(1),
                 Badness::Between => *bad_rounds,
                 Badness::Calm => 0,
@@ -73,6 +76,7 @@ impl Guards {
 }
 
 enum Badness {
+    Severe,
     Bad,
     Between,
     Calm,
@@ -83,6 +87,7 @@ fn badness(node: &Node, options: &GuardOptions) -> Badness {
     match node.pressure.share() {
         Some(share) if share < options.calm_share => Badness::Calm,
         Some(share) if share < options.bad_share => Badness::Between,
+        Some(share) if share >= options.severe_share => Badness::Severe,
         Some(_) | None => Badness::Bad,
     }
 }
@@ -95,7 +100,7 @@ mod tests {
     use crate::policy::{Coarse, Policy};
 
     const OPTIONS: GuardOptions =
-        GuardOptions { bad_share: 0.05, calm_share: 0.02, bad_rounds: 2, cool_down_rounds: 3 };
+        GuardOptions { bad_share: 0.05, calm_share: 0.02, bad_rounds: 2, severe_share: 0.25, cool_down_rounds: 3 };
 
     /// What becomes of node 0's work in rounds in which others take these shares of it; node 1 is idle.
     fn outcomes(guards: &mut Guards, shares: &[f64]) -> Vec<&'static str> {
@@ -116,7 +121,12 @@ mod tests {
     #[test]
     fn one_bad_round_is_a_blip_and_two_in_a_row_are_not() {
         let mut guards = Guards::new(OPTIONS);
-        assert_eq!(outcomes(&mut guards, &[0.5, 0.01, 0.5, 0.5]), ["not yet", "calm", "not yet", "moves"]);
+        assert_eq!(outcomes(&mut guards, &[0.2, 0.01, 0.2, 0.2]), ["not yet", "calm", "not yet", "moves"]);
+    }
+
+    #[test]
+    fn one_severe_round_is_enough() {
+        assert_eq!(outcomes(&mut Guards::new(OPTIONS), &[0.01, 0.3]), ["calm", "moves"]);
     }
 
     #[test]
@@ -128,7 +138,7 @@ mod tests {
     #[test]
     fn after_a_move_the_next_waits() {
         let mut guards = Guards::new(OPTIONS);
-        let bad = [0.5; 7];
+        let bad = [0.2; 7];
         let expected = ["not yet", "moves", "cooling", "cooling", "cooling", "moves", "cooling"];
         assert_eq!(outcomes(&mut guards, &bad), expected);
     }

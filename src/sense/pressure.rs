@@ -2,13 +2,14 @@
 //!
 //! | source | what it measures | when it speaks |
 //! | --- | --- | --- |
-//! | steal | the part of the window in which the node's vCPUs wanted to run and could not | the guest ran something there |
+//! | steal | the part of the window in which the node's vCPUs wanted to run and could not | they did want to |
 //! | host | the CPU of the node's host that isn't this guest's | its metrics are configured (`--host`) |
 //! | probe | the steal of a vCPU that is made to run for a moment | nothing else speaks |
 //!
-//! The rule: a node whose host is configured is known while its host answers, by the larger of host and steal; else steal
-//! counts where the guest ran, and the probe where it did not. A node with no other source at all is taken at its steal,
-//! which is 0 for an empty one. What is older than three of its source's periods is stale; what failed is unknown.
+//! The rule: the largest counts. Steal that shows is true; only where the guest ran is it also the whole truth, so an empty
+//! node is known only while its host answers, or its probe if no host is configured. A node whose host is configured and
+//! does not answer is unknown even where steal speaks. A node with no other source at all is taken at its steal, which is
+//! next to nothing for an empty one. What is older than three of its source's periods is stale; what failed is unknown.
 
 use std::time::Duration;
 
@@ -62,16 +63,15 @@ pub struct Words {
 impl Words {
     /// What they come to, in rounds of `interval`.
     pub fn pressure(&self, interval: Duration) -> Pressure {
-        let steal = Pressure::Fresh { share: self.steal_share };
-        if let Some(host) = self.host {
-            return match host.pressure(interval) {
-                Pressure::Fresh { share } if self.has_run => Pressure::Fresh { share: share.max(self.steal_share) },
-                other => other,
-            };
-        }
-        match self.probe {
-            Some(probe) if !self.has_run => probe.pressure(interval),
-            _ => steal,
+        let other = match (self.host, self.probe) {
+            (Some(host), _) => Some(host),
+            (None, Some(probe)) if !self.has_run => Some(probe),
+            (None, _) => None,
+        };
+        match other.map(|word| word.pressure(interval)) {
+            Some(Pressure::Fresh { share }) => Pressure::Fresh { share: share.max(self.steal_share) },
+            Some(not_known) => not_known,
+            None => Pressure::Fresh { share: self.steal_share },
         }
     }
 }
@@ -98,11 +98,17 @@ mod tests {
     }
 
     #[test]
-    fn where_the_guest_ran_the_larger_of_steal_and_host_counts_and_the_probe_is_not_asked() {
+    fn where_the_guest_ran_the_larger_of_steal_and_host_counts_and_the_probe_does_not() {
         let ran = Words { steal_share: 0.5, has_run: true, ..Words::default() };
         assert_eq!(pressure(Words { host: said(0.3, 0), ..ran }), Pressure::Fresh { share: 0.5 });
         assert_eq!(pressure(Words { host: said(0.7, 0), ..ran }), Pressure::Fresh { share: 0.7 });
         assert_eq!(pressure(Words { probe: said(0.9, 0), ..ran }), Pressure::Fresh { share: 0.5 });
+    }
+
+    #[test]
+    fn steal_that_shows_on_an_empty_node_is_true() {
+        let little_ran = Words { steal_share: 0.2, probe: said(0.0, 0), ..Words::default() };
+        assert_eq!(pressure(little_ran), Pressure::Fresh { share: 0.2 });
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::cell::NodeId;
 /// How much is probed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProbeOptions {
-    /// How long a vCPU spins in each period, wall time.
+    /// How long a vCPU spins in each period, not counting what is stolen from it meanwhile.
     pub burst: Duration,
     /// The time from one probe of a node to the next.
     pub period: Duration,
@@ -138,26 +138,37 @@ impl Probe {
             let began = Instant::now();
             let burst = bind_to_one_of(&self.cpus).and_then(|()| self.burst());
             let share = burst.inspect_err(|err| log::debug!("a probe failed: {err}")).ok();
-            // The mean with the one before: a burst is short, and what is busy by halves would show as all or nothing.
-            let smooth = share.map(|share| before.map_or(share, |before| (share + before) / 2.0));
+            // The worse of the last two: a burst is short, and what is busy by halves shows as all or nothing.
+            let worse = share.map(|share: f64| before.map_or(share, |before| share.max(before)));
             before = share;
-            let latest = Reading { share: smooth, at: Instant::now() };
+            let latest = Reading { share: worse, at: Instant::now() };
             *self.shared.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(latest);
             self.shared.cpu_ns.store(thread_cpu_ns(), Ordering::Relaxed);
             std::thread::park_timeout(self.options.period.saturating_sub(began.elapsed()));
         }
     }
 
-    /// Spins for the burst; the share of it that was stolen.
+    /// Spins until the burst has really run; the share of the time that was stolen.
+    ///
+    /// Whoever wakes up runs first for a while, on a busy host too. Only one who goes on after that sees the others' turns.
     fn burst(&self) -> io::Result<f64> {
+        /// A host that gives us less than a tenth of a CPU is as busy as can be.
+        const TURNS_MAX: u32 = 10;
+        const LOOK_EVERY: Duration = Duration::from_micros(500);
+
         let stolen_before_ns = self.steal.read_ns()?;
         let began = Instant::now();
-        while began.elapsed() < self.options.burst {
-            std::hint::spin_loop();
+        loop {
+            let spin_until = began.elapsed() + LOOK_EVERY;
+            while began.elapsed() < spin_until {
+                std::hint::spin_loop();
+            }
+            let stolen = Duration::from_nanos(self.steal.read_ns()?.saturating_sub(stolen_before_ns));
+            let wall = began.elapsed();
+            if wall >= self.options.burst + stolen || wall >= self.options.burst * TURNS_MAX {
+                return Ok((stolen.as_secs_f64() / wall.as_secs_f64()).min(1.0));
+            }
         }
-        let wall_ns = began.elapsed().as_nanos() as f64;
-        let stolen_ns = self.steal.read_ns()?.saturating_sub(stolen_before_ns) as f64;
-        Ok((stolen_ns / wall_ns).min(1.0))
     }
 }
 

@@ -159,6 +159,17 @@ pub fn node_stats(node: u32) -> Result<intf::vnuma_node_stats> {
     value.as_deref().and_then(intf::vnuma_node_stats::from_bytes).context("the node_stats map is short")
 }
 
+/// Time that a process's migratable tasks held CPUs since it began, ns, by node.
+pub fn process_run_ns(tgid: i32) -> Result<Vec<u64>> {
+    let map = pinned("process_run_time")?;
+    let on = |node: u32| {
+        let key = [(tgid as u32).to_ne_bytes(), node.to_ne_bytes()].concat();
+        let value = map.lookup(&key, MapFlags::ANY)?;
+        Ok(value.as_deref().and_then(intf::vnuma_run_time::from_bytes).map_or(0, |time| time.run_ns))
+    };
+    (0..nr_nodes()).map(on).collect()
+}
+
 /// Time that migratable tasks held CPUs in `window`, ns, by node.
 pub fn run_ns_in(window: Duration, nr_nodes: u32) -> Result<Vec<u64>> {
     let sample = || (0..nr_nodes).map(|node| Ok(node_stats(node)?.run_ns)).collect::<Result<Vec<_>>>();

@@ -4,11 +4,13 @@
 
 mod bound;
 mod demo;
+mod fine;
 mod fixed;
 mod guest;
 mod hotplug;
 mod leaving;
 mod moving;
+mod scale;
 mod shapes;
 mod storms;
 mod watching;
@@ -26,9 +28,15 @@ const SCENARIOS: &[Scenario] = &[
     ("any_shape_loads_and_unloads", shapes::any_shape_loads_and_unloads),
     ("a_second_scheduler_is_refused_by_name", shapes::a_second_scheduler_is_refused_by_name),
     ("a_hog_is_fled_within_two_rounds_three_times", moving::a_hog_is_fled_within_two_rounds_three_times),
-    ("short_rounds_react_within_half_a_second", moving::short_rounds_react_within_half_a_second),
+    ("short_rounds_react_within_a_third_of_a_second", moving::short_rounds_react_within_a_third_of_a_second),
     ("without_contention_nothing_moves", moving::without_contention_nothing_moves),
+    ("by_steal_alone_work_bounces_between_two_busy_hosts", moving::by_steal_alone_work_bounces_between_two_busy_hosts),
+    ("probing_finds_an_idle_host_and_work_stays", moving::probing_finds_an_idle_host_and_work_stays),
+    ("equally_busy_hosts_make_no_stampede", moving::equally_busy_hosts_make_no_stampede),
     ("one_retarget_moves_all_that_run", moving::one_retarget_moves_all_that_run),
+    ("each_order_is_carried_out_as_the_policy_says", fine::each_order_is_carried_out_as_the_policy_says),
+    ("a_forked_process_runs_beside_its_parent", fine::a_forked_process_runs_beside_its_parent),
+    ("ten_thousand_tasks_cost_little", scale::ten_thousand_tasks_cost_little),
     ("fixed_tasks_are_untouched", fixed::fixed_tasks_are_untouched),
     ("a_fixed_task_keeps_its_cpu", fixed::a_fixed_task_keeps_its_cpu),
     ("bound_tasks_run_where_they_may", bound::bound_tasks_run_where_they_may),

@@ -9,9 +9,12 @@ use crate::guest::{
     destination, hog, hog_node_until_seen, node_cpus, node_stats, nr_nodes, run_ns_in, share_elsewhere, steal_ticks,
     target, wait_for, Scheduler,
 };
-use crate::workers::{Setting, Worker};
+use crate::workers::{BoundTo, Setting, Worker};
 
 const SHARE_MIN: f64 = 0.95;
+
+/// The default of `--cool-down`: nothing moves so soon after a move.
+const COOL_DOWN: Duration = Duration::from_secs(5);
 
 fn wait_until_work_runs() -> Result<()> {
     wait_for("migratable work runs on the destination", Duration::from_secs(20), || {
@@ -36,26 +39,30 @@ pub fn a_hog_is_fled_within_two_rounds_three_times() -> Result<String> {
         let share = share_elsewhere(&run_ns, from)?;
         ensure!(share >= SHARE_MIN, "two rounds after the hog, {share:.3} of the run time has left node {from}");
         shares.push(format!("{from}->{} {share:.3}", destination()?));
+        std::thread::sleep(COOL_DOWN);
     }
     Ok(format!("share of run time off the busy node after two rounds: {}", shares.join(", ")))
 }
 
-pub fn short_rounds_react_within_half_a_second() -> Result<String> {
-    const LIMIT: Duration = Duration::from_millis(500);
+pub fn short_rounds_react_within_a_third_of_a_second() -> Result<String> {
+    const MEDIAN_MAX: Duration = Duration::from_millis(300);
+    const WORST_MAX: Duration = Duration::from_millis(500);
     let _workers = Worker::start_many(8, &Setting::migratable())?;
-    let _scheduler = Scheduler::start(&["--interval", "100ms"])?;
+    // The default would only make the test longer.
+    let _scheduler = Scheduler::start(&["--interval", "100ms", "--cool-down", "1s"])?;
     wait_until_work_runs()?;
     let mut reactions = Vec::new();
-    for _ in 0..5 {
+    for _ in 0..10 {
         let from = destination()?;
-        let reaction = time_to_leave(from)?;
-        ensure!(reaction <= LIMIT, "{reaction:?} from the first stolen tick to the last run on node {from}");
-        reactions.push(reaction.as_millis());
+        reactions.push(time_to_leave(from)?);
         hog(&[])?;
         std::thread::sleep(Duration::from_secs(1));
     }
     reactions.sort_unstable();
-    Ok(format!("from the first stolen tick to the last run time on the node, ms: {reactions:?}"))
+    let (median, worst) = (reactions[reactions.len() / 2], reactions[reactions.len() - 1]);
+    ensure!(median <= MEDIAN_MAX && worst <= WORST_MAX, "from the first stolen tick to the last run: {reactions:?}");
+    let ms: Vec<_> = reactions.iter().map(Duration::as_millis).collect();
+    Ok(format!("from the first stolen tick to the last run time on the node, ms: {ms:?}"))
 }
 
 /// From the first tick stolen from `from` to the last time that migratable work ran there.
@@ -85,6 +92,63 @@ pub fn without_contention_nothing_moves() -> Result<String> {
     let epoch = target()?.epoch;
     ensure!(epoch == 0, "{epoch} retargets in 20 rounds with {steal} ticks of steal");
     Ok(format!("20 rounds, {steal} ticks of steal, no retarget"))
+}
+
+/// Hogs on hosts 0 and 1, and a little fixed work on the other nodes: where the migratable work was in each of `nr_rounds`
+/// rounds of a second, after so many to settle.
+fn destinations_under_two_hogs(args: &[&str], nr_to_settle: usize, nr_rounds: usize) -> Result<Vec<u32>> {
+    let interval = Duration::from_secs(1);
+    let _workers = Worker::start_many(8, &Setting::migratable())?;
+    let a_little = |cpu| Worker::start(&Setting { in_bursts: true, cpu: Some(cpu), ..Setting::default() });
+    let cpus = [node_cpus(2)?, node_cpus(3)?].concat();
+    let _fixed = cpus.into_iter().map(a_little).collect::<Result<Vec<_>>>()?;
+    // Whoever watches does it from node 3, so that node 1 stays empty.
+    let _bound = BoundTo::node(3)?;
+    let _scheduler = Scheduler::start(&[args, &["--interval", "1s", "--start-node", "0"]].concat())?;
+    wait_until_work_runs()?;
+    // Long enough for whoever watches to have seen the idle cell.
+    std::thread::sleep(2 * interval);
+    hog(&[node_cpus(0)?, node_cpus(1)?].concat())?;
+    std::thread::sleep(interval * nr_to_settle as u32);
+    let round = |_| -> Result<u32> {
+        let run_ns = run_ns_in(interval, nr_nodes())?;
+        let busiest = (0..nr_nodes()).max_by_key(|&node| run_ns[node as usize]);
+        busiest.context("there are no nodes")
+    };
+    let seen = (0..nr_rounds).map(round).collect();
+    hog(&[])?;
+    seen
+}
+
+/// What the thesis's script does: an empty node reads no steal, so the busy host of node 1 looks idle while the work is on
+/// node 0, and that of node 0 while it is on node 1.
+pub fn by_steal_alone_work_bounces_between_two_busy_hosts() -> Result<String> {
+    let seen = destinations_under_two_hogs(&["--no-probe", "--no-guards"], 2, 12)?;
+    let nr_bounces = seen.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    ensure!(seen.iter().all(|&node| node < 2), "work found an idle node: {seen:?}; then this test shows nothing");
+    ensure!(nr_bounces >= 4, "work stayed: {seen:?}; then this test shows nothing");
+    Ok(format!("nodes of the work, second by second: {seen:?}"))
+}
+
+pub fn probing_finds_an_idle_host_and_work_stays() -> Result<String> {
+    let seen = destinations_under_two_hogs(&[], 3, 10)?;
+    ensure!(seen.iter().all(|&node| node == seen[0] && node >= 2), "work was on nodes {seen:?}, second by second");
+    Ok(format!("within two rounds on node {}, and there for 10 more", seen[0]))
+}
+
+pub fn equally_busy_hosts_make_no_stampede() -> Result<String> {
+    const SECONDS: u64 = 60;
+    let _workers = Worker::start_many(8, &Setting::migratable())?;
+    let scheduler = Scheduler::start(&["--interval", "1s"])?;
+    wait_until_work_runs()?;
+    let cpus: Vec<u32> = (0..nr_nodes()).map(node_cpus).collect::<Result<Vec<_>>>()?.concat();
+    hog(&cpus)?;
+    std::thread::sleep(Duration::from_secs(SECONDS));
+    hog(&[])?;
+    let retargets = target()?.epoch;
+    let most = SECONDS / COOL_DOWN.as_secs();
+    ensure!(retargets <= most, "{retargets} retargets in {SECONDS} s: {}", scheduler.log()?);
+    Ok(format!("{retargets} retargets in {SECONDS} s; at most one per cool-down would be {most}"))
 }
 
 pub fn one_retarget_moves_all_that_run() -> Result<String> {

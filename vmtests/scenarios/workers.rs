@@ -30,6 +30,10 @@ pub struct Setting {
     pub in_bursts: bool,
     /// Becomes migratable by itself, without a selector.
     pub chooses_ext: bool,
+    /// Memory that it touches at first, besides its own.
+    pub memory_mib: usize,
+    /// Maps, touches and unmaps a page with each unit of work, so that it faults.
+    pub faults: bool,
 }
 
 impl Default for Setting {
@@ -44,6 +48,8 @@ impl Default for Setting {
             asleep: false,
             in_bursts: false,
             chooses_ext: false,
+            memory_mib: 0,
+            faults: false,
         }
     }
 }
@@ -153,6 +159,33 @@ impl Drop for Worker {
     }
 }
 
+/// Binds this thread, and what it starts, to a node until it is dropped.
+pub struct BoundTo {
+    before: libc::cpu_set_t,
+}
+
+impl BoundTo {
+    pub fn node(node: u32) -> Result<Self> {
+        let cpus = crate::guest::node_cpus(node)?;
+        // SAFETY: bit masks, for which all bits 0 is valid; CPU_SET checks its bounds; both outlive the calls.
+        unsafe {
+            let (mut before, mut now) = std::mem::zeroed::<(libc::cpu_set_t, libc::cpu_set_t)>();
+            libc::sched_getaffinity(0, size_of_val(&before), &mut before);
+            cpus.iter().for_each(|&cpu| libc::CPU_SET(cpu as usize, &mut now));
+            let failed = libc::sched_setaffinity(0, size_of_val(&now), &now) != 0;
+            ensure!(!failed, "binding to node {node}: {}", std::io::Error::last_os_error());
+            Ok(BoundTo { before })
+        }
+    }
+}
+
+impl Drop for BoundTo {
+    fn drop(&mut self) {
+        // SAFETY: the mask outlives the call.
+        unsafe { libc::sched_setaffinity(0, size_of_val(&self.before), &self.before) };
+    }
+}
+
 /// Units of work of all, by node.
 pub fn total_work(workers: &[Worker]) -> [u64; NODES_MAX] {
     workers.iter().fold([0; NODES_MAX], |sum, worker| {
@@ -178,15 +211,19 @@ fn be_worker(setting: &Setting, tally: &'static Tally) -> ! {
     if setting.chooses_ext && scx_vnuma::act::make_migratable(0).is_err() {
         std::process::exit(1);
     }
-    let (asleep, in_bursts) = (setting.asleep, setting.in_bursts);
+    let memory = vec![1u8; setting.memory_mib << 20];
+    std::hint::black_box(&memory);
+    let Setting { asleep, in_bursts, faults, .. } = *setting;
     for _ in 1..setting.nr_threads {
         // A thread that can't be had is missed by whoever counts them.
-        let _ = std::thread::Builder::new().stack_size(64 << 10).spawn(move || spin_or_sleep(asleep, in_bursts, tally));
+        let _ = std::thread::Builder::new()
+            .stack_size(64 << 10)
+            .spawn(move || spin_or_sleep(asleep, in_bursts, faults, tally));
     }
-    spin_or_sleep(asleep, in_bursts, tally)
+    spin_or_sleep(asleep, in_bursts, faults, tally)
 }
 
-fn spin_or_sleep(asleep: bool, in_bursts: bool, tally: &Tally) -> ! {
+fn spin_or_sleep(asleep: bool, in_bursts: bool, faults: bool, tally: &Tally) -> ! {
     const BURST: Duration = Duration::from_millis(4);
     if asleep {
         loop {
@@ -206,7 +243,24 @@ fn spin_or_sleep(asleep: bool, in_bursts: bool, tally: &Tally) -> ! {
             state ^= state << 17;
         }
         std::hint::black_box(state);
+        if faults {
+            fault();
+        }
         tally.work[current_node()].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A page fault.
+fn fault() {
+    const LEN: usize = 4096;
+    // SAFETY: a new anonymous mapping, checked, written inside its bounds, and unmapped before anybody else knows of it.
+    unsafe {
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let page = libc::mmap(std::ptr::null_mut(), LEN, access, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0);
+        if page != libc::MAP_FAILED {
+            page.cast::<u8>().write_volatile(1);
+            libc::munmap(page, LEN);
+        }
     }
 }
 

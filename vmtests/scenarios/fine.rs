@@ -1,0 +1,143 @@
+//! Fine-grained: each process goes where the pure policy sends it.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::BufReader;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use anyhow::{ensure, Context, Result};
+use scx_vnuma::decision_log::{LogReader, Round};
+use scx_vnuma::policy::{Fine, Order, Policy};
+
+use crate::guest::{hog, node_cpus, process_run_ns, target, wait_for, Scheduler};
+use crate::workers::{Setting, Worker};
+
+/// A node is loaded to this share at most, so that neither destination can take all four processes.
+const WARNING: f64 = 0.45;
+
+/// Four processes that every order picks differently: by CPU 3 < 2 < 1 < 0, by memory 2 < 0 < 3 < 1, by threads
+/// 0 = 2 < 1 < 3, by faults 1 is last.
+fn four_processes() -> Result<Vec<Worker>> {
+    let settings = [
+        Setting { nice: 1, memory_mib: 12, ..Setting::default() },
+        Setting { nice: 4, memory_mib: 40, nr_threads: 2, faults: true, ..Setting::default() },
+        Setting { nice: 7, memory_mib: 2, ..Setting::default() },
+        Setting { nice: 10, memory_mib: 24, nr_threads: 3, ..Setting::default() },
+    ];
+    settings.iter().map(Worker::start).collect()
+}
+
+pub fn each_order_is_carried_out_as_the_policy_says() -> Result<String> {
+    let orders = Order::ALL.map(carry_out).into_iter().collect::<Result<Vec<_>>>()?;
+    Ok(format!("first and second destination took: {}", orders.join("; ")))
+}
+
+fn carry_out(order: Order) -> Result<String> {
+    let workers = four_processes()?;
+    let log = format!("/tmp/fine.{order}.jsonl");
+    let warning = WARNING.to_string();
+    let args = ["--policy", "fine", "--order", order.name(), "--warning", &warning, "--start-node", "0"];
+    let more = ["--interval", "1s", "--cool-down", "60s", "--log", &log];
+    let _scheduler = Scheduler::start(&[&args[..], &more].concat())?;
+    wait_for("all become migratable", Duration::from_secs(10), || Ok(workers.iter().all(Worker::is_migratable)))?;
+    std::thread::sleep(Duration::from_secs(3));
+    hog(&[node_cpus(0)?, node_cpus(1)?].concat())?;
+    wait_for("work moves", Duration::from_secs(10), || Ok(target()?.epoch == 1))?;
+    // The log's line comes right after.
+    std::thread::sleep(Duration::from_millis(300));
+    let before = run_ns(&workers)?;
+    std::thread::sleep(Duration::from_secs(2));
+    let after = run_ns(&workers)?;
+    hog(&[])?;
+
+    let round = first_move(&log)?;
+    let expected = Fine { order, warning_share: WARNING, min_gain_cpus: 0.0 }.decide(&round.view);
+    ensure!(round.plan.moves == expected.moves, "{order}: the log has {:?}, the policy {expected:?}", round.plan);
+    let planned: HashMap<u64, u32> = expected.moves.iter().map(|step| (step.group.0, step.to.0)).collect();
+    ensure!(!planned.is_empty(), "{order}: nothing moved");
+    for (worker, (before, after)) in workers.iter().zip(before.iter().zip(&after)) {
+        let node = planned.get(&(worker.pid as u64)).copied().unwrap_or(0) as usize;
+        let ran_ns: Vec<u64> = after.iter().zip(before).map(|(after, before)| after - before).collect();
+        let total_ns: u64 = ran_ns.iter().sum();
+        ensure!(total_ns > 0, "{order}: process {} did not run for two seconds", worker.pid);
+        let share = ran_ns[node] as f64 / total_ns as f64;
+        ensure!(share > 0.95, "{order}: process {} was planned on node {node} and ran {ran_ns:?} ns", worker.pid);
+    }
+    let took = |destination| planned.values().filter(|&&node| Some(node) == destination).count();
+    let (first, second) = (expected.first.map(|node| node.0), expected.second.map(|node| node.0));
+    Ok(format!("{order} {} and {}", took(first), took(second)))
+}
+
+fn run_ns(workers: &[Worker]) -> Result<Vec<Vec<u64>>> {
+    workers.iter().map(|worker| process_run_ns(worker.pid)).collect()
+}
+
+fn first_move(log: &str) -> Result<Round> {
+    let rounds = LogReader::new(BufReader::new(File::open(log)?))?.collect::<Result<Vec<_>, _>>()?;
+    rounds.into_iter().find(|round| !round.plan.moves.is_empty()).context("the decision log has no move")
+}
+
+/// A shell that works, and once the file FORK is there has a child that works too, whose id it writes to CHILD.
+struct Parent(Child);
+
+impl Parent {
+    const FORK: &str = "/tmp/fork";
+    const CHILD: &str = "/tmp/child";
+
+    fn start() -> Result<Self> {
+        let (fork, child) = (Self::FORK, Self::CHILD);
+        for left in [fork, child] {
+            let _ = std::fs::remove_file(left);
+        }
+        let script =
+            format!("while [ ! -e {fork} ]; do :; done; (while :; do :; done) & echo $! >{child}; while :; do :; done");
+        let mut shell = Command::new("busybox");
+        let shell = shell.args(["sh", "-c", &script]).process_group(0).spawn().context("starting a shell")?;
+        // SAFETY: no pointers.
+        unsafe { libc::setpriority(libc::PRIO_PROCESS, shell.id(), 5) };
+        Ok(Parent(shell))
+    }
+
+    fn fork(&self) -> Result<i32> {
+        std::fs::write(Self::FORK, "")?;
+        let mut child = None;
+        wait_for("the shell forks", Duration::from_secs(5), || {
+            child = std::fs::read_to_string(Self::CHILD).ok().and_then(|text| text.trim().parse().ok());
+            Ok(child.is_some())
+        })?;
+        child.context("BUG: the child has no id")
+    }
+}
+
+impl Drop for Parent {
+    fn drop(&mut self) {
+        // SAFETY: our own child and its group, not waited for before.
+        unsafe { libc::kill(-(self.0.id() as i32), libc::SIGKILL) };
+        let _ = self.0.wait();
+    }
+}
+
+/// The parent is on the second destination: without a placement of its own the child would be on the first.
+pub fn a_forked_process_runs_beside_its_parent() -> Result<String> {
+    let other = Worker::start(&Setting::migratable())?;
+    let parent = Parent::start()?;
+    let warning = WARNING.to_string();
+    let args = ["--policy", "fine", "--order", "none", "--warning", &warning, "--start-node", "0"];
+    let _scheduler = Scheduler::start(&[&args[..], &["--interval", "4s", "--cool-down", "60s"]].concat())?;
+    wait_for("it becomes migratable", Duration::from_secs(10), || Ok(other.is_migratable()))?;
+    std::thread::sleep(Duration::from_secs(1));
+    hog(&[node_cpus(0)?, node_cpus(1)?].concat())?;
+    wait_for("they move", Duration::from_secs(20), || Ok(target()?.epoch == 1))?;
+    hog(&[])?;
+    let second = target()?.destination.second as usize;
+    let child = parent.fork()?;
+    std::thread::sleep(Duration::from_secs(1));
+    let theirs = process_run_ns(parent.0.id() as i32)?;
+    ensure!(theirs[second] > 0, "the parent was to be on node {second} and ran {theirs:?} ns");
+    let ran_ns = process_run_ns(child)?;
+    let elsewhere_ns = ran_ns.iter().sum::<u64>() - ran_ns[second];
+    ensure!(ran_ns[second] > 100_000_000 && elsewhere_ns == 0, "the child of node {second} ran {ran_ns:?} ns");
+    Ok(format!("parent and child on node {second}"))
+}

@@ -1,0 +1,63 @@
+//! What the daemon costs where there are many tasks.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{ensure, Result};
+
+use crate::guest::{wait_for, Scheduler};
+use crate::workers::{Setting, Worker};
+
+/// CPU time of all threads of a process so far, ns (/proc/PID/task/TID/schedstat).
+fn cpu_ns(pid: i32) -> Result<u64> {
+    let mut sum = 0;
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let text = std::fs::read_to_string(thread?.path().join("schedstat"))?;
+        sum += text.split_ascii_whitespace().next().unwrap_or_default().parse::<u64>()?;
+    }
+    Ok(sum)
+}
+
+pub fn ten_thousand_tasks_cost_little() -> Result<String> {
+    const PROCESSES: usize = 50;
+    const THREADS: u32 = 200;
+    const ROUNDS: u32 = 10;
+    let interval = Duration::from_secs(2);
+    let sleepers = Setting { nr_threads: THREADS, asleep: true, ..Setting::migratable() };
+    let asleep = Worker::start_many(PROCESSES, &sleepers)?;
+    let _busy = Worker::start_many(2, &Setting::migratable())?;
+    let nr_tasks = || -> Result<usize> {
+        asleep.iter().map(|worker| Ok(std::fs::read_dir(format!("/proc/{}/task", worker.pid))?.count())).sum()
+    };
+    let all = PROCESSES * THREADS as usize;
+    wait_for("all tasks are there", Duration::from_secs(120), || Ok(nr_tasks()? == all))?;
+    let scheduler = Scheduler::start(&["--interval", "2s"])?;
+    wait_for("they become migratable", Duration::from_secs(60), || Ok(asleep.iter().all(Worker::is_migratable)))?;
+    std::thread::sleep(2 * interval);
+
+    let (cpu_before, began) = (cpu_ns(scheduler.pid())?, Instant::now());
+    std::thread::sleep(interval * ROUNDS);
+    let share = (cpu_ns(scheduler.pid())? - cpu_before) as f64 / began.elapsed().as_nanos() as f64;
+    // What a walk over /proc would cost in each round, on the same machine.
+    let walk_ns = proc_walk_ns()?;
+    let round_ns = share * interval.as_nanos() as f64;
+    let ratio = walk_ns as f64 / round_ns;
+    ensure!(ratio >= 10.0, "a round takes {round_ns:.0} ns of CPU, and a walk over /proc {walk_ns} ns");
+    Ok(format!(
+        "{all} tasks: {:.3} % of a CPU at 2 s rounds ({:.1} ms a round); a walk over /proc takes {ratio:.0} times as long",
+        share * 100.0,
+        round_ns / 1e6
+    ))
+}
+
+/// CPU time of reading every thread's stat in /proc, as a daemon without a task iterator would, ns.
+fn proc_walk_ns() -> Result<u64> {
+    let before = cpu_ns(std::process::id() as i32)?;
+    let mut nr_tasks = 0;
+    for process in procfs::process::all_processes()? {
+        for thread in process?.tasks()?.flatten() {
+            nr_tasks += usize::from(thread.stat().is_ok());
+        }
+    }
+    ensure!(nr_tasks > 1000, "/proc has only {nr_tasks} tasks");
+    Ok(cpu_ns(std::process::id() as i32)? - before)
+}
