@@ -189,11 +189,16 @@ impl RunOptions {
         const THESIS_TICKS: f64 = 50.0;
         // With guards, they say what is too much: any pressure may move work then.
         let default_ticks = if self.no_guards { THESIS_TICKS } else { f64::MIN_POSITIVE };
+        // Nor is one of those a destination that would be left again.
+        let avoid_share = if self.no_guards { f64::INFINITY } else { self.bad };
         match self.policy {
             PolicyName::Coarse => {
-                Box::new(Coarse::on_steal(self.threshold_ticks.unwrap_or(default_ticks) / TICKS_OF_ONE_CPU))
+                let trigger_cpus = self.threshold_ticks.unwrap_or(default_ticks) / TICKS_OF_ONE_CPU;
+                Box::new(Coarse { avoid_share, ..Coarse::on_steal(trigger_cpus) })
             }
-            PolicyName::Fine => Box::new(Fine { order: self.order, warning_share: self.warning, min_gain_cpus: 0.0 }),
+            PolicyName::Fine => {
+                Box::new(Fine { order: self.order, warning_share: self.warning, min_gain_cpus: 0.0, avoid_share })
+            }
             PolicyName::Rotate => Box::new(Rotate),
         }
     }

@@ -1,6 +1,6 @@
 //! The round loop: sense, decide, act, report; and an orderly end.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::mem::MaybeUninit;
 use std::path::Path;
@@ -16,7 +16,7 @@ use scx_vnuma::cell::{CellView, NodeId, Plan, Pressure};
 use scx_vnuma::decision_log::LogWriter;
 use scx_vnuma::policy::{Guards, Policy};
 use scx_vnuma::report::{self, Metrics, NodeMetrics, Round};
-use scx_vnuma::sense::{self, Nodes, ProbeOptions, Probes, Scene, Selector, Senses, DEFAULT_SELECTORS};
+use scx_vnuma::sense::{self, Nodes, ProbeOptions, Probes, Scene, Selector, Senses, Window, Words, DEFAULT_SELECTORS};
 
 use crate::cli::RunOptions;
 use crate::crowd::Crowd;
@@ -189,23 +189,21 @@ impl<'a> Daemon<'a> {
         let changes = self.crowd.look(self.class, self.options.dry_run)?;
         self.note_selection(changes);
         let Some(window) = self.senses.window(self.class)? else { return Ok(()) };
-        let words = self.senses.words(&window, self.nodes);
+        let mut words = self.senses.words(&window, self.nodes);
         let destination = self.crowd.destination();
-        let view = sense::cell_view(&Scene {
-            window: &window,
-            words: &words,
-            nodes: self.nodes,
-            groups: self.crowd.groups(),
-            new_faults: self.crowd.new_faults(),
-            destination,
-            homes: self.crowd.homes(),
-            interval: self.options.interval,
-        });
+        let mut view = self.view(&window, &words);
 
-        // Decide.
-        let mut plan = self.policy.decide(&view);
+        // Decide. Before work goes anywhere, its destination is looked at once more.
         if let Some(guards) = &mut self.guards {
-            plan = guards.admit(&view, plan);
+            guards.see(&view);
+        }
+        let mut plan = self.decide(&view);
+        if !plan.moves.is_empty() && self.senses.look_again(&mut words) {
+            view = self.view(&window, &words);
+            plan = self.decide(&view);
+        }
+        if let Some(guards) = &mut self.guards {
+            guards.settle(&plan);
         }
 
         // Act.
@@ -219,6 +217,27 @@ impl<'a> Daemon<'a> {
         let number = self.metrics.nr_rounds + 1;
         let new_faults = page_faults - std::mem::replace(&mut self.page_faults, page_faults);
         self.report(&Round { number, destination, view, plan, retargeted, retarget_cpu_us, page_faults: new_faults })
+    }
+
+    fn view(&self, window: &Window, words: &BTreeMap<NodeId, Words>) -> CellView {
+        sense::cell_view(&Scene {
+            window,
+            words,
+            nodes: self.nodes,
+            groups: self.crowd.groups(),
+            new_faults: self.crowd.new_faults(),
+            destination: self.crowd.destination(),
+            homes: self.crowd.homes(),
+            interval: self.options.interval,
+        })
+    }
+
+    fn decide(&self, view: &CellView) -> Plan {
+        let plan = self.policy.decide(view);
+        match &self.guards {
+            Some(guards) => guards.hold_back(view, plan),
+            None => plan,
+        }
     }
 
     fn note_selection(&mut self, changes: SelectionChanges) {
@@ -275,7 +294,7 @@ fn start_probes(options: &RunOptions, class: &SchedulerClass<'_>, nodes: &Nodes)
     Ok(Some(probes))
 }
 
-fn node_metrics(class: &SchedulerClass<'_>, view: &CellView) -> Result<std::collections::BTreeMap<u32, NodeMetrics>> {
+fn node_metrics(class: &SchedulerClass<'_>, view: &CellView) -> Result<BTreeMap<u32, NodeMetrics>> {
     let metrics = view.nodes.iter().map(|node| {
         let stats = class.node_stats(node.id)?;
         let pressure_pct = match node.pressure {

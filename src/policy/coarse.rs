@@ -1,6 +1,6 @@
 //! Coarse-grained: all migratable work of a pressed node goes to the least loaded one.
 
-use super::Policy;
+use super::{least_loaded, Policy};
 use crate::cell::{CellView, Move, Node, Outcome, Plan, Verdict};
 
 /// The thesis's coarse-grained scheduler, live (algorithm 3-1) and simulated (algorithm 4-1).
@@ -16,17 +16,19 @@ pub struct Coarse {
     pub useful_share: f64,
     /// A node's work stays when it would load the destination past this share of its capacity.
     pub warning_share: f64,
+    /// A node of which others take this share or more is a destination only if all are like that.
+    pub avoid_share: f64,
 }
 
 impl Coarse {
     /// Algorithm 3-1: a trigger on steal, no further condition.
     pub fn on_steal(trigger_cpus: f64) -> Self {
-        Coarse { trigger_cpus, useful_share: 1.0, warning_share: f64::INFINITY }
+        Coarse { trigger_cpus, useful_share: 1.0, warning_share: f64::INFINITY, avoid_share: f64::INFINITY }
     }
 
     /// Algorithm 4-1: no trigger; moves must be useful and keep the destination under the warning line.
     pub fn on_load(useful_share: f64, warning_share: f64) -> Self {
-        Coarse { trigger_cpus: 0.0, useful_share, warning_share }
+        Coarse { trigger_cpus: 0.0, useful_share, warning_share, avoid_share: f64::INFINITY }
     }
 
     fn judge(&self, source: &Node, low: &Node, low_load_cpus: f64, moved_cpus: f64) -> Outcome {
@@ -64,9 +66,7 @@ impl Policy for Coarse {
     }
 
     fn decide(&self, cell: &CellView) -> Plan {
-        // Ties go to the lower id: min_by keeps the first of equals.
-        let candidates = cell.nodes.iter().filter(|node| node.is_candidate());
-        let Some(low) = candidates.min_by(|a, b| a.load_cpus.total_cmp(&b.load_cpus)) else {
+        let Some(low) = least_loaded(cell, self.avoid_share, None) else {
             return Plan::default();
         };
         let mut plan = Plan { first: Some(low.id), ..Plan::default() };
@@ -142,6 +142,17 @@ mod tests {
             node.pressure = Pressure::Stale { share: 0.0, age_rounds: 4 };
         }
         assert_eq!(live().decide(&cell(nodes, vec![group(7, 0, 0.5)])), Plan::default());
+    }
+
+    #[test]
+    fn a_pressed_node_is_avoided_even_if_it_is_less_loaded() {
+        let nodes = || vec![node(0, 1.0, 0.5), node(1, 1.0, 0.1), node(2, 1.0, 0.0)];
+        let work = || vec![group(7, 0, 0.4), group(8, 2, 0.2)];
+        let careful = Coarse { avoid_share: 0.05, ..live() };
+        assert_eq!(live().decide(&cell(nodes(), work())).first, Some(NodeId(1)));
+        assert_eq!(careful.decide(&cell(nodes(), work())).first, Some(NodeId(2)));
+        let pressed = vec![node(0, 1.0, 0.5), node(1, 1.0, 0.1), node(2, 1.0, 0.2)];
+        assert_eq!(careful.decide(&cell(pressed, work())).first, Some(NodeId(1)), "all are");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::Policy;
+use super::{least_loaded, Policy};
 use crate::cell::{CellView, Group, Move, Node, NodeId, Outcome, Plan, Verdict};
 
 /// The order in which `fine` picks work: algorithm 4-3's `sort_option`, by number or by name.
@@ -95,6 +95,8 @@ pub struct Fine {
     pub warning_share: f64,
     /// What was picked for a destination goes only if its CPU is above this.
     pub min_gain_cpus: f64,
+    /// A node of which others take this share or more is a destination only if all others are like that.
+    pub avoid_share: f64,
 }
 
 /// A node that takes work, and its load with the work that it took so far.
@@ -167,25 +169,16 @@ fn limit_cpus(source: &Node) -> f64 {
     }
 }
 
-/// The two least loaded candidates; ties go to the lower id.
-fn two_least_loaded(cell: &CellView) -> Option<(&Node, Option<&Node>)> {
-    let least = |but: Option<NodeId>| {
-        let candidates = cell.nodes.iter().filter(|node| node.is_candidate() && Some(node.id) != but);
-        candidates.min_by(|a, b| a.load_cpus.total_cmp(&b.load_cpus))
-    };
-    let first = least(None)?;
-    Some((first, least(Some(first.id))))
-}
-
 impl Policy for Fine {
     fn name(&self) -> &'static str {
         "fine"
     }
 
     fn decide(&self, cell: &CellView) -> Plan {
-        let Some((first, second)) = two_least_loaded(cell) else {
+        let Some(first) = least_loaded(cell, self.avoid_share, None) else {
             return Plan::default();
         };
+        let second = least_loaded(cell, self.avoid_share, Some(first.id));
         let mut plan = Plan { first: Some(first.id), second: second.map(|node| node.id), ..Plan::default() };
         let is_destination = |node: &Node| node.id == first.id || second.is_some_and(|second| second.id == node.id);
         let mut first = Destination::new(first, self.warning_share);

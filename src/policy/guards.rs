@@ -35,8 +35,8 @@ impl Guards {
         Guards { options, bad_rounds: BTreeMap::new(), cooling_rounds: 0 }
     }
 
-    /// The plan without the moves that must wait. Call it once a round, with the view that the plan was made from.
-    pub fn admit(&mut self, view: &CellView, mut plan: Plan) -> Plan {
+    /// Takes note of what is seen: once a round, first.
+    pub fn see(&mut self, view: &CellView) {
         for node in &view.nodes {
             let bad_rounds = self.bad_rounds.entry(node.id).or_default();
             *bad_rounds = match badness(node, &self.options) {
@@ -46,6 +46,10 @@ impl Guards {
                 Badness::Calm => 0,
             };
         }
+    }
+
+    /// The plan without the moves that must wait.
+    pub fn hold_back(&self, view: &CellView, mut plan: Plan) -> Plan {
         for verdict in &mut plan.verdicts {
             let moves = matches!(verdict.outcome, Outcome::Moves { .. });
             let node = view.node(verdict.node).filter(|node| moves && node.capacity_cpus > 0.0);
@@ -55,9 +59,13 @@ impl Guards {
         }
         let goes = |node| plan.verdicts.iter().any(|v| v.node == node && matches!(v.outcome, Outcome::Moves { .. }));
         plan.moves.retain(|step| goes(step.from));
+        plan
+    }
+
+    /// Takes note of what is done: once a round, last.
+    pub fn settle(&mut self, plan: &Plan) {
         self.cooling_rounds =
             if plan.moves.is_empty() { self.cooling_rounds.saturating_sub(1) } else { self.options.cool_down_rounds };
-        plan
     }
 
     /// Why a node's work must wait; `None` if it need not.
@@ -102,11 +110,18 @@ mod tests {
     const OPTIONS: GuardOptions =
         GuardOptions { bad_share: 0.05, calm_share: 0.02, bad_rounds: 2, severe_share: 0.25, cool_down_rounds: 3 };
 
+    fn round_of(guards: &mut Guards, view: &CellView) -> Plan {
+        guards.see(view);
+        let plan = guards.hold_back(view, Coarse::on_steal(f64::MIN_POSITIVE).decide(view));
+        guards.settle(&plan);
+        plan
+    }
+
     /// What becomes of node 0's work in rounds in which others take these shares of it; node 1 is idle.
     fn outcomes(guards: &mut Guards, shares: &[f64]) -> Vec<&'static str> {
         let round = |&share: &f64| {
             let view = cell(vec![node(0, 1.0, share), node(1, 1.0, 0.0)], vec![group(7, 0, 0.5)]);
-            let plan = guards.admit(&view, Coarse::on_steal(f64::MIN_POSITIVE).decide(&view));
+            let plan = round_of(guards, &view);
             match plan.verdicts.first().map(|verdict| verdict.outcome) {
                 Some(Outcome::Moves { .. }) => "moves",
                 Some(Outcome::Calm { .. }) => "calm",
@@ -148,14 +163,14 @@ mod tests {
         let mut guards = Guards::new(OPTIONS);
         let mut view = cell(vec![node(0, 1.0, 0.0), node(1, 1.0, 0.0)], vec![group(7, 0, 0.5)]);
         view.nodes[0].pressure = Pressure::Unknown;
-        let mut admitted = || guards.admit(&view, Coarse::on_steal(0.25).decide(&view)).moves.len();
+        let mut admitted = || round_of(&mut guards, &view).moves.len();
         assert_eq!([admitted(), admitted()], [0, 1]);
     }
 
     #[test]
     fn a_node_without_cpus_is_left_at_once() {
         let view = cell(vec![node(0, 0.0, 0.0), node(1, 1.0, 0.0)], vec![group(7, 0, 0.5)]);
-        let plan = Guards::new(OPTIONS).admit(&view, Coarse::on_steal(0.25).decide(&view));
+        let plan = round_of(&mut Guards::new(OPTIONS), &view);
         assert_eq!(plan.moves.len(), 1);
     }
 }

@@ -10,7 +10,7 @@ pub use fine::{Fine, Order, UnknownOrder};
 pub use guards::{GuardOptions, Guards};
 pub use rotate::Rotate;
 
-use crate::cell::{CellView, Plan};
+use crate::cell::{CellView, Node, NodeId, Plan};
 
 /// Decides where migratable work should run. Implementations are pure: the same view gives the same plan.
 pub trait Policy: Send + Sync {
@@ -19,6 +19,17 @@ pub trait Policy: Send + Sync {
 
     /// One round for one cell.
     fn decide(&self, cell: &CellView) -> Plan;
+}
+
+/// The least loaded node that work may be sent to, but for `but`: one of which others take less than `avoid_share` of the
+/// capacity if there is one, else any. Ties go to the lower id.
+///
+/// A pressed node may be less loaded than one with work of ours; work that went there would only be sent on.
+fn least_loaded(cell: &CellView, avoid_share: f64, but: Option<NodeId>) -> Option<&Node> {
+    let is_pressed = |node: &Node| node.pressure.share().is_some_and(|share| share >= avoid_share);
+    let candidates = cell.nodes.iter().filter(|node| node.is_candidate() && Some(node.id) != but);
+    // min_by keeps the first of equals.
+    candidates.min_by(|a, b| is_pressed(a).cmp(&is_pressed(b)).then(a.load_cpus.total_cmp(&b.load_cpus)))
 }
 
 /// Small cells for tests of policies.

@@ -51,7 +51,13 @@ struct Shared {
 struct Reading {
     /// `None` when the probe could not run.
     share: Option<f64>,
-    at: Instant,
+    began: Instant,
+}
+
+impl Shared {
+    fn latest(&self) -> Option<Reading> {
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Probes {
@@ -86,13 +92,28 @@ impl Probes {
     /// What the probe of a node found; `None` without one, or when it has not been asked yet.
     pub fn word(&self, node: NodeId) -> Option<Word> {
         let (shared, _) = self.probes.get(&node)?;
-        let latest = *shared.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(match latest {
-            Some(Reading { share: Some(share), at }) => {
-                Word::Taken { share, age: at.elapsed(), period: self.options.period }
+        Some(match shared.latest() {
+            Some(Reading { share: Some(share), began }) => {
+                Word::Taken { share, age: began.elapsed(), period: self.options.period }
             }
             Some(Reading { share: None, .. }) | None => Word::Failed,
         })
+    }
+
+    /// Probes all that are asked at once, and waits for them a little longer than they take where nobody is in their way.
+    /// Returns the nodes that have not answered by then: others are.
+    pub fn hurry(&self) -> Vec<NodeId> {
+        let began = Instant::now();
+        let asked = || self.probes.iter().filter(|(_, (shared, _))| shared.is_asked.load(Ordering::Relaxed));
+        asked().for_each(|(_, (_, thread))| thread.thread().unpark());
+        loop {
+            let is_late = |shared: &Shared| shared.latest().is_none_or(|latest| latest.began < began);
+            let late: Vec<_> = asked().filter(|(_, (shared, _))| is_late(shared)).map(|(&node, _)| node).collect();
+            if late.is_empty() || began.elapsed() >= self.options.burst * 3 {
+                return late;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// CPU time that probing has taken so far, of all nodes together.
@@ -141,14 +162,15 @@ impl Probe {
             // The worse of the last two: a burst is short, and what is busy by halves shows as all or nothing.
             let worse = share.map(|share: f64| before.map_or(share, |before| share.max(before)));
             before = share;
-            let latest = Reading { share: worse, at: Instant::now() };
-            *self.shared.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(latest);
+            let latest = Some(Reading { share: worse, began });
+            *self.shared.latest.lock().unwrap_or_else(PoisonError::into_inner) = latest;
             self.shared.cpu_ns.store(thread_cpu_ns(), Ordering::Relaxed);
             std::thread::park_timeout(self.options.period.saturating_sub(began.elapsed()));
         }
     }
 
-    /// Spins until the burst has really run; the share of the time that was stolen.
+    /// Spins until the burst has really run; how much of the CPU others take, 0..=1: as much as they got while we wanted it
+    /// all, for each part that we got.
     ///
     /// Whoever wakes up runs first for a while, on a busy host too. Only one who goes on after that sees the others' turns.
     fn burst(&self) -> io::Result<f64> {
@@ -166,7 +188,8 @@ impl Probe {
             let stolen = Duration::from_nanos(self.steal.read_ns()?.saturating_sub(stolen_before_ns));
             let wall = began.elapsed();
             if wall >= self.options.burst + stolen || wall >= self.options.burst * TURNS_MAX {
-                return Ok((stolen.as_secs_f64() / wall.as_secs_f64()).min(1.0));
+                let ran = wall.saturating_sub(stolen);
+                return Ok((stolen.as_secs_f64() / ran.as_secs_f64()).min(1.0));
             }
         }
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::{CpuTime, CpuTimeReader, CpuTimes, Nodes, Probes, Words};
+use super::{CpuTime, CpuTimeReader, CpuTimes, Nodes, Probes, Word, Words};
 use crate::bpf::{RunTime, RunTimes, SchedulerClass};
 use crate::cell::NodeId;
 
@@ -98,6 +98,17 @@ impl Senses {
             (node, words)
         });
         words.collect()
+    }
+
+    /// Probes what nothing else speaks for once more, now, and says in `words` what came out: before work goes to a node,
+    /// more is wanted than what was true a second ago. Returns false when there was nothing to probe.
+    pub fn look_again(&self, words: &mut BTreeMap<NodeId, Words>) -> bool {
+        let Some(probes) = &self.probes else { return false };
+        let late = probes.hurry();
+        for (node, words) in words.iter_mut() {
+            words.probe = if late.contains(node) { Some(Word::Failed) } else { probes.word(*node) };
+        }
+        true
     }
 
     /// CPU time that the probes have taken so far.

@@ -93,6 +93,7 @@ impl Params {
                 order: self.order.unwrap_or_default(),
                 warning_share: self.warning,
                 min_gain_cpus: self.min_gain,
+                avoid_share: f64::INFINITY,
             })),
         }
     }

@@ -72,9 +72,12 @@ impl Replay {
             (PolicyName::None, _) => None,
             (PolicyName::Coarse, Some(trigger_cpus)) => Some(Box::new(Coarse::on_steal(trigger_cpus))),
             (PolicyName::Coarse, None) => Some(Box::new(Coarse::on_load(self.useful, self.warning))),
-            (PolicyName::Fine, _) => {
-                Some(Box::new(Fine { order: self.order, warning_share: self.warning, min_gain_cpus: self.min_gain }))
-            }
+            (PolicyName::Fine, _) => Some(Box::new(Fine {
+                order: self.order,
+                warning_share: self.warning,
+                min_gain_cpus: self.min_gain,
+                avoid_share: f64::INFINITY,
+            })),
         }
     }
 }
