@@ -71,6 +71,8 @@ impl Restarts {
 fn run_once(options: &RunOptions, log: &mut Option<LogWriter<File>>, shutdown: &Receiver<()>) -> Result<UserExitInfo> {
     let nodes = Nodes::from_sysfs().context("reading the NUMA nodes")?;
     let start_node = preflight::choose_start_node(&nodes, options.start_node, options.allow_single_node)?;
+    let specs = options.host_specs(&nodes.iter().map(|(node, _)| node).collect::<Vec<_>>())?;
+    let _hosts = sense::Hosts::start(specs, options.interval)?;
     let load_options = LoadOptions {
         start_node,
         switch_all: options.all,
