@@ -17,12 +17,12 @@ use scx_vnuma::sense::{host_specs, HostSpec, Hosts, Word};
 const SECOND: Duration = Duration::from_secs(1);
 
 fn spec(node: usize, address: SocketAddr) -> HostSpec {
-    format!("{node}=http://{address}?cpus=0").parse().unwrap()
+    format!("{node}=http://{address}?cpus=0").parse().expect("a good spec")
 }
 
 fn start(liars: &[&Liar]) -> Hosts {
     let specs = liars.iter().enumerate().map(|(node, liar)| spec(node, liar.address()));
-    Hosts::start(specs.collect(), SECOND).unwrap()
+    Hosts::start(specs.collect(), SECOND).expect("threads start")
 }
 
 /// The share in a word that is one.
@@ -125,13 +125,13 @@ struct Folder(PathBuf);
 impl Folder {
     fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("vnuma-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
+        std::fs::create_dir_all(&path).expect("a folder below /tmp");
         Folder(path)
     }
 
     fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.0.join(name);
-        std::fs::write(&path, text).unwrap();
+        std::fs::write(&path, text).expect("a file below /tmp");
         path
     }
 }
@@ -143,7 +143,7 @@ impl Drop for Folder {
 }
 
 fn from_file(folder: &Folder, toml: &str) -> Vec<HostSpec> {
-    host_specs(&[], Some(&folder.write("hosts.toml", toml)), &[NodeId(0), NodeId(1)]).unwrap()
+    host_specs(&[], Some(&folder.write("hosts.toml", toml)), &[NodeId(0), NodeId(1)]).expect("a good file")
 }
 
 #[test]
@@ -187,21 +187,21 @@ fn files_that_cannot_be_used_are_named_at_once() {
 
 /// Passes TLS on to a plain server; returns where it listens.
 fn tls_in_front_of(plain: SocketAddr, certificate: &rcgen::CertifiedKey<rcgen::KeyPair>) -> SocketAddr {
-    let key = rustls::pki_types::PrivateKeyDer::try_from(certificate.signing_key.serialize_der()).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(certificate.signing_key.serialize_der()).expect("a key");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .unwrap()
+        .expect("versions of TLS")
         .with_no_client_auth()
         .with_single_cert(vec![certificate.cert.der().clone()], key)
-        .unwrap();
+        .expect("a certificate with its key");
     let config = Arc::new(config);
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let address = listener.local_addr().unwrap();
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let address = listener.local_addr().expect("an address");
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            let connection = rustls::ServerConnection::new(config.clone()).unwrap();
-            let mut tls = rustls::StreamOwned::new(connection, stream.unwrap());
+            let connection = rustls::ServerConnection::new(config.clone()).expect("a connection");
+            let mut tls = rustls::StreamOwned::new(connection, stream.expect("a client"));
             let pass_on = || -> std::io::Result<()> {
                 let mut request = [0; 4096];
                 let length = tls.read(&mut request)?;
