@@ -9,7 +9,7 @@
 # Only from here and from the guest can it be reached.
 taskset -c $((LAB_NODES * LAB_VCPUS_PER_NODE)) prometheus-node-exporter --web.listen-address=127.0.0.1:9100 \
     --web.disable-exporter-metrics --collector.disable-defaults --collector.cpu --collector.pressure \
-    --log.level=warn &
+    --log.level=error &
 exporter=$!
 sh /lab/put/hogs.sh &
 hogs=$!

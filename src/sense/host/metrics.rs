@@ -1,9 +1,14 @@
 //! An answer of Prometheus node_exporter as counters, and two answers as what was taken of the host between them.
 //!
 //! `node_cpu_seconds_total{cpu,mode}` is /proc/stat of the host, in seconds. Taken by others is all of it but `idle` and
-//! `iowait` (the host's own `steal` is taken, too), less `node_cpu_guest_seconds_total`: the time of guests, which the
-//! kernel has counted into `user` and `nice` as well (proc(5)). As a share of the time that all modes counted, so neither
-//! our clock nor the network's delay is in it.
+//! `iowait` (the host's own `steal` is taken, too), less what guests use:
+//!
+//! - `node_cpu_guest_seconds_total`, which the kernel has counted into `user` and `nice` as well (proc(5));
+//! - the kernel's work for them. What a guest's exits cost is `system`, `irq` and `softirq` like anybody's, so that is
+//!   divided as the programs' time beside it is; but guests get no more of it than they ran, or the few ms of an idle
+//!   guest would hide a file server.
+//!
+//! As a share of the time that all modes counted, so neither our clock nor the network's delay is in it.
 //!
 //! Nothing tells one guest's time from another's in these metrics: other guests on the same CPUs are subtracted with ours.
 //! They show as steal once our work is beside them. Where that is too late, name only CPUs that are this guest's.
@@ -19,6 +24,10 @@ const PSI_METRIC: &str = "node_pressure_cpu_waiting_seconds_total";
 
 /// Modes in which the CPU was nobody's. Both may go back a little (proc(5) on iowait).
 const NOBODYS: [&str; 2] = ["idle", "iowait"];
+/// Modes in which the CPU ran programs; guests among them.
+const PROGRAMS: [&str; 2] = ["nice", "user"];
+/// Modes in which the kernel worked, for whomever.
+const KERNELS: [&str; 3] = ["irq", "softirq", "system"];
 /// Without one of these the rest says nothing.
 const MODES_NEEDED: [&str; 3] = ["idle", "system", "user"];
 
@@ -32,7 +41,7 @@ const OFF_CLOCK_MAX: f64 = 2.0;
 pub struct Reading {
     /// Busy with anything but guests.
     pub taken_share: f64,
-    /// Busy with guests, this one's and others'.
+    /// Busy with guests, this one and others, and with the kernel's work for them.
     pub guest_share: f64,
     /// Share of the time in which something on the host waited for a CPU (PSI); `None` when the host doesn't count it.
     pub psi_share: Option<f64>,
@@ -164,7 +173,7 @@ impl Counters {
         if !self.seconds.keys().eq(earlier.seconds.keys()) {
             return Err(MetricsError::OtherSeries);
         }
-        let (mut counted_s, mut busy_s, mut guest_s) = (0.0, 0.0, 0.0);
+        let (mut counted_s, mut busy_s, mut programs_s, mut kernel_s, mut guest_s) = (0.0, 0.0, 0.0, 0.0, 0.0);
         for (((kind, _, mode), now), before) in self.seconds.iter().zip(earlier.seconds.values()) {
             let is_nobodys = NOBODYS.contains(&mode.as_str());
             if now < before && !is_nobodys {
@@ -176,6 +185,8 @@ impl Counters {
                 Kind::Cpu => {
                     counted_s += delta_s;
                     busy_s += if is_nobodys { 0.0 } else { delta_s };
+                    programs_s += if PROGRAMS.contains(&mode.as_str()) { delta_s } else { 0.0 };
+                    kernel_s += if KERNELS.contains(&mode.as_str()) { delta_s } else { 0.0 };
                 }
             }
         }
@@ -186,8 +197,10 @@ impl Counters {
             (Some(before), Some(now)) => Some(((now - before) / elapsed_s).min(1.0)),
             _ => None,
         };
-        let guest_s = guest_s.min(busy_s);
-        Ok(Reading { taken_share: (busy_s - guest_s) / counted_s, guest_share: guest_s / counted_s, psi_share })
+        let guest_s = guest_s.min(programs_s);
+        let for_guests_s = if guest_s > 0.0 { (kernel_s * guest_s / programs_s).min(guest_s) } else { 0.0 };
+        let guest_share = (guest_s + for_guests_s) / counted_s;
+        Ok(Reading { taken_share: (busy_s / counted_s - guest_share).max(0.0), guest_share, psi_share })
     }
 
     fn check_clock(&self, earlier: &Counters, counted_s: f64) -> Result<(), MetricsError> {
@@ -260,6 +273,29 @@ mod tests {
         assert_eq!(reading(&before, &after, None).unwrap(), expected);
         assert_eq!(reading(&before, &after, Some(&[0])).unwrap().taken_share, 0.25);
         assert_eq!(reading(&before, &after, Some(&[1])).unwrap().taken_share, 0.0);
+    }
+
+    #[test]
+    fn the_kernels_time_is_divided_as_the_programs_is() {
+        // Of 10 s: programs, guests among them, and the kernel.
+        let shares = |user: f64, guest: f64, system: f64| {
+            let start = Instant::now();
+            let parse = |(user, idle, guest, system): (f64, f64, f64, f64), at| {
+                let text = text(&[(0, user, idle, guest)]);
+                let text = text.replace("mode=\"system\"} 1", &format!("mode=\"system\"}} {system}"));
+                Counters::parse(&text, None, at, at).unwrap()
+            };
+            let before = parse((0.0, 0.0, 0.0, 0.0), start);
+            let after = parse((user, 10.0 - user - system, guest, system), start + Duration::from_secs(10));
+            let reading = after.since(&before).unwrap();
+            (reading.taken_share, reading.guest_share)
+        };
+        assert_eq!(shares(8.0, 8.0, 2.0), (0.0, 1.0));
+        assert_eq!(shares(8.0, 4.0, 2.0), (0.5, 0.5));
+        assert_eq!(shares(8.0, 0.0, 2.0), (1.0, 0.0));
+        // No more than guests ran.
+        assert_eq!(shares(0.0, 0.0, 8.0), (0.8, 0.0));
+        assert_eq!(shares(0.5, 0.5, 9.5), (0.9, 0.1));
     }
 
     #[test]

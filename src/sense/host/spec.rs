@@ -311,6 +311,14 @@ mod tests {
     }
 
     #[test]
+    fn the_example_is_a_good_file() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/hosts.toml");
+        let specs = host_specs(&[], Some(&path), &[NodeId(0), NodeId(1), NodeId(2)]).unwrap();
+        assert_eq!(specs[0].url, "http://host-a:9100/metrics");
+        assert_eq!(specs[1].ca_file, Some(path.with_file_name("ca.pem")));
+    }
+
+    #[test]
     fn a_bad_file_is_refused_with_the_field() {
         let host = |fields: &str| format!("[[host]]\nnode = 1\n{fields}\n");
         for (text, words) in [
