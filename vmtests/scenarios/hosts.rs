@@ -139,6 +139,14 @@ pub fn liars_are_never_chosen_and_delay_no_round() -> Result<String> {
     let rounds = LogReader::new(BufReader::new(File::open(&log)?))?.collect::<Result<Vec<_>, _>>()?;
     let expected = passed.as_secs_f64() / ROUND.as_secs_f64();
     ensure!(rounds.len() as f64 > 0.9 * expected, "{} rounds in {passed:.1?}", rounds.len());
+    // Whatever they say, they are asked once a second.
+    for liar in &liars {
+        let nr_requests = liar.requests().len() as f64;
+        ensure!(
+            (0.8 * expected..1.1 * expected + 2.0).contains(&nr_requests),
+            "{nr_requests} requests in {passed:.1?}"
+        );
+    }
     let moved: Vec<NodeId> = rounds.iter().flat_map(|round| &round.plan.moves).map(|step| step.to).collect();
     ensure!(!moved.is_empty() && moved.iter().all(|to| [0, 3].contains(&to.0)), "work was sent to {moved:?}");
     Ok(format!("{} lies, {} rounds in {passed:.1?}", LIES.len(), rounds.len()))
