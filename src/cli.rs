@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use scx_vnuma::cell::NodeId;
 use scx_vnuma::policy::{Coarse, Fine, GuardOptions, Order, Policy, Rotate};
-use scx_vnuma::sense::{Grouping, Selector};
+use scx_vnuma::sense::{host_specs, Grouping, HostSpec, HostSpecError, Selector};
 
 /// Sends migratable work to the vNUMA node whose host is idlest, and leaves all other tasks alone.
 ///
@@ -109,6 +110,17 @@ pub struct RunOptions {
     #[arg(long, conflicts_with = "select")]
     pub all: bool,
 
+    /// Where a node's host says how busy it is: the URL of its Prometheus node_exporter, as in
+    /// `0=http://host-a:9100?cpus=0-7`; repeatable. `cpus=` names the host's CPUs that the node runs on; without it all
+    /// of them count.
+    #[arg(long, value_name = "NODE=URL")]
+    pub host: Vec<HostSpec>,
+
+    /// The same in a file, with passwords, tokens and certificates: a `[[host]]` for each node, with `node`, `url` and, if
+    /// need be, `cpus`, `user` and `password_file`, `bearer_token_file`, `ca_file`.
+    #[arg(long, value_name = "FILE.toml")]
+    pub hosts: Option<std::path::PathBuf>,
+
     /// Decide and report, but move nothing.
     #[arg(long)]
     pub dry_run: bool,
@@ -203,6 +215,11 @@ impl RunOptions {
         }
     }
 
+    /// All hosts of `--host` and `--hosts`, for a guest with these nodes.
+    pub fn host_specs(&self, nodes: &[NodeId]) -> Result<Vec<HostSpec>, HostSpecError> {
+        host_specs(&self.host, self.hosts.as_deref(), nodes)
+    }
+
     /// Whether plans name processes' nodes one by one.
     pub fn places_processes(&self) -> bool {
         self.policy == PolicyName::Fine
@@ -283,6 +300,7 @@ mod tests {
             (["--order", "6"], "--order", "5 mai"),
             (["--stats", "0"], "--stats", "above 0"),
             (["--select", "nice"], "--select", "expected cgroup=GLOB"),
+            (["--host", "host-a:9100"], "--host", "expected NODE=URL"),
         ] {
             let message = parse(&args).unwrap_err();
             assert!(message.contains(flag) && message.contains(remedy), "{message}");

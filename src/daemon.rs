@@ -16,7 +16,7 @@ use scx_vnuma::cell::{CellView, NodeId, Plan, Pressure};
 use scx_vnuma::decision_log::LogWriter;
 use scx_vnuma::policy::{Guards, Policy};
 use scx_vnuma::report::{self, Metrics, NodeMetrics, Round};
-use scx_vnuma::sense::{self, Nodes, ProbeOptions, Probes, Scene, Selector, Senses, Window, Words, DEFAULT_SELECTORS};
+use scx_vnuma::sense::{self, Hosts, Nodes, ProbeOptions, Probes, Scene, Selector, Senses, Window, Words, DEFAULT_SELECTORS};
 
 use crate::cli::RunOptions;
 use crate::crowd::Crowd;
@@ -71,6 +71,8 @@ impl Restarts {
 fn run_once(options: &RunOptions, log: &mut Option<LogWriter<File>>, shutdown: &Receiver<()>) -> Result<UserExitInfo> {
     let nodes = Nodes::from_sysfs().context("reading the NUMA nodes")?;
     let start_node = preflight::choose_start_node(&nodes, options.start_node, options.allow_single_node)?;
+    let specs = options.host_specs(&nodes.iter().map(|(node, _)| node).collect::<Vec<_>>())?;
+    let hosts = Hosts::start(specs, options.interval)?;
     let load_options = LoadOptions {
         start_node,
         switch_all: options.all,
@@ -84,7 +86,7 @@ fn run_once(options: &RunOptions, log: &mut Option<LogWriter<File>>, shutdown: &
         .context("loading the scheduler class")?;
     log::info!("enabled on {} nodes; migratable work goes to node {start_node}", nodes.with_cpus().len());
 
-    let mut daemon = Daemon::new(options, log, &class, &nodes, start_node)?;
+    let mut daemon = Daemon::new(options, log, &class, &nodes, start_node, hosts)?;
     let outcome = daemon.rounds(shutdown);
     drop(daemon);
 
@@ -118,6 +120,7 @@ impl<'a> Daemon<'a> {
         class: &'a SchedulerClass<'a>,
         nodes: &'a Nodes,
         start: NodeId,
+        hosts: Hosts,
     ) -> Result<Self> {
         let selectors = match (options.all, options.select.is_empty()) {
             (true, _) => Vec::new(),
@@ -138,7 +141,7 @@ impl<'a> Daemon<'a> {
             policy: options.policy(),
             guards: options.guards().map(Guards::new),
             crowd: Crowd::new(Selection::new(selectors), options.group.into(), places, start),
-            senses: Senses::open(start_probes(options, class, nodes)?)?,
+            senses: Senses::open(hosts, start_probes(options, class, nodes)?)?,
             stats_server,
             last_plan: None,
             page_faults: act::page_faults(),

@@ -3,6 +3,7 @@
 mod cgroups;
 mod cpu_time;
 mod groups;
+mod host;
 mod nodes;
 mod pressure;
 mod probe;
@@ -15,6 +16,9 @@ mod window;
 pub use cgroups::CgroupPaths;
 pub use cpu_time::{CpuTime, CpuTimeError, CpuTimeReader, CpuTimes};
 pub use groups::{Grouping, Groups, Members, Quotas};
+pub use host::{
+    host_specs, Auth, HostSpec, HostSpecError, Hosts, HostsError, MetricsError, Reading as HostReading, ScrapeError,
+};
 pub use nodes::Nodes;
 pub use pressure::{Word, Words};
 pub use probe::{ProbeOptions, Probes};

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::{CpuTime, CpuTimeReader, CpuTimes, Nodes, Probes, Word, Words};
+use super::{CpuTime, CpuTimeReader, CpuTimes, Hosts, Nodes, Probes, Word, Words};
 use crate::bpf::{RunTime, RunTimes, SchedulerClass};
 use crate::cell::NodeId;
 
@@ -62,13 +62,14 @@ pub struct Senses {
     /// For kernels that don't show CPUs' times to programs.
     reader: CpuTimeReader,
     last: Option<Sample>,
+    hosts: Hosts,
     probes: Option<Probes>,
 }
 
 impl Senses {
-    /// Opens what it reads from. Nodes that nothing else speaks for are asked by `probes`.
-    pub fn open(probes: Option<Probes>) -> Result<Self> {
-        Ok(Senses { reader: CpuTimeReader::open()?, last: None, probes })
+    /// Opens what it reads from. Nodes that neither steal nor a host speaks for are probed.
+    pub fn open(hosts: Hosts, probes: Option<Probes>) -> Result<Self> {
+        Ok(Senses { reader: CpuTimeReader::open()?, last: None, hosts, probes })
     }
 
     /// The window since the last call; `None` the first time.
@@ -90,8 +91,8 @@ impl Senses {
     /// What each node's sources say at the end of `window`. Probes go on where nothing else speaks.
     pub fn words(&self, window: &Window, nodes: &Nodes) -> BTreeMap<NodeId, Words> {
         let words = nodes.iter().map(|(node, cpus)| {
-            let mut words = steal_words(window, cpus);
-            if let Some(probes) = &self.probes {
+            let mut words = Words { host: self.hosts.word(node), ..steal_words(window, cpus) };
+            if let Some(probes) = self.probes.as_ref().filter(|_| words.host.is_none()) {
                 probes.ask(node, !words.has_run && window.nr_online(cpus) > 0);
                 words.probe = probes.word(node);
             }
@@ -105,7 +106,7 @@ impl Senses {
     pub fn look_again(&self, words: &mut BTreeMap<NodeId, Words>) -> bool {
         let Some(probes) = &self.probes else { return false };
         let late = probes.hurry();
-        for (node, words) in words.iter_mut() {
+        for (node, words) in words.iter_mut().filter(|(_, words)| words.host.is_none()) {
             words.probe = if late.contains(node) { Some(Word::Failed) } else { probes.word(*node) };
         }
         true

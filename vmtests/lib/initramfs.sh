@@ -5,6 +5,7 @@
 #   tools.cpio           every level: busybox, the tools of LEVEL_TOOLS, their libraries
 #   modules-SERIES.cpio  every level: the kernel's modules and config
 #   stress-ng.cpio       every level of a run that names stress-ng: it is as large as all the rest
+#   node-exporter.cpio   host level of a run that names prometheus-node-exporter
 #   qemu.cpio            host level: QEMU, its libraries and firmware
 #   guest-SERIES.cpio    host level: /lab/boot, the guest's kernel, tools and modules as they are
 #   (the run's own)      /lab/put, /lab/scripts, /lab/levels, the project's binaries
@@ -47,12 +48,14 @@ pack_kept_archives() {
     for tool in busybox "${LEVEL_TOOLS[@]}" "$STRESS_NG" "$QEMU" cpio; do
         command -v "$tool" >/dev/null || die "$tool is missing: run vmtests/setup."
     done
+    [ -x "$NODE_EXPORTER" ] || die "prometheus-node-exporter is missing: run vmtests/setup."
     mkdir -p "$PACKED"
     # Two labs at once would pack into the same folders.
     exec 8>"$PACKED/lock"
     flock 8
     pack_once tools "$(identity /usr/bin/busybox "${LEVEL_TOOLS[@]}")" fill_tools
     pack_once stress-ng "$(identity "$STRESS_NG")" fill_stress_ng
+    pack_once node-exporter "$(identity "$NODE_EXPORTER")" fill_node_exporter
     pack_once qemu "$(identity "$QEMU" "${FIRMWARE[@]}")" fill_qemu
     pack_once "modules-$series" "$(identity "$(kernel_tree "$series")/vmlinux")" fill_modules "$series"
     pack_once "guest-$series" "$(cat "$PACKED"/{tools,"modules-$series"}.key)" fill_guest_boot "$series"
@@ -81,6 +84,12 @@ fill_stress_ng() {
     mkdir -p "$1/lab/bin"
     cp "$STRESS_NG" "$1/lab/bin"
     copy_libraries "$1" "$STRESS_NG"
+}
+
+fill_node_exporter() {
+    mkdir -p "$1/lab/bin"
+    cp "$NODE_EXPORTER" "$1/lab/bin"
+    copy_libraries "$1" "$NODE_EXPORTER"
 }
 
 fill_qemu() {

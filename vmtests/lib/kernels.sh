@@ -8,8 +8,8 @@
 #   lib/modules/R               the few modules that a guest needs, uncompressed, with an index
 #   hypervisor                  KVM's modules, apart, or udev would load them in every guest
 
-# Shares between levels (9p), virtme-ng's own, and overlays.
-GUEST_MODULES=(netfs 9pnet 9pnet_virtio 9p overlay)
+# Shares between levels (9p), virtme-ng's own, overlays, and the network to the host level.
+GUEST_MODULES=(netfs 9pnet 9pnet_virtio 9p overlay failover net_failover virtio_net)
 HYPERVISOR_MODULES=(irqbypass ccp kvm kvm-amd)
 
 kernel_tree() {
@@ -18,17 +18,20 @@ kernel_tree() {
 
 # require_kernel SERIES: its tree is there, or the command ends.
 require_kernel() {
-    [ -f "$(kernel_tree "$1")/release" ] || die "kernel $1 is not there: run vmtests/setup."
+    kernel_is_complete "$1" || die "kernel $1 is not there as it should be: run vmtests/setup."
 }
 
 # kernel_is_complete SERIES: the files are there, not just a mark that they once were.
 kernel_is_complete() {
-    local tree release
+    local tree release module
     tree=$(kernel_tree "$1")
     [ -s "$tree/release" ] && release=$(<"$tree/release") &&
         [ -s "$tree/vmlinux" ] && [ -s "$tree/boot/vmlinuz-$release" ] &&
         [ -s "$tree/boot/config-$release" ] && [ -s "$tree/lib/modules/$release/modules.dep" ] &&
-        [ -s "$tree/hypervisor/kvm.ko" ]
+        [ -s "$tree/hypervisor/kvm.ko" ] || return 1
+    for module in "${GUEST_MODULES[@]}"; do
+        [ -s "$tree/lib/modules/$release/kernel/$module.ko" ] || return 1
+    done
 }
 
 fetch_kernel() {

@@ -7,8 +7,10 @@ mod demo;
 mod fine;
 mod fixed;
 mod guest;
+mod hosts;
 mod hotplug;
 mod leaving;
+mod liar;
 mod moving;
 mod scale;
 mod shapes;
@@ -48,6 +50,13 @@ const SCENARIOS: &[Scenario] = &[
     ("the_pinned_target_agrees_with_the_log", watching::the_pinned_target_agrees_with_the_log),
     ("rounds_cause_no_page_faults", watching::rounds_cause_no_page_faults),
     ("an_offline_destination_is_left", hotplug::an_offline_destination_is_left),
+    ("hosts_tell_a_hog_from_the_guests_own_work", hosts::hosts_tell_a_hog_from_the_guests_own_work),
+    (
+        "with_host_metrics_work_goes_past_hogged_hosts_and_stays",
+        hosts::with_host_metrics_work_goes_past_hogged_hosts_and_stays,
+    ),
+    ("liars_are_never_chosen_and_delay_no_round", hosts::liars_are_never_chosen_and_delay_no_round),
+    ("a_destination_whose_host_dies_is_left", hosts::a_destination_whose_host_dies_is_left),
 ];
 
 fn main() -> ExitCode {

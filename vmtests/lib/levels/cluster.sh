@@ -48,6 +48,7 @@ start_guest() {
         -device virtserialport,chardev=stream,name=lab.stream \
         $(share_options out /lab/guest-out) $(share_options shared /lab/shared) \
         $(share_options control $control) \
+        -netdev user,id=net -device virtio-net-pci,disable-modern=on,netdev=net,romfile= \
         -kernel /lab/boot/vmlinux -initrd /lab/boot/guest.cpio \
         -append "console=ttyS0 lab.level=guest quiet panic=-1 reboot=t mitigations=off nokaslr audit=0 tsc=reliable" \
         </dev/null >>/lab/run/qemu-guest.log 2>&1 &

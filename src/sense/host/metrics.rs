@@ -1,0 +1,379 @@
+//! An answer of Prometheus node_exporter as counters, and two answers as what was taken of the host between them.
+//!
+//! `node_cpu_seconds_total{cpu,mode}` is /proc/stat of the host, in seconds. Taken by others is all of it but `idle` and
+//! `iowait` (the host's own `steal` is taken, too), less what guests use:
+//!
+//! - `node_cpu_guest_seconds_total`, which the kernel has counted into `user` and `nice` as well (proc(5));
+//! - the kernel's work for them. What a guest's exits cost is `system`, `irq` and `softirq` like anybody's, so that is
+//!   divided as the programs' time beside it is; but guests get no more of it than they ran, or the few ms of an idle
+//!   guest would hide a file server.
+//!
+//! As a share of the time that all modes counted, so neither our clock nor the network's delay is in it.
+//!
+//! Nothing tells one guest's time from another's in these metrics: other guests on the same CPUs are subtracted with ours.
+//! They show as steal once our work is beside them. Where that is too late, name only CPUs that are this guest's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use prometheus_parse::{Sample, Scrape, Value};
+
+const CPU_METRIC: &str = "node_cpu_seconds_total";
+const GUEST_METRIC: &str = "node_cpu_guest_seconds_total";
+const PSI_METRIC: &str = "node_pressure_cpu_waiting_seconds_total";
+
+/// Modes in which the CPU was nobody's. Both may go back a little (proc(5) on iowait).
+const NOBODYS: [&str; 2] = ["idle", "iowait"];
+/// Modes in which the CPU ran programs; guests among them.
+const PROGRAMS: [&str; 2] = ["nice", "user"];
+/// Modes in which the kernel worked, for whomever.
+const KERNELS: [&str; 3] = ["irq", "softirq", "system"];
+/// Without one of these the rest says nothing.
+const MODES_NEEDED: [&str; 3] = ["idle", "system", "user"];
+
+/// No counter of seconds gets here: three hundred years.
+const SECONDS_MAX: f64 = 1e10;
+/// Counters that go so much slower or faster than our clock are no measurement: a cache answers, or something lies.
+const OFF_CLOCK_MAX: f64 = 2.0;
+
+/// What was taken of a host's CPUs between two answers. Shares are 0..=1 of all the CPUs that count.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reading {
+    /// Busy with anything but guests.
+    pub taken_share: f64,
+    /// Busy with guests, this one and others, and with the kernel's work for them.
+    pub guest_share: f64,
+    /// Share of the time in which something on the host waited for a CPU (PSI); `None` when the host doesn't count it.
+    pub psi_share: Option<f64>,
+}
+
+/// Why an answer, or two of them, give no reading.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum MetricsError {
+    /// Its last line has no end.
+    #[error("its answer was cut off")]
+    CutOff,
+    /// A line of a metric that we need.
+    #[error("its answer has a line that can't be read: {0}")]
+    Unreadable(String),
+    /// A value that no such counter has.
+    #[error("{series} is {value}, which no counter of seconds can be")]
+    BadValue {
+        /// The metric, its CPU and mode.
+        series: String,
+        /// The value.
+        value: f64,
+    },
+    /// A metric that we need is not there, or not for each CPU.
+    #[error("it has no {0}: is this node_exporter, with its collector `cpu`, and are the CPUs of cpus= there?")]
+    Missing(String),
+    /// Smaller than before, as after a reboot.
+    #[error("its counters went back")]
+    WentBack,
+    /// CPUs or modes came or went.
+    #[error("its CPUs are not the ones that it had")]
+    OtherSeries,
+    /// The counters don't go with the time.
+    #[error("its counters went on by {counted_s:.2} s a CPU while {passed_s:.2} s passed")]
+    OffClock {
+        /// What they counted.
+        counted_s: f64,
+        /// What passed here.
+        passed_s: f64,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Cpu,
+    Guest,
+}
+
+/// The counters of one answer.
+#[derive(Debug)]
+pub struct Counters {
+    /// The host read them after this moment and before the next.
+    asked: Instant,
+    answered: Instant,
+    /// Seconds, by what they count, CPU and mode.
+    seconds: BTreeMap<(Kind, u32, String), f64>,
+    nr_cpus: usize,
+    waiting_s: Option<f64>,
+}
+
+impl Counters {
+    /// Reads an answer to a request that lasted from `asked` to `answered`. Only `cpus` count, or all if there are none.
+    pub fn parse(
+        text: &str,
+        cpus: Option<&BTreeSet<u32>>,
+        asked: Instant,
+        answered: Instant,
+    ) -> Result<Self, MetricsError> {
+        if !text.ends_with('\n') {
+            return Err(MetricsError::CutOff);
+        }
+        let mut counters = Counters { asked, answered, seconds: BTreeMap::new(), nr_cpus: 0, waiting_s: None };
+        for line in text.lines().filter(|line| is_wanted(line)) {
+            counters.add(&sample(line)?, line, cpus)?;
+        }
+        counters.nr_cpus = counters.check_complete(cpus)?;
+        Ok(counters)
+    }
+
+    fn add(&mut self, sample: &Sample, line: &str, cpus: Option<&BTreeSet<u32>>) -> Result<(), MetricsError> {
+        let unreadable = || MetricsError::Unreadable(beginning(line));
+        let seconds = match sample.value {
+            Value::Counter(value) | Value::Untyped(value) => value,
+            _ => return Err(unreadable()),
+        };
+        if !(0.0..SECONDS_MAX).contains(&seconds) {
+            let series = line.rsplit_once(' ').map_or(line, |(series, _)| series);
+            return Err(MetricsError::BadValue { series: beginning(series), value: seconds });
+        }
+        let kind = match sample.metric.as_str() {
+            CPU_METRIC => Kind::Cpu,
+            GUEST_METRIC => Kind::Guest,
+            _ => {
+                self.waiting_s = Some(seconds);
+                return Ok(());
+            }
+        };
+        let cpu: u32 = sample.labels.get("cpu").and_then(|cpu| cpu.parse().ok()).ok_or_else(unreadable)?;
+        let mode = sample.labels.get("mode").ok_or_else(unreadable)?;
+        if cpus.is_some_and(|cpus| !cpus.contains(&cpu)) {
+            return Ok(());
+        }
+        match self.seconds.insert((kind, cpu, mode.to_string()), seconds) {
+            None => Ok(()),
+            Some(_) => Err(unreadable()),
+        }
+    }
+
+    /// Every CPU that counts has what a reading needs. Returns how many there are.
+    fn check_complete(&self, cpus: Option<&BTreeSet<u32>>) -> Result<usize, MetricsError> {
+        let found: BTreeSet<u32> = self.seconds.keys().map(|&(_, cpu, _)| cpu).collect();
+        let expected = cpus.unwrap_or(&found);
+        if expected.is_empty() {
+            return Err(MetricsError::Missing(CPU_METRIC.into()));
+        }
+        let needed = MODES_NEEDED.map(|mode| (Kind::Cpu, mode));
+        for &cpu in expected {
+            for (kind, mode) in needed.into_iter().chain([(Kind::Guest, "user")]) {
+                if !self.seconds.contains_key(&(kind, cpu, mode.to_string())) {
+                    let metric = if kind == Kind::Cpu { CPU_METRIC } else { GUEST_METRIC };
+                    return Err(MetricsError::Missing(format!("{metric}{{cpu=\"{cpu}\",mode=\"{mode}\"}}")));
+                }
+            }
+        }
+        Ok(expected.len())
+    }
+
+    /// What was taken from `earlier` to this answer.
+    pub fn since(&self, earlier: &Counters) -> Result<Reading, MetricsError> {
+        if !self.seconds.keys().eq(earlier.seconds.keys()) {
+            return Err(MetricsError::OtherSeries);
+        }
+        let (mut counted_s, mut busy_s, mut programs_s, mut kernel_s, mut guest_s) = (0.0, 0.0, 0.0, 0.0, 0.0);
+        for (((kind, _, mode), now), before) in self.seconds.iter().zip(earlier.seconds.values()) {
+            let is_nobodys = NOBODYS.contains(&mode.as_str());
+            if now < before && !is_nobodys {
+                return Err(MetricsError::WentBack);
+            }
+            let delta_s = (now - before).max(0.0);
+            match kind {
+                Kind::Guest => guest_s += delta_s,
+                Kind::Cpu => {
+                    counted_s += delta_s;
+                    busy_s += if is_nobodys { 0.0 } else { delta_s };
+                    programs_s += if PROGRAMS.contains(&mode.as_str()) { delta_s } else { 0.0 };
+                    kernel_s += if KERNELS.contains(&mode.as_str()) { delta_s } else { 0.0 };
+                }
+            }
+        }
+        let elapsed_s = counted_s / self.nr_cpus as f64;
+        self.check_clock(earlier, elapsed_s)?;
+        let psi_share = match (earlier.waiting_s, self.waiting_s) {
+            (Some(before), Some(now)) if now < before => return Err(MetricsError::WentBack),
+            (Some(before), Some(now)) => Some(((now - before) / elapsed_s).min(1.0)),
+            _ => None,
+        };
+        let guest_s = guest_s.min(programs_s);
+        let for_guests_s = if guest_s > 0.0 { (kernel_s * guest_s / programs_s).min(guest_s) } else { 0.0 };
+        let guest_share = (guest_s + for_guests_s) / counted_s;
+        Ok(Reading { taken_share: (busy_s / counted_s - guest_share).max(0.0), guest_share, psi_share })
+    }
+
+    fn check_clock(&self, earlier: &Counters, counted_s: f64) -> Result<(), MetricsError> {
+        let at_least_s = self.asked.duration_since(earlier.answered).as_secs_f64();
+        let at_most_s = self.answered.duration_since(earlier.asked).as_secs_f64();
+        // All but 0 first: shares are of it.
+        if counted_s > 0.0 && (at_least_s / OFF_CLOCK_MAX..=at_most_s * OFF_CLOCK_MAX).contains(&counted_s) {
+            return Ok(());
+        }
+        Err(MetricsError::OffClock { counted_s, passed_s: at_most_s })
+    }
+}
+
+/// Return true for a line of a metric that we read; its `# TYPE` says nothing that we don't know.
+fn is_wanted(line: &str) -> bool {
+    [CPU_METRIC, GUEST_METRIC, PSI_METRIC].iter().any(|metric| {
+        line.strip_prefix(metric).is_some_and(|rest| rest.starts_with(['{', ' ', '\t']) || rest.is_empty())
+    })
+}
+
+/// The parser skips what it can't read, so lines go to it one by one.
+fn sample(line: &str) -> Result<Sample, MetricsError> {
+    let scrape = Scrape::parse(std::iter::once(Ok(line.to_string())));
+    scrape.ok().and_then(|mut scrape| scrape.samples.pop()).ok_or_else(|| MetricsError::Unreadable(beginning(line)))
+}
+
+/// Enough of a line to find it by.
+fn beginning(line: &str) -> String {
+    const LENGTH_MAX: usize = 80;
+    line.chars().filter(|char| !char.is_control()).take(LENGTH_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// /metrics of a host with these CPUs: (cpu, user, idle, guest).
+    fn text(cpus: &[(u32, f64, f64, f64)]) -> String {
+        let mut text = String::from("# HELP node_cpu_seconds_total Seconds the CPUs spent in each mode.\n");
+        text += "# TYPE node_cpu_seconds_total counter\n";
+        for (cpu, user, idle, guest) in cpus {
+            for (mode, value) in [("idle", idle), ("iowait", &0.5), ("nice", &0.0), ("system", &1.0), ("user", user)] {
+                text += &format!("node_cpu_seconds_total{{cpu=\"{cpu}\",mode=\"{mode}\"}} {value}\n");
+            }
+            text += &format!("node_cpu_guest_seconds_total{{cpu=\"{cpu}\",mode=\"nice\"}} 0\n");
+            text += &format!("node_cpu_guest_seconds_total{{cpu=\"{cpu}\",mode=\"user\"}} {guest}\n");
+        }
+        text
+    }
+
+    fn parse(text: &str, cpus: Option<&[u32]>, at_s: f64) -> Result<Counters, MetricsError> {
+        static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+        let at = *START.get_or_init(Instant::now) + Duration::from_secs_f64(at_s);
+        Counters::parse(text, cpus.map(|cpus| cpus.iter().copied().collect()).as_ref(), at, at)
+    }
+
+    fn reading(before: &str, after: &str, cpus: Option<&[u32]>) -> Result<Reading, MetricsError> {
+        parse(after, cpus, 2.0).unwrap().since(&parse(before, cpus, 0.0).unwrap())
+    }
+
+    #[test]
+    fn others_take_what_is_busy_and_no_guests() {
+        let before = text(&[(0, 10.0, 50.0, 4.0), (1, 10.0, 50.0, 0.0)]);
+        let after = text(&[(0, 12.0, 50.0, 5.5), (1, 10.0, 52.0, 0.0)]);
+        let expected = Reading { taken_share: 0.125, guest_share: 0.375, psi_share: None };
+        assert_eq!(reading(&before, &after, None).unwrap(), expected);
+        assert_eq!(reading(&before, &after, Some(&[0])).unwrap().taken_share, 0.25);
+        assert_eq!(reading(&before, &after, Some(&[1])).unwrap().taken_share, 0.0);
+    }
+
+    #[test]
+    fn the_kernels_time_is_divided_as_the_programs_is() {
+        // Of 10 s: programs, guests among them, and the kernel.
+        let shares = |user: f64, guest: f64, system: f64| {
+            let start = Instant::now();
+            let parse = |(user, idle, guest, system): (f64, f64, f64, f64), at| {
+                let text = text(&[(0, user, idle, guest)]);
+                let text = text.replace("mode=\"system\"} 1", &format!("mode=\"system\"}} {system}"));
+                Counters::parse(&text, None, at, at).unwrap()
+            };
+            let before = parse((0.0, 0.0, 0.0, 0.0), start);
+            let after = parse((user, 10.0 - user - system, guest, system), start + Duration::from_secs(10));
+            let reading = after.since(&before).unwrap();
+            (reading.taken_share, reading.guest_share)
+        };
+        assert_eq!(shares(8.0, 8.0, 2.0), (0.0, 1.0));
+        assert_eq!(shares(8.0, 4.0, 2.0), (0.5, 0.5));
+        assert_eq!(shares(8.0, 0.0, 2.0), (1.0, 0.0));
+        // No more than guests ran.
+        assert_eq!(shares(0.0, 0.0, 8.0), (0.8, 0.0));
+        assert_eq!(shares(0.5, 0.5, 9.5), (0.9, 0.1));
+    }
+
+    #[test]
+    fn the_hosts_own_steal_is_taken_and_its_iowait_is_not() {
+        let with = |steal, iowait| {
+            let steal = format!("node_cpu_seconds_total{{cpu=\"0\",mode=\"steal\"}} {steal}\n");
+            text(&[(0, 10.0, 50.0, 0.0)]).replace("mode=\"iowait\"} 0.5", &format!("mode=\"iowait\"}} {iowait}"))
+                + &steal
+        };
+        assert_eq!(reading(&with(0, 0), &with(1, 1), None).unwrap().taken_share, 0.5);
+    }
+
+    #[test]
+    fn psi_is_reported_beside_it() {
+        let psi = |text: String, s| text + &format!("node_pressure_cpu_waiting_seconds_total {s}\n");
+        let before = psi(text(&[(0, 0.0, 0.0, 0.0)]), 1.0);
+        let after = psi(text(&[(0, 2.0, 0.0, 0.0)]), 2.5);
+        assert_eq!(reading(&before, &after, None).unwrap().psi_share, Some(0.75));
+        let back = after.replace("waiting_seconds_total 2.5", "waiting_seconds_total 0.5");
+        assert_eq!(reading(&before, &back, None), Err(MetricsError::WentBack));
+    }
+
+    #[test]
+    fn what_no_counter_can_be_is_refused() {
+        for value in ["NaN", "-1", "1e300", "+Inf", "-Inf"] {
+            let text = text(&[(0, 1.0, 1.0, 0.0)]).replace("mode=\"user\"} 1", &format!("mode=\"user\"}} {value}"));
+            let err = parse(&text, None, 0.0).unwrap_err();
+            assert!(matches!(err, MetricsError::BadValue { .. }), "{value}: {err}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_all_there_is_refused() {
+        let whole = text(&[(0, 1.0, 1.0, 0.0)]);
+        assert!(matches!(parse("", None, 0.0), Err(MetricsError::CutOff)));
+        assert!(matches!(parse("<html></html>\n", None, 0.0), Err(MetricsError::Missing(_))));
+        assert!(matches!(parse(whole.trim_end(), None, 0.0), Err(MetricsError::CutOff)));
+        assert!(matches!(parse(&whole, Some(&[0, 1]), 0.0), Err(MetricsError::Missing(_))));
+        let without_guests: String =
+            whole.lines().filter(|line| !line.contains("guest")).map(|line| line.to_string() + "\n").collect();
+        let message = parse(&without_guests, None, 0.0).unwrap_err().to_string();
+        assert!(message.contains("node_cpu_guest_seconds_total{cpu=\"0\",mode=\"user\"}"), "{message}");
+        for garbage in ["mode=\"user\"} x", "mode=\"user\"}", "mode=\"user\" 1", "mode=\"idle\"} 1", "zzz=\"user\"} 1"]
+        {
+            let err = parse(&whole.replace("mode=\"user\"} 1", garbage), None, 0.0).unwrap_err();
+            assert!(matches!(err, MetricsError::Unreadable(_)), "{garbage}: {err}");
+        }
+    }
+
+    #[test]
+    fn counters_that_go_back_or_are_others_give_no_reading() {
+        let before = text(&[(0, 10.0, 50.0, 0.0)]);
+        assert_eq!(reading(&before, &text(&[(0, 1.0, 51.0, 0.0)]), None), Err(MetricsError::WentBack));
+        let other = text(&[(0, 11.0, 51.0, 0.0), (1, 0.0, 0.0, 0.0)]);
+        assert_eq!(reading(&before, &other, None), Err(MetricsError::OtherSeries));
+    }
+
+    #[test]
+    fn counters_that_stand_still_or_race_are_no_idle_host() {
+        let before = text(&[(0, 10.0, 50.0, 0.0)]);
+        assert!(matches!(reading(&before, &before, None), Err(MetricsError::OffClock { .. })));
+        let after = text(&[(0, 10.0, 150.0, 0.0)]);
+        assert!(matches!(reading(&before, &after, None), Err(MetricsError::OffClock { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_makes_it_panic(garbage in "(node_cpu_(guest_)?seconds_total|node_pressure_cpu_waiting_seconds_total)?\\PC{0,60}\n") {
+            let _ = parse(&garbage, None, 0.0);
+        }
+
+        #[test]
+        fn shares_are_shares(user in 0.0..4.0f64, idle in 0.0..4.0f64, guest in 0.0..8.0f64) {
+            let before = text(&[(0, 0.0, 0.0, 0.0)]);
+            if let Ok(reading) = reading(&before, &text(&[(0, user, idle, guest)]), None) {
+                prop_assert!((0.0..=1.0).contains(&reading.taken_share), "{reading:?}");
+                prop_assert!((0.0..=1.0).contains(&reading.guest_share), "{reading:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Fetching one host's metrics over HTTP(S), bounded in time and size.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use base64::prelude::{Engine, BASE64_STANDARD};
+use ureq::http::StatusCode;
+use ureq::tls::{parse_pem, Certificate, PemItem, RootCerts, TlsConfig};
+use ureq::Agent;
+
+use super::metrics::{Counters, MetricsError};
+use super::spec::{Auth, HostSpec};
+
+/// node_exporter says some 100 kB on a small host and some MB on the largest.
+const ANSWER_BYTES_MAX: u64 = 4 << 20;
+
+/// Why a scrape gave no counters.
+#[derive(Debug, thiserror::Error)]
+pub enum ScrapeError {
+    /// No connection, no certificate, no answer in time, or not all of it.
+    #[error("{0}")]
+    Http(ureq::Error),
+    /// An answer, but not this.
+    #[error("it answers with status {0}, not 200")]
+    Status(StatusCode),
+    /// More than any node_exporter says.
+    #[error("its answer is larger than 4 MiB")]
+    TooLarge,
+    /// Not UTF-8.
+    #[error("its answer is not text")]
+    NotText,
+    /// Ours, not the host's.
+    #[error("{} of --hosts: {source}", path.display())]
+    File {
+        /// A password, a token or certificates.
+        path: PathBuf,
+        /// Why it can't be read or used.
+        source: io::Error,
+    },
+    /// Text, but no metrics that we can use.
+    #[error("{0}")]
+    Metrics(#[from] MetricsError),
+}
+
+impl From<ureq::Error> for ScrapeError {
+    fn from(err: ureq::Error) -> Self {
+        match err {
+            ureq::Error::BodyExceedsLimit(_) => ScrapeError::TooLarge,
+            err => ScrapeError::Http(err),
+        }
+    }
+}
+
+/// Asks one host. Its connection is kept from one scrape to the next.
+#[derive(Debug)]
+pub struct Scraper {
+    spec: HostSpec,
+    agent: Agent,
+}
+
+impl Scraper {
+    /// Reads the files that `spec` names, to refuse at once what can't work. A scrape takes at most `timeout`.
+    pub fn new(spec: HostSpec, timeout: Duration) -> Result<Self, ScrapeError> {
+        let root_certs = match &spec.ca_file {
+            Some(path) => RootCerts::from(certificates(path)?),
+            None => RootCerts::PlatformVerifier,
+        };
+        authorization(spec.auth.as_ref())?;
+        let config = Agent::config_builder()
+            .timeout_global(Some(timeout))
+            .http_status_as_error(false)
+            // To another place a password must not go, and a proxy has no business between guest and host.
+            .max_redirects(0)
+            .proxy(None)
+            .tls_config(TlsConfig::builder().root_certs(root_certs).build())
+            .user_agent(concat!("scx_vnuma/", env!("CARGO_PKG_VERSION")))
+            .accept("text/plain; version=0.0.4")
+            .build();
+        Ok(Scraper { spec, agent: config.into() })
+    }
+
+    /// Whom it asks.
+    pub fn spec(&self) -> &HostSpec {
+        &self.spec
+    }
+
+    /// One request, one answer.
+    pub fn scrape(&self) -> Result<Counters, ScrapeError> {
+        let mut request = self.agent.get(&self.spec.url);
+        if let Some(value) = authorization(self.spec.auth.as_ref())? {
+            request = request.header("Authorization", value);
+        }
+        let asked = Instant::now();
+        let mut response = request.call()?;
+        if response.status() != StatusCode::OK {
+            return Err(ScrapeError::Status(response.status()));
+        }
+        let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec()?;
+        let answered = Instant::now();
+        let text = String::from_utf8(body).map_err(|_| ScrapeError::NotText)?;
+        Ok(Counters::parse(&text, self.spec.cpus.as_ref(), asked, answered)?)
+    }
+}
+
+/// The value of the header, from the files as they are now.
+fn authorization(auth: Option<&Auth>) -> Result<Option<String>, ScrapeError> {
+    Ok(match auth {
+        None => None,
+        Some(Auth::Bearer { token_file }) => Some(format!("Bearer {}", read_secret(token_file)?)),
+        Some(Auth::Basic { user, password_file }) => {
+            let credentials = format!("{user}:{}", read_secret(password_file)?);
+            Some(format!("Basic {}", BASE64_STANDARD.encode(credentials)))
+        }
+    })
+}
+
+fn read_secret(path: &Path) -> Result<String, ScrapeError> {
+    let failed = |source| ScrapeError::File { path: path.to_path_buf(), source };
+    let text = std::fs::read_to_string(path).map_err(failed)?;
+    let secret = text.trim_end_matches(['\r', '\n']);
+    if secret.is_empty() || secret.contains(char::is_control) {
+        let reason = "it must hold one line and nothing else";
+        return Err(failed(io::Error::new(io::ErrorKind::InvalidData, reason)));
+    }
+    Ok(secret.to_string())
+}
+
+fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, ScrapeError> {
+    let failed = |source| ScrapeError::File { path: path.to_path_buf(), source };
+    let pem = std::fs::read(path).map_err(failed)?;
+    let mut certificates = Vec::new();
+    for item in parse_pem(&pem) {
+        if let PemItem::Certificate(certificate) = item.map_err(|err| failed(io::Error::other(err)))? {
+            certificates.push(certificate);
+        }
+    }
+    if certificates.is_empty() {
+        return Err(failed(io::Error::new(io::ErrorKind::InvalidData, "it has no certificate in PEM")));
+    }
+    Ok(certificates)
+}

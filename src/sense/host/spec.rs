@@ -1,0 +1,352 @@
+//! Where the metrics of a node's host are: `--host NODE=URL[?cpus=LIST]` and `--hosts FILE.toml`.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::Deserialize;
+use ureq::http::Uri;
+
+use crate::cell::NodeId;
+
+/// node_exporter's own path, when a URL names none.
+const DEFAULT_PATH: &str = "/metrics";
+/// Longer CPU numbers are slips of the keyboard, and a range of them would fill the memory.
+const CPU_DIGITS_MAX: usize = 5;
+
+/// Where one node's host is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostSpec {
+    /// The guest's node that runs on this host.
+    pub node: NodeId,
+    /// What is fetched, without `cpus=`.
+    pub url: String,
+    /// The host's CPUs that count; all of them without any. The server doesn't get to know.
+    pub cpus: Option<BTreeSet<u32>>,
+    /// How we say who we are.
+    pub auth: Option<Auth>,
+    /// Certificates in PEM that an HTTPS server's must come from; the guest's own store without one.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Who we say we are. The files are read before every request, so that secrets may change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// HTTP's basic authentication.
+    Basic {
+        /// The user's name.
+        user: String,
+        /// Holds the password, and nothing else but a line's end.
+        password_file: PathBuf,
+    },
+    /// `Authorization: Bearer …`.
+    Bearer {
+        /// Holds the token, and nothing else but a line's end.
+        token_file: PathBuf,
+    },
+}
+
+/// Why hosts were refused: one sentence with the flag, the field and the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum HostSpecError {
+    /// A `--host`, or a `[[host]]` of the file.
+    #[error("bad host '{text}': {reason}")]
+    Spec {
+        /// As it was given.
+        text: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// The file can't be read.
+    #[error("--hosts {}: it must be a readable file: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is no TOML of the form we take, or one of its hosts is refused.
+    #[error("--hosts {}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// Two hosts for one node.
+    #[error("node {0} has two hosts: name each node once in all of --host and --hosts")]
+    Twice(NodeId),
+    /// The guest has no such node.
+    #[error("there is no node {node} for a --host or --hosts: the nodes are {}", join(known))]
+    UnknownNode {
+        /// Named, but not there.
+        node: NodeId,
+        /// Those that are.
+        known: Vec<NodeId>,
+    },
+}
+
+fn join(nodes: &[NodeId]) -> String {
+    nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(", ")
+}
+
+impl FromStr for HostSpec {
+    type Err = HostSpecError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let refused = |reason: String| HostSpecError::Spec { text: without_password(text), reason };
+        let parsed = || {
+            let (node, url) =
+                text.split_once('=').ok_or("expected NODE=URL[?cpus=LIST], as in 0=http://host-a:9100?cpus=0-7")?;
+            let node = node.parse().map_err(|_| format!("'{node}' is no node's number, as in 0=http://host-a:9100"))?;
+            let (url, cpus) = parse_url(url)?;
+            Ok(HostSpec { node: NodeId(node), url, cpus, auth: None, ca_file: None })
+        };
+        parsed().map_err(refused)
+    }
+}
+
+/// What is in front of an `@` is not to be repeated in a log.
+fn without_password(text: &str) -> String {
+    match (text.find("://"), text.rfind('@')) {
+        (Some(scheme), Some(at)) if at > scheme => format!("{}://…{}", &text[..scheme], &text[at..]),
+        _ => text.to_string(),
+    }
+}
+
+/// The URL to fetch, with node_exporter's path if it had none, and what its `cpus=` said.
+fn parse_url(text: &str) -> Result<(String, Option<BTreeSet<u32>>), String> {
+    let uri: Uri = text.parse().map_err(|err| format!("the URL can't be read ({err})"))?;
+    let scheme = uri.scheme_str().filter(|scheme| ["http", "https"].contains(scheme));
+    let scheme = scheme.ok_or("the URL must begin with http:// or https://")?;
+    let authority = uri.authority().map(|authority| authority.as_str()).unwrap_or_default();
+    if authority.contains('@') {
+        return Err("a URL is no place for a password: give user and password_file in a file for --hosts".into());
+    }
+    if uri.host().is_none_or(str::is_empty) {
+        return Err("the URL names no host".into());
+    }
+    let (mut cpus, mut query) = (None, Vec::new());
+    for pair in uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        match pair.strip_prefix("cpus=") {
+            Some(list) if cpus.is_none() => cpus = Some(parse_cpus(list)?),
+            Some(_) => return Err("cpus= is there twice".into()),
+            None => query.push(pair),
+        }
+    }
+    let path = if uri.path() == "/" { DEFAULT_PATH } else { uri.path() };
+    let question = if query.is_empty() { "" } else { "?" };
+    Ok((format!("{scheme}://{authority}{path}{question}{}", query.join("&")), cpus))
+}
+
+/// A CPU list as the kernel writes it: `0-7,16`.
+fn parse_cpus(list: &str) -> Result<BTreeSet<u32>, String> {
+    let bad = || format!("cpus= takes a list of CPUs such as 0-7,16, not '{list}'");
+    let mut cpus = BTreeSet::new();
+    for part in list.split(',') {
+        let is_plain = part.chars().all(|char| char.is_ascii_digit() || char == '-');
+        if !is_plain || part.split('-').any(|number| number.len() > CPU_DIGITS_MAX) {
+            return Err(bad());
+        }
+        let ids = scx_utils::read_cpulist(part).map_err(|_| bad())?;
+        // A range that runs backwards is empty.
+        if ids.is_empty() {
+            return Err(bad());
+        }
+        cpus.extend(ids.into_iter().map(|id| id as u32));
+    }
+    Ok(cpus)
+}
+
+/// A `--hosts` file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    host: Vec<Entry>,
+}
+
+/// One `[[host]]` of it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    node: u32,
+    url: String,
+    cpus: Option<String>,
+    user: Option<String>,
+    password_file: Option<PathBuf>,
+    bearer_token_file: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
+}
+
+impl Entry {
+    /// Files are looked for from `folder` on.
+    fn into_spec(self, folder: &Path) -> Result<HostSpec, String> {
+        let (url, cpus_of_url) =
+            parse_url(&self.url).map_err(|reason| format!("url = \"{}\": {reason}", without_password(&self.url)))?;
+        let cpus = self.cpus.as_deref().map(parse_cpus).transpose().map_err(|reason| format!("cpus: {reason}"))?;
+        if cpus.is_some() && cpus_of_url.is_some() {
+            return Err("cpus is in the url, too: give it once".into());
+        }
+        let auth = match (self.user, self.password_file, self.bearer_token_file) {
+            (None, None, None) => None,
+            (Some(user), Some(_), None) if user.contains(':') => return Err("user must not have a ':'".into()),
+            (Some(user), Some(file), None) => Some(Auth::Basic { user, password_file: folder.join(file) }),
+            (None, None, Some(file)) => Some(Auth::Bearer { token_file: folder.join(file) }),
+            _ => return Err("give both of user and password_file, or bearer_token_file alone".into()),
+        };
+        if self.ca_file.is_some() && !url.starts_with("https:") {
+            return Err("ca_file is of no use without an https:// url".into());
+        }
+        let ca_file = self.ca_file.map(|file| folder.join(file));
+        Ok(HostSpec { node: NodeId(self.node), url, cpus: cpus.or(cpus_of_url), auth, ca_file })
+    }
+}
+
+/// The hosts of a `--hosts` file. Paths in it are relative to its own folder.
+fn read_file(path: &Path) -> Result<Vec<HostSpec>, HostSpecError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| HostSpecError::Unreadable { path: path.to_path_buf(), source })?;
+    let refused = |reason: String| HostSpecError::File { path: path.to_path_buf(), reason };
+    let file: File = toml::from_str(&text).map_err(|err| refused(err.to_string().trim_end().to_string()))?;
+    if file.host.is_empty() {
+        return Err(refused("it has no [[host]]: give one for each node, with node and url".into()));
+    }
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let specs = file.host.into_iter().map(|entry| {
+        let node = entry.node;
+        entry.into_spec(folder).map_err(|reason| refused(format!("host of node {node}: {reason}")))
+    });
+    specs.collect()
+}
+
+/// All hosts of the command line: each node at most once, and each one a node of the guest.
+pub fn host_specs(given: &[HostSpec], file: Option<&Path>, known: &[NodeId]) -> Result<Vec<HostSpec>, HostSpecError> {
+    let mut specs = given.to_vec();
+    specs.extend(file.map(read_file).transpose()?.unwrap_or_default());
+    let mut seen = BTreeSet::new();
+    for spec in &specs {
+        if !known.contains(&spec.node) {
+            return Err(HostSpecError::UnknownNode { node: spec.node, known: known.to_vec() });
+        }
+        if !seen.insert(spec.node) {
+            return Err(HostSpecError::Twice(spec.node));
+        }
+    }
+    Ok(specs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(text: &str) -> HostSpec {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_url_gets_node_exporters_path_and_keeps_its_cpus_to_itself() {
+        for (text, url) in [
+            ("0=http://host-a:9100", "http://host-a:9100/metrics"),
+            ("0=http://host-a:9100/", "http://host-a:9100/metrics"),
+            ("0=http://host-a:9100?cpus=0-1", "http://host-a:9100/metrics"),
+            ("0=https://host-a/node/metrics", "https://host-a/node/metrics"),
+            ("0=http://[fe80::1]:9100", "http://[fe80::1]:9100/metrics"),
+            ("0=http://host-a:9100/m?collect[]=cpu&cpus=0&x=y", "http://host-a:9100/m?collect[]=cpu&x=y"),
+        ] {
+            assert_eq!(spec(text).url, url, "{text}");
+        }
+        assert_eq!(spec("3=http://h?cpus=0-2,7").cpus, Some(BTreeSet::from([0, 1, 2, 7])));
+        assert_eq!(spec("3=http://h"), HostSpec { node: NodeId(3), cpus: None, ..spec("3=http://h?cpus=1") });
+    }
+
+    #[test]
+    fn a_bad_host_is_refused_with_the_remedy() {
+        for (text, remedy) in [
+            ("http://h", "NODE=URL"),
+            ("x=http://h", "no node's number"),
+            ("-1=http://h", "no node's number"),
+            ("0=h:9100", "http://"),
+            ("0=ftp://h", "http:// or https://"),
+            ("0=http://", "can't be read"),
+            ("0=http://h?cpus=", "such as 0-7,16"),
+            ("0=http://h?cpus=3-1", "such as 0-7,16"),
+            ("0=http://h?cpus=0,3-1", "such as 0-7,16"),
+            ("0=http://h?cpus=0-x", "such as 0-7,16"),
+            ("0=http://h?cpus=0-99999999999", "such as 0-7,16"),
+            ("0=http://h?cpus=18446744073709551615", "such as 0-7,16"),
+            ("0=http://h?cpus=0&cpus=1", "twice"),
+        ] {
+            let message = text.parse::<HostSpec>().unwrap_err().to_string();
+            assert!(message.contains(text) && message.contains(remedy), "{message}");
+        }
+        let message = "0=http://me:secret@h".parse::<HostSpec>().unwrap_err().to_string();
+        assert!(message.contains("password_file") && !message.contains("secret"), "{message}");
+    }
+
+    /// Specs of a file with this text, or why it is refused.
+    fn from_file(text: &str) -> Result<Vec<HostSpec>, String> {
+        static NR: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let nr = NR.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("vnuma-hosts-{}-{nr}.toml", std::process::id()));
+        std::fs::write(&path, text).unwrap();
+        let specs = host_specs(&[], Some(&path), &[NodeId(0), NodeId(1)]);
+        std::fs::remove_file(&path).unwrap();
+        specs.map_err(|err| err.to_string())
+    }
+
+    #[test]
+    fn a_file_adds_credentials_that_are_looked_for_beside_it() {
+        let specs = from_file(
+            "[[host]]\nnode = 0\nurl = 'https://a'\ncpus = '0-3'\nuser = 'me'\npassword_file = 'pw'\nca_file = '/ca.pem'\n\
+             [[host]]\nnode = 1\nurl = 'http://b?cpus=5'\nbearer_token_file = '/token'\n",
+        )
+        .unwrap();
+        let auth = Auth::Basic { user: "me".into(), password_file: std::env::temp_dir().join("pw") };
+        assert_eq!(specs[0].auth, Some(auth));
+        assert_eq!(specs[0].ca_file.as_deref(), Some(Path::new("/ca.pem")));
+        assert_eq!(specs[0].cpus.as_ref().unwrap().len(), 4);
+        assert_eq!(specs[1].auth, Some(Auth::Bearer { token_file: "/token".into() }));
+        assert_eq!(specs[1].cpus, Some(BTreeSet::from([5])));
+    }
+
+    #[test]
+    fn the_example_is_a_good_file() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/hosts.toml");
+        let specs = host_specs(&[], Some(&path), &[NodeId(0), NodeId(1), NodeId(2)]).unwrap();
+        assert_eq!(specs[0].url, "http://host-a:9100/metrics");
+        assert_eq!(specs[1].ca_file, Some(path.with_file_name("ca.pem")));
+    }
+
+    #[test]
+    fn a_bad_file_is_refused_with_the_field() {
+        let host = |fields: &str| format!("[[host]]\nnode = 1\n{fields}\n");
+        for (text, words) in [
+            (String::new(), "no [[host]]"),
+            ("[[host]]\nurl = 'http://a'\n".into(), "missing field `node`"),
+            (host("url = 'http://a'\npasword = 'x'"), "unknown field `pasword`"),
+            (host("url = 5"), "url = 5"),
+            (host("url = 'gopher://a'"), "host of node 1: url = \"gopher://a\": the URL must begin with http://"),
+            (host("url = 'http://a'\ncpus = '1-'"), "host of node 1: cpus: "),
+            (host("url = 'http://a?cpus=1'\ncpus = '1'"), "give it once"),
+            (host("url = 'http://a'\nuser = 'me'"), "both of user and password_file"),
+            (host("url = 'http://a'\nuser = 'a:b'\npassword_file = 'x'"), "user must not have a ':'"),
+            (host("url = 'http://a'\nca_file = 'x'"), "https://"),
+            (host("url = 'http://a'") + &host("url = 'http://b'"), "node 1 has two hosts"),
+            ("[[host]]\nnode = 7\nurl = 'http://a'\n".into(), "no node 7 for a --host or --hosts: the nodes are 0, 1"),
+        ] {
+            let message = from_file(&text).unwrap_err();
+            assert!(message.contains(words), "{text}: {message}");
+        }
+        let missing = host_specs(&[], Some(Path::new("/nonexistent.toml")), &[]).unwrap_err().to_string();
+        assert!(missing.contains("--hosts /nonexistent.toml: it must be a readable file"), "{missing}");
+    }
+
+    #[test]
+    fn flags_and_file_together_name_each_node_once() {
+        let given = [spec("0=http://a"), spec("0=http://b")];
+        let message = host_specs(&given, None, &[NodeId(0)]).unwrap_err().to_string();
+        assert!(message.contains("node 0 has two hosts"), "{message}");
+        assert_eq!(host_specs(&given[..1], None, &[NodeId(0)]).unwrap().len(), 1);
+    }
+}

@@ -1,0 +1,243 @@
+//! Asking hosts over real sockets: what is true is believed, what isn't never is, and nobody waits for it.
+#![cfg(feature = "daemon")]
+
+#[path = "../vmtests/scenarios/liar.rs"]
+mod liar;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use liar::{Liar, Says, LIES};
+use scx_vnuma::cell::NodeId;
+use scx_vnuma::sense::{host_specs, HostSpec, Hosts, Word};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn spec(node: usize, address: SocketAddr) -> HostSpec {
+    format!("{node}=http://{address}?cpus=0").parse().expect("a good spec")
+}
+
+fn start(liars: &[&Liar]) -> Hosts {
+    let specs = liars.iter().enumerate().map(|(node, liar)| spec(node, liar.address()));
+    Hosts::start(specs.collect(), SECOND).expect("threads start")
+}
+
+/// The share in a word that is one.
+fn share(hosts: &Hosts, node: usize) -> Option<f64> {
+    match hosts.word(NodeId(node as u32)).expect("the node has a host") {
+        Word::Taken { share, .. } => Some(share),
+        Word::Failed => None,
+    }
+}
+
+/// Looks until it holds, for at most ten seconds.
+fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < 10 * SECOND, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn is_about(share: Option<f64>, expected: f64) -> bool {
+    share.is_some_and(|share| (share - expected).abs() < 0.1)
+}
+
+#[test]
+fn what_others_take_is_known_after_two_answers_and_followed() {
+    let hosts = [Liar::start(Says::Taken(0.75)).unwrap(), Liar::start(Says::Taken(0.0)).unwrap()];
+    let asked = start(&[&hosts[0], &hosts[1]]);
+    assert_eq!(share(&asked, 0), None);
+    assert_eq!(asked.word(NodeId(2)), None);
+    wait_for("both are known", || is_about(share(&asked, 0), 0.75) && is_about(share(&asked, 1), 0.0));
+    let Some(Word::Taken { age, period, .. }) = asked.word(NodeId(0)) else { panic!("no word") };
+    assert!(period == SECOND && age < 2 * SECOND, "{age:?} old, every {period:?}");
+    assert_eq!(asked.psi_share(NodeId(0)), None);
+    hosts[0].say(Says::Taken(0.0));
+    hosts[1].say(Says::Taken(0.5));
+    wait_for("both have changed", || is_about(share(&asked, 0), 0.0) && is_about(share(&asked, 1), 0.5));
+    assert!(hosts[0].requests()[0].starts_with("GET /metrics HTTP/1.1\n"), "{:?}", hosts[0].requests()[0]);
+}
+
+#[test]
+fn no_lie_is_believed_and_all_are_forgotten_when_the_truth_is_back() {
+    let liars: Vec<Liar> = LIES.iter().map(|_| Liar::start(Says::Taken(0.25)).unwrap()).collect();
+    let asked = start(&liars.iter().collect::<Vec<_>>());
+    wait_for("all are known", || (0..LIES.len()).all(|node| is_about(share(&asked, node), 0.25)));
+    for (liar, lie) in liars.iter().zip(LIES) {
+        liar.say(lie);
+    }
+    // Two periods and the longest time-out later the last true word is gone.
+    std::thread::sleep(3 * SECOND);
+    let start = Instant::now();
+    while start.elapsed() < 3 * SECOND {
+        for (node, lie) in LIES.iter().enumerate() {
+            let looked = Instant::now();
+            assert_eq!(share(&asked, node), None, "{lie:?}");
+            assert!(looked.elapsed() < Duration::from_millis(100), "a round waited {:?}", looked.elapsed());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    liars.iter().for_each(|liar| liar.say(Says::Taken(0.5)));
+    wait_for("all are known again", || (0..LIES.len()).all(|node| is_about(share(&asked, node), 0.5)));
+}
+
+#[test]
+fn a_host_that_dies_is_unknown() {
+    let host = Liar::start(Says::Taken(0.0)).unwrap();
+    let asked = start(&[&host]);
+    wait_for("it is known", || is_about(share(&asked, 0), 0.0));
+    drop(host);
+    wait_for("it is unknown", || share(&asked, 0).is_none());
+}
+
+#[test]
+fn a_hung_host_does_not_delay_the_end() {
+    let host = Liar::start(Says::Nothing).unwrap();
+    let asked = start(&[&host]);
+    wait_for("it is asked", || !host.requests().is_empty());
+    let end = Instant::now();
+    drop(asked);
+    assert!(end.elapsed() < Duration::from_millis(500), "the end took {:?}", end.elapsed());
+}
+
+#[test]
+fn threads_end_with_their_owner() {
+    let host = Liar::start(Says::Taken(0.0)).unwrap();
+    let specs = (300..304).map(|node| spec(node, host.address())).collect();
+    let asked = Hosts::start(specs, SECOND).unwrap();
+    let nr_threads = || {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        let names = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
+        names.filter(|name| name.starts_with("host-30")).count()
+    };
+    wait_for("they are there", || nr_threads() == 4);
+    drop(asked);
+    assert_eq!(nr_threads(), 0);
+}
+
+/// A folder of this test's own, removed when dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("vnuma-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a folder below /tmp");
+        Folder(path)
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).expect("a file below /tmp");
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn from_file(folder: &Folder, toml: &str) -> Vec<HostSpec> {
+    host_specs(&[], Some(&folder.write("hosts.toml", toml)), &[NodeId(0), NodeId(1)]).expect("a good file")
+}
+
+#[test]
+fn credentials_come_from_their_files_as_they_are_at_the_time() {
+    let folder = Folder::new("credentials");
+    folder.write("password", "sesame\n");
+    folder.write("token", "first\n");
+    let hosts = [Liar::start(Says::Taken(0.0)).unwrap(), Liar::start(Says::Taken(0.0)).unwrap()];
+    let [basic, bearer] = hosts.each_ref().map(|host| format!("url = 'http://{}'", host.address()));
+    let specs = from_file(
+        &folder,
+        &format!(
+            "[[host]]\nnode = 0\n{basic}\nuser = 'aladdin'\npassword_file = 'password'\n\
+             [[host]]\nnode = 1\n{bearer}\nbearer_token_file = 'token'\n"
+        ),
+    );
+    let _asked = Hosts::start(specs, SECOND).unwrap();
+    let last = |host: &Liar| host.requests().last().cloned().unwrap_or_default();
+    // `printf aladdin:sesame | base64`
+    wait_for("the password is sent", || last(&hosts[0]).contains("authorization: Basic YWxhZGRpbjpzZXNhbWU=\n"));
+    wait_for("the token is sent", || last(&hosts[1]).contains("authorization: Bearer first\n"));
+    folder.write("token", "second\n");
+    wait_for("the new token is sent", || last(&hosts[1]).contains("authorization: Bearer second\n"));
+}
+
+#[test]
+fn files_that_cannot_be_used_are_named_at_once() {
+    let folder = Folder::new("bad-files");
+    folder.write("two-lines", "a\nb\n");
+    folder.write("no-certificate", "hello\n");
+    for (fields, words) in [
+        ("bearer_token_file = 'missing'", "missing of --hosts: No such file"),
+        ("bearer_token_file = 'two-lines'", "two-lines of --hosts: it must hold one line"),
+        ("ca_file = 'no-certificate'", "no-certificate of --hosts: it has no certificate in PEM"),
+    ] {
+        let specs = from_file(&folder, &format!("[[host]]\nnode = 1\nurl = 'https://127.0.0.1'\n{fields}\n"));
+        let message = Hosts::start(specs, SECOND).unwrap_err().to_string();
+        assert!(message.contains("host of node 1: ") && message.contains(words), "{message}");
+    }
+}
+
+/// Passes TLS on to a plain server; returns where it listens.
+fn tls_in_front_of(plain: SocketAddr, certificate: &rcgen::CertifiedKey<rcgen::KeyPair>) -> SocketAddr {
+    let key = rustls::pki_types::PrivateKeyDer::try_from(certificate.signing_key.serialize_der()).expect("a key");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions of TLS")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.cert.der().clone()], key)
+        .expect("a certificate with its key");
+    let config = Arc::new(config);
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let connection = rustls::ServerConnection::new(config.clone()).expect("a connection");
+            let mut tls = rustls::StreamOwned::new(connection, stream.expect("a client"));
+            let pass_on = || -> std::io::Result<()> {
+                let mut request = [0; 4096];
+                let length = tls.read(&mut request)?;
+                let mut plain = std::net::TcpStream::connect(plain)?;
+                plain.write_all(&request[..length])?;
+                let mut answer = Vec::new();
+                plain.read_to_end(&mut answer)?;
+                tls.write_all(&answer)?;
+                tls.conn.send_close_notify();
+                tls.flush()
+            };
+            // A client that refuses the certificate hangs up.
+            let _ = { pass_on }();
+        }
+    });
+    address
+}
+
+#[test]
+fn a_certificate_is_only_believed_from_its_ca_file() {
+    let folder = Folder::new("tls");
+    let certificate = rcgen::generate_simple_self_signed(["127.0.0.1".into()]).unwrap();
+    folder.write("ca.pem", &certificate.cert.pem());
+    let host = Liar::start(Says::Taken(0.5)).unwrap();
+    let address = tls_in_front_of(host.address(), &certificate);
+    let specs = from_file(
+        &folder,
+        &format!(
+            "[[host]]\nnode = 0\nurl = 'https://{address}'\nca_file = 'ca.pem'\n\
+             [[host]]\nnode = 1\nurl = 'https://{address}'\n"
+        ),
+    );
+    let asked = Hosts::start(specs, SECOND).unwrap();
+    wait_for("the one with ca_file is known", || is_about(share(&asked, 0), 0.5));
+    std::thread::sleep(2 * SECOND);
+    assert!(is_about(share(&asked, 0), 0.5));
+    assert_eq!(share(&asked, 1), None);
+    assert!(host.requests().len() >= 3, "the requests of the one with ca_file alone came through");
+}

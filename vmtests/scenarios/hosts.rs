@@ -1,0 +1,171 @@
+//! With the hosts' own metrics, work finds the idle one and is not taken in by liars.
+//!
+//! The hosts of the lab answer by node_exporter; those that lie or die are servers in the guest itself.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::time::{Duration, Instant};
+
+use anyhow::{ensure, Context, Result};
+use scx_vnuma::cell::NodeId;
+use scx_vnuma::decision_log::LogReader;
+use scx_vnuma::sense::{HostSpec, Hosts, Word};
+
+use crate::guest::{destination, hog, node_cpus, nr_nodes, run_ns_in, steal_ticks, target, wait_for, Scheduler};
+use crate::liar::{Liar, Says, LIES};
+use crate::workers::{Setting, Worker};
+
+const ROUND: Duration = Duration::from_secs(1);
+/// Its first two answers.
+const FIRST_READING: Duration = Duration::from_secs(20);
+
+/// `--host` for each node: its CPUs' places on the host level.
+fn lab_hosts() -> Result<Vec<String>> {
+    let host = |node| {
+        let cpus: Vec<String> = node_cpus(node)?.iter().map(u32::to_string).collect();
+        Ok(format!("{node}=http://10.0.2.2:9100/metrics?cpus={}", cpus.join(",")))
+    };
+    (0..nr_nodes()).map(host).collect()
+}
+
+fn liar_host(node: u32, liar: &Liar) -> String {
+    format!("{node}=http://{}", liar.address())
+}
+
+/// Starts it with rounds of 1 s, without probes, and with these hosts.
+fn start_with(hosts: &[String], more: &[&str]) -> Result<Scheduler> {
+    let mut args = vec!["--interval", "1s", "--no-probe"];
+    hosts.iter().for_each(|host| args.extend(["--host", host]));
+    Scheduler::start(&[&args, more].concat())
+}
+
+/// What is taken of each node by its host's word, once all have one.
+fn taken_by_host(hosts: &Hosts) -> Result<Vec<f64>> {
+    let share = |node| match hosts.word(NodeId(node)) {
+        Some(Word::Taken { share, .. }) => Some(share),
+        Some(Word::Failed) | None => None,
+    };
+    let mut shares = None;
+    wait_for("all hosts answer", FIRST_READING, || {
+        shares = (0..nr_nodes()).map(share).collect::<Option<Vec<_>>>();
+        Ok(shares.is_some())
+    })?;
+    shares.context("no host answers")
+}
+
+fn hog_nodes(nodes: &[u32]) -> Result<()> {
+    let cpus = nodes.iter().map(|&node| node_cpus(node)).collect::<Result<Vec<_>>>()?;
+    hog(&cpus.concat())
+}
+
+pub fn hosts_tell_a_hog_from_the_guests_own_work() -> Result<String> {
+    // Long enough for a period that has nothing in it of the time before.
+    let settled = 4 * ROUND;
+    let cpu = node_cpus(0)?[0];
+    let _worker = Worker::start(&Setting { cpu: Some(cpu), ..Setting::default() })?;
+    let specs = lab_hosts()?.iter().map(|host| Ok(host.parse::<HostSpec>()?)).collect::<Result<_>>()?;
+    let hosts = Hosts::start(specs, ROUND)?;
+    taken_by_host(&hosts)?;
+    std::thread::sleep(settled);
+    let calm = taken_by_host(&hosts)?;
+    let guest_share = hosts.reading(NodeId(0)).map_or(0.0, |reading| reading.guest_share);
+    hog_nodes(&[0, 1])?;
+    std::thread::sleep(settled);
+    let hogged = taken_by_host(&hosts)?;
+    let psi_share = hosts.psi_share(NodeId(0));
+    let figures = format!("calm {calm:.2?}, guest {guest_share:.2}; hogs on 0 and 1 {hogged:.2?}, psi {psi_share:.2?}");
+    ensure!(guest_share > 0.5, "the guest's own work isn't seen as a guest's: {figures}");
+    ensure!(calm.iter().all(|&share| share < 0.25), "without a hog: {figures}");
+    // Beside the guest's work a hog gets a third, as two of them are one session's (autogroup); alone it gets all.
+    ensure!(hogged[0] > 0.2 && hogged[1] > 0.8, "{figures}");
+    ensure!(hogged[2..].iter().all(|&share| share < 0.25), "{figures}");
+    ensure!(psi_share.is_some_and(|share| share > 0.1), "{figures}");
+    Ok(figures)
+}
+
+pub fn with_host_metrics_work_goes_past_hogged_hosts_and_stays() -> Result<String> {
+    // Two bad rounds after the one in which the hogs came.
+    const ROUNDS_MAX: u32 = 3;
+    let _workers = Worker::start_many(4, &Setting::migratable())?;
+    let _scheduler = start_with(&lab_hosts()?, &["--start-node", "0"])?;
+    // Each host has answered twice, and the guards' cool-down is over.
+    std::thread::sleep(6 * ROUND);
+    ensure!(destination()? == 0, "work was sent to node {} before there was a hog", destination()?);
+
+    let cpu = node_cpus(0)?[0];
+    let before = steal_ticks(cpu)?;
+    hog_nodes(&[0, 1])?;
+    wait_for("a hog steals time", Duration::from_secs(10), || Ok(steal_ticks(cpu)? > before + 1))?;
+    let onset = Instant::now();
+    wait_for("work is sent elsewhere", ROUNDS_MAX * ROUND, || Ok(destination()? != 0))?;
+    let rounds = onset.elapsed().as_secs_f64() / ROUND.as_secs_f64();
+    let (to, epoch) = (destination()?, target()?.epoch);
+    ensure!(to >= 2, "work was sent to node {to}, whose host is hogged");
+
+    std::thread::sleep(ROUND);
+    let run_ns = run_ns_in(10 * ROUND, nr_nodes())?;
+    let share = run_ns[to as usize] as f64 / run_ns.iter().sum::<u64>() as f64;
+    ensure!(share > 0.95, "in the ten rounds after, {share:.3} of the run time was on node {to}: {run_ns:?} ns");
+    ensure!(target()?.epoch == epoch, "in the ten rounds after, work was sent on to node {}", destination()?);
+    Ok(format!("on node {to} after {rounds:.1} rounds; {share:.3} of the run time of ten rounds there"))
+}
+
+pub fn liars_are_never_chosen_and_delay_no_round() -> Result<String> {
+    let log = format!("/tmp/liars.{}.jsonl", std::process::id());
+    let _workers = Worker::start_many(2, &Setting::migratable())?;
+    let liars = (0..4).map(|_| Ok(Liar::start(Says::Taken(0.0))?)).collect::<Result<Vec<_>>>()?;
+    let hosts: Vec<String> = (0u32..).zip(&liars).map(|(node, liar)| liar_host(node, liar)).collect();
+    let mut scheduler = start_with(&hosts, &["--start-node", "0", "--cool-down", "0s", "--log", &log])?;
+    let start = Instant::now();
+    std::thread::sleep(3 * ROUND);
+
+    // Nodes 0 and 3 tell the truth, and the one that has the work is pressed each time.
+    for lies in LIES.chunks(2) {
+        for (liar, lie) in liars[1..3].iter().zip(lies) {
+            liar.say(*lie);
+        }
+        // The last true word is gone.
+        std::thread::sleep(2 * ROUND);
+        let from = destination()?;
+        let to = 3 - from;
+        liars[to as usize].say(Says::Taken(0.0));
+        liars[from as usize].say(Says::Taken(0.9));
+        wait_for(&format!("beside {lies:?} work is sent to node {to}"), 6 * ROUND, || Ok(destination()? == to))?;
+    }
+    ensure!(scheduler.is_alive()?, "scx_vnuma has ended: {}", scheduler.log()?);
+    let passed = start.elapsed();
+    scheduler.end(libc::SIGTERM)?;
+
+    let rounds = LogReader::new(BufReader::new(File::open(&log)?))?.collect::<Result<Vec<_>, _>>()?;
+    let expected = passed.as_secs_f64() / ROUND.as_secs_f64();
+    ensure!(rounds.len() as f64 > 0.9 * expected, "{} rounds in {passed:.1?}", rounds.len());
+    // Whatever they say, they are asked once a second.
+    for liar in &liars {
+        let nr_requests = liar.requests().len() as f64;
+        ensure!(
+            (0.8 * expected..1.1 * expected + 2.0).contains(&nr_requests),
+            "{nr_requests} requests in {passed:.1?}"
+        );
+    }
+    let moved: Vec<NodeId> = rounds.iter().flat_map(|round| &round.plan.moves).map(|step| step.to).collect();
+    ensure!(!moved.is_empty() && moved.iter().all(|to| [0, 3].contains(&to.0)), "work was sent to {moved:?}");
+    Ok(format!("{} lies, {} rounds in {passed:.1?}", LIES.len(), rounds.len()))
+}
+
+pub fn a_destination_whose_host_dies_is_left() -> Result<String> {
+    let _workers = Worker::start_many(2, &Setting::migratable())?;
+    let idle = Says::Taken(0.0);
+    let mut hosts = [idle, idle, idle, Says::HangsUp].map(Liar::start).into_iter().collect::<Result<Vec<_>, _>>()?;
+    let args: Vec<String> = (0u32..).zip(&hosts).map(|(node, host)| liar_host(node, host)).collect();
+    let scheduler = start_with(&args, &["--start-node", "0"])?;
+    std::thread::sleep(6 * ROUND);
+    ensure!(destination()? == 0, "work was sent to node {} before the host died", destination()?);
+    drop(hosts.remove(0));
+    let took = wait_for("work leaves the dead host's node", 4 * ROUND, || Ok(destination()? != 0))?;
+    let to = destination()?;
+    ensure!([1, 2].contains(&to), "work was sent to node {to}, of whose host nothing is known");
+    let log = scheduler.log()?;
+    let nr_warnings = log.lines().filter(|line| line.contains("WARN") && line.contains("host of node 0")).count();
+    ensure!(nr_warnings == 1, "{nr_warnings} warnings of the dead host: {log}");
+    Ok(format!("on node {to} after {:.1} rounds", took.as_secs_f64() / ROUND.as_secs_f64()))
+}
