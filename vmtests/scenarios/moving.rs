@@ -13,7 +13,8 @@ use crate::workers::{Setting, Worker};
 
 const SHARE_MIN: f64 = 0.95;
 
-fn wait_until_work_runs() -> Result<()> {
+/// Waits until the destination has migratable work that runs.
+pub fn wait_until_work_runs() -> Result<()> {
     wait_for("migratable work runs on the destination", Duration::from_secs(20), || {
         let to = destination()?;
         let run_ns = run_ns_in(Duration::from_millis(200), nr_nodes())?;
