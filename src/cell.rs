@@ -4,10 +4,11 @@
 //! No I/O and no clock in here. CPU quantities (`*_cpus`) are in one unit throughout a view: CPUs in a live guest,
 //! shares of the trace's largest machine in the simulator.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// A vNUMA node of the guest (live), or a machine of the cell (simulated). Ids may have gaps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct NodeId(pub u32);
 
@@ -242,4 +243,65 @@ pub struct Plan {
     pub moves: Vec<Move>,
     /// One for each node considered, in order of id.
     pub verdicts: Vec<Verdict>,
+}
+
+impl Plan {
+    /// What moves, by the node that it leaves and the node that it goes to. `view` is what the plan was made from.
+    pub fn routes(&self, view: &CellView) -> BTreeMap<(NodeId, NodeId), Moved> {
+        let mut routes = BTreeMap::<_, Moved>::new();
+        for step in &self.moves {
+            let groups = view.groups_on(step.from);
+            let found = groups.binary_search_by_key(&step.group, |group| group.id);
+            let demand = found.map(|at| groups[at].demand).unwrap_or_default();
+            let moved = Moved { groups: 1, cpus: demand.usage_cpus, bytes: demand.memory_bytes };
+            let sum = routes.entry((step.from, step.to)).or_default();
+            *sum = sum.and(moved);
+        }
+        routes
+    }
+
+    /// What moves in all.
+    pub fn moved(&self, view: &CellView) -> Moved {
+        self.routes(view).into_values().fold(Moved::default(), Moved::and)
+    }
+}
+
+/// What a plan moves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+pub struct Moved {
+    /// Groups.
+    pub groups: u64,
+    /// Their CPU, in the view's unit.
+    pub cpus: f64,
+    /// Their memory.
+    pub bytes: f64,
+}
+
+impl Moved {
+    /// Both together.
+    pub fn and(self, other: Moved) -> Moved {
+        Moved { groups: self.groups + other.groups, cpus: self.cpus + other.cpus, bytes: self.bytes + other.bytes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_moves_its_groups_cpu_and_memory_along_their_routes() {
+        let group = |id, node, usage_cpus, memory_bytes| Group {
+            id: GroupId(id),
+            node: NodeId(node),
+            nr_tasks: 1,
+            demand: Demand { usage_cpus, memory_bytes, ..Demand::default() },
+        };
+        let groups = vec![group(7, 0, 0.5, 100.0), group(9, 0, 0.25, 10.0), group(8, 3, 0.125, 1.0)];
+        let view = CellView { nodes: vec![], groups };
+        let step = |id, from, to| Move { group: GroupId(id), from: NodeId(from), to: NodeId(to) };
+        let plan = Plan { moves: vec![step(9, 0, 1), step(7, 0, 2), step(8, 3, 2)], ..Plan::default() };
+        assert_eq!(plan.routes(&view)[&(NodeId(0), NodeId(2))], Moved { groups: 1, cpus: 0.5, bytes: 100.0 });
+        assert_eq!(plan.moved(&view), Moved { groups: 3, cpus: 0.875, bytes: 111.0 });
+        assert_eq!(Plan::default().moved(&view), Moved::default());
+    }
 }

@@ -1,5 +1,6 @@
 //! The daemon's options. Their help is the manual.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -30,6 +31,12 @@ pub enum Command {
     },
     /// Undo what a killed scx_vnuma left: give tasks back the policy they had, and remove pinned maps.
     Restore,
+    /// Tell the last decisions of the scx_vnuma that is running: what was seen, chosen, refused and done, and why.
+    Explain {
+        /// How many decisions; rounds in which all stayed for the same reasons count as one. It keeps 256.
+        #[arg(short, value_name = "NUMBER", default_value = "20")]
+        nr: usize,
+    },
 }
 
 #[derive(Clone, Debug, Args)]
@@ -140,6 +147,11 @@ pub struct RunOptions {
     /// Print statistics of the scx_vnuma that is running, every so many seconds, and start none.
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     pub monitor: Option<Duration>,
+
+    /// Serve the statistics as OpenMetrics, for Prometheus, at http://ADDR/metrics. A port alone, `9100` or `:9100`, is
+    /// on 127.0.0.1; `0.0.0.0:9100` and `[::]:9100` answer everybody.
+    #[arg(long, value_name = "ADDR", value_parser = parse_listen_address)]
+    pub metrics: Option<SocketAddr>,
 
     /// Explain the statistics.
     #[arg(long)]
@@ -272,6 +284,13 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn parse_listen_address(text: &str) -> Result<SocketAddr, String> {
+    let port = text.strip_prefix(':').unwrap_or(text).parse::<u16>();
+    let on_loopback = port.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    let refused = |_| "takes a port, or an address of this machine and a port, as in 9100 or 0.0.0.0:9100".to_string();
+    on_loopback.or_else(|_| text.parse()).map_err(refused)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,6 +318,8 @@ mod tests {
             (["--bad", "5"], "--bad", "0.05"),
             (["--order", "6"], "--order", "5 mai"),
             (["--stats", "0"], "--stats", "above 0"),
+            (["--metrics", "host:9100"], "--metrics", "9100 or 0.0.0.0:9100"),
+            (["--metrics", "65536"], "--metrics", "takes a port"),
             (["--select", "nice"], "--select", "expected cgroup=GLOB"),
             (["--host", "host-a:9100"], "--host", "expected NODE=URL"),
         ] {
@@ -310,6 +331,15 @@ mod tests {
     #[test]
     fn all_and_select_exclude_each_other() {
         assert!(parse(&["--all", "--select", "uid=0"]).unwrap_err().contains("cannot be used with"));
+    }
+
+    #[test]
+    fn metrics_are_on_the_loopback_unless_told_otherwise() {
+        let address = |text| parse(&["--metrics", text]).unwrap().run.metrics.unwrap().to_string();
+        assert_eq!(address("9100"), "127.0.0.1:9100");
+        assert_eq!(address(":9100"), "127.0.0.1:9100");
+        assert_eq!(address("0.0.0.0:9100"), "0.0.0.0:9100");
+        assert_eq!(address("[::1]:9100"), "[::1]:9100");
     }
 
     #[test]

@@ -4,30 +4,33 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::mem::MaybeUninit;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use crossbeam_channel::{select, Receiver};
-use scx_stats::prelude::StatsServer;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use scx_utils::UserExitInfo;
 use scx_vnuma::act::{self, Selection, SelectionChanges};
 use scx_vnuma::bpf::{LoadOptions, SchedulerClass};
-use scx_vnuma::cell::{CellView, NodeId, Plan, Pressure};
+use scx_vnuma::cell::{CellView, NodeId, Plan};
 use scx_vnuma::decision_log::LogWriter;
 use scx_vnuma::policy::{Guards, Policy};
-use scx_vnuma::report::{self, Metrics, NodeMetrics, Round};
-use scx_vnuma::sense::{self, Hosts, Nodes, ProbeOptions, Probes, Scene, Selector, Senses, Window, Words, DEFAULT_SELECTORS};
+use scx_vnuma::report::{self, Board, Decision, Metrics, Round, StatsServer};
+use scx_vnuma::sense::{
+    self, Hosts, Nodes, ProbeOptions, Probes, Scene, Selector, Senses, Window, Words, DEFAULT_SELECTORS,
+};
 
 use crate::cli::RunOptions;
 use crate::crowd::Crowd;
 use crate::preflight;
 
-/// Loads the scheduler class and runs it until `shutdown` speaks; starts again when the kernel asks for it.
-pub fn run(options: &RunOptions, shutdown: &Receiver<()>) -> Result<()> {
+/// Loads the scheduler class and runs it until `shutdown` speaks; starts again when the kernel asks for it. Leaves every
+/// round on `board`.
+pub fn run(options: &RunOptions, board: &Arc<Board>, shutdown: &Receiver<()>) -> Result<()> {
     let mut log = options.log.as_deref().map(|path| open_log(path, options)).transpose()?;
     let mut restarts = Restarts::default();
     loop {
-        let exit = run_once(options, &mut log, shutdown)?;
+        let exit = run_once(options, board, &mut log, shutdown)?;
         exit.report()?;
         if !exit.should_restart() {
             return Ok(());
@@ -68,7 +71,12 @@ impl Restarts {
     }
 }
 
-fn run_once(options: &RunOptions, log: &mut Option<LogWriter<File>>, shutdown: &Receiver<()>) -> Result<UserExitInfo> {
+fn run_once(
+    options: &RunOptions,
+    board: &Arc<Board>,
+    log: &mut Option<LogWriter<File>>,
+    shutdown: &Receiver<()>,
+) -> Result<UserExitInfo> {
     let nodes = Nodes::from_sysfs().context("reading the NUMA nodes")?;
     let start_node = preflight::choose_start_node(&nodes, options.start_node, options.allow_single_node)?;
     let specs = options.host_specs(&nodes.iter().map(|(node, _)| node).collect::<Vec<_>>())?;
@@ -86,7 +94,7 @@ fn run_once(options: &RunOptions, log: &mut Option<LogWriter<File>>, shutdown: &
         .context("loading the scheduler class")?;
     log::info!("enabled on {} nodes; migratable work goes to node {start_node}", nodes.with_cpus().len());
 
-    let mut daemon = Daemon::new(options, log, &class, &nodes, start_node, hosts)?;
+    let mut daemon = Daemon::new(options, board, log, &class, &nodes, start_node, hosts)?;
     let outcome = daemon.rounds(shutdown);
     drop(daemon);
 
@@ -100,6 +108,7 @@ fn run_once(options: &RunOptions, log: &mut Option<LogWriter<File>>, shutdown: &
 
 struct Daemon<'a> {
     options: &'a RunOptions,
+    board: &'a Arc<Board>,
     log: &'a mut Option<LogWriter<File>>,
     class: &'a SchedulerClass<'a>,
     nodes: &'a Nodes,
@@ -107,7 +116,7 @@ struct Daemon<'a> {
     guards: Option<Guards>,
     crowd: Crowd,
     senses: Senses,
-    stats_server: Option<StatsServer<(), Metrics>>,
+    _stats_server: Option<StatsServer>,
     last_plan: Option<Plan>,
     page_faults: u64,
     metrics: Metrics,
@@ -116,6 +125,7 @@ struct Daemon<'a> {
 impl<'a> Daemon<'a> {
     fn new(
         options: &'a RunOptions,
+        board: &'a Arc<Board>,
         log: &'a mut Option<LogWriter<File>>,
         class: &'a SchedulerClass<'a>,
         nodes: &'a Nodes,
@@ -130,11 +140,12 @@ impl<'a> Daemon<'a> {
             (false, false) => options.select.clone(),
         };
         // Without it rounds go on; only nobody can watch.
-        let stats_server = StatsServer::new(report::server_data()).launch();
+        let stats_server = StatsServer::launch(board.clone());
         let stats_server = stats_server.inspect_err(|err| log::warn!("no statistics server: {err:#}")).ok();
         let places = options.places_processes();
         Ok(Daemon {
             options,
+            board,
             log,
             class,
             nodes,
@@ -142,10 +153,10 @@ impl<'a> Daemon<'a> {
             guards: options.guards().map(Guards::new),
             crowd: Crowd::new(Selection::new(selectors), options.group.into(), places, start),
             senses: Senses::open(hosts, start_probes(options, class, nodes)?)?,
-            stats_server,
+            _stats_server: stats_server,
             last_plan: None,
             page_faults: act::page_faults(),
-            metrics: Metrics { destination: start.0, ..Metrics::default() },
+            metrics: Metrics::new(start),
         })
     }
 
@@ -156,35 +167,29 @@ impl<'a> Daemon<'a> {
             self.round()?;
             // A guest that was paused doesn't catch up on the rounds it missed.
             due = (due + self.options.interval).max(Instant::now());
-            if !self.wait_until(due, shutdown)? {
+            if !self.wait_until(due, shutdown) {
                 break;
             }
         }
         Ok(())
     }
 
-    /// Answers the statistics server until `due`. Returns false when it is time to leave.
-    fn wait_until(&self, due: Instant, shutdown: &Receiver<()>) -> Result<bool> {
+    /// Sleeps until `due`. Returns false when it is time to leave.
+    fn wait_until(&self, due: Instant, shutdown: &Receiver<()>) -> bool {
         /// The kernel doesn't wake us when it ends the scheduler class.
         const LOOK_AT_LEAST_EVERY: Duration = Duration::from_millis(250);
 
-        let never = (crossbeam_channel::bounded(1).0, crossbeam_channel::never());
-        let (response, request) = self.stats_server.as_ref().map_or(never, StatsServer::channels);
         while !self.class.has_exited() {
             let left = due.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Ok(true);
+                return true;
             }
-            select! {
-                recv(shutdown) -> _ => return Ok(false),
-                recv(request) -> request => {
-                    request.context("the statistics server has gone")?;
-                    response.send(self.metrics.clone())?;
-                }
-                default(left.min(LOOK_AT_LEAST_EVERY)) => {}
+            match shutdown.recv_timeout(left.min(LOOK_AT_LEAST_EVERY)) {
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => return false,
+                Err(RecvTimeoutError::Timeout) => {}
             }
         }
-        Ok(false)
+        false
     }
 
     fn round(&mut self) -> Result<()> {
@@ -219,7 +224,18 @@ impl<'a> Daemon<'a> {
         let page_faults = act::page_faults();
         let number = self.metrics.nr_rounds + 1;
         let new_faults = page_faults - std::mem::replace(&mut self.page_faults, page_faults);
-        self.report(&Round { number, destination, view, plan, retargeted, retarget_cpu_us, page_faults: new_faults })
+        self.report(&Round {
+            number,
+            destination,
+            words,
+            view,
+            plan,
+            retargeted,
+            retarget_cpu_us,
+            nr_queued: window.nr_queued,
+            probed: self.senses.probed(),
+            page_faults: new_faults,
+        })
     }
 
     fn view(&self, window: &Window, words: &BTreeMap<NodeId, Words>) -> CellView {
@@ -255,23 +271,15 @@ impl<'a> Daemon<'a> {
     }
 
     fn report(&mut self, round: &Round) -> Result<()> {
-        let words = report::in_words(round);
+        self.metrics.note(round, self.crowd.destination(), |node| self.class.node_stats(node))?;
+        let words = &self.metrics.decision;
         if report::is_news(self.last_plan.as_ref(), &round.plan) {
             log::info!("{words}");
         } else {
             log::debug!("{words}");
         }
+        self.board.post(self.metrics.clone(), Decision::of(round));
         self.append_to_log(round);
-        let metrics = &mut self.metrics;
-        metrics.nr_rounds = round.number;
-        metrics.decision = words;
-        metrics.destination = self.crowd.destination().0;
-        metrics.page_faults = round.page_faults;
-        if let Some(done) = round.retargeted {
-            metrics.epoch = done.epoch;
-            metrics.retarget_cpu_us = round.retarget_cpu_us;
-        }
-        metrics.nodes = node_metrics(self.class, &round.view)?;
         self.last_plan = Some(round.plan.clone());
         Ok(())
     }
@@ -295,29 +303,6 @@ fn start_probes(options: &RunOptions, class: &SchedulerClass<'_>, nodes: &Nodes)
     }
     let probes = Probes::start(nodes, ProbeOptions::new(options.probe), || class.steal_reader())?;
     Ok(Some(probes))
-}
-
-fn node_metrics(class: &SchedulerClass<'_>, view: &CellView) -> Result<BTreeMap<u32, NodeMetrics>> {
-    let metrics = view.nodes.iter().map(|node| {
-        let stats = class.node_stats(node.id)?;
-        let pressure_pct = match node.pressure {
-            Pressure::Fresh { share } => share * 100.0,
-            Pressure::Stale { .. } | Pressure::Unknown => -1.0,
-        };
-        let metrics = NodeMetrics {
-            nr_cpus: node.capacity_cpus as u32,
-            pressure_pct,
-            load_cpus: node.load_cpus,
-            run_ms: stats.run_ns / 1_000_000,
-            stolen_ms: stats.stolen_ns / 1_000_000,
-            nr_runs: stats.nr_runs,
-            nr_elsewhere: stats.nr_elsewhere,
-            nr_stragglers: stats.nr_stragglers,
-            nr_arrived: stats.nr_arrived,
-        };
-        Ok((node.id.0, metrics))
-    });
-    metrics.collect()
 }
 
 /// CPU time of this thread so far.

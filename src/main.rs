@@ -16,7 +16,8 @@ use std::time::Duration;
 use anyhow::{bail, Context, Result};
 use clap::Parser;
 use cli::{Cli, Command, RunOptions};
-use scx_vnuma::{act, report};
+use scx_vnuma::act;
+use scx_vnuma::report::{self, Board, MetricsServer};
 use simplelog::ColorChoice;
 
 fn main() -> ExitCode {
@@ -35,6 +36,7 @@ fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Some(Command::Exec { command }) => exec(&command),
         Some(Command::Restore) => restore(),
+        Some(Command::Explain { nr }) => report::explain(nr, &mut std::io::stdout().lock()),
         None if cli.run.help_stats => report::describe_stats(&mut std::io::stdout()),
         None => schedule(&cli.run),
     }
@@ -65,6 +67,7 @@ fn schedule(options: &RunOptions) -> Result<()> {
     if let Some(interval) = options.monitor {
         return report::monitor(interval, &stop);
     }
+    let page = options.metrics.map(MetricsServer::bind).transpose()?;
     preflight::check_machine()?;
     preflight::warn_of_gaps();
     if let Some(nr_given_back) = act::restore_after_kill()? {
@@ -73,10 +76,15 @@ fn schedule(options: &RunOptions) -> Result<()> {
     if let Err(err) = act::lock_memory() {
         log::warn!("memory can't be locked ({err}): a round may wait for a page; raise RLIMIT_MEMLOCK");
     }
+    let board = Arc::new(Board::default());
+    if let Some(page) = page {
+        log::info!("figures for Prometheus at http://{}/metrics", page.address());
+        page.serve(board.clone()).context("starting the thread that serves --metrics")?;
+    }
     if let Some(interval) = options.stats {
         spawn_monitor(interval, stop);
     }
-    daemon::run(options, &shutdown)
+    daemon::run(options, &board, &shutdown)
 }
 
 fn spawn_monitor(interval: Duration, stop: Arc<AtomicBool>) {

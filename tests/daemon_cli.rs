@@ -27,7 +27,17 @@ fn the_version_is_the_crates() {
 fn help_stats_explains_each_figure() {
     let output = scx_vnuma(&["--help-stats"]);
     assert!(output.status.success(), "{}", stderr(&output));
-    for figure in ["epoch", "destination", "page_faults", "pressure_pct", "nr_stragglers"] {
+    for figure in [
+        "epoch",
+        "destination",
+        "page_faults",
+        "pressure_pct",
+        "age_ms",
+        "nr_queued",
+        "nr_stragglers",
+        "moved_bytes",
+        "retarget_cpu_us",
+    ] {
         assert!(stdout(&output).contains(figure), "{figure} is missing in:\n{}", stdout(&output));
     }
 }
@@ -43,6 +53,29 @@ fn a_bad_option_is_refused_with_its_name() {
         assert_eq!(output.status.code(), Some(2));
         assert!(stderr(&output).contains(part), "{}", stderr(&output));
     }
+}
+
+#[test]
+fn explain_without_a_daemon_says_so_in_one_sentence() {
+    if Path::new("/var/run/scx/root/stats").exists() {
+        eprintln!("skipped: a scheduler runs here");
+        return;
+    }
+    let output = scx_vnuma(&["explain", "-n", "5"]);
+    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(1), ""));
+    let message = stderr(&output);
+    assert!(message.contains("no scx_vnuma is running") && message.trim_end().lines().count() == 1, "{message}");
+}
+
+#[test]
+fn a_port_in_use_is_refused_before_anything_is_loaded() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("some port is free");
+    let port = taken.local_addr().expect("it is bound").port().to_string();
+    let output = scx_vnuma(&["--metrics", &port]);
+    assert_eq!(output.status.code(), Some(1));
+    let message = stderr(&output);
+    let expected = format!("--metrics 127.0.0.1:{port}");
+    assert!(message.contains(&expected) && message.trim_end().lines().count() == 1, "{message}");
 }
 
 #[test]

@@ -1,22 +1,37 @@
-//! What operators see: each decision in words, and the statistics server.
+//! What operators see: each decision in words, and the figures over scx_stats and as OpenMetrics.
 
+mod board;
 mod decision;
+mod http;
+mod openmetrics;
+mod server;
+mod sources;
 mod stats;
 
-pub use decision::{in_words, is_news, steal_in_words};
-pub use stats::{describe_stats, monitor, server_data, Metrics, NodeMetrics};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+pub use board::{Board, Told};
+pub use decision::{in_words, is_news, Decision};
+pub use http::{BindError, MetricsServer};
+pub use openmetrics::{page, CONTENT_TYPE};
+pub use server::{describe_stats, explain, monitor, StatsServer};
+pub use stats::{Metrics, NodeMetrics, SourceMetrics};
 
 use crate::bpf::Retargeted;
 use crate::cell::{CellView, NodeId, Plan};
+use crate::sense::Words;
 
 /// All that there is to say of a round.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Round {
     /// Its number, from 1.
     pub number: u64,
-    /// Where migratable work went before.
+    /// Where migratable work went before that has no node of its own.
     pub destination: NodeId,
-    /// What was seen.
+    /// What each source said of each node.
+    pub words: BTreeMap<NodeId, Words>,
+    /// What the policy saw.
     pub view: CellView,
     /// What was decided.
     pub plan: Plan,
@@ -24,6 +39,10 @@ pub struct Round {
     pub retargeted: Option<Retargeted>,
     /// CPU time of the daemon for the retarget, µs.
     pub retarget_cpu_us: u64,
+    /// Tasks that waited in each node's queue when the round began, by node id.
+    pub nr_queued: Vec<u32>,
+    /// CPU time that probing has taken since the start, of all nodes together.
+    pub probed: Duration,
     /// The daemon's page faults since the round before.
     pub page_faults: u64,
 }

@@ -1,64 +1,100 @@
-//! The statistics that `--stats` and `--monitor` show, served over scx_stats as by every scx scheduler.
+//! The figures that `--stats` and `--monitor` show and that `--metrics` serves.
+//!
+//! A name ends in its unit: `_ms`, `_us`, `_pct`, `_bytes`, `_cpus`; `nr_` counts. A figure below 0 is not known. The
+//! page for Prometheus (`openmetrics`) is made from these descriptions: `_om_counter` marks what only grows.
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Result;
-use scx_stats::prelude::*;
 use scx_stats_derive::{stat_doc, Stats};
 use serde::{Deserialize, Serialize};
 
+use super::sources::said;
+use super::Round;
+use crate::bpf::intf::vnuma_node_stats;
+use crate::cell::{Node, NodeId, Pressure};
+use crate::sense::Words;
+
+/// What one source said of a node's pressure.
+#[stat_doc]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Stats)]
+#[stat(_om_prefix = "node_source_", _om_label = "source")]
+pub struct SourceMetrics {
+    #[stat(desc = "share of the node's CPU that others took by this source; not known: -1, no sample")]
+    pub pressure_pct: f64,
+    #[stat(desc = "how old that was when the round began; not known: -1, no sample")]
+    pub age_ms: i64,
+}
+
 /// One node, over the last round unless it says otherwise.
 #[stat_doc]
-#[derive(Clone, Debug, Default, Serialize, Deserialize, Stats)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Stats)]
 #[stat(_om_prefix = "node_", _om_label = "node")]
 pub struct NodeMetrics {
     #[stat(desc = "CPUs online")]
     pub nr_cpus: u32,
-    #[stat(desc = "share of the node's CPU that others took, %; -1 when not known")]
+    #[stat(desc = "share of the node's CPU that others took, as the policy saw it; not known: -1, no sample")]
     pub pressure_pct: f64,
-    #[stat(desc = "CPU in use by everything known, in CPUs")]
+    #[stat(desc = "pressure by source: steal, host, probe")]
+    pub sources: BTreeMap<String, SourceMetrics>,
+    #[stat(desc = "share of the node's CPU that was stolen; little can be stolen from an idle node")]
+    pub steal_pct: f64,
+    #[stat(desc = "CPU in use by everything known")]
     pub load_cpus: f64,
-    #[stat(desc = "time that migratable tasks held a CPU since load, ms")]
+    #[stat(desc = "migratable tasks that waited in the node's queue when the round began")]
+    pub nr_queued: u32,
+    #[stat(desc = "time that migratable tasks held a CPU, since load", _om_counter)]
     pub run_ms: u64,
-    #[stat(desc = "the part of run_ms in which the host ran something else, ms")]
+    #[stat(desc = "the part of the run time in which the host ran something else, since load", _om_counter)]
     pub stolen_ms: u64,
-    #[stat(desc = "times that a migratable task was put on a CPU, since load")]
+    #[stat(desc = "times that a migratable task was put on a CPU, since load", _om_counter)]
     pub nr_runs: u64,
-    #[stat(desc = "of these: tasks whose affinity forbids their destination")]
+    #[stat(desc = "of the runs: by tasks whose affinity forbids their destination", _om_counter)]
     pub nr_elsewhere: u64,
-    #[stat(desc = "of these: tasks sent on at once, since the plan had changed under way")]
+    #[stat(desc = "of the runs: by tasks sent on at once, since the plan had changed under way", _om_counter)]
     pub nr_stragglers: u64,
-    #[stat(desc = "queued tasks brought here by changes of plan, since load")]
+    #[stat(desc = "queued tasks brought here by changes of plan, since load", _om_counter)]
     pub nr_arrived: u64,
+    #[stat(desc = "groups that moves brought here, since load", _om_counter)]
+    pub nr_moved_in: u64,
+    #[stat(desc = "groups that moves took from here, since load", _om_counter)]
+    pub nr_moved_out: u64,
 }
 
 /// The daemon.
 #[stat_doc]
-#[derive(Clone, Debug, Default, Serialize, Deserialize, Stats)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Stats)]
 #[stat(top)]
 pub struct Metrics {
-    #[stat(desc = "rounds so far")]
+    #[stat(desc = "rounds so far", _om_counter)]
     pub nr_rounds: u64,
     #[stat(desc = "the number of the plan in force; it grows with each move")]
     pub epoch: u64,
     #[stat(desc = "the node that migratable work goes to")]
     pub destination: u32,
-    #[stat(desc = "the last decision in words", _om_skip)]
+    #[stat(desc = "the node that work goes to that the first can't take; none: -1, no sample")]
+    pub second_destination: i64,
+    #[stat(desc = "the last round's decision in words: what, why, what was seen", _om_skip)]
     pub decision: String,
     #[stat(desc = "migratable tasks, asleep or not")]
     pub nr_migratable: u64,
-    #[stat(desc = "tasks that selectors made migratable, since load")]
+    #[stat(desc = "tasks that selectors made migratable, since load", _om_counter)]
     pub nr_selected: u64,
-    #[stat(desc = "tasks that went back to the policy they had, since load")]
+    #[stat(desc = "tasks that went back to the policy they had, since load", _om_counter)]
     pub nr_given_back: u64,
-    #[stat(desc = "changes of policy that the kernel refused, since load")]
+    #[stat(desc = "changes of policy that the kernel refused, since load", _om_counter)]
     pub nr_refused: u64,
-    #[stat(desc = "CPU time of the daemon for the last move, us")]
+    #[stat(desc = "changes of plan, since load", _om_counter)]
+    pub nr_retargets: u64,
+    #[stat(desc = "resident memory of the groups that moved, since load", _om_counter)]
+    pub moved_bytes: u64,
+    #[stat(desc = "resident memory of the groups that the last change of plan moved")]
+    pub last_moved_bytes: u64,
+    #[stat(desc = "CPU time of the daemon for the last change of plan")]
     pub retarget_cpu_us: u64,
+    #[stat(desc = "CPU time that probing has taken, since load", _om_counter)]
+    pub probe_cpu_ms: u64,
     #[stat(desc = "page faults of the daemon in the last round")]
     pub page_faults: u64,
     #[stat(desc = "per node")]
@@ -66,60 +102,163 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    fn format(&self, out: &mut impl Write) -> Result<()> {
+    /// As they are before the first round, with all migratable work sent to `start`.
+    pub fn new(start: NodeId) -> Self {
+        Metrics { destination: start.0, second_destination: -1, ..Metrics::default() }
+    }
+
+    /// Takes in a round. `destination` is in force after it; `counters` reads a node's counters.
+    pub fn note(
+        &mut self,
+        round: &Round,
+        destination: NodeId,
+        counters: impl Fn(NodeId) -> Result<vnuma_node_stats>,
+    ) -> Result<()> {
+        self.nr_rounds = round.number;
+        self.decision = super::in_words(round);
+        self.destination = destination.0;
+        self.page_faults = round.page_faults;
+        self.probe_cpu_ms = round.probed.as_millis() as u64;
+        for node in &round.view.nodes {
+            let metrics = self.nodes.entry(node.id.0).or_default();
+            metrics.note(node, round, &counters(node.id)?);
+        }
+        if let Some(done) = round.retargeted {
+            self.epoch = done.epoch;
+            self.second_destination = round.plan.second.map_or(-1, |node| node.0.into());
+            self.nr_retargets += 1;
+            self.retarget_cpu_us = round.retarget_cpu_us;
+            self.last_moved_bytes = round.plan.moved(&round.view).bytes as u64;
+            self.moved_bytes += self.last_moved_bytes;
+            for ((from, to), moved) in round.plan.routes(&round.view) {
+                self.nodes.entry(from.0).or_default().nr_moved_out += moved.groups;
+                self.nodes.entry(to.0).or_default().nr_moved_in += moved.groups;
+            }
+        }
+        Ok(())
+    }
+
+    /// Prints them for people.
+    pub(super) fn format(&self, out: &mut impl Write) -> Result<()> {
+        let Metrics { nr_migratable, nr_selected, nr_given_back, nr_refused, .. } = self;
+        let Metrics { nr_retargets, moved_bytes, last_moved_bytes, retarget_cpu_us, .. } = self;
+        let Metrics { probe_cpu_ms, page_faults, .. } = self;
         writeln!(out, "{}", self.decision)?;
         writeln!(
             out,
-            "  {} migratable ({} selected, {} given back, {} refused), last move {} us, {} page faults",
-            self.nr_migratable,
-            self.nr_selected,
-            self.nr_given_back,
-            self.nr_refused,
-            self.retarget_cpu_us,
-            self.page_faults
+            "  {nr_migratable} migratable ({nr_selected} selected, {nr_given_back} given back, {nr_refused} refused); \
+             {nr_retargets} moves of {} MiB, the last of {} MiB for {retarget_cpu_us} us; \
+             probes {probe_cpu_ms} ms; {page_faults} page faults",
+            moved_bytes >> 20,
+            last_moved_bytes >> 20
         )?;
         for (id, node) in &self.nodes {
-            writeln!(
-                out,
-                "  node {id}{} {:2} CPUs  pressure {:>4.0} %  load {:5.2}  run {:>8} ms  stolen {:>8} ms  \
-                 elsewhere {}  stragglers {}  arrived {}",
-                if *id == self.destination { '*' } else { ' ' },
-                node.nr_cpus,
-                node.pressure_pct,
-                node.load_cpus,
-                node.run_ms,
-                node.stolen_ms,
-                node.nr_elsewhere,
-                node.nr_stragglers,
-                node.nr_arrived
-            )?;
+            let mark = if *id == self.destination { '*' } else { ' ' };
+            node.format(&format!("{id}{mark}"), out)?;
         }
         Ok(())
     }
 }
 
-/// What the statistics server answers with: the latest metrics.
-pub fn server_data() -> StatsServerData<(), Metrics> {
-    let open: Box<dyn StatsOpener<(), Metrics>> = Box::new(|(_, _)| {
-        let read: Box<dyn StatsReader<(), Metrics>> = Box::new(|_args, (request, response)| {
-            request.send(())?;
-            response.recv()?.to_json()
+impl NodeMetrics {
+    fn note(&mut self, node: &Node, round: &Round, counters: &vnuma_node_stats) {
+        let words = round.words.get(&node.id).copied().unwrap_or_default();
+        *self = NodeMetrics {
+            nr_cpus: node.capacity_cpus as u32,
+            pressure_pct: match node.pressure {
+                Pressure::Fresh { share } => share * 100.0,
+                Pressure::Stale { .. } | Pressure::Unknown => -1.0,
+            },
+            sources: sources(&words),
+            steal_pct: words.steal_share * 100.0,
+            load_cpus: node.load_cpus,
+            nr_queued: round.nr_queued.get(node.id.0 as usize).copied().unwrap_or(0),
+            run_ms: counters.run_ns / 1_000_000,
+            stolen_ms: counters.stolen_ns / 1_000_000,
+            nr_runs: counters.nr_runs,
+            nr_elsewhere: counters.nr_elsewhere,
+            nr_stragglers: counters.nr_stragglers,
+            nr_arrived: counters.nr_arrived,
+            nr_moved_in: self.nr_moved_in,
+            nr_moved_out: self.nr_moved_out,
+        };
+    }
+
+    fn format(&self, name: &str, out: &mut impl Write) -> Result<()> {
+        let sources = self.sources.iter().map(|(source, said)| match said.pressure_pct {
+            ..0.0 => format!("{source} ?"),
+            pct => format!("{source} {pct:.0} % {:.1} s old", said.age_ms as f64 / 1000.0),
         });
-        Ok(read)
+        let pressure = if self.pressure_pct < 0.0 { "   ?".into() } else { format!("{:>4.0}", self.pressure_pct) };
+        writeln!(
+            out,
+            "  node {name} {:2} CPUs  pressure {pressure} % ({})  steal {:.0} %  load {:.2}  queued {}  run {} ms  \
+             stolen {} ms  elsewhere {}  stragglers {}  arrived {}  groups in {} out {}",
+            self.nr_cpus,
+            sources.collect::<Vec<_>>().join(", "),
+            self.steal_pct,
+            self.load_cpus,
+            self.nr_queued,
+            self.run_ms,
+            self.stolen_ms,
+            self.nr_elsewhere,
+            self.nr_stragglers,
+            self.nr_arrived,
+            self.nr_moved_in,
+            self.nr_moved_out
+        )?;
+        Ok(())
+    }
+}
+
+fn sources(words: &Words) -> BTreeMap<String, SourceMetrics> {
+    let metrics = said(words).map(|said| {
+        let metrics = said.reading.map_or(SourceMetrics { pressure_pct: -1.0, age_ms: -1 }, |reading| SourceMetrics {
+            pressure_pct: reading.share * 100.0,
+            age_ms: reading.age.as_millis() as i64,
+        });
+        (said.source.to_string(), metrics)
     });
-    StatsServerData::new()
-        .add_meta(Metrics::meta())
-        .add_meta(NodeMetrics::meta())
-        .add_ops("top", StatsOps { open, close: None })
+    metrics.collect()
 }
 
-/// Explains each figure.
-pub fn describe_stats(out: &mut impl Write) -> Result<()> {
-    server_data().describe_meta(out, None)
-}
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::decision::tests::{round, DONE, MOVES, STAYS};
+    use super::*;
+    use crate::bpf::Plain;
 
-/// Prints the metrics of the running daemon every `interval` until `stop`.
-pub fn monitor(interval: Duration, stop: &Arc<AtomicBool>) -> Result<()> {
-    let stopped = || stop.load(Ordering::Relaxed);
-    scx_utils::monitor_stats::<Metrics>(&[], interval, stopped, |metrics| metrics.format(&mut std::io::stdout()))
+    /// After a move of 3 MiB from node 0 to node 1, by counters that are the same on both.
+    pub(in crate::report) fn metrics() -> Metrics {
+        let counters = || vnuma_node_stats { run_ns: 1_500_000_000, nr_arrived: 6, ..Plain::zeroed() };
+        let mut metrics = Metrics::new(NodeId(0));
+        metrics.note(&round(MOVES, Some(DONE)), NodeId(1), |_| Ok(counters())).unwrap();
+        metrics
+    }
+
+    #[test]
+    fn a_move_counts_what_it_took_along_and_staying_takes_nothing_back() {
+        let mut metrics = metrics();
+        let figures =
+            |metrics: &Metrics| (metrics.epoch, metrics.nr_retargets, metrics.moved_bytes, metrics.destination);
+        assert_eq!(figures(&metrics), (3, 1, 3 << 20, 1));
+        metrics.note(&round(STAYS, None), NodeId(1), |_| Ok(Plain::zeroed())).unwrap();
+        assert_eq!(figures(&metrics), (3, 1, 3 << 20, 1));
+        assert_eq!((metrics.nodes[&0].nr_moved_out, metrics.nodes[&1].nr_moved_in), (1, 1));
+        assert_eq!(metrics.last_moved_bytes, 3 << 20);
+    }
+
+    #[test]
+    fn a_source_that_does_not_know_is_below_0_and_shown_as_such() {
+        let metrics = metrics();
+        let node = &metrics.nodes[&1];
+        assert_eq!(node.sources["steal"], SourceMetrics { pressure_pct: -1.0, age_ms: -1 });
+        assert_eq!(node.sources["probe"], SourceMetrics { pressure_pct: 0.0, age_ms: 400 });
+        let mut shown = Vec::new();
+        metrics.format(&mut shown).unwrap();
+        let shown = String::from_utf8(shown).unwrap();
+        assert!(shown.contains("node 1*  1 CPUs  pressure    0 % (probe 0 % 0.4 s old, steal ?)"), "{shown}");
+        assert!(shown.contains("1 moves of 3 MiB, the last of 3 MiB for 85 us"), "{shown}");
+        assert!(shown.contains("queued 6  run 1500 ms"), "{shown}");
+    }
 }

@@ -3,36 +3,9 @@
 //! Each round is judged on its own: the view is the one that the recorded decisions led to, so a replay says how decisions
 //! differ, not where another policy would have led.
 
-use crate::cell::{CellView, Plan};
+use crate::cell::{Moved, Plan};
 use crate::decision_log::Round;
 use crate::policy::Policy;
-
-/// What a plan moves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
-pub struct Moved {
-    /// Groups.
-    pub groups: u64,
-    /// Their CPU, in the view's unit.
-    pub cpus: f64,
-    /// Their memory.
-    pub bytes: f64,
-}
-
-impl Moved {
-    /// Sum up a plan for a view.
-    pub fn of(plan: &Plan, view: &CellView) -> Moved {
-        plan.moves.iter().fold(Moved::default(), |sum, step| {
-            let group = view.groups_on(step.from).iter().find(|group| group.id == step.group);
-            let demand = group.map(|group| group.demand).unwrap_or_default();
-            Moved { groups: sum.groups + 1, cpus: sum.cpus + demand.usage_cpus, bytes: sum.bytes + demand.memory_bytes }
-        })
-    }
-
-    /// Both together.
-    pub fn and(self, other: Moved) -> Moved {
-        Moved { groups: self.groups + other.groups, cpus: self.cpus + other.cpus, bytes: self.bytes + other.bytes }
-    }
-}
 
 /// One round under two policies.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -62,8 +35,8 @@ pub fn replay(round: Round, policy: Option<&dyn Policy>) -> Replayed {
     Replayed {
         round: round.round,
         same: in_order(&round.plan) == in_order(&plan),
-        logged: Moved::of(&round.plan, &round.view),
-        replayed: Moved::of(&plan, &round.view),
+        logged: round.plan.moved(&round.view),
+        replayed: plan.moved(&round.view),
         logged_plan: round.plan,
         replayed_plan: plan,
     }

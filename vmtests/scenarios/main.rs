@@ -49,6 +49,9 @@ const SCENARIOS: &[Scenario] = &[
     ("storms_of_forks_and_affinities_end_nothing", storms::storms_of_forks_and_affinities_end_nothing),
     ("the_pinned_target_agrees_with_the_log", watching::the_pinned_target_agrees_with_the_log),
     ("rounds_cause_no_page_faults", watching::rounds_cause_no_page_faults),
+    ("monitor_shows_what_the_maps_say", watching::monitor_shows_what_the_maps_say),
+    ("metrics_are_openmetrics", watching::metrics_are_openmetrics),
+    ("explain_tells_the_last_moves", watching::explain_tells_the_last_moves),
     ("an_offline_destination_is_left", hotplug::an_offline_destination_is_left),
     ("hosts_tell_a_hog_from_the_guests_own_work", hosts::hosts_tell_a_hog_from_the_guests_own_work),
     (

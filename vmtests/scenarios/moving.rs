@@ -16,7 +16,8 @@ const SHARE_MIN: f64 = 0.95;
 /// The default of `--cool-down`: nothing moves so soon after a move.
 const COOL_DOWN: Duration = Duration::from_secs(5);
 
-fn wait_until_work_runs() -> Result<()> {
+/// Waits until the destination has migratable work that runs.
+pub fn wait_until_work_runs() -> Result<()> {
     wait_for("migratable work runs on the destination", Duration::from_secs(20), || {
         let to = destination()?;
         let run_ns = run_ns_in(Duration::from_millis(200), nr_nodes())?;

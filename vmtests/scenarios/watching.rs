@@ -1,14 +1,16 @@
 //! What operators see is true.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
 use scx_vnuma::decision_log::LogReader;
 
-use crate::guest::{hog_node_until_seen, target, wait_for, Scheduler};
+use crate::guest::{destination, hog_node_until_seen, node_stats, nr_nodes, target, wait_for, Scheduler};
+use crate::moving::wait_until_work_runs;
 use crate::workers::{Setting, Worker};
 
 pub fn the_pinned_target_agrees_with_the_log() -> Result<String> {
@@ -59,4 +61,136 @@ pub fn rounds_cause_no_page_faults() -> Result<String> {
     let new = faults()? - before;
     ensure!(new == 0, "{new} page faults in 20 rounds");
     Ok("20 rounds, 0 page faults".into())
+}
+
+const HALF_A_SECOND: &str = "500ms";
+
+/// Has work run on two nodes and end: from then on no counter changes. Waits until a round has seen that.
+fn work_moves_and_ends() -> Result<()> {
+    let workers = Worker::start_many(4, &Setting::migratable())?;
+    wait_until_work_runs()?;
+    let epoch = target()?.epoch;
+    hog_node_until_seen(destination()?)?;
+    wait_for("the plan changes", Duration::from_secs(10), || Ok(target()?.epoch > epoch))?;
+    wait_until_work_runs()?;
+    drop(workers);
+    std::thread::sleep(Duration::from_secs(2));
+    Ok(())
+}
+
+/// Run time by node, ms, from the pinned map.
+fn run_ms() -> Result<Vec<u64>> {
+    (0..nr_nodes()).map(|node| Ok(node_stats(node)?.run_ns / 1_000_000)).collect()
+}
+
+pub fn monitor_shows_what_the_maps_say() -> Result<String> {
+    let scheduler = Scheduler::start(&["--interval", HALF_A_SECOND, "--stats", "1"])?;
+    work_moves_and_ends()?;
+    let mut monitor = Scheduler::spawn(&["--monitor", "0.5"])?;
+    // Of each node the last line that was printed.
+    let shown = |node: u32| -> Result<Option<String>> {
+        let name = format!("  node {node}");
+        let log = monitor.log()?;
+        let line = log.lines().rfind(|line| line.strip_prefix(&name).is_some_and(|rest| rest.starts_with(['*', ' '])));
+        Ok(line.map(str::to_string))
+    };
+    wait_for("all nodes are shown", Duration::from_secs(10), || Ok(shown(nr_nodes() - 1)?.is_some()))?;
+    for (node, run_ms) in (0..).zip(run_ms()?) {
+        let line = shown(node)?.with_context(|| format!("node {node} is not shown"))?;
+        ensure!(line.contains(&format!("  run {run_ms} ms  ")), "the map says {run_ms} ms, the monitor: {line}");
+        let is_marked = line.contains(&format!("node {node}*"));
+        ensure!(is_marked == (destination()? == node), "the map says {}, the monitor: {line}", destination()?);
+    }
+    monitor.end(libc::SIGINT)?;
+    let own = scheduler.log()?;
+    let blocks = own.lines().filter(|line| line.contains(" migratable (")).count();
+    ensure!(blocks >= 3, "--stats 1 printed {blocks} times: {own}");
+    Ok(format!("destination {} and run times {:?} ms; --stats 1 printed {blocks} times", destination()?, run_ms()?))
+}
+
+/// The answer's head and body.
+fn get(address: &str, path: &str) -> Result<(String, String)> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept: */*\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("an answer without a body")?;
+    Ok((head.to_string(), body.to_string()))
+}
+
+fn sample(page: &str, series: &str) -> Result<f64> {
+    let value = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    value.with_context(|| format!("no {series} in:\n{page}"))?.parse().context(series.to_string())
+}
+
+pub fn metrics_are_openmetrics() -> Result<String> {
+    const ADDRESS: &str = "127.0.0.1:9100";
+    let _scheduler = Scheduler::start(&["--interval", HALF_A_SECOND, "--metrics", "9100"])?;
+    work_moves_and_ends()?;
+
+    let (head, page) = get(ADDRESS, "/metrics")?;
+    ensure!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    ensure!(head.contains("\r\ncontent-type: application/openmetrics-text; version=1.0.0"), "{head}");
+    ensure!(page.ends_with("\n# EOF\n"), "the page ends with: {}", page.lines().last().unwrap_or_default());
+    ensure!(sample(&page, "scx_vnuma_destination")? == f64::from(destination()?), "the map says {}", destination()?);
+    for (node, run_ms) in (0..).zip(run_ms()?) {
+        let shown_s = sample(&page, &format!("scx_vnuma_node_run_seconds_total{{node=\"{node}\"}}"))?;
+        ensure!((shown_s - run_ms as f64 / 1e3).abs() < 1e-6, "node {node}: {shown_s} s, by the map {run_ms} ms");
+    }
+    let moved_bytes = sample(&page, "scx_vnuma_moved_bytes_total")?;
+    ensure!(moved_bytes > 0.0, "a move took along {moved_bytes} bytes");
+
+    // Clients that hang delay no round, and somebody else's answer not for long.
+    let mut hanging = (0..20).map(|_| TcpStream::connect(ADDRESS)).collect::<Result<Vec<_>, _>>()?;
+    hanging.iter_mut().try_for_each(|stream| stream.write_all(b"GET /met"))?;
+    let rounds_before = sample(&page, "scx_vnuma_rounds_total")?;
+    std::thread::sleep(Duration::from_secs(5));
+    let rounds = sample(&get(ADDRESS, "/metrics")?.1, "scx_vnuma_rounds_total")? - rounds_before;
+    ensure!(rounds >= 8.0, "{rounds} rounds of {HALF_A_SECOND} in 5 s beside clients that hang");
+
+    let mut second = Scheduler::spawn(&["--metrics", "9100"])?;
+    wait_for("a second one on that port gives up", Duration::from_secs(30), || Ok(!second.is_alive()?))?;
+    let said = second.log()?;
+    ensure!(said.contains("--metrics 127.0.0.1:9100") && said.lines().count() == 1, "it said: {said}");
+    Ok(format!("{} samples, {moved_bytes} bytes moved", page.lines().filter(|line| !line.starts_with('#')).count()))
+}
+
+fn explain() -> Result<(bool, String)> {
+    let output = Command::new("scx_vnuma").args(["explain", "-n", "5"]).output()?;
+    let said = [output.stdout, output.stderr].concat();
+    Ok((output.status.success(), String::from_utf8_lossy(&said).into_owned()))
+}
+
+pub fn explain_tells_the_last_moves() -> Result<String> {
+    let (is_told, said) = explain()?;
+    ensure!(!is_told && said.contains("no scx_vnuma is running") && said.lines().count() == 1, "it said: {said}");
+
+    let _workers = Worker::start_many(4, &Setting::migratable())?;
+    let _scheduler = Scheduler::start(&["--interval", HALF_A_SECOND])?;
+    wait_until_work_runs()?;
+    let from = destination()?;
+    hog_node_until_seen(from)?;
+    wait_for("the plan changes", Duration::from_secs(10), || Ok(destination()? != from))?;
+    let to = destination()?;
+    let what = format!("epoch 1: move from node {from} to {to}\n");
+    let mut told = String::new();
+    wait_for("the move is told", Duration::from_secs(5), || {
+        told = explain()?.1;
+        Ok(told.contains(&what))
+    })?;
+    let decision = told.split("\n\n").find(|decision| decision.contains(&what)).context("BUG: it was there")?;
+    let number_before =
+        |end: &str, line: &str| -> Option<f64> { line.split(end).next()?.rsplit(' ').next()?.parse().ok() };
+    let seen = decision.lines().find(|line| line.contains(&format!(" node {from}: others take ")));
+    let seen = seen.with_context(|| format!("node {from} was not seen: {decision}"))?;
+    let pressure_pct = number_before(" % (", seen).with_context(|| format!("no pressure: {seen}"))?;
+    ensure!(pressure_pct >= 5.0 && seen.contains("steal "), "what made it move: {seen}");
+    let moves = decision.lines().find(|line| line.starts_with(&format!("  moves    node {from}: others take ")));
+    let moves = moves.with_context(|| format!("no reason for the move: {decision}"))?;
+    let mib = number_before(" MiB move", moves).with_context(|| format!("no memory: {moves}"))?;
+    ensure!(mib > 0.0, "{moves}");
+    ensure!(decision.contains("\n  done     "), "{decision}");
+    ensure!(told.split("\n\n").count() > 1, "only one decision: {told}");
+    Ok(format!("{from}->{to} at {pressure_pct} %, {mib} MiB"))
 }

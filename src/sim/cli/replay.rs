@@ -9,10 +9,10 @@ use clap::Args;
 
 use super::options::PolicyName;
 use super::table::aligned;
-use crate::cell::{NodeId, Plan};
+use crate::cell::{Moved, NodeId, Plan};
 use crate::decision_log::LogReader;
 use crate::policy::{Coarse, Fine, Order, Policy};
-use crate::sim::replay::{replay, Moved, Replayed};
+use crate::sim::replay::{replay, Replayed};
 use crate::sim::SimError;
 
 /// Ask another policy.

@@ -1,0 +1,114 @@
+//! What the rounds leave for whoever asks, from any thread: the latest figures and the last decisions.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{Decision, Metrics};
+
+/// So many decisions are kept; rounds that stay for the same reasons are one.
+const NR_KEPT: usize = 256;
+
+/// Written once a round; nobody who reads keeps the lock for longer than a copy of a pointer takes.
+#[derive(Debug, Default)]
+pub struct Board {
+    metrics: Mutex<Arc<Metrics>>,
+    decisions: Mutex<VecDeque<Kept>>,
+}
+
+#[derive(Clone, Debug)]
+struct Kept {
+    first_round: u64,
+    at: Instant,
+    decision: Arc<Decision>,
+}
+
+/// A decision to be told.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// The first of the rounds that were alike.
+    pub first_round: u64,
+    /// How long ago the last of them was.
+    pub ago: Duration,
+    /// The last of them.
+    pub decision: Arc<Decision>,
+}
+
+impl Board {
+    /// Leaves a round.
+    pub fn post(&self, metrics: Metrics, decision: Decision) {
+        *self.metrics.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(metrics);
+        let mut kept = self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut first_round = decision.number();
+        // A number that does not go on is of another load of the scheduler class.
+        let goes_on = |last: &Kept| last.decision.is_like(&decision) && last.decision.number() + 1 == first_round;
+        if let Some(last) = kept.back().filter(|last| goes_on(last)) {
+            first_round = last.first_round;
+            kept.pop_back();
+        } else if kept.len() == NR_KEPT {
+            kept.pop_front();
+        }
+        kept.push_back(Kept { first_round, at: Instant::now(), decision: Arc::new(decision) });
+    }
+
+    /// The figures of the last round.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        self.metrics.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The last `nr` decisions, the newest last.
+    pub fn decisions(&self, nr: usize) -> Vec<Told> {
+        let kept = self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = kept.iter().skip(kept.len().saturating_sub(nr));
+        let told = |kept: &Kept| Told {
+            first_round: kept.first_round,
+            ago: kept.at.elapsed(),
+            decision: kept.decision.clone(),
+        };
+        last.map(told).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::decision::tests::{round, DONE, MOVES, STAYS};
+    use super::super::Round;
+    use super::*;
+
+    fn post(board: &Board, rounds: impl IntoIterator<Item = (u64, Round)>) {
+        for (number, round) in rounds {
+            let round = Round { number, ..round };
+            board.post(Metrics { nr_rounds: number, ..Metrics::default() }, Decision::of(&round));
+        }
+    }
+
+    fn kept(board: &Board) -> Vec<(u64, u64)> {
+        board.decisions(usize::MAX).iter().map(|told| (told.first_round, told.decision.number())).collect()
+    }
+
+    #[test]
+    fn rounds_that_stay_alike_are_one_decision_and_moves_never_are() {
+        let board = Board::default();
+        post(&board, (1..=5).map(|number| (number, round(STAYS, None))));
+        post(&board, (6..=7).map(|number| (number, round(MOVES, Some(DONE)))));
+        post(&board, [(8, round(STAYS, None))]);
+        assert_eq!(kept(&board), [(1, 5), (6, 6), (7, 7), (8, 8)]);
+        assert_eq!(board.metrics().nr_rounds, 8);
+        assert_eq!(board.decisions(1)[0].decision.number(), 8);
+    }
+
+    #[test]
+    fn after_another_load_rounds_are_counted_anew() {
+        let board = Board::default();
+        post(&board, [(7, round(STAYS, None)), (1, round(STAYS, None))]);
+        assert_eq!(kept(&board), [(7, 7), (1, 1)]);
+    }
+
+    #[test]
+    fn only_the_last_decisions_are_kept() {
+        let board = Board::default();
+        post(&board, (1..=1000).map(|number| (number, round(MOVES, Some(DONE)))));
+        assert_eq!(kept(&board).len(), NR_KEPT);
+        assert_eq!(kept(&board)[0], (1000 - NR_KEPT as u64 + 1, 1000 - NR_KEPT as u64 + 1));
+    }
+}

@@ -1,0 +1,181 @@
+//! The figures as OpenMetrics text.
+//!
+//! Made from the figures' own descriptions (`stats`), so that a new figure is served without a word here. Names follow
+//! the conventions: base units (`_ms` becomes seconds, `_pct` a ratio), `_total` on what only grows. A figure that is not
+//! known has no sample.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{text, DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+use scx_stats::prelude::*;
+use scx_stats::{StatsData, StatsField, StatsKind, StatsMeta};
+use serde_json::Value;
+
+use super::{Metrics, NodeMetrics, SourceMetrics};
+
+/// What the page is served as.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The whole page.
+pub fn page(metrics: &Metrics) -> anyhow::Result<String> {
+    let mut registry = Registry::with_prefix("scx_vnuma");
+    registry.register_collector(Box::new(Figures(serde_json::to_value(metrics)?)));
+    let mut page = String::new();
+    text::encode(&mut page, &registry)?;
+    Ok(page)
+}
+
+#[derive(Debug)]
+struct Figures(Value);
+
+impl Collector for Figures {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let metas = [Metrics::meta(), NodeMetrics::meta(), SourceMetrics::meta()];
+        let metas = metas.into_iter().map(|meta| (meta.name.clone(), meta)).collect();
+        encode_struct(&metas, &Metrics::meta(), &[Row { labels: Arc::default(), figures: &self.0 }], &mut encoder)
+    }
+}
+
+/// The figures of one thing, and what names it.
+struct Row<'a> {
+    labels: Arc<Vec<(String, String)>>,
+    figures: &'a Value,
+}
+
+/// Each figure of all rows, then those of the rows within.
+fn encode_struct(
+    metas: &BTreeMap<String, StatsMeta>,
+    meta: &StatsMeta,
+    rows: &[Row<'_>],
+    encoder: &mut DescriptorEncoder<'_>,
+) -> fmt::Result {
+    let prefix = meta.attrs.user.get("_om_prefix").map_or("", String::as_str);
+    for (field_name, field) in &meta.fields {
+        match &field.data {
+            StatsData::Datum(_) if !field.attrs.user.contains_key("_om_skip") => {
+                encode_figure(prefix, field_name, field, rows, encoder)?;
+            }
+            StatsData::Dict { datum: StatsKind::Struct(inner), .. } => {
+                let inner = metas.get(inner).ok_or(fmt::Error)?;
+                let label = inner.attrs.user.get("_om_label").ok_or(fmt::Error)?;
+                let within = rows.iter().flat_map(|row| {
+                    let entries = row.figures[field_name].as_object().into_iter().flatten();
+                    entries.map(|(key, figures)| {
+                        let labels = row.labels.iter().cloned().chain([(label.clone(), key.clone())]);
+                        Row { labels: Arc::new(labels.collect()), figures }
+                    })
+                });
+                encode_struct(metas, inner, &within.collect::<Vec<_>>(), encoder)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn encode_figure(
+    prefix: &str,
+    field_name: &str,
+    field: &StatsField,
+    rows: &[Row<'_>],
+    encoder: &mut DescriptorEncoder<'_>,
+) -> fmt::Result {
+    let (name, unit) = in_base_unit(field_name);
+    let kind = match field.attrs.user.contains_key("_om_counter") {
+        true => MetricType::Counter,
+        false => MetricType::Gauge,
+    };
+    let name = format!("{prefix}{name}");
+    let help = field.attrs.desc.as_deref().unwrap_or_default();
+    let om_unit = unit.as_ref().map(|(unit, _)| unit);
+    let mut family = encoder.encode_descriptor(&name, help, om_unit, kind)?;
+    for row in rows {
+        let Some(value) = row.figures[field_name].as_f64().filter(|value| *value >= 0.0) else { continue };
+        let value = value / unit.as_ref().map_or(1.0, |(_, per_unit)| *per_unit);
+        match row.labels.is_empty() {
+            true => encode_sample(&mut family, kind, value)?,
+            false => encode_sample(&mut family.encode_family(&*row.labels)?, kind, value)?,
+        }
+    }
+    Ok(())
+}
+
+fn encode_sample(encoder: &mut MetricEncoder<'_>, kind: MetricType, value: f64) -> fmt::Result {
+    match kind {
+        MetricType::Counter => encoder.encode_counter::<NoLabelSet, f64, f64>(&value, None),
+        _ => encoder.encode_gauge(&value),
+    }
+}
+
+/// A figure's name without its unit, the base unit, and how many of its own units make one.
+fn in_base_unit(name: &str) -> (&str, Option<(Unit, f64)>) {
+    let named = |unit: &str| Unit::Other(unit.to_string());
+    let units = [
+        ("_ms", Unit::Seconds, 1e3),
+        ("_us", Unit::Seconds, 1e6),
+        ("_bytes", Unit::Bytes, 1.0),
+        ("_pct", named("ratio"), 100.0),
+        ("_cpus", named("cpus"), 1.0),
+    ];
+    // A plain number of things has no unit.
+    if let Some(things) = name.strip_prefix("nr_") {
+        return (things, None);
+    }
+    let found = units.into_iter().find_map(|(end, unit, per_unit)| Some((name.strip_suffix(end)?, unit, per_unit)));
+    found.map_or((name, None), |(stem, unit, per_unit)| (stem, Some((unit, per_unit))))
+}
+
+#[cfg(test)]
+mod tests {
+    use openmetrics_parser::openmetrics::parse_openmetrics;
+    use openmetrics_parser::{OpenMetricsType, OpenMetricsValue};
+
+    use super::super::stats::tests::metrics;
+    use super::*;
+
+    #[test]
+    fn the_page_is_open_metrics_with_base_units_and_types() {
+        let page = page(&metrics()).unwrap();
+        assert!(page.ends_with("# EOF\n"), "{page}");
+        let parsed = parse_openmetrics(&page).unwrap_or_else(|err| panic!("{err}\n{page}"));
+        let family = |name: &str| parsed.families.get(name).unwrap_or_else(|| panic!("no {name} in\n{page}"));
+        let moved = family("scx_vnuma_moved_bytes");
+        assert_eq!((&moved.family_type, moved.unit.as_str()), (&OpenMetricsType::Counter, "bytes"));
+        let run = family("scx_vnuma_node_run_seconds");
+        assert_eq!(
+            (run.help.as_str(), run.get_label_names().len()),
+            ("time that migratable tasks held a CPU, since load", 1)
+        );
+        let sample = run.get_sample_by_label_values(&["1".to_string()]).unwrap();
+        let OpenMetricsValue::Counter(value) = &sample.value else { panic!("{sample:?}") };
+        assert_eq!(value.value.as_f64(), 1.5);
+        let probed = family("scx_vnuma_node_source_age_seconds");
+        let sample = probed.get_sample_by_label_values(&["1".to_string(), "probe".to_string()]).unwrap();
+        let OpenMetricsValue::Gauge(value) = &sample.value else { panic!("{sample:?}") };
+        assert_eq!(value.as_f64(), 0.4);
+        assert_eq!(family("scx_vnuma_destination").family_type, OpenMetricsType::Gauge);
+    }
+
+    #[test]
+    fn what_is_not_known_has_no_sample() {
+        let page = page(&metrics()).unwrap();
+        let samples = |name: &str| page.lines().filter(|line| line.starts_with(name)).count();
+        assert_eq!(samples("scx_vnuma_node_source_pressure_ratio{"), 2, "steal of node 0, probe of node 1:\n{page}");
+        assert_eq!(samples("scx_vnuma_second_destination "), 0, "{page}");
+        assert_eq!(samples("scx_vnuma_node_pressure_ratio{"), 2, "{page}");
+    }
+
+    #[test]
+    fn every_figure_is_explained() {
+        for meta in [Metrics::meta(), NodeMetrics::meta(), SourceMetrics::meta()] {
+            for (name, field) in &meta.fields {
+                assert!(field.attrs.desc.is_some(), "{}.{name}", meta.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The figures and decisions over scx_stats, as every scx scheduler has them, and what asks for them.
+
+use std::io::{self, ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{bail, Context, Result};
+use scx_stats::prelude::*;
+
+use super::{Board, Metrics, NodeMetrics, SourceMetrics, Told};
+
+/// What `explain` asks for; `top` is what scx_stats calls the figures.
+const DECISIONS: &str = "decisions";
+/// How many of them.
+const NR: &str = "n";
+
+/// Answers from the board, in threads of its own. Dropping it ends it.
+pub struct StatsServer {
+    _server: scx_stats::prelude::StatsServer<(), ()>,
+}
+
+impl StatsServer {
+    /// Begins to answer.
+    pub fn launch(board: Arc<Board>) -> Result<Self> {
+        Ok(StatsServer { _server: scx_stats::prelude::StatsServer::new(data(board)).launch()? })
+    }
+}
+
+fn data(board: Arc<Board>) -> StatsServerData<(), ()> {
+    let board_too = board.clone();
+    StatsServerData::new()
+        .add_meta(Metrics::meta())
+        .add_meta(NodeMetrics::meta())
+        .add_meta(SourceMetrics::meta())
+        .add_stats("top", Box::new(move |_args, _channels| board.metrics().to_json()))
+        .add_stats(
+            DECISIONS,
+            Box::new(move |args, _channels| {
+                let nr = args.get(NR).map(|nr| nr.parse()).transpose().context("n takes a number")?;
+                let told = board_too.decisions(nr.unwrap_or(usize::MAX));
+                Ok(serde_json::to_value(told.iter().map(in_words).collect::<Vec<_>>())?)
+            }),
+        )
+}
+
+fn in_words(told: &Told) -> String {
+    let Told { first_round, ago, decision } = told;
+    let number = decision.number();
+    let rounds = match number - first_round {
+        0 => format!("round {number}"),
+        more => format!("rounds {first_round} to {number} ({} alike, the last is shown)", more + 1),
+    };
+    format!("{rounds}, {:.1} s ago: {}\n{}", ago.as_secs_f64(), decision.what(), decision.explained())
+}
+
+/// Explains each figure.
+pub fn describe_stats(out: &mut impl Write) -> Result<()> {
+    data(Arc::default()).describe_meta(out, None)
+}
+
+/// Prints the figures of the running daemon every `interval` until `stop`.
+pub fn monitor(interval: Duration, stop: &Arc<AtomicBool>) -> Result<()> {
+    let stopped = || stop.load(Ordering::Relaxed);
+    scx_utils::monitor_stats::<Metrics>(&[], interval, stopped, |metrics| metrics.format(&mut io::stdout()))
+}
+
+/// Prints the last `nr` decisions of the running daemon, the newest last.
+pub fn explain(nr: usize, out: &mut impl Write) -> Result<()> {
+    const PATIENCE_MS: u64 = 5000;
+
+    let client = StatsClient::new().connect(Some(PATIENCE_MS));
+    let mut client = match client {
+        Ok(client) => client,
+        Err(err) => bail!(match err.downcast_ref::<io::Error>().map(io::Error::kind) {
+            Some(ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+                "no scx_vnuma is running, so there are no decisions; those of one that ended are in its --log".into()
+            }
+            Some(ErrorKind::PermissionDenied) => "explain must run as root".into(),
+            _ => format!("the running scx_vnuma can't be asked: {err:#}"),
+        }),
+    };
+    let args = [("target", DECISIONS.to_string()), (NR, nr.to_string())];
+    let args = args.map(|(key, value)| (key.to_string(), value)).to_vec();
+    let told: Vec<String> =
+        client.request("stats", args).context("the scheduler that is running does not tell its decisions")?;
+    if told.is_empty() {
+        return Ok(writeln!(out, "no round has ended yet")?);
+    }
+    match out.write_all(told.join("\n").as_bytes()).and_then(|()| out.flush()) {
+        // Whoever read it has seen enough.
+        Err(err) if err.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::decision::tests::{round, DONE, MOVES, STAYS};
+    use super::super::{Decision, Round};
+    use super::*;
+
+    #[test]
+    fn rounds_that_were_alike_are_told_once() {
+        let board = Board::default();
+        for number in 1..=5 {
+            board.post(Metrics::default(), Decision::of(&Round { number, ..round(STAYS, None) }));
+        }
+        board.post(Metrics::default(), Decision::of(&Round { number: 6, ..round(MOVES, Some(DONE)) }));
+        let told: Vec<String> = board.decisions(2).iter().map(in_words).collect();
+        assert!(
+            told[0].starts_with("rounds 1 to 5 (5 alike, the last is shown), 0.0 s ago: stay on node 0\n"),
+            "{told:?}"
+        );
+        assert!(told[0].contains("\n  refused  node 0: others take 0.10 CPU of it, less than 0.25\n"), "{told:?}");
+        assert!(told[1].starts_with("round 6, 0.0 s ago: epoch 3: move from node 0 to 1\n"), "{told:?}");
+    }
+}

@@ -1,0 +1,59 @@
+//! What each source said of a node, by the source's name.
+
+use std::time::Duration;
+
+use crate::sense::{Word, Words};
+
+/// What one source said.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Said {
+    /// `steal`, `host` or `probe`.
+    pub source: &'static str,
+    /// `None` when it had nothing to say: it failed, or it can't see an idle node.
+    pub reading: Option<Reading>,
+}
+
+/// A share of the node's CPU, and how old it was.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Reading {
+    /// 0..=1.
+    pub share: f64,
+    /// When the round began.
+    pub age: Duration,
+}
+
+/// The sources that there are for a node. Steal is one always; it speaks where the guest ran something.
+pub(super) fn said(words: &Words) -> impl Iterator<Item = Said> {
+    let steal = words.has_run.then_some(Reading { share: words.steal_share, age: Duration::ZERO });
+    let others = [("host", words.host), ("probe", words.probe)];
+    let others = others.into_iter().filter_map(|(source, word)| Some(Said { source, reading: reading(word?) }));
+    std::iter::once(Said { source: "steal", reading: steal }).chain(others)
+}
+
+fn reading(word: Word) -> Option<Reading> {
+    match word {
+        Word::Taken { share, age, .. } => Some(Reading { share, age }),
+        Word::Failed => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steal_of_an_idle_node_and_a_source_that_failed_say_nothing() {
+        let taken = Word::Taken { share: 0.25, age: Duration::from_millis(400), period: Duration::from_secs(1) };
+        let words = Words { host: Some(Word::Failed), probe: Some(taken), ..Words::default() };
+        let probed = Reading { share: 0.25, age: Duration::from_millis(400) };
+        let expected = [
+            Said { source: "steal", reading: None },
+            Said { source: "host", reading: None },
+            Said { source: "probe", reading: Some(probed) },
+        ];
+        assert_eq!(said(&words).collect::<Vec<_>>(), expected);
+        let ran = Words { steal_share: 0.5, has_run: true, ..Words::default() };
+        let stolen = Reading { share: 0.5, age: Duration::ZERO };
+        assert_eq!(said(&ran).collect::<Vec<_>>(), [Said { source: "steal", reading: Some(stolen) }]);
+    }
+}
