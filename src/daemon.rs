@@ -271,14 +271,15 @@ impl<'a> Daemon<'a> {
     }
 
     fn report(&mut self, round: &Round) -> Result<()> {
-        self.metrics.note(round, self.crowd.destination(), |node| self.class.node_stats(node))?;
+        let decision = Decision::of(round);
+        self.metrics.note(round, &decision, self.crowd.destination(), |node| self.class.node_stats(node))?;
         let words = &self.metrics.decision;
         if report::is_news(self.last_plan.as_ref(), &round.plan) {
             log::info!("{words}");
         } else {
             log::debug!("{words}");
         }
-        self.board.post(self.metrics.clone(), Decision::of(round));
+        self.board.post(self.metrics.clone(), decision);
         self.append_to_log(round);
         self.last_plan = Some(round.plan.clone());
         Ok(())

@@ -9,11 +9,6 @@ use crate::bpf::Retargeted;
 use crate::cell::{Moved, Node, NodeId, Outcome, Plan, Pressure, Verdict};
 use crate::sense::Words;
 
-/// One line: what happens, why, and what was seen.
-pub fn in_words(round: &Round) -> String {
-    Decision::of(round).line()
-}
-
 /// Return true if `now` says something else than `before`: worth a line of its own.
 pub fn is_news(before: Option<&Plan>, now: &Plan) -> bool {
     !now.moves.is_empty() || before.is_none_or(|before| kinds(&before.verdicts) != kinds(&now.verdicts))
@@ -60,6 +55,11 @@ impl Decision {
             retargeted: round.retargeted,
             retarget_cpu_us: round.retarget_cpu_us,
         }
+    }
+
+    /// What moves, by the node that it leaves and the node that it goes to.
+    pub(super) fn routes(&self) -> &BTreeMap<(NodeId, NodeId), Moved> {
+        &self.routes
     }
 
     /// The round's number.
@@ -242,7 +242,7 @@ fn add(text: &mut String, heading: &str, lines: impl IntoIterator<Item = String>
 
 fn source_in_words(said: Said) -> String {
     match (said.source, said.reading) {
-        ("steal", None) => "steal sees nothing of an idle node".into(),
+        ("steal", None) => "too idle for steal to show".into(),
         (source, None) => format!("{source} does not answer"),
         (source, Some(reading)) if reading.age.is_zero() => format!("{source} {:.0} %", reading.share * 100.0),
         (source, Some(reading)) => {
@@ -274,6 +274,10 @@ pub(super) mod tests {
     use super::*;
     use crate::cell::{CellView, Demand, Group, GroupId, Move};
     use crate::sense::Word;
+
+    fn in_words(round: &Round) -> String {
+        Decision::of(round).line()
+    }
 
     fn node(id: u32, pressure: Pressure) -> Node {
         Node { id: NodeId(id), capacity_cpus: 1.0, pressure, load_cpus: pressure.share().unwrap_or(0.0) }
@@ -350,10 +354,10 @@ pub(super) mod tests {
         assert_eq!(
             Decision::of(&round).explained(),
             "  seen     node 0: others take 52 % (steal 52 %); load 0.52 of 1 CPUs\n           \
-             node 1: others take 0 % (steal sees nothing of an idle node; probe 0 %, 0.4 s old); load 0.00 of 1 CPUs\n           \
-             node 2: unknown (steal sees nothing of an idle node; host does not answer); load 0.00 of 1 CPUs\n           \
+             node 1: others take 0 % (too idle for steal to show; probe 0 %, 0.4 s old); load 0.00 of 1 CPUs\n           \
+             node 2: unknown (too idle for steal to show; host does not answer); load 0.00 of 1 CPUs\n           \
              node 3: unknown, the last answer is 4 rounds old \
-             (steal sees nothing of an idle node; host 10 %, 4.0 s old); load 0.00 of 1 CPUs\n  \
+             (too idle for steal to show; host 10 %, 4.0 s old); load 0.00 of 1 CPUs\n  \
              chosen   node 1 for what moves, then node 3\n  \
              moves    node 0: others take 0.52 CPU of node 0; 1 groups using 0.48 CPU and 3.0 MiB move\n  \
              refused  node 2: it is bad, but the last move was too recent: 2 more rounds\n  \

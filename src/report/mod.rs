@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use board::{Board, Told};
-pub use decision::{in_words, is_news, Decision};
+pub use decision::{is_news, Decision};
 pub use http::{BindError, MetricsServer};
 pub use openmetrics::{page, CONTENT_TYPE};
 pub use server::{describe_stats, explain, monitor, StatsServer};

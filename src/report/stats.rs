@@ -11,7 +11,7 @@ use scx_stats_derive::{stat_doc, Stats};
 use serde::{Deserialize, Serialize};
 
 use super::sources::said;
-use super::Round;
+use super::{Decision, Round};
 use crate::bpf::intf::vnuma_node_stats;
 use crate::cell::{Node, NodeId, Pressure};
 use crate::sense::Words;
@@ -107,15 +107,16 @@ impl Metrics {
         Metrics { destination: start.0, second_destination: -1, ..Metrics::default() }
     }
 
-    /// Takes in a round. `destination` is in force after it; `counters` reads a node's counters.
+    /// Takes in a round and what was decided in it. `destination` is in force after it; `counters` reads a node's counters.
     pub fn note(
         &mut self,
         round: &Round,
+        decision: &Decision,
         destination: NodeId,
         counters: impl Fn(NodeId) -> Result<vnuma_node_stats>,
     ) -> Result<()> {
         self.nr_rounds = round.number;
-        self.decision = super::in_words(round);
+        self.decision = decision.line();
         self.destination = destination.0;
         self.page_faults = round.page_faults;
         self.probe_cpu_ms = round.probed.as_millis() as u64;
@@ -128,9 +129,9 @@ impl Metrics {
             self.second_destination = round.plan.second.map_or(-1, |node| node.0.into());
             self.nr_retargets += 1;
             self.retarget_cpu_us = round.retarget_cpu_us;
-            self.last_moved_bytes = round.plan.moved(&round.view).bytes as u64;
+            self.last_moved_bytes = decision.routes().values().map(|moved| moved.bytes as u64).sum();
             self.moved_bytes += self.last_moved_bytes;
-            for ((from, to), moved) in round.plan.routes(&round.view) {
+            for ((from, to), moved) in decision.routes() {
                 self.nodes.entry(from.0).or_default().nr_moved_out += moved.groups;
                 self.nodes.entry(to.0).or_default().nr_moved_in += moved.groups;
             }
@@ -146,12 +147,13 @@ impl Metrics {
         writeln!(out, "{}", self.decision)?;
         writeln!(
             out,
-            "  {nr_migratable} migratable ({nr_selected} selected, {nr_given_back} given back, {nr_refused} refused); \
-             {nr_retargets} moves of {} MiB, the last of {} MiB for {retarget_cpu_us} us; \
-             probes {probe_cpu_ms} ms; {page_faults} page faults",
+            "  migratable {nr_migratable} (selected {nr_selected}, given back {nr_given_back}, refused {nr_refused}); \
+             moves {nr_retargets} of {} MiB, the last of {} MiB for {retarget_cpu_us} us; \
+             probes {probe_cpu_ms} ms; page faults {page_faults}",
             moved_bytes >> 20,
             last_moved_bytes >> 20
         )?;
+        writeln!(out, "{}", NodeMetrics::HEADING)?;
         for (id, node) in &self.nodes {
             let mark = if *id == self.destination { '*' } else { ' ' };
             node.format(&format!("{id}{mark}"), out)?;
@@ -184,19 +186,22 @@ impl NodeMetrics {
         };
     }
 
+    const HEADING: &str = "  node  cpus pressure steal  load queued   run_ms stolen_ms elsewhere stragglers arrived  \
+                           in out  by source";
+
+    /// A line under the heading.
     fn format(&self, name: &str, out: &mut impl Write) -> Result<()> {
+        let percent = |pct: f64| if pct < 0.0 { "?".to_string() } else { format!("{pct:.0}%") };
         let sources = self.sources.iter().map(|(source, said)| match said.pressure_pct {
             ..0.0 => format!("{source} ?"),
-            pct => format!("{source} {pct:.0} % {:.1} s old", said.age_ms as f64 / 1000.0),
+            pct => format!("{source} {pct:.0}% {:.1} s old", said.age_ms as f64 / 1000.0),
         });
-        let pressure = if self.pressure_pct < 0.0 { "   ?".into() } else { format!("{:>4.0}", self.pressure_pct) };
         writeln!(
             out,
-            "  node {name} {:2} CPUs  pressure {pressure} % ({})  steal {:.0} %  load {:.2}  queued {}  run {} ms  \
-             stolen {} ms  elsewhere {}  stragglers {}  arrived {}  groups in {} out {}",
+            "  {name:>5} {:4} {:>8} {:>5} {:5.2} {:6} {:8} {:9} {:9} {:10} {:7} {:3} {:3}  {}",
             self.nr_cpus,
-            sources.collect::<Vec<_>>().join(", "),
-            self.steal_pct,
+            percent(self.pressure_pct),
+            percent(self.steal_pct),
             self.load_cpus,
             self.nr_queued,
             self.run_ms,
@@ -205,7 +210,8 @@ impl NodeMetrics {
             self.nr_stragglers,
             self.nr_arrived,
             self.nr_moved_in,
-            self.nr_moved_out
+            self.nr_moved_out,
+            sources.collect::<Vec<_>>().join(", ")
         )?;
         Ok(())
     }
@@ -232,7 +238,8 @@ pub(super) mod tests {
     pub(in crate::report) fn metrics() -> Metrics {
         let counters = || vnuma_node_stats { run_ns: 1_500_000_000, nr_arrived: 6, ..Plain::zeroed() };
         let mut metrics = Metrics::new(NodeId(0));
-        metrics.note(&round(MOVES, Some(DONE)), NodeId(1), |_| Ok(counters())).unwrap();
+        let round = round(MOVES, Some(DONE));
+        metrics.note(&round, &Decision::of(&round), NodeId(1), |_| Ok(counters())).unwrap();
         metrics
     }
 
@@ -242,7 +249,8 @@ pub(super) mod tests {
         let figures =
             |metrics: &Metrics| (metrics.epoch, metrics.nr_retargets, metrics.moved_bytes, metrics.destination);
         assert_eq!(figures(&metrics), (3, 1, 3 << 20, 1));
-        metrics.note(&round(STAYS, None), NodeId(1), |_| Ok(Plain::zeroed())).unwrap();
+        let round = round(STAYS, None);
+        metrics.note(&round, &Decision::of(&round), NodeId(1), |_| Ok(Plain::zeroed())).unwrap();
         assert_eq!(figures(&metrics), (3, 1, 3 << 20, 1));
         assert_eq!((metrics.nodes[&0].nr_moved_out, metrics.nodes[&1].nr_moved_in), (1, 1));
         assert_eq!(metrics.last_moved_bytes, 3 << 20);
@@ -257,8 +265,15 @@ pub(super) mod tests {
         let mut shown = Vec::new();
         metrics.format(&mut shown).unwrap();
         let shown = String::from_utf8(shown).unwrap();
-        assert!(shown.contains("node 1*  1 CPUs  pressure    0 % (probe 0 % 0.4 s old, steal ?)"), "{shown}");
-        assert!(shown.contains("1 moves of 3 MiB, the last of 3 MiB for 85 us"), "{shown}");
-        assert!(shown.contains("queued 6  run 1500 ms"), "{shown}");
+        let words = |line: &str| line.split_whitespace().map(str::to_string).collect::<Vec<_>>();
+        let lines: Vec<Vec<String>> = shown.lines().map(words).collect();
+        assert_eq!(
+            lines[1].join(" "),
+            "migratable 0 (selected 0, given back 0, refused 0); moves 1 of 3 MiB, \
+             the last of 3 MiB for 85 us; probes 0 ms; page faults 0"
+        );
+        assert_eq!(lines[3].join(" "), "0 1 52% 52% 0.52 6 1500 0 0 0 6 0 1 steal 52% 0.0 s old");
+        assert_eq!(lines[4].join(" "), "1* 1 0% 0% 0.00 0 1500 0 0 0 6 1 0 probe 0% 0.4 s old, steal ?");
+        assert_eq!(lines[2].iter().position(|word| word == "run_ms"), Some(6));
     }
 }
