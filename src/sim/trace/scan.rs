@@ -64,31 +64,20 @@ impl Iterator for Cuts<'_> {
     }
 }
 
-/// A field, and what stands before it in its block: so that short numbers are read in one load, whatever their length.
+/// A field, and what stands before it in its block: so that numbers are read eight bytes at a time, whatever their length.
 #[derive(Clone, Copy)]
 pub(super) struct Field<'a> {
     up_to_end: &'a [u8],
     len: usize,
 }
 
-/// Numbers of more characters are read one by one.
-const SHORT: usize = 16;
-
-/// The same byte sixteen times.
-const fn all(byte: u8) -> u128 {
-    u128::from_le_bytes([byte; SHORT])
+/// The same byte eight times.
+const fn all(byte: u8) -> u64 {
+    u64::from_le_bytes([byte; 8])
 }
 
-/// By number, so many of the lowest bytes: a look-up is cheaper than a shift of 128 bits.
-const LOWEST: [u128; SHORT + 1] = {
-    let mut lowest = [u128::MAX; SHORT + 1];
-    let mut bytes = 0;
-    while bytes < SHORT {
-        lowest[bytes] = (1 << (8 * bytes)) - 1;
-        bytes += 1;
-    }
-    lowest
-};
+/// What a point is after taking `b'0'` from it, bit by bit, as digits are made numbers.
+const POINT: u8 = b'.' ^ b'0';
 
 impl<'a> Field<'a> {
     #[inline]
@@ -108,83 +97,87 @@ impl<'a> Field<'a> {
     /// A whole number.
     #[inline]
     pub(super) fn integer(self) -> Option<u64> {
-        match self.short() {
-            Some(digits) => are_digits(digits).then(|| value(digits)),
-            None => long_integer(self.text()),
+        match self.len {
+            1..=8 => value(self.characters()),
+            9..=16 => {
+                let first = Field { up_to_end: &self.up_to_end[..self.up_to_end.len() - 8], len: self.len - 8 };
+                let last = Field { len: 8, ..self };
+                Some(value(first.characters())? * 100_000_000 + value(last.characters())?)
+            }
+            _ => long_integer(self.text()),
         }
     }
 
     /// A number that is finite and not negative.
     #[inline]
     pub(super) fn amount(self) -> Option<f64> {
-        self.plain_decimal().or_else(|| any_amount(self.text()))
+        let read = match self.len {
+            // Nearly all are of the form 0.00123.
+            3..=10 if self.text().starts_with(b"0.") => {
+                fraction(Field { len: self.len - 2, ..self }.characters(), self.len - 2)
+            }
+            1..=8 => self.short_decimal(),
+            _ => None,
+        };
+        read.or_else(|| any_amount(self.text()))
     }
 
-    /// The characters of a short field, each less `b'0'`: the last in the highest byte, zeros below the first.
+    /// Digits with at most one point.
     #[inline]
-    fn short(self) -> Option<u128> {
-        if self.len == 0 || self.len > SHORT {
-            return None;
+    fn short_decimal(self) -> Option<f64> {
+        let characters = self.characters();
+        let points = zero_bytes(characters ^ all(POINT));
+        if points == 0 {
+            return fraction(characters, 0);
         }
+        let at = points.trailing_zeros() / 8;
+        // Close the gap: what stands before the point moves up to where it was.
+        let before = characters & ((1 << (8 * at)) - 1);
+        let digits = (characters ^ before ^ (u64::from(POINT) << (8 * at))) | (before << 8);
+        fraction(digits, 7 - at as usize).filter(|_| self.len > 1)
+    }
+
+    /// The characters of a field of 1 to 8, each less `b'0'`: the last in the highest byte, zeros below the first.
+    #[inline]
+    fn characters(self) -> u64 {
         let bytes = match self.up_to_end.last_chunk() {
             Some(bytes) => *bytes,
             None => {
-                let mut bytes = [0; SHORT];
-                bytes[SHORT - self.up_to_end.len()..].copy_from_slice(self.up_to_end);
+                let mut bytes = [0; 8];
+                bytes[8 - self.up_to_end.len()..].copy_from_slice(self.up_to_end);
                 bytes
             }
         };
-        Some((u128::from_le_bytes(bytes) ^ all(b'0')) & !LOWEST[SHORT - self.len])
-    }
-
-    /// Digits with at most one point, few enough that one division rounds correctly; others aren't read here.
-    #[inline]
-    fn plain_decimal(self) -> Option<f64> {
-        const POINT: u8 = b'.' ^ b'0';
-        const POWERS: [f64; SHORT] =
-            [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
-        let mut digits = self.short()?;
-        let mut decimals = 0;
-        let points = zero_bytes(digits ^ all(POINT));
-        if points != 0 {
-            let place = points.trailing_zeros() as usize / 8;
-            decimals = SHORT - 1 - place;
-            // Close the gap: what stands before the point moves up to where it was.
-            digits = (digits & !LOWEST[place + 1]) | ((digits & LOWEST[place]) << 8);
-        }
-        let value = value(digits);
-        // 16 digits without a point may pass 2^53.
-        (are_digits(digits) && value < 1 << 53 && self.len > usize::from(points != 0))
-            .then(|| value as f64 / POWERS[decimals])
+        let nothing_below = 8 * (8 - self.len);
+        ((u64::from_le_bytes(bytes) ^ all(b'0')) >> nothing_below) << nothing_below
     }
 }
 
 /// The top bit of each byte that is 0, exactly.
-fn zero_bytes(bytes: u128) -> u128 {
-    const LOW: u128 = all(0x7f);
-    !(((bytes & LOW) + LOW) | bytes | LOW)
+fn zero_bytes(bytes: u64) -> u64 {
+    !(((bytes & all(0x7f)) + all(0x7f)) | bytes | all(0x7f))
 }
 
-/// Return true if no byte is above 9.
-fn are_digits(bytes: u128) -> bool {
-    (bytes | bytes.wrapping_add(all(0x80 - 10))) & all(0x80) == 0
-}
-
-/// The number that 16 digits make; any number when they aren't digits.
+/// Digits of which so many are decimals: so few in all that one division rounds correctly.
 #[inline]
-fn value(digits: u128) -> u64 {
-    let (first, last) = (digits as u64, (digits >> 64) as u64);
-    eight_digits(first) * 100_000_000 + eight_digits(last)
+fn fraction(digits: u64, decimals: usize) -> Option<f64> {
+    const POWERS: [f64; 9] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8];
+    Some(value(digits)? as f64 / POWERS[decimals])
 }
 
-/// Neighbours are put together three times: to numbers below 100, then below 10,000, then the whole.
+/// The number that eight digits make, the last in the highest byte; none if one of them isn't a digit.
 #[inline]
-fn eight_digits(digits: u64) -> u64 {
+fn value(digits: u64) -> Option<u64> {
     const EVERY_FOURTH: u64 = 0x0000_00ff_0000_00ff;
-    let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
+    // Adding 118 takes what is above 9 past the top bit.
+    if (digits | digits.wrapping_add(all(0x80 - 10))) & all(0x80) != 0 {
+        return None;
+    }
+    // Neighbours are put together: to numbers below 100, then all four of these at once.
+    let pairs = digits * 10 + (digits >> 8);
     let first = (pairs & EVERY_FOURTH).wrapping_mul(100 + (1_000_000 << 32));
     let second = ((pairs >> 16) & EVERY_FOURTH).wrapping_mul(1 + (10_000 << 32));
-    first.wrapping_add(second) >> 32
+    Some(first.wrapping_add(second) >> 32)
 }
 
 #[cold]
