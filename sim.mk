@@ -3,7 +3,7 @@
 SIM := target/release/vnuma-sim
 SIM_FEATURES := --no-default-features --features sim
 
-.PHONY: sim sim-test sim-demo sim-bench sim-slurm
+.PHONY: sim sim-test sim-demo sim-bench sim-scale sim-slurm
 
 sim: ## build the simulator alone: no clang, no BPF, no root
 	cargo build --release $(SIM_FEATURES) --bin vnuma-sim
@@ -17,6 +17,9 @@ sim-demo: sim ## every policy over the sample trace, with a report
 
 sim-bench: sim ## whole-process times against a plain Python program; VNUMA_TRACES has g2011-hybrid-A
 	benches/sim
+
+sim-scale: sim ## seconds and memory of a month of 12,500 machines; CASES="1 2 4" for less, see benches/sim-scale --help
+	benches/sim-scale $(CASES)
 
 sim-slurm: sim ## the array job on a one-node Slurm cluster (root; slurm-wlm and munge installed)
 	VNUMA_SIM=$(CURDIR)/$(SIM) examples/slurm/one-node

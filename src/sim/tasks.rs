@@ -47,6 +47,8 @@ pub struct SimTask<'a> {
     pub request_cpus: f64,
     /// Its priority.
     pub priority: u32,
+    /// How many windows hold once no work is done: those that start at or before the base.
+    pub windows_at_start: u32,
     /// Trace time at which its work is 0.
     base_us: i64,
     windows: &'a [Window],
@@ -71,14 +73,10 @@ impl<'a> SimTask<'a> {
             duration_s: seconds(end_us - base_us),
             request_cpus: task.request_cpus,
             priority: task.priority,
+            windows_at_start: windows.partition_point(|window| window.start_us <= base_us) as u32,
             base_us,
             windows,
         })
-    }
-
-    /// How many windows hold once no work is done: those that start at or before the base.
-    pub fn windows_at_start(&self) -> usize {
-        self.windows.partition_point(|window| window.start_us <= self.base_us)
     }
 
     /// The work done at which a window starts to hold, and the window.

@@ -16,7 +16,7 @@ use crate::workers::{Setting, Worker};
 pub fn the_pinned_target_agrees_with_the_log() -> Result<String> {
     let _workers = Worker::start_many(4, &Setting::migratable())?;
     let decisions = "/tmp/decisions.jsonl";
-    let scheduler = Scheduler::start(&["--interval", "500ms", "--log", decisions])?;
+    let mut scheduler = Scheduler::start(&["--interval", "500ms", "--log", decisions])?;
     std::thread::sleep(Duration::from_secs(2));
     hog_node_until_seen(target()?.destination.first as u32)?;
     wait_for("the plan changes", Duration::from_secs(5), || Ok(target()?.epoch == 1))?;
@@ -37,6 +37,9 @@ pub fn the_pinned_target_agrees_with_the_log() -> Result<String> {
     ensure!(String::from_utf8_lossy(&output.stdout).contains("\"run_ns\": "), "node_stats has no run_ns");
     let moved = decided_moves(decisions)?;
     ensure!(moved == [to], "the decision log has moves to {moved:?}");
+    // For `vmtests/run`, which replays it once the guest has ended.
+    scheduler.end(libc::SIGTERM)?;
+    std::fs::copy(decisions, "/lab/out/decisions.jsonl").context("copying the decision log out of the guest")?;
     Ok(format!("epoch 1, first {to}"))
 }
 

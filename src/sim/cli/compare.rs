@@ -4,7 +4,6 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use rayon::prelude::*;
 
 use super::load::{is_sample, load, Wanted};
 use super::options::{ModelOptions, RunningOptions, TraceOptions};
@@ -61,12 +60,11 @@ impl Compare {
         let prepared = Prepared::new(&trace, &base, Shard::WHOLE);
         let policies = every_policy(&base);
         let progress = Progress::new("cells", (policies.len() * prepared.nr_cells()) as u64);
+        let outcomes = prepared.run_each(&policies, &|| progress.step());
         let results: Vec<RunResult> = policies
-            .par_iter()
-            .map(|params| {
-                let outcome = prepared.run(params, &|| progress.step());
-                RunResult::new(&trace, params, Shard::WHOLE, prepared.horizon(), outcome)
-            })
+            .iter()
+            .zip(outcomes)
+            .map(|(params, outcome)| RunResult::new(&trace, params, Shard::WHOLE, prepared.horizon(), outcome))
             .collect();
         drop(progress);
         let compared: Vec<Compared<'_>> = results

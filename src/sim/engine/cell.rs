@@ -48,6 +48,8 @@ pub(super) struct CellRun<'a> {
     max_cpu: f32,
     machines: Vec<Machine>,
     view: CellView,
+    /// How many events there had been in the cell when the policy last found nothing to move.
+    settled_at: Option<u64>,
 }
 
 impl<'a> CellRun<'a> {
@@ -67,6 +69,7 @@ impl<'a> CellRun<'a> {
             max_cpu: params.max_cpu as f32,
             machines: Vec::new(),
             view: CellView::default(),
+            settled_at: None,
         }
     }
 
@@ -100,6 +103,7 @@ impl<'a> CellRun<'a> {
     fn reset(&mut self, first_machine: u32, len: usize, heat: &Heat) {
         self.machines.resize_with(len, Machine::default);
         self.view.nodes.clear();
+        self.settled_at = None;
         for (machine, id) in self.machines.iter_mut().zip(first_machine..) {
             let bins = heat.has(id).then(|| Bins::new(self.horizon.length_s()));
             machine.reset(bins);
@@ -111,15 +115,26 @@ impl<'a> CellRun<'a> {
 
     fn rebalance(&mut self, round: usize, rounds: &mut Rounds, outcome: &mut CellOutcome) {
         let Some(policy) = self.policy else { return };
-        self.look();
+        // Policies are pure: one that moves nothing goes on moving nothing until something happens in the cell.
+        let events = self.events();
+        let settled = self.settled_at == Some(events);
+        if !settled {
+            self.look();
+        }
         rounds.migratable[round] += self.view.groups.len() as u64;
-        if self.view.groups.is_empty() {
+        if settled || self.view.groups.is_empty() {
             return;
         }
         let plan = policy.decide(&self.view);
-        if !plan.moves.is_empty() {
+        if plan.moves.is_empty() {
+            self.settled_at = Some(events);
+        } else {
             self.carry_out(&plan, round, rounds, outcome);
         }
+    }
+
+    fn events(&self) -> u64 {
+        self.machines.iter().map(|machine| machine.events).sum()
     }
 
     /// Describe the cell as a policy sees it.
@@ -130,8 +145,7 @@ impl<'a> CellRun<'a> {
             let mut ours_cpus = 0.0;
             for &(rank, slot) in &machine.running {
                 let running = machine.task(slot);
-                let priority = self.world.tasks[rank as usize].priority;
-                if running.usage.cpu_max > self.max_cpu || priority >= self.params.priority_below {
+                if running.usage.cpu_max > self.max_cpu || running.priority >= self.params.priority_below {
                     continue;
                 }
                 ours_cpus += running.cpus;
@@ -140,7 +154,7 @@ impl<'a> CellRun<'a> {
                     node: node.id,
                     nr_tasks: 1,
                     demand: Demand {
-                        request_cpus: self.world.tasks[rank as usize].request_cpus,
+                        request_cpus: running.request_cpus,
                         usage_cpus: running.cpus,
                         memory_bytes: f64::from(running.usage.memory) * self.params.machine_memory_bytes as f64,
                         accesses_per_instruction: f64::from(running.usage.accesses_per_instruction),
@@ -189,7 +203,7 @@ impl<'a> CellRun<'a> {
         outcome.finished = finished.count;
         outcome.turnaround_s = finished.turnaround_s;
         outcome.slowdown = finished.slowdown;
-        outcome.events = self.machines.iter().map(|machine| machine.events).sum();
+        outcome.events = self.events();
         outcome.unfinished = self.machines.iter().map(Machine::nr_tasks).sum();
         outcome.work_done_s = self.machines.iter().map(|machine| machine.work_done_s).sum();
         outcome.work_left_s = self.machines.iter().map(|machine| machine.work_left_s(&self.world)).sum();

@@ -5,7 +5,7 @@
 //! of those amounts is never reordered when the rate changes. At full speed the lag stands still and no rounding piles up.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::binary_heap::{BinaryHeap, PeekMut};
 
 use super::series::Bins;
 use super::INSTANT_S;
@@ -57,6 +57,28 @@ pub(super) struct Running {
     pub(super) cpus: f64,
     pub(super) usage: Window,
     pub(super) reserved_cpus: f64,
+    // The task's own, at hand for rebalances.
+    pub(super) request_cpus: f64,
+    pub(super) priority: u32,
+}
+
+impl Running {
+    /// The next window starts to hold.
+    fn next_window(&mut self, task: &SimTask<'_>) {
+        if let Some((_, window)) = task.window(self.next_window as usize) {
+            self.usage = *window;
+            self.cpus = exact(f64::from(window.cpu_mean));
+            self.next_window += 1;
+        }
+    }
+
+    /// The machine's work at which the next change is due: the next window, or the end if that comes first.
+    fn next_due(&mut self, task: &SimTask<'_>) -> Work {
+        let window_work = task.window(self.next_window as usize).map(|(work, _)| work);
+        let work = window_work.filter(|&work| work < task.duration_s);
+        self.ends_next = work.is_none();
+        Work(self.origin + work.unwrap_or(task.duration_s))
+    }
 }
 
 /// A task between two machines.
@@ -225,10 +247,13 @@ impl Machine {
         let instant_work = self.work() + INSTANT_S * rate;
         let mut released = false;
         while self.next_due().is_some_and(|due| due <= instant_work) {
-            let Some(Reverse(change)) = self.changes.pop() else { break };
+            let Some(mut next) = self.changes.peek_mut() else { break };
+            let Reverse(change) = *next;
             self.events += 1;
-            if self.slots[change.slot as usize].ends_next {
-                let task = &world.tasks[change.rank as usize];
+            let running = &mut self.slots[change.slot as usize];
+            let task = &world.tasks[change.rank as usize];
+            if running.ends_next {
+                PeekMut::pop(next);
                 let turnaround_s = self.now_s - task.submit_s;
                 finished.count += 1;
                 finished.turnaround_s += turnaround_s;
@@ -236,37 +261,16 @@ impl Machine {
                 self.remove(change.rank, change.slot);
                 released = true;
             } else {
-                self.next_window(change.slot, world);
+                self.load_cpus -= running.cpus;
+                running.next_window(task);
+                self.load_cpus += running.cpus;
+                // In the place of the change that is done: cheaper than taking one off the heap and putting one on.
+                next.0.due = running.next_due(task);
             }
         }
         if released {
             self.start_waiting(world);
         }
-    }
-
-    /// The next window of a task starts to hold.
-    fn next_window(&mut self, slot: u32, world: &World<'_>) {
-        let running = &mut self.slots[slot as usize];
-        let task = &world.tasks[running.rank as usize];
-        if let Some((_, window)) = task.window(running.next_window as usize) {
-            self.load_cpus -= running.cpus;
-            running.usage = *window;
-            running.cpus = exact(f64::from(window.cpu_mean));
-            self.load_cpus += running.cpus;
-            running.next_window += 1;
-        }
-        self.schedule(slot, world);
-    }
-
-    /// Enter a task's next change: its next window, or its end if that comes first.
-    fn schedule(&mut self, slot: u32, world: &World<'_>) {
-        let running = &mut self.slots[slot as usize];
-        let task = &world.tasks[running.rank as usize];
-        let window_work = task.window(running.next_window as usize).map(|(work, _)| work);
-        let work = window_work.filter(|&work| work < task.duration_s);
-        running.ends_next = work.is_none();
-        let due = Work(running.origin + work.unwrap_or(task.duration_s));
-        self.changes.push(Reverse(Change { due, rank: running.rank, slot, visit: running.visit }));
     }
 
     /// Tasks that arrive at this instant start, or wait.
@@ -314,19 +318,22 @@ impl Machine {
 
     fn start(&mut self, rank: u32, reserved_cpus: f64, world: &World<'_>) {
         let task = &world.tasks[rank as usize];
-        let next_window = task.windows_at_start();
+        let next_window = task.windows_at_start;
         // Before its first window a task uses nothing.
-        let usage = next_window.checked_sub(1).and_then(|last| task.window(last)).map(|(_, window)| *window);
+        let last = next_window.checked_sub(1);
+        let usage = last.and_then(|last| task.window(last as usize)).map(|(_, window)| *window);
         let usage = usage.unwrap_or_default();
         let running = Running {
             rank,
             visit: 0,
             origin: self.work(),
-            next_window: next_window as u32,
+            next_window,
             ends_next: false,
             cpus: exact(f64::from(usage.cpu_mean)),
             usage,
             reserved_cpus,
+            request_cpus: task.request_cpus,
+            priority: task.priority,
         };
         self.enter(running, world);
     }
@@ -353,7 +360,9 @@ impl Machine {
         };
         let place = self.running.partition_point(|&(rank, _)| rank < running.rank);
         self.running.insert(place, (running.rank, slot));
-        self.schedule(slot, world);
+        let running = &mut self.slots[slot as usize];
+        let due = running.next_due(&world.tasks[running.rank as usize]);
+        self.changes.push(Reverse(Change { due, rank: running.rank, slot, visit: running.visit }));
     }
 
     /// Take a task away; none when it doesn't run here.

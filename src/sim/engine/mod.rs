@@ -14,6 +14,7 @@ use super::params::Params;
 use super::placement::Shard;
 use super::tasks::{Horizon, SimTask};
 use super::trace::Trace;
+use crate::policy::Policy;
 
 /// Things due within this of each other are due at one instant. Coinciding windows and rebalances meet exactly only in
 /// real numbers.
@@ -51,7 +52,7 @@ impl<'a> Prepared<'a> {
         let placement = params.placement();
         let tasks: Vec<SimTask<'a>> = trace
             .tasks
-            .iter()
+            .par_iter()
             .filter(|task| shard.of == 1 || shard.has_cell(placement.cell(task.id)))
             .filter_map(|task| SimTask::new(trace, task, horizon))
             .collect();
@@ -86,43 +87,68 @@ impl<'a> Prepared<'a> {
     /// Run every cell under the policy of `params`, which may differ from those given to [`Prepared::new`] in anything
     /// but the cluster's shape, the seed and the span. `done` is called after each cell.
     pub fn run(&self, params: &Params, done: &(dyn Fn() + Sync)) -> Outcome {
-        let cells: Vec<u32> = self.cells().collect();
-        let policy = params.policy();
-        let empty = || Partial {
-            run: CellRun::new(params, policy.as_deref(), self.horizon, &self.tasks),
-            cells: Vec::new(),
-            rounds: Rounds::new(params, self.horizon),
-            heat: Heat::new(params.machines.min(HEAT_MACHINES), self.horizon),
+        self.run_each(std::slice::from_ref(params), done).pop().expect("BUG: no outcome of a run")
+    }
+
+    /// The same for each of several parameters. A cell runs under all of them before the next one has its turn: then its
+    /// tasks' windows come from memory once, and from a cache the other times.
+    pub fn run_each(&self, runs: &[Params], done: &(dyn Fn() + Sync)) -> Vec<Outcome> {
+        let policies: Vec<_> = runs.iter().map(Params::policy).collect();
+        let empty = || -> Vec<Partial<'_>> {
+            let runs = runs.iter().zip(&policies);
+            runs.map(|(params, policy)| Partial::new(params, policy.as_deref(), self)).collect()
         };
+        let outcomes = |partials: Vec<Partial<'_>>| partials.into_iter().map(Partial::outcome).collect::<Vec<_>>();
         // Everything summed across cells is an integer, so neither threads nor their number can be seen in a result.
-        let whole = cells
+        self.cells()
+            .collect::<Vec<_>>()
             .into_par_iter()
-            .fold(empty, |mut partial, cell| {
-                let placement = params.placement();
-                let first = cell * placement.cell_size;
-                let last = first + placement.machines_in(cell);
-                let arrivals = &self.arrivals[first as usize..last as usize];
-                let outcome = partial.run.run(cell, arrivals, &mut partial.rounds, &mut partial.heat);
-                partial.cells.push(outcome);
-                done();
-                partial
+            .fold(empty, |mut partials, cell| {
+                for partial in &mut partials {
+                    partial.add(cell, self.arrivals(cell));
+                    done();
+                }
+                partials
             })
-            .map(|partial| Outcome { cells: partial.cells, rounds: partial.rounds, heat: partial.heat })
-            .reduce_with(Outcome::merged);
-        whole.unwrap_or_else(|| Outcome {
-            cells: Vec::new(),
-            rounds: Rounds::new(params, self.horizon),
-            heat: Heat::new(params.machines.min(HEAT_MACHINES), self.horizon),
-        })
+            .map(outcomes)
+            .reduce_with(|some, others| some.into_iter().zip(others).map(|(one, other)| one.merged(other)).collect())
+            .unwrap_or_else(|| outcomes(empty()))
+    }
+
+    /// The ranks of the tasks of each of a cell's machines.
+    fn arrivals(&self, cell: u32) -> &[Vec<u32>] {
+        let placement = self.params.placement();
+        let first = cell * placement.cell_size;
+        let last = first + placement.machines_in(cell);
+        &self.arrivals[first as usize..last as usize]
     }
 }
 
-/// What one worker has done so far.
+/// What one worker has done so far of one run.
 struct Partial<'a> {
     run: CellRun<'a>,
-    cells: Vec<CellOutcome>,
-    rounds: Rounds,
-    heat: Heat,
+    outcome: Outcome,
+}
+
+impl<'a> Partial<'a> {
+    fn new(params: &'a Params, policy: Option<&'a dyn Policy>, prepared: &'a Prepared<'a>) -> Self {
+        let horizon = prepared.horizon;
+        let outcome = Outcome {
+            cells: Vec::new(),
+            rounds: Rounds::new(params, horizon),
+            heat: Heat::new(params.machines.min(HEAT_MACHINES), horizon),
+        };
+        Partial { run: CellRun::new(params, policy, horizon, &prepared.tasks), outcome }
+    }
+
+    fn add(&mut self, cell: u32, arrivals: &[Vec<u32>]) {
+        let Outcome { cells, rounds, heat } = &mut self.outcome;
+        cells.push(self.run.run(cell, arrivals, rounds, heat));
+    }
+
+    fn outcome(self) -> Outcome {
+        self.outcome
+    }
 }
 
 impl Outcome {

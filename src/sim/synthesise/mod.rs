@@ -10,6 +10,7 @@ mod random;
 use std::path::Path;
 
 pub use csv::write_csv;
+use rayon::prelude::*;
 
 use self::calibration::{Tier, TIERS};
 use self::random::Random;
@@ -24,6 +25,8 @@ const SECOND_US: i64 = 1_000_000;
 const WINDOW_US: i64 = 300 * SECOND_US;
 /// Windows in memory at a time, about.
 const PART_WINDOWS: usize = 4 << 20;
+/// Tasks drawn side by side.
+const BATCH_TASKS: usize = 256;
 
 /// What to draw.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,6 +40,7 @@ pub struct Synthetic {
 }
 
 /// A job: tasks that arrive together and ask for the same.
+#[derive(Clone, Copy)]
 struct Job {
     id: u64,
     tasks: u32,
@@ -157,6 +161,15 @@ impl Synthetic {
         }
     }
 
+    /// Draw tasks side by side, in order, each with its windows; those that have no time to run are left out.
+    fn draw(&self, batch: &[(Job, u32)]) -> Vec<(TracedTask, Vec<Window>)> {
+        let draw = |(job, index): &(Job, u32)| {
+            let mut windows = Vec::new();
+            self.task(job, *index, &mut windows).map(|task| (task, windows))
+        };
+        batch.par_iter().filter_map(draw).collect()
+    }
+
     /// Write the trace as one Parquet file, laid out for `shards` shards of `placement`. `done` is told of each shard.
     pub fn write_parquet(
         &self,
@@ -169,12 +182,17 @@ impl Synthetic {
         let mut part = Trace { first_us: START_US, last_us: self.end_us(), ..Trace::default() };
         for index in 0..shards {
             let shard = Shard { index, of: shards };
-            for job in self.jobs() {
-                for index in 0..job.tasks {
-                    if !shard.has_cell(placement.cell(TaskId { job: job.id, index })) {
-                        continue;
-                    }
-                    part.tasks.extend(self.task(&job, index, &mut part.windows));
+            let names = self.jobs().flat_map(|job| (0..job.tasks).map(move |index| (job, index)));
+            let mut names = names.filter(|&(job, index)| shard.has_cell(placement.cell(TaskId { job: job.id, index })));
+            loop {
+                let batch: Vec<(Job, u32)> = names.by_ref().take(BATCH_TASKS).collect();
+                if batch.is_empty() {
+                    break;
+                }
+                for (task, windows) in self.draw(&batch) {
+                    let first = part.windows.len();
+                    part.tasks.push(TracedTask { windows: first..first + windows.len(), ..task });
+                    part.windows.extend(windows);
                     if part.windows.len() >= PART_WINDOWS {
                         flush(&mut writer, &mut part)?;
                     }

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use super::scan::{self, Cuts};
+use super::scan::{Cuts, Field};
 use super::source::Blocks;
 use super::{Oddities, Oddity, OddityKind};
 use crate::sim::error::SimError;
@@ -26,8 +26,9 @@ pub(super) struct RowError {
 }
 
 impl RowError {
-    fn number(field: usize, name: &str, text: &[u8], wanted: &str) -> Self {
-        let text = String::from_utf8_lossy(text);
+    #[cold]
+    fn number(field: usize, name: &str, text: Field<'_>, wanted: &str) -> Self {
+        let text = String::from_utf8_lossy(text.text());
         RowError {
             kind: OddityKind::Number,
             what: format!("field {} ({name}) is '{}', not {wanted}", field + 1, text.escape_debug()),
@@ -37,9 +38,10 @@ impl RowError {
 
 /// One row's fields.
 pub(super) struct Row<'a> {
-    line: &'a [u8],
+    block: &'a [u8],
+    start: usize,
     /// Where each field ends.
-    ends: [u32; MAX_FIELDS],
+    ends: [usize; MAX_FIELDS],
     len: usize,
 }
 
@@ -54,70 +56,77 @@ impl<'a> Row<'a> {
                 Some(cut) if block[cut] == b'\n' => break cut,
                 Some(cut) => {
                     if len < MAX_FIELDS - 1 {
-                        ends[len] = (cut - start) as u32;
+                        ends[len] = cut;
                         len += 1;
                     }
                 }
             }
         };
-        ends[len] = (end - start) as u32;
-        Row { line: &block[start..end], ends, len: len + 1 }
+        ends[len] = end;
+        Row { block, start, ends, len: len + 1 }
+    }
+
+    fn end(&self) -> usize {
+        self.ends[self.len - 1]
     }
 
     fn without_carriage_return(mut self) -> Self {
-        if let Some(line) = self.line.strip_suffix(b"\r") {
-            self.line = line;
+        if self.block[self.start..self.end()].ends_with(b"\r") {
             self.ends[self.len - 1] -= 1;
         }
         self
     }
 
-    fn text(&self, field: usize) -> &'a [u8] {
-        let start = if field == 0 { 0 } else { self.ends[field - 1] as usize + 1 };
-        &self.line[start..self.ends[field] as usize]
+    #[inline]
+    fn field(&self, field: usize) -> Field<'a> {
+        let start = if field == 0 { self.start } else { self.ends[field - 1] + 1 };
+        Field::new(self.block, start..self.ends[field])
     }
 
     /// A whole number that must be there.
+    #[inline]
     pub(super) fn integer(&self, field: usize, name: &str) -> Result<u64, RowError> {
-        match scan::integer(self.text(field)) {
-            Some(value) => Ok(value),
-            None => Err(RowError::number(field, name, self.text(field), "a whole number")),
-        }
+        let text = self.field(field);
+        text.integer().ok_or_else(|| RowError::number(field, name, text, "a whole number"))
     }
 
     /// A whole number, or nothing.
     pub(super) fn optional_integer(&self, field: usize, name: &str) -> Result<Option<u64>, RowError> {
-        if self.text(field).is_empty() {
+        if self.field(field).is_empty() {
             return Ok(None);
         }
         self.integer(field, name).map(Some)
     }
 
     /// A whole number of 32 bits that must be there.
+    #[inline]
     pub(super) fn index(&self, field: usize, name: &str) -> Result<u32, RowError> {
         self.integer(field, name)?
             .try_into()
-            .map_err(|_| RowError::number(field, name, self.text(field), "a whole number below 2^32"))
+            .map_err(|_| RowError::number(field, name, self.field(field), "a whole number below 2^32"))
     }
 
     /// A time in microseconds. Times past 2^63 - 1 mean "after the trace", as that one does.
+    #[inline]
     pub(super) fn time_us(&self, field: usize, name: &str) -> Result<i64, RowError> {
         self.integer(field, name).map(|time| i64::try_from(time).unwrap_or(i64::MAX))
     }
 
     /// A number that is finite and not negative, or nothing.
+    #[inline]
     pub(super) fn optional_amount(&self, field: usize, name: &str) -> Result<Option<f64>, RowError> {
-        let text = self.text(field);
+        let text = self.field(field);
         if text.is_empty() {
             return Ok(None);
         }
-        match scan::amount(text) {
+        match text.amount() {
             Some(value) => Ok(Some(value)),
             None => Err(RowError::number(field, name, text, "a number of at least 0")),
         }
     }
 
     /// The same to the precision of a [`super::Window`]; an empty number is 0.
+    #[inline]
     pub(super) fn amount(&self, field: usize, name: &str) -> Result<f32, RowError> {
         Ok(self.optional_amount(field, name)?.unwrap_or(0.0) as f32)
     }
@@ -141,11 +150,11 @@ pub(super) fn read_part<G: Gather>(
     let mut blocks = Blocks::new(reader);
     let (mut block, mut next) = (Vec::new(), Vec::new());
     let damaged = |line, source| SimError::Damaged { path: path.to_owned(), line, source };
-    let mut more = blocks.next_into(&mut block).map_err(|error| damaged(0, error))?;
-    while more {
-        let (parsed, read) = rayon::join(|| parser.block(&block, gather), || blocks.next_into(&mut next));
+    let mut len = blocks.next_into(&mut block).map_err(|error| damaged(0, error))?;
+    while len > 0 {
+        let (parsed, read) = rayon::join(|| parser.block(&block[..len], gather), || blocks.next_into(&mut next));
         parsed?;
-        more = read.map_err(|error| damaged(parser.line, error))?;
+        len = read.map_err(|error| damaged(parser.line, error))?;
         std::mem::swap(&mut block, &mut next);
     }
     Ok(parser.oddities)
@@ -166,10 +175,10 @@ impl Parser<'_> {
         let mut start = 0;
         while start < block.len() {
             let row = Row::split(block, start, &mut cuts);
-            start += row.line.len() + 1;
+            start = row.end() + 1;
             self.line += 1;
             let row = row.without_carriage_return();
-            if row.line.is_empty() {
+            if row.end() == row.start {
                 continue;
             }
             let result = if row.len < self.table.min_fields || row.len > self.table.max_fields {

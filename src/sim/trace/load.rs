@@ -80,7 +80,8 @@ fn load<'a>(
         oddities.merge(odd);
     }
 
-    let (windows, starts) = by_task(rows, ids.len());
+    let (windows, starts) = by_task(&rows, ids.len());
+    drop(rows);
     let mut tasks = Vec::with_capacity(ids.len());
     for (position, id) in ids.into_iter().enumerate() {
         let windows = starts[position]..starts[position + 1];

@@ -1,43 +1,48 @@
 //! Finding separators and reading numbers in CSV: where a loader spends its time.
 
-/// The places of commas and newlines in a block, eight bytes at a step.
+/// The places of commas and newlines in a block, 64 bytes at a step.
 pub(super) struct Cuts<'a> {
     block: &'a [u8],
-    /// Where the word that `found` is about begins.
-    word_at: usize,
-    /// The top bit of each byte of the word that is a separator and hasn't been returned yet.
+    /// Where the 64 bytes that `found` is about begin.
+    step_at: usize,
+    /// A bit for each byte that is a separator and hasn't been returned yet.
     found: u64,
 }
 
-const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-const COMMAS: u64 = 0x2c2c_2c2c_2c2c_2c2c;
-const NEWLINES: u64 = 0x0a0a_0a0a_0a0a_0a0a;
+const STEP: usize = 64;
 
 impl<'a> Cuts<'a> {
     pub(super) fn new(block: &'a [u8]) -> Self {
-        let mut cuts = Cuts { block, word_at: 0, found: 0 };
+        let mut cuts = Cuts { block, step_at: 0, found: 0 };
         cuts.look();
         cuts
     }
 
-    /// Find the separators of the word at `word_at`.
+    /// Find the separators of the step at `step_at`.
     fn look(&mut self) {
-        let rest = &self.block[self.word_at..];
-        let word = match rest.first_chunk::<8>() {
-            Some(bytes) => u64::from_le_bytes(*bytes),
+        let rest = &self.block[self.step_at..];
+        self.found = match rest.first_chunk() {
+            Some(bytes) => separators(bytes),
             None => {
-                let mut bytes = [0; 8];
+                let mut bytes = [0; STEP];
                 bytes[..rest.len()].copy_from_slice(rest);
-                u64::from_le_bytes(bytes)
+                separators(&bytes)
             }
         };
-        self.found = zero_bytes(word ^ COMMAS) | zero_bytes(word ^ NEWLINES);
     }
 }
 
-/// The top bit of each byte that is 0, exactly.
-fn zero_bytes(word: u64) -> u64 {
-    !(((word & LOW) + LOW) | word | LOW)
+/// A bit for each comma and newline. Written so that the compiler makes vector instructions of it.
+fn separators(bytes: &[u8; STEP]) -> u64 {
+    let mut flags = [[0; 8]; STEP / 8];
+    for (flag, byte) in flags.as_flattened_mut().iter_mut().zip(bytes) {
+        *flag = u8::from(*byte == b',') | u8::from(*byte == b'\n');
+    }
+    flags.iter().rev().fold(0, |bits, flags| {
+        // Eight bytes of 0 or 1: the product has all of them in its top byte, the first lowest.
+        let eight = u64::from_le_bytes(*flags).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+        (bits << 8) | eight
+    })
 }
 
 impl Iterator for Cuts<'_> {
@@ -46,58 +51,149 @@ impl Iterator for Cuts<'_> {
     #[inline]
     fn next(&mut self) -> Option<usize> {
         while self.found == 0 {
-            self.word_at += 8;
-            if self.word_at >= self.block.len() {
-                self.word_at = self.block.len();
+            self.step_at += STEP;
+            if self.step_at >= self.block.len() {
+                self.step_at = self.block.len();
                 return None;
             }
             self.look();
         }
-        let byte = self.found.trailing_zeros() as usize / 8;
+        let bit = self.found.trailing_zeros() as usize;
         self.found &= self.found - 1;
-        Some(self.word_at + byte)
+        Some(self.step_at + bit)
     }
 }
 
-/// A whole number.
-pub(super) fn integer(text: &[u8]) -> Option<u64> {
-    /// So many digits always fit.
-    const SAFE_DIGITS: usize = 19;
-    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let digit = |byte: u8| u64::from(byte - b'0');
-    let (safe, rest) = text.split_at(text.len().min(SAFE_DIGITS));
-    let start = safe.iter().fold(0, |value, &byte| value * 10 + digit(byte));
-    rest.iter().try_fold(start, |value: u64, &byte| value.checked_mul(10)?.checked_add(digit(byte)))
+/// A field, and what stands before it in its block: so that numbers are read eight bytes at a time, whatever their length.
+#[derive(Clone, Copy)]
+pub(super) struct Field<'a> {
+    up_to_end: &'a [u8],
+    len: usize,
 }
 
-/// A number that is finite and not negative.
-pub(super) fn amount(text: &[u8]) -> Option<f64> {
-    plain_decimal(text)
-        .or_else(|| fast_float2::parse(text).ok().filter(|value: &f64| value.is_finite() && *value >= 0.0))
+/// The same byte eight times.
+const fn all(byte: u8) -> u64 {
+    u64::from_le_bytes([byte; 8])
 }
 
-/// Digits with at most one point, few enough that one division rounds correctly; others aren't read here.
-fn plain_decimal(text: &[u8]) -> Option<f64> {
-    const MAX_LEN: usize = 16;
-    const POWERS: [f64; MAX_LEN] =
-        [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
-    if text.is_empty() || text.len() > MAX_LEN {
-        return None;
+/// What a point is after taking `b'0'` from it, bit by bit, as digits are made numbers.
+const POINT: u8 = b'.' ^ b'0';
+
+impl<'a> Field<'a> {
+    #[inline]
+    pub(super) fn new(block: &'a [u8], place: std::ops::Range<usize>) -> Self {
+        Field { up_to_end: &block[..place.end], len: place.len() }
     }
-    let mut digits: u64 = 0;
-    let mut point = None;
-    for (place, &byte) in text.iter().enumerate() {
-        match byte {
-            b'0'..=b'9' => digits = digits * 10 + u64::from(byte - b'0'),
-            b'.' if point.is_none() && text.len() > 1 => point = Some(place),
-            _ => return None,
+
+    /// The field as it stands there.
+    pub(super) fn text(self) -> &'a [u8] {
+        &self.up_to_end[self.up_to_end.len() - self.len..]
+    }
+
+    pub(super) fn is_empty(self) -> bool {
+        self.len == 0
+    }
+
+    /// A whole number.
+    #[inline]
+    pub(super) fn integer(self) -> Option<u64> {
+        match self.len {
+            1..=8 => value(self.characters()),
+            9..=16 => {
+                let first = Field { up_to_end: &self.up_to_end[..self.up_to_end.len() - 8], len: self.len - 8 };
+                let last = Field { len: 8, ..self };
+                Some(value(first.characters())? * 100_000_000 + value(last.characters())?)
+            }
+            _ => long_integer(self.text()),
         }
     }
-    let decimals = point.map_or(0, |place| text.len() - place - 1);
-    // 16 digits without a point may pass 2^53.
-    (digits < 1 << 53).then(|| digits as f64 / POWERS[decimals])
+
+    /// A number that is finite and not negative.
+    #[inline]
+    pub(super) fn amount(self) -> Option<f64> {
+        let read = match self.len {
+            // Nearly all are of the form 0.00123.
+            3..=10 if self.text().starts_with(b"0.") => {
+                fraction(Field { len: self.len - 2, ..self }.characters(), self.len - 2)
+            }
+            1..=8 => self.short_decimal(),
+            _ => None,
+        };
+        read.or_else(|| any_amount(self.text()))
+    }
+
+    /// Digits with at most one point.
+    #[inline]
+    fn short_decimal(self) -> Option<f64> {
+        let characters = self.characters();
+        let points = zero_bytes(characters ^ all(POINT));
+        if points == 0 {
+            return fraction(characters, 0);
+        }
+        let at = points.trailing_zeros() / 8;
+        // Close the gap: what stands before the point moves up to where it was.
+        let before = characters & ((1 << (8 * at)) - 1);
+        let digits = (characters ^ before ^ (u64::from(POINT) << (8 * at))) | (before << 8);
+        fraction(digits, 7 - at as usize).filter(|_| self.len > 1)
+    }
+
+    /// The characters of a field of 1 to 8, each less `b'0'`: the last in the highest byte, zeros below the first.
+    #[inline]
+    fn characters(self) -> u64 {
+        let bytes = match self.up_to_end.last_chunk() {
+            Some(bytes) => *bytes,
+            None => {
+                let mut bytes = [0; 8];
+                bytes[8 - self.up_to_end.len()..].copy_from_slice(self.up_to_end);
+                bytes
+            }
+        };
+        let nothing_below = 8 * (8 - self.len);
+        ((u64::from_le_bytes(bytes) ^ all(b'0')) >> nothing_below) << nothing_below
+    }
+}
+
+/// The top bit of each byte that is 0, exactly.
+fn zero_bytes(bytes: u64) -> u64 {
+    !(((bytes & all(0x7f)) + all(0x7f)) | bytes | all(0x7f))
+}
+
+/// Digits of which so many are decimals: so few in all that one division rounds correctly.
+#[inline]
+fn fraction(digits: u64, decimals: usize) -> Option<f64> {
+    const POWERS: [f64; 9] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8];
+    Some(value(digits)? as f64 / POWERS[decimals])
+}
+
+/// The number that eight digits make, the last in the highest byte; none if one of them isn't a digit.
+#[inline]
+fn value(digits: u64) -> Option<u64> {
+    const EVERY_FOURTH: u64 = 0x0000_00ff_0000_00ff;
+    // Adding 118 takes what is above 9 past the top bit.
+    if (digits | digits.wrapping_add(all(0x80 - 10))) & all(0x80) != 0 {
+        return None;
+    }
+    // Neighbours are put together: to numbers below 100, then all four of these at once.
+    let pairs = digits * 10 + (digits >> 8);
+    let first = (pairs & EVERY_FOURTH).wrapping_mul(100 + (1_000_000 << 32));
+    let second = ((pairs >> 16) & EVERY_FOURTH).wrapping_mul(1 + (10_000 << 32));
+    Some(first.wrapping_add(second) >> 32)
+}
+
+#[cold]
+fn any_amount(text: &[u8]) -> Option<f64> {
+    fast_float2::parse(text).ok().filter(|value: &f64| value.is_finite() && *value >= 0.0)
+}
+
+#[cold]
+fn long_integer(text: &[u8]) -> Option<u64> {
+    if text.is_empty() {
+        return None;
+    }
+    text.iter().try_fold(0, |value: u64, &byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        value.checked_mul(10)?.checked_add(digit)
+    })
 }
 
 #[cfg(test)]
@@ -106,28 +202,47 @@ mod tests {
 
     use super::*;
 
+    /// What is read of a text at the head of a block and of one further on, which must be the same.
+    fn read<T: PartialEq + std::fmt::Debug>(text: &str, read: impl Fn(Field<'_>) -> T) -> T {
+        let read_after = |before: &str| {
+            let block = format!("{before}{text},7");
+            read(Field::new(block.as_bytes(), before.len()..before.len() + text.len()))
+        };
+        let (first, later) = (read_after(""), read_after("16.25,1234567890123456789,"));
+        assert_eq!(first, later, "{text}");
+        first
+    }
+
     proptest! {
         #[test]
-        fn cuts_are_the_separators(block in proptest::collection::vec(prop_oneof![Just(b','), Just(b'\n'), any::<u8>()], 0..80)) {
+        fn cuts_are_the_separators(
+            block in proptest::collection::vec(prop_oneof![Just(b','), Just(b'\n'), any::<u8>()], 0..300)
+        ) {
             let slow: Vec<usize> = (0..block.len()).filter(|&at| block[at] == b',' || block[at] == b'\n').collect();
             prop_assert_eq!(Cuts::new(&block).collect::<Vec<_>>(), slow);
         }
 
         #[test]
         fn numbers_are_read_as_the_standard_library_reads_them(text in "[0-9]{0,12}(\\.[0-9]{0,12})?(e-?[0-9]{1,2})?") {
-            prop_assert_eq!(amount(text.as_bytes()), text.parse::<f64>().ok());
+            prop_assert_eq!(read(&text, |field| field.amount()), text.parse::<f64>().ok());
         }
 
         #[test]
         fn whole_numbers_are_read_as_the_standard_library_reads_them(text in "[0-9]{0,22}x?") {
-            prop_assert_eq!(integer(text.as_bytes()), text.parse::<u64>().ok());
+            prop_assert_eq!(read(&text, |field| field.integer()), text.parse::<u64>().ok());
+        }
+
+        #[test]
+        fn a_whole_number_has_digits_only(text in "[ -~]{1,20}") {
+            let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+            prop_assert_eq!(read(&text, |field| field.integer()), text.parse::<u64>().ok().filter(|_| digits));
         }
     }
 
     #[test]
     fn what_is_no_amount_is_refused() {
-        for text in ["", ".", "-1", "nan", "inf", "1,5", "0x10", "1.2.3", " 1"] {
-            assert_eq!(amount(text.as_bytes()), None, "{text}");
+        for text in ["", ".", "-1", "nan", "inf", "1,5", "0x10", "1.2.3", " 1", "1:5", "1/5"] {
+            assert_eq!(read(text, |field| field.amount()), None, "{text}");
         }
     }
 }

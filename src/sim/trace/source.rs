@@ -145,36 +145,38 @@ impl<R: Read> Blocks<R> {
         Blocks { reader, rest: Vec::new(), ended: false }
     }
 
-    /// The next block, into `block`; false when there is none. The last line needs no newline.
-    pub(super) fn next_into(&mut self, block: &mut Vec<u8>) -> io::Result<bool> {
-        block.clear();
-        block.append(&mut self.rest);
+    /// The next block, to the head of `buffer`, which grows to what it needs and is best used again: the block's length,
+    /// 0 when there is none. The last line needs no newline.
+    pub(super) fn next_into(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        let mut len = self.rest.len();
+        if buffer.len() < len {
+            buffer.resize(len, 0);
+        }
+        buffer[..len].copy_from_slice(&self.rest);
+        self.rest.clear();
         while !self.ended {
-            let old_len = block.len();
-            block.resize(old_len + BLOCK_BYTES, 0);
-            let mut filled = old_len;
-            while filled < block.len() {
-                match self.reader.read(&mut block[filled..]) {
+            let old_len = len;
+            if buffer.len() < old_len + BLOCK_BYTES {
+                buffer.resize(old_len + BLOCK_BYTES, 0);
+            }
+            while len < old_len + BLOCK_BYTES {
+                match self.reader.read(&mut buffer[len..old_len + BLOCK_BYTES]) {
                     Ok(0) => {
                         self.ended = true;
-                        break;
+                        return Ok(len);
                     }
-                    Ok(len) => filled += len,
+                    Ok(read) => len += read,
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     Err(error) => return Err(error),
                 }
             }
-            block.truncate(filled);
-            if self.ended {
-                break;
-            }
             // A line longer than a block: read on until it ends.
-            if let Some(newline) = memchr::memrchr(b'\n', &block[old_len..]) {
-                self.rest.extend_from_slice(&block[old_len + newline + 1..]);
-                block.truncate(old_len + newline + 1);
-                return Ok(true);
+            if let Some(newline) = memchr::memrchr(b'\n', &buffer[old_len..len]) {
+                let lines_len = old_len + newline + 1;
+                self.rest.extend_from_slice(&buffer[lines_len..len]);
+                return Ok(lines_len);
             }
         }
-        Ok(!block.is_empty())
+        Ok(len)
     }
 }

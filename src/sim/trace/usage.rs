@@ -1,5 +1,7 @@
 //! The task_usage table: windows, gathered by task.
 
+use rayon::prelude::*;
+
 use super::csv::{Gather, Row, RowError, Table};
 use super::events::{backwards, ByTask};
 use super::{OddityKind, TaskId, Window};
@@ -22,8 +24,10 @@ pub(super) struct UsageRows<'a> {
     positions: &'a ByTask<u32>,
     /// The tasks by position, in order of id.
     ids: &'a [TaskId],
-    /// The position after the row above's: rows of one time are in order of id, so the next task is mostly there.
-    likely: usize,
+    /// By position, the position that stood below it last: rows of one time are in order of id, so it mostly does again.
+    below: Vec<u32>,
+    /// The position of the row above.
+    above: usize,
     keep: &'a (dyn Fn(TaskId) -> bool + Sync),
     last_start_us: i64,
     pub(super) rows: Vec<UsageRow>,
@@ -40,7 +44,8 @@ impl<'a> UsageRows<'a> {
         UsageRows {
             positions,
             ids,
-            likely: 0,
+            below: (1..).take(ids.len()).collect(),
+            above: usize::MAX,
             keep,
             last_start_us: 0,
             rows: Vec::new(),
@@ -50,11 +55,15 @@ impl<'a> UsageRows<'a> {
     }
 
     fn position(&mut self, id: TaskId) -> Option<u32> {
-        let position = match self.ids.get(self.likely) {
-            Some(&likely) if likely == id => self.likely as u32,
+        let likely = self.below.get(self.above).map_or(0, |&below| below);
+        let position = match self.ids.get(likely as usize) {
+            Some(&found) if found == id => likely,
             _ => *self.positions.get(&id)?,
         };
-        self.likely = position as usize + 1;
+        if let Some(below) = self.below.get_mut(self.above) {
+            *below = position;
+        }
+        self.above = position as usize;
         Some(position)
     }
 }
@@ -94,9 +103,12 @@ impl Gather for UsageRows<'_> {
     }
 }
 
+/// Tasks are placed in at most so many stretches side by side: each is a pass over all rows.
+const MAX_STRETCHES: usize = 4;
+
 /// Every task's windows in order of (start, end), task by task, and where each task's begin; one more entry ends the
 /// last. Rows of equal start and end stay in file order.
-pub(super) fn by_task(parts: Vec<Vec<UsageRow>>, nr_tasks: usize) -> (Vec<Window>, Vec<usize>) {
+pub(super) fn by_task(parts: &[Vec<UsageRow>], nr_tasks: usize) -> (Vec<Window>, Vec<usize>) {
     let mut starts = vec![0; nr_tasks + 1];
     for row in parts.iter().flatten() {
         starts[row.task as usize + 1] += 1;
@@ -104,21 +116,46 @@ pub(super) fn by_task(parts: Vec<Vec<UsageRow>>, nr_tasks: usize) -> (Vec<Window
     for task in 0..nr_tasks {
         starts[task + 1] += starts[task];
     }
-    let nothing = (0, Window::default());
-    let mut windows = vec![nothing; starts[nr_tasks]];
-    let mut next = starts.clone();
-    // Part by part, so that a part's memory is given back before the next one is placed.
-    for row in parts.into_iter().flatten() {
-        let place = &mut next[row.task as usize];
-        windows[*place] = (row.end_us, row.window);
-        *place += 1;
+    let mut windows = vec![Window::default(); starts[nr_tasks]];
+    let mut stretches = Vec::new();
+    let mut rest = windows.as_mut_slice();
+    let len = nr_tasks.div_ceil(rayon::current_num_threads().min(MAX_STRETCHES)).max(1);
+    for first in (0..nr_tasks).step_by(len) {
+        let starts = &starts[first..=nr_tasks.min(first + len)];
+        let (windows, others) = rest.split_at_mut(starts[starts.len() - 1] - starts[0]);
+        stretches.push((first, starts, windows));
+        rest = others;
     }
-    for range in starts.windows(2) {
-        let windows = &mut windows[range[0]..range[1]];
-        let key = |(end_us, window): &(i64, Window)| (window.start_us, *end_us);
-        if !windows.is_sorted_by_key(key) {
-            windows.sort_by_key(key);
+    stretches.into_par_iter().for_each(|(first, starts, windows)| place(parts, first, starts, windows));
+    (windows, starts)
+}
+
+/// Put the windows of the tasks from `first` on into `windows`, which is all theirs. `starts` are the places among all
+/// windows where each of these tasks begins, and where the last one ends.
+fn place(parts: &[Vec<UsageRow>], first: usize, starts: &[usize], windows: &mut [Window]) {
+    let bounds: Vec<usize> = starts.iter().map(|start| start - starts[0]).collect();
+    let mut next = bounds[..bounds.len() - 1].to_vec();
+    let mut ends_us = vec![0; windows.len()];
+    for row in parts.iter().flatten() {
+        let task = (row.task as usize).wrapping_sub(first);
+        if let Some(place) = next.get_mut(task) {
+            windows[*place] = row.window;
+            ends_us[*place] = row.end_us;
+            *place += 1;
         }
     }
-    (windows.into_iter().map(|(_, window)| window).collect(), starts)
+    for range in bounds.windows(2).map(|bounds| bounds[0]..bounds[1]) {
+        in_order(&mut windows[range.clone()], &ends_us[range]);
+    }
+}
+
+/// Sort a task's windows by (start, end). Most are in order as they come.
+fn in_order(windows: &mut [Window], ends_us: &[i64]) {
+    let keys = || windows.iter().map(|window| window.start_us).zip(ends_us.iter().copied());
+    if keys().is_sorted() {
+        return;
+    }
+    let mut sorted: Vec<_> = keys().zip(windows.iter().copied()).collect();
+    sorted.sort_by_key(|&(key, _)| key);
+    windows.iter_mut().zip(sorted).for_each(|(window, (_, in_its_place))| *window = in_its_place);
 }
