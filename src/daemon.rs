@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use crossbeam_channel::{select, Receiver};
 use scx_stats::prelude::StatsServer;
 use scx_utils::UserExitInfo;
-use scx_vnuma::act::{self, Selection, SelectionChanges};
+use scx_vnuma::act::{self, Selection, SelectionChanges, Surroundings};
 use scx_vnuma::bpf::{LoadOptions, SchedulerClass};
 use scx_vnuma::cell::{CellView, NodeId, Plan, Pressure};
 use scx_vnuma::decision_log::LogWriter;
@@ -86,6 +86,7 @@ fn run_once(options: &RunOptions, log: &mut Option<LogWriter<File>>, shutdown: &
 
     let mut daemon = Daemon::new(options, log, &class, &nodes, start_node)?;
     let outcome = daemon.rounds(shutdown);
+    // IRQs and workqueues go back with it.
     drop(daemon);
 
     // While still attached, so that children go on inheriting the record of their own policy.
@@ -105,6 +106,7 @@ struct Daemon<'a> {
     guards: Option<Guards>,
     crowd: Crowd,
     senses: Senses,
+    surroundings: Surroundings,
     stats_server: Option<StatsServer<(), Metrics>>,
     last_plan: Option<Plan>,
     page_faults: u64,
@@ -139,6 +141,7 @@ impl<'a> Daemon<'a> {
             guards: options.guards().map(Guards::new),
             crowd: Crowd::new(Selection::new(selectors), options.group.into(), places, start),
             senses: Senses::open(start_probes(options, class, nodes)?)?,
+            surroundings: Surroundings::new(options.surroundings(), "/")?,
             stats_server,
             last_plan: None,
             page_faults: act::page_faults(),
@@ -213,12 +216,28 @@ impl<'a> Daemon<'a> {
         let epoch = self.metrics.epoch;
         let retargeted = if self.options.dry_run { None } else { self.crowd.carry_out(self.class, &plan, epoch)? };
         let retarget_cpu_us = (thread_cpu_time() - cpu_before).as_micros() as u64;
+        if retargeted.is_some() {
+            self.move_surroundings(&plan, destination);
+        }
 
         // Report.
         let page_faults = act::page_faults();
         let number = self.metrics.nr_rounds + 1;
         let new_faults = page_faults - std::mem::replace(&mut self.page_faults, page_faults);
         self.report(&Round { number, destination, view, plan, retargeted, retarget_cpu_us, page_faults: new_faults })
+    }
+
+    /// What follows the work beside tasks: `from` was the first destination until now.
+    fn move_surroundings(&mut self, plan: &Plan, from: NodeId) {
+        let first = plan.first.filter(|&first| first != from);
+        if let Some((_, cpus)) = self.nodes.iter().find(|&(node, _)| Some(node) == first) {
+            self.surroundings.follow(cpus);
+        }
+        for step in &plan.moves {
+            let members = self.crowd.groups().get(step.group);
+            let tgids = members.iter().flat_map(|members| &members.tgids);
+            tgids.for_each(|&tgid| self.surroundings.moved(tgid, step.from, step.to));
+        }
     }
 
     fn note_selection(&mut self, changes: SelectionChanges) {
@@ -249,6 +268,14 @@ impl<'a> Daemon<'a> {
             metrics.epoch = done.epoch;
             metrics.retarget_cpu_us = round.retarget_cpu_us;
         }
+        let surroundings = self.surroundings.counts();
+        metrics.nr_irqs_moved = surroundings.nr_irqs_moved;
+        metrics.nr_irqs_skipped = surroundings.nr_irqs_skipped;
+        metrics.nr_irqs_refused = surroundings.nr_irqs_refused;
+        metrics.nr_workqueues_moved = surroundings.nr_workqueues_moved;
+        metrics.nr_left = surroundings.nr_left;
+        metrics.moved_memory_bytes = surroundings.memory.bytes;
+        metrics.nr_pages_not_moved = surroundings.memory.nr_pages_not_moved;
         metrics.nodes = node_metrics(self.class, &round.view)?;
         self.last_plan = Some(round.plan.clone());
         Ok(())

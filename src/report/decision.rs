@@ -16,8 +16,8 @@ pub fn in_words(round: &Round) -> String {
     let mut line = format!("round {}: {what}: {}; {}", round.number, why(round), steal_in_words(&round.view));
     if let Some(done) = round.retargeted {
         let Round { retarget_cpu_us, .. } = round;
-        line +=
-            &format!("; {} queued tasks moved, {} CPUs kicked, {retarget_cpu_us} us", done.nr_moved, done.nr_kicked);
+        let (moved, kicked) = (counted(done.nr_moved.into(), "queued task"), counted(done.nr_kicked.into(), "CPU"));
+        line += &format!("; {moved} moved, {kicked} kicked, {retarget_cpu_us} us");
     }
     line
 }
@@ -60,7 +60,9 @@ fn reason(outcome: Outcome, round: &Round) -> String {
                 }
                 None => format!("node {node} has no CPU online"),
             };
-            format!("{others}; {} groups using {moved_cpus:.2} CPU move", round.plan.moves.len())
+            let groups = counted(round.plan.moves.len() as u64, "group");
+            let verb = if round.plan.moves.len() == 1 { "moves" } else { "move" };
+            format!("{others}; {groups} using {moved_cpus:.2} CPU {verb}")
         }
         Outcome::BelowTrigger { pressure_cpus, trigger_cpus } => {
             format!("others take {pressure_cpus:.2} CPU of it, less than {trigger_cpus:.2}")
@@ -81,11 +83,19 @@ fn reason(outcome: Outcome, round: &Round) -> String {
             format!("others take {:.1} % of it, less than {:.1} %", pressure_share * 100.0, bad_share * 100.0)
         }
         Outcome::NotYet { bad_rounds, needed_rounds } => {
-            format!("it has been bad for {bad_rounds} of {needed_rounds} rounds")
+            format!("it has been bad for {bad_rounds} of {}", counted(needed_rounds.into(), "round"))
         }
         Outcome::CoolingDown { rounds_left } => {
-            format!("it is bad, but the last move was too recent: {rounds_left} more rounds")
+            format!("it is bad, but the last move was too recent: {}", counted(rounds_left.into(), "more round"))
         }
+    }
+}
+
+/// `1 group`, `2 groups`.
+fn counted(nr: u64, noun: &str) -> String {
+    match nr {
+        1 => format!("1 {noun}"),
+        _ => format!("{nr} {noun}s"),
     }
 }
 
@@ -137,9 +147,21 @@ mod tests {
         let line = in_words(&round(Outcome::Moves { moved_cpus: 0.48 }, Some(done)));
         assert_eq!(
             line,
-            "round 4: epoch 3: move from node 0 to 1: others take 0.52 CPU of node 0; 1 groups using 0.48 CPU move; \
-             steal 0:52% 1:0%; 6 queued tasks moved, 1 CPUs kicked, 85 us"
+            "round 4: epoch 3: move from node 0 to 1: others take 0.52 CPU of node 0; 1 group using 0.48 CPU moves; \
+             steal 0:52% 1:0%; 6 queued tasks moved, 1 CPU kicked, 85 us"
         );
+    }
+
+    #[test]
+    fn one_is_not_many() {
+        let done = Retargeted { epoch: 3, nr_moved: 1, nr_kicked: 2 };
+        let mut several = round(Outcome::Moves { moved_cpus: 0.48 }, Some(done));
+        several.plan.moves.push(several.plan.moves[0]);
+        let line = in_words(&several);
+        assert!(line.contains("2 groups using 0.48 CPU move;"), "{line}");
+        assert!(line.contains("1 queued task moved, 2 CPUs kicked"), "{line}");
+        let line = in_words(&round(Outcome::CoolingDown { rounds_left: 1 }, None));
+        assert!(line.contains("too recent: 1 more round;"), "{line}");
     }
 
     #[test]

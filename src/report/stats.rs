@@ -61,6 +61,20 @@ pub struct Metrics {
     pub retarget_cpu_us: u64,
     #[stat(desc = "page faults of the daemon in the last round")]
     pub page_faults: u64,
+    #[stat(desc = "times that an IRQ was moved after the work, since load")]
+    pub nr_irqs_moved: u64,
+    #[stat(desc = "IRQs that nobody may move: per-CPU, or managed by the kernel")]
+    pub nr_irqs_skipped: u64,
+    #[stat(desc = "times that the kernel refused to move an IRQ; it is tried again, since load")]
+    pub nr_irqs_refused: u64,
+    #[stat(desc = "times that the unbound workqueues were moved after the work, since load")]
+    pub nr_workqueues_moved: u64,
+    #[stat(desc = "IRQs and workqueues left alone, since somebody else has set them meanwhile")]
+    pub nr_left: u64,
+    #[stat(desc = "memory moved after processes by --move-memory, bytes since load")]
+    pub moved_memory_bytes: u64,
+    #[stat(desc = "pages that --move-memory could not move, since load")]
+    pub nr_pages_not_moved: u64,
     #[stat(desc = "per node")]
     pub nodes: BTreeMap<u32, NodeMetrics>,
 }

@@ -28,6 +28,8 @@ pub struct Setting {
     pub asleep: bool,
     /// Works a fifth of the time, in short bursts, as a service does.
     pub in_bursts: bool,
+    /// Memory that it has of its own, beside what it needs.
+    pub memory_bytes: usize,
     /// Becomes migratable by itself, without a selector.
     pub chooses_ext: bool,
 }
@@ -43,6 +45,7 @@ impl Default for Setting {
             nr_threads: 1,
             asleep: false,
             in_bursts: false,
+            memory_bytes: 0,
             chooses_ext: false,
         }
     }
@@ -178,6 +181,8 @@ fn be_worker(setting: &Setting, tally: &'static Tally) -> ! {
     if setting.chooses_ext && scx_vnuma::act::make_migratable(0).is_err() {
         std::process::exit(1);
     }
+    // Written to, so that it is really there; kept for good.
+    std::hint::black_box(vec![1u8; setting.memory_bytes].leak());
     let (asleep, in_bursts) = (setting.asleep, setting.in_bursts);
     for _ in 1..setting.nr_threads {
         // A thread that can't be had is missed by whoever counts them.
