@@ -411,11 +411,14 @@ mod tests {
     #[test]
     fn only_what_is_asked_for_follows() {
         let root = FakeRoot::new();
-        surroundings(&root, SurroundingsOptions { irqs: false, ..ALL }).follow(&[2]);
         let mut none = surroundings(&root, SurroundingsOptions::default());
         none.follow(&[2]);
         assert_eq!(all(&root), ["0-3"; 3]);
         assert!(!root.path().join("run").exists());
+        let mut workqueues = surroundings(&root, SurroundingsOptions { irqs: false, ..ALL });
+        workqueues.follow(&[2]);
+        assert_eq!(all(&root), ["0-3", "0-3", "2"]);
+        drop(workqueues);
         let mut irqs = surroundings(&root, SurroundingsOptions { workqueues: false, ..ALL });
         irqs.follow(&[2]);
         assert_eq!(all(&root), ["2", "2", "0-3"]);
