@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use scx_vnuma::act::SurroundingsOptions;
 use scx_vnuma::cell::NodeId;
 use scx_vnuma::policy::{Coarse, Fine, GuardOptions, Order, Policy, Rotate};
 use scx_vnuma::sense::{host_specs, Grouping, HostSpec, HostSpecError, Selector};
@@ -102,6 +103,29 @@ pub struct RunOptions {
     /// Probe nothing: an empty node without another source counts as idle.
     #[arg(long)]
     pub no_probe: bool,
+
+    /// IRQs are handled where migratable work goes, from its first move on. Per-CPU and managed IRQs stay
+    /// [default: true for `coarse`, as in algorithm 3-1; else false].
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          hide_possible_values = true)]
+    pub move_irqs: Option<bool>,
+
+    /// The kernel's unbound workqueues run where migratable work goes, from its first move on
+    /// [default: true for `coarse`, as in algorithm 3-1; else false].
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          hide_possible_values = true)]
+    pub move_workqueues: Option<bool>,
+
+    /// Move the memory of processes that move after them, in the background: where a node's memory is really remote and
+    /// pages don't move by themselves, as they do in a distributed VM.
+    #[arg(long)]
+    pub move_memory: bool,
+
+    /// How fast --move-memory may be, bytes per second, in the mean over processes [default: 134217728, about a tenth
+    /// of 10 Gbit/s].
+    #[arg(long, value_name = "BYTES", default_value = "134217728", hide_default_value = true,
+          value_parser = clap::value_parser!(u64).range(1..), requires = "move_memory")]
+    pub memory_rate: u64,
 
     /// The node that migratable work goes to at first [default: the first node with CPUs].
     #[arg(long, value_name = "NODE")]
@@ -232,6 +256,19 @@ impl RunOptions {
         host_specs(&self.host, self.hosts.as_deref(), nodes)
     }
 
+    /// What follows the work beside tasks; nothing does in a dry run.
+    pub fn surroundings(&self) -> SurroundingsOptions {
+        if self.dry_run {
+            return SurroundingsOptions::default();
+        }
+        let as_in_the_thesis = self.policy == PolicyName::Coarse;
+        SurroundingsOptions {
+            irqs: self.move_irqs.unwrap_or(as_in_the_thesis),
+            workqueues: self.move_workqueues.unwrap_or(as_in_the_thesis),
+            memory_bytes_per_s: self.move_memory.then_some(self.memory_rate),
+        }
+    }
+
     /// Whether plans name processes' nodes one by one.
     pub fn places_processes(&self) -> bool {
         self.policy == PolicyName::Fine
@@ -340,6 +377,29 @@ mod tests {
         assert_eq!(address(":9100"), "127.0.0.1:9100");
         assert_eq!(address("0.0.0.0:9100"), "0.0.0.0:9100");
         assert_eq!(address("[::1]:9100"), "[::1]:9100");
+    }
+
+    #[test]
+    fn irqs_and_workqueues_follow_the_thesiss_policy_unless_told_otherwise() {
+        let follow = |args: &[&str]| {
+            let SurroundingsOptions { irqs, workqueues, .. } = parse(args).unwrap().run.surroundings();
+            (irqs, workqueues)
+        };
+        assert_eq!(follow(&[]), (true, true));
+        assert_eq!(follow(&["--move-irqs=false"]), (false, true));
+        assert_eq!(follow(&["--policy", "fine"]), (false, false));
+        assert_eq!(follow(&["--policy", "fine", "--move-irqs", "--move-workqueues=true"]), (true, true));
+        assert_eq!(follow(&["--dry-run", "--move-irqs"]), (false, false));
+        assert!(parse(&["--move-irqs", "false"]).unwrap_err().contains("false"));
+    }
+
+    #[test]
+    fn memory_follows_only_when_asked_for() {
+        let rate = |args: &[&str]| parse(args).unwrap().run.surroundings().memory_bytes_per_s;
+        assert_eq!(rate(&[]), None);
+        assert_eq!(rate(&["--move-memory"]), Some(128 << 20));
+        assert_eq!(rate(&["--move-memory", "--memory-rate", "1000"]), Some(1000));
+        assert!(parse(&["--memory-rate", "1000"]).unwrap_err().contains("--move-memory"));
     }
 
     #[test]

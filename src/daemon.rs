@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use scx_utils::UserExitInfo;
-use scx_vnuma::act::{self, Selection, SelectionChanges};
+use scx_vnuma::act::{self, Selection, SelectionChanges, Surroundings};
 use scx_vnuma::bpf::{LoadOptions, SchedulerClass};
 use scx_vnuma::cell::{CellView, NodeId, Plan};
 use scx_vnuma::decision_log::LogWriter;
@@ -96,6 +96,7 @@ fn run_once(
 
     let mut daemon = Daemon::new(options, board, log, &class, &nodes, start_node, hosts)?;
     let outcome = daemon.rounds(shutdown);
+    // IRQs and workqueues go back with it.
     drop(daemon);
 
     // While still attached, so that children go on inheriting the record of their own policy.
@@ -116,6 +117,7 @@ struct Daemon<'a> {
     guards: Option<Guards>,
     crowd: Crowd,
     senses: Senses,
+    surroundings: Surroundings,
     _stats_server: Option<StatsServer>,
     last_plan: Option<Plan>,
     page_faults: u64,
@@ -153,6 +155,7 @@ impl<'a> Daemon<'a> {
             guards: options.guards().map(Guards::new),
             crowd: Crowd::new(Selection::new(selectors), options.group.into(), places, start),
             senses: Senses::open(hosts, start_probes(options, class, nodes)?)?,
+            surroundings: Surroundings::new(options.surroundings(), "/")?,
             _stats_server: stats_server,
             last_plan: None,
             page_faults: act::page_faults(),
@@ -219,6 +222,9 @@ impl<'a> Daemon<'a> {
         let epoch = self.metrics.epoch;
         let retargeted = if self.options.dry_run { None } else { self.crowd.carry_out(self.class, &plan, epoch)? };
         let retarget_cpu_us = (thread_cpu_time() - cpu_before).as_micros() as u64;
+        if retargeted.is_some() {
+            self.move_surroundings(&plan, destination);
+        }
 
         // Report.
         let page_faults = act::page_faults();
@@ -259,6 +265,19 @@ impl<'a> Daemon<'a> {
         }
     }
 
+    /// What follows the work beside tasks: `from` was the first destination until now.
+    fn move_surroundings(&mut self, plan: &Plan, from: NodeId) {
+        let first = plan.first.filter(|&first| first != from);
+        if let Some((_, cpus)) = self.nodes.iter().find(|&(node, _)| Some(node) == first) {
+            self.surroundings.follow(cpus);
+        }
+        for step in &plan.moves {
+            let members = self.crowd.groups().get(step.group);
+            let tgids = members.iter().flat_map(|members| &members.tgids);
+            tgids.for_each(|&tgid| self.surroundings.moved(tgid, step.from, step.to));
+        }
+    }
+
     fn note_selection(&mut self, changes: SelectionChanges) {
         let SelectionChanges { nr_selected, nr_given_back, nr_refused } = changes;
         if changes != SelectionChanges::default() {
@@ -273,6 +292,7 @@ impl<'a> Daemon<'a> {
     fn report(&mut self, round: &Round) -> Result<()> {
         let decision = Decision::of(round);
         self.metrics.note(round, &decision, self.crowd.destination(), |node| self.class.node_stats(node))?;
+        self.metrics.note_surroundings(&self.surroundings.counts());
         let words = &self.metrics.decision;
         if report::is_news(self.last_plan.as_ref(), &round.plan) {
             log::info!("{words}");

@@ -70,8 +70,10 @@ fn schedule(options: &RunOptions) -> Result<()> {
     let page = options.metrics.map(MetricsServer::bind).transpose()?;
     preflight::check_machine()?;
     preflight::warn_of_gaps();
-    if let Some(nr_given_back) = act::restore_after_kill()? {
-        log::info!("undid what a killed scx_vnuma had left: {nr_given_back} tasks went back to the policy they had");
+    if let Some(restored) = act::restore_after_kill()? {
+        log::info!("undid what a killed scx_vnuma had left: {restored}");
+        // Nothing that keeps us from going on.
+        restored.failure.iter().for_each(|err| log::warn!("{err}"));
     }
     if let Err(err) = act::lock_memory() {
         log::warn!("memory can't be locked ({err}): a round may wait for a page; raise RLIMIT_MEMLOCK");
@@ -107,8 +109,13 @@ fn restore() -> Result<()> {
         bail!("scx_vnuma is running ({name}); end it with INT or TERM and it restores everything itself");
     }
     match act::restore_after_kill()? {
-        Some(nr_given_back) => println!("{nr_given_back} tasks went back to the policy they had"),
-        None => println!("nothing to restore"),
+        Some(restored) => {
+            println!("{restored}");
+            restored.failure.map_or(Ok(()), |err| Err(err.into()))
+        }
+        None => {
+            println!("nothing to restore");
+            Ok(())
+        }
     }
-    Ok(())
 }

@@ -65,6 +65,18 @@ pub fn warn_of_gaps() {
              changes goes on until the next tick; a kernel built with a newer pahole does it at once"
         );
     }
+    if balances_numa() {
+        log::warn!(
+            "kernel.numa_balancing is on: it unmaps pages to see who uses them, and moves them by itself, which slows \
+             guests whose nodes are on different hosts (to 0.38 of their speed at worst, as GiantVM's authors found): \
+             sysctl kernel.numa_balancing=0"
+        );
+    }
+}
+
+/// Return true if the kernel moves tasks and pages between nodes by itself. It is 0 or 1, or 2 for tiered memory.
+fn balances_numa() -> bool {
+    std::fs::read_to_string("/proc/sys/kernel/numa_balancing").is_ok_and(|text| text.trim() != "0")
 }
 
 /// The first node that work goes to, as asked or the first that has CPUs.

@@ -1,12 +1,15 @@
-//! Gives all selected tasks the policy back that they had: on every orderly exit, or later if the daemon was killed.
+//! Gives all selected tasks the policy back that they had: on every orderly exit, or later if the daemon was killed; and
+//! then IRQs and workqueues too.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
 use super::migratable::give_back;
+use super::surroundings::{put_back_after_kill, PutBack, SurroundingsError};
 use crate::bpf::{remove_pins, PINNED_TASKS, PIN_DIR};
 use crate::sense::{policy, read_tasks, TaskRecord};
 
@@ -36,9 +39,32 @@ pub fn give_back_all(mut read: impl FnMut(&mut Vec<TaskRecord>) -> Result<()>) -
     Ok(nr_given_back)
 }
 
-/// Undoes what a killed daemon left: its tasks' policies and its pins. Returns `None` when it left nothing.
-pub fn restore_after_kill() -> Result<Option<u64>> {
-    if !Path::new(PIN_DIR).exists() {
+/// What was undone after a kill.
+#[derive(Debug)]
+pub struct Restored {
+    /// Tasks that were given their policy back.
+    pub nr_given_back: u64,
+    /// IRQs and workqueues; `None` when they had not been touched.
+    pub put_back: Option<PutBack>,
+    /// Why IRQs and workqueues stay as they are, with the remedy.
+    pub failure: Option<SurroundingsError>,
+}
+
+impl fmt::Display for Restored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} tasks went back to the policy they had", self.nr_given_back)?;
+        self.put_back.iter().try_for_each(|put_back| write!(f, "; {put_back}"))
+    }
+}
+
+/// Undoes what a killed daemon left: its tasks' policies, IRQs and workqueues, and its pins. Returns `None` when it left
+/// nothing.
+pub fn restore_after_kill() -> Result<Option<Restored>> {
+    let (put_back, failure) = match put_back_after_kill(Path::new("/")) {
+        Ok(put_back) => (put_back, None),
+        Err(err) => (None, Some(err)),
+    };
+    if !Path::new(PIN_DIR).exists() && put_back.is_none() && failure.is_none() {
         return Ok(None);
     }
     let nr_given_back = if Path::new(PINNED_TASKS).exists() {
@@ -50,7 +76,7 @@ pub fn restore_after_kill() -> Result<Option<u64>> {
         0
     };
     remove_pins();
-    Ok(Some(nr_given_back))
+    Ok(Some(Restored { nr_given_back, put_back, failure }))
 }
 
 /// The SCHED_EXT tasks to give back, and to which policy.

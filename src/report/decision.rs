@@ -162,7 +162,12 @@ impl Decision {
                 };
                 let moved = self.routes.iter().filter(|((from, _), _)| *from == node).map(|(_, moved)| *moved);
                 let Moved { groups, bytes, .. } = moved.fold(Moved::default(), Moved::and);
-                format!("{others}; {groups} groups using {moved_cpus:.2} CPU and {} move", mib(bytes))
+                format!(
+                    "{others}; {} using {moved_cpus:.2} CPU and {} {}",
+                    counted(groups, "group"),
+                    mib(bytes),
+                    if groups == 1 { "moves" } else { "move" }
+                )
             }
             Outcome::BelowTrigger { pressure_cpus, trigger_cpus } => {
                 format!("others take {pressure_cpus:.2} CPU of it, less than {trigger_cpus:.2}")
@@ -183,10 +188,10 @@ impl Decision {
                 format!("others take {:.1} % of it, less than {:.1} %", pressure_share * 100.0, bad_share * 100.0)
             }
             Outcome::NotYet { bad_rounds, needed_rounds } => {
-                format!("it has been bad for {bad_rounds} of {needed_rounds} rounds")
+                format!("it has been bad for {bad_rounds} of {}", counted(needed_rounds.into(), "round"))
             }
             Outcome::CoolingDown { rounds_left } => {
-                format!("it is bad, but the last move was too recent: {rounds_left} more rounds")
+                format!("it is bad, but the last move was too recent: {}", counted(rounds_left.into(), "more round"))
             }
         }
     }
@@ -208,7 +213,9 @@ impl Decision {
         }
         let taken = match node.pressure {
             Pressure::Fresh { share } => format!("others take {:.0} %", share * 100.0),
-            Pressure::Stale { age_rounds, .. } => format!("unknown, the last answer is {age_rounds} rounds old"),
+            Pressure::Stale { age_rounds, .. } => {
+                format!("unknown, the last answer is {} old", counted(age_rounds.into(), "round"))
+            }
             Pressure::Unknown => "unknown".into(),
         };
         let sources: Vec<String> = self.words.get(&id).into_iter().flat_map(said).map(source_in_words).collect();
@@ -226,7 +233,8 @@ impl Decision {
 
     fn done(&self) -> Option<String> {
         let Retargeted { nr_moved, nr_kicked, .. } = self.retargeted?;
-        Some(format!("{nr_moved} queued tasks moved, {nr_kicked} CPUs kicked, {} us", self.retarget_cpu_us))
+        let (moved, kicked) = (counted(nr_moved.into(), "queued task"), counted(nr_kicked.into(), "CPU"));
+        Some(format!("{moved} moved, {kicked} kicked, {} us", self.retarget_cpu_us))
     }
 }
 
@@ -256,6 +264,14 @@ fn distinct(nodes: impl Iterator<Item = NodeId>) -> Vec<NodeId> {
     nodes.sort_unstable();
     nodes.dedup();
     nodes
+}
+
+/// `1 group`, `2 groups`.
+fn counted(nr: u64, noun: &str) -> String {
+    match nr {
+        1 => format!("1 {noun}"),
+        _ => format!("{nr} {noun}s"),
+    }
 }
 
 /// `0 and 2`.
@@ -322,8 +338,8 @@ pub(super) mod tests {
     fn a_move_says_why_and_what_it_did() {
         assert_eq!(
             in_words(&round(MOVES, Some(DONE))),
-            "round 4: epoch 3: move from node 0 to 1: others take 0.52 CPU of node 0; 1 groups using 0.48 CPU and \
-             3.0 MiB move; pressure 0:52% 1:0%; 6 queued tasks moved, 1 CPUs kicked, 85 us"
+            "round 4: epoch 3: move from node 0 to 1: others take 0.52 CPU of node 0; 1 group using 0.48 CPU and \
+             3.0 MiB moves; pressure 0:52% 1:0%; 6 queued tasks moved, 1 CPU kicked, 85 us"
         );
     }
 
@@ -359,9 +375,9 @@ pub(super) mod tests {
              node 3: unknown, the last answer is 4 rounds old \
              (too idle for steal to show; host 10 %, 4.0 s old); load 0.00 of 1 CPUs\n  \
              chosen   node 1 for what moves, then node 3\n  \
-             moves    node 0: others take 0.52 CPU of node 0; 1 groups using 0.48 CPU and 3.0 MiB move\n  \
+             moves    node 0: others take 0.52 CPU of node 0; 1 group using 0.48 CPU and 3.0 MiB moves\n  \
              refused  node 2: it is bad, but the last move was too recent: 2 more rounds\n  \
-             done     6 queued tasks moved, 1 CPUs kicked, 85 us\n"
+             done     6 queued tasks moved, 1 CPU kicked, 85 us\n"
         );
         let line = in_words(&round);
         assert!(line.contains("to 1: node 0: others") && line.contains(", node 2: it is bad"), "{line}");

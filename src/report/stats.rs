@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::sources::said;
 use super::{Decision, Round};
+use crate::act::SurroundingsCounts;
 use crate::bpf::intf::vnuma_node_stats;
 use crate::cell::{Node, NodeId, Pressure};
 use crate::sense::Words;
@@ -97,6 +98,20 @@ pub struct Metrics {
     pub probe_cpu_ms: u64,
     #[stat(desc = "page faults of the daemon in the last round")]
     pub page_faults: u64,
+    #[stat(desc = "times that an IRQ was moved after the work, since load")]
+    pub nr_irqs_moved: u64,
+    #[stat(desc = "IRQs that nobody may move: per-CPU, or managed by the kernel")]
+    pub nr_irqs_skipped: u64,
+    #[stat(desc = "times that the kernel refused to move an IRQ; it is tried again, since load")]
+    pub nr_irqs_refused: u64,
+    #[stat(desc = "times that the unbound workqueues were moved after the work, since load")]
+    pub nr_workqueues_moved: u64,
+    #[stat(desc = "IRQs and workqueues left alone, since somebody else has set them meanwhile")]
+    pub nr_left: u64,
+    #[stat(desc = "memory moved after processes by --move-memory, bytes since load")]
+    pub moved_memory_bytes: u64,
+    #[stat(desc = "pages that --move-memory could not move, since load")]
+    pub nr_pages_not_moved: u64,
     #[stat(desc = "per node")]
     pub nodes: BTreeMap<u32, NodeMetrics>,
 }
@@ -105,6 +120,17 @@ impl Metrics {
     /// As they are before the first round, with all migratable work sent to `start`.
     pub fn new(start: NodeId) -> Self {
         Metrics { destination: start.0, second_destination: -1, ..Metrics::default() }
+    }
+
+    /// Takes in what followed the work beside tasks.
+    pub fn note_surroundings(&mut self, done: &SurroundingsCounts) {
+        self.nr_irqs_moved = done.nr_irqs_moved;
+        self.nr_irqs_skipped = done.nr_irqs_skipped;
+        self.nr_irqs_refused = done.nr_irqs_refused;
+        self.nr_workqueues_moved = done.nr_workqueues_moved;
+        self.nr_left = done.nr_left;
+        self.moved_memory_bytes = done.memory.bytes;
+        self.nr_pages_not_moved = done.memory.nr_pages_not_moved;
     }
 
     /// Takes in a round and what was decided in it. `destination` is in force after it; `counters` reads a node's counters.

@@ -24,10 +24,10 @@ const BAD: f64 = 0.05;
 /// 0 = 2 < 1 < 3, by faults 1 is last.
 fn four_processes() -> Result<Vec<Worker>> {
     let settings = [
-        Setting { nice: 1, memory_mib: 12, ..Setting::default() },
-        Setting { nice: 4, memory_mib: 40, nr_threads: 2, faults: true, ..Setting::default() },
-        Setting { nice: 7, memory_mib: 2, ..Setting::default() },
-        Setting { nice: 10, memory_mib: 24, nr_threads: 3, ..Setting::default() },
+        Setting { nice: 1, memory_bytes: 12 << 20, ..Setting::default() },
+        Setting { nice: 4, memory_bytes: 40 << 20, nr_threads: 2, faults: true, ..Setting::default() },
+        Setting { nice: 7, memory_bytes: 2 << 20, ..Setting::default() },
+        Setting { nice: 10, memory_bytes: 24 << 20, nr_threads: 3, ..Setting::default() },
     ];
     settings.iter().map(Worker::start).collect()
 }

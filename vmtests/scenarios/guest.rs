@@ -1,5 +1,6 @@
 //! The guest from a scenario's point of view: its scheduler, what it counts, and the hosts' load.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -183,6 +184,45 @@ pub fn share_elsewhere(run_ns: &[u64], node: u32) -> Result<f64> {
     let total: u64 = run_ns.iter().sum();
     ensure!(total > 0, "no migratable task ran at all: {run_ns:?} ns");
     Ok(1.0 - run_ns[node as usize] as f64 / total as f64)
+}
+
+/// On which CPUs each IRQ and the unbound workqueues may run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Affinities {
+    pub irqs: BTreeMap<u32, Vec<u32>>,
+    pub workqueues: Vec<u32>,
+}
+
+impl Affinities {
+    pub fn read() -> Result<Self> {
+        let mut irqs = BTreeMap::new();
+        for entry in std::fs::read_dir("/proc/irq")? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let Ok(irq) = name.parse() else { continue };
+            let list = std::fs::read_to_string(path.join("smp_affinity_list"))?;
+            irqs.insert(irq, scx_utils::read_cpulist(list.trim())?.into_iter().map(|cpu| cpu as u32).collect());
+        }
+        let mask = std::fs::read_to_string("/sys/devices/virtual/workqueue/cpumask")?;
+        let mask = u64::from_str_radix(&mask.trim().replace(',', ""), 16)?;
+        Ok(Affinities { irqs, workqueues: (0..64).filter(|cpu| mask >> cpu & 1 == 1).collect() })
+    }
+
+    /// Fails when one of them is different now.
+    pub fn ensure_same(&self) -> Result<()> {
+        let now = Self::read()?;
+        ensure!(
+            now.workqueues == self.workqueues,
+            "workqueues had {:?} and have {:?}",
+            self.workqueues,
+            now.workqueues
+        );
+        for (irq, before) in &self.irqs {
+            let now = now.irqs.get(irq).with_context(|| format!("IRQ {irq} has gone"))?;
+            ensure!(now == before, "IRQ {irq} had CPUs {before:?} and has {now:?}");
+        }
+        Ok(())
+    }
 }
 
 /// A CPU's steal since boot, ticks.

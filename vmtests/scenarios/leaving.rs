@@ -7,11 +7,13 @@ use std::time::Duration;
 use anyhow::{ensure, Result};
 use scx_vnuma::bpf::PIN_DIR;
 
-use crate::guest::{sched_ext_state, wait_for, Scheduler};
+use crate::guest::{sched_ext_state, wait_for, Affinities, Scheduler};
+use crate::killing::RESTLESS;
+use crate::shapes::nothing_is_left;
 use crate::workers::{Seen, Setting, Worker};
 
 /// One of each kind that the default selectors match, and one of each that they don't.
-fn mixed_load() -> Result<Vec<Worker>> {
+pub fn mixed_load() -> Result<Vec<Worker>> {
     let settings = [
         Setting::migratable(),
         Setting { reset_on_fork: true, ..Setting::migratable() },
@@ -30,25 +32,31 @@ fn mixed_load() -> Result<Vec<Worker>> {
 
 const NR_SELECTED: usize = 6;
 
-fn seen(workers: &[Worker]) -> Vec<Seen> {
+pub fn seen(workers: &[Worker]) -> Vec<Seen> {
     workers.iter().map(Worker::seen).collect()
 }
 
 fn start_and_wait_until_selected(workers: &[Worker]) -> Result<Scheduler> {
-    let scheduler = Scheduler::start(&["--interval", "200ms"])?;
+    let before = Affinities::read()?;
+    let scheduler = Scheduler::start(RESTLESS)?;
     wait_for("what matches becomes migratable", Duration::from_secs(10), || {
         Ok(workers[..NR_SELECTED].iter().all(Worker::is_migratable))
+    })?;
+    wait_for("IRQs and workqueues follow", Duration::from_secs(10), || {
+        let now = Affinities::read()?;
+        Ok(now.irqs != before.irqs && now.workqueues != before.workqueues)
     })?;
     std::thread::sleep(Duration::from_secs(1));
     Ok(scheduler)
 }
 
-fn all_as_before(workers: &[Worker], before: &[Seen]) -> Result<()> {
-    for (worker, before) in workers.iter().zip(before) {
+fn all_as_before(workers: &[Worker], before: &(Vec<Seen>, Affinities)) -> Result<()> {
+    for (worker, before) in workers.iter().zip(&before.0) {
         let now = worker.seen();
         ensure!(now == *before, "a task had {before:?} and has {now:?}");
     }
-    ensure!(!Path::new(PIN_DIR).exists(), "{PIN_DIR} is still there");
+    before.1.ensure_same()?;
+    nothing_is_left()?;
     works_on(workers)
 }
 
@@ -63,11 +71,10 @@ fn works_on(workers: &[Worker]) -> Result<()> {
 
 pub fn int_and_term_leave_no_trace() -> Result<String> {
     let workers = mixed_load()?;
-    let before = seen(&workers);
+    let before = (seen(&workers), Affinities::read()?);
     for signal in [libc::SIGINT, libc::SIGTERM] {
         let mut scheduler = start_and_wait_until_selected(&workers)?;
         scheduler.end(signal)?;
-        ensure!(sched_ext_state()? == "disabled");
         all_as_before(&workers, &before)?;
     }
     Ok(String::new())
@@ -84,7 +91,7 @@ fn kill(workers: &[Worker]) -> Result<()> {
 
 pub fn after_kill_restore_leaves_no_trace() -> Result<String> {
     let workers = mixed_load()?;
-    let before = seen(&workers);
+    let before = (seen(&workers), Affinities::read()?);
     kill(&workers)?;
     let output = Command::new("scx_vnuma").arg("restore").output()?;
     let said = String::from_utf8_lossy(&output.stdout);
@@ -95,7 +102,7 @@ pub fn after_kill_restore_leaves_no_trace() -> Result<String> {
 
 pub fn after_kill_the_next_start_leaves_no_trace() -> Result<String> {
     let workers = mixed_load()?;
-    let before = seen(&workers);
+    let before = (seen(&workers), Affinities::read()?);
     kill(&workers)?;
     let mut scheduler = start_and_wait_until_selected(&workers)?;
     let log = scheduler.end(libc::SIGINT)?;

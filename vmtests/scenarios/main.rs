@@ -2,13 +2,16 @@
 //!
 //! `vnuma-scenarios list`, `vnuma-scenarios run [NAME…]`, `vnuma-scenarios demo PHASE` (see ../demo).
 
+mod all;
 mod bound;
 mod demo;
 mod fine;
 mod fixed;
+mod following;
 mod guest;
 mod hosts;
 mod hotplug;
+mod killing;
 mod leaving;
 mod liar;
 mod moving;
@@ -39,12 +42,16 @@ const SCENARIOS: &[Scenario] = &[
     ("each_order_is_carried_out_as_the_policy_says", fine::each_order_is_carried_out_as_the_policy_says),
     ("a_forked_process_runs_beside_its_parent", fine::a_forked_process_runs_beside_its_parent),
     ("ten_thousand_tasks_cost_little", scale::ten_thousand_tasks_cost_little),
+    ("all_takes_every_ordinary_task", all::all_takes_every_ordinary_task),
     ("fixed_tasks_are_untouched", fixed::fixed_tasks_are_untouched),
     ("a_fixed_task_keeps_its_cpu", fixed::a_fixed_task_keeps_its_cpu),
     ("bound_tasks_run_where_they_may", bound::bound_tasks_run_where_they_may),
     ("int_and_term_leave_no_trace", leaving::int_and_term_leave_no_trace),
     ("after_kill_restore_leaves_no_trace", leaving::after_kill_restore_leaves_no_trace),
     ("after_kill_the_next_start_leaves_no_trace", leaving::after_kill_the_next_start_leaves_no_trace),
+    ("killed_at_any_moment_all_is_undone", killing::killed_at_any_moment_all_is_undone),
+    ("irqs_and_workqueues_follow_the_work", following::irqs_and_workqueues_follow_the_work),
+    ("memory_follows_a_process_when_asked", following::memory_follows_a_process_when_asked),
     ("what_stops_matching_goes_back", leaving::what_stops_matching_goes_back),
     ("storms_of_forks_and_affinities_end_nothing", storms::storms_of_forks_and_affinities_end_nothing),
     ("the_pinned_target_agrees_with_the_log", watching::the_pinned_target_agrees_with_the_log),

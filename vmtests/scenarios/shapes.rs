@@ -9,10 +9,15 @@ use scx_vnuma::bpf::PIN_DIR;
 use crate::guest::{node_cpus, node_stats, nr_nodes, sched_ext_state, target, wait_for, Scheduler};
 use crate::workers::{Setting, Worker};
 
-/// Fails when a scheduler, a pin or a helper of it is still there.
+/// Where IRQs' and workqueues' own CPUs are on file while they are away.
+const SAVED_STATE: &str = "/run/scx_vnuma";
+
+/// Fails when a scheduler, a pin, a saved file or a helper of it is still there.
 pub fn nothing_is_left() -> Result<()> {
     ensure!(sched_ext_state()? == "disabled", "sched_ext is still {}", sched_ext_state()?);
-    ensure!(!Path::new(PIN_DIR).exists(), "{PIN_DIR} is still there");
+    for path in [PIN_DIR, SAVED_STATE] {
+        ensure!(!Path::new(path).exists(), "{path} is still there");
+    }
     Ok(())
 }
 

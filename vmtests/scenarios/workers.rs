@@ -28,10 +28,10 @@ pub struct Setting {
     pub asleep: bool,
     /// Works a fifth of the time, in short bursts, as a service does.
     pub in_bursts: bool,
+    /// Memory that it has of its own, beside what it needs.
+    pub memory_bytes: usize,
     /// Becomes migratable by itself, without a selector.
     pub chooses_ext: bool,
-    /// Memory that it touches at first, besides its own.
-    pub memory_mib: usize,
     /// Maps, touches and unmaps a page with each unit of work, so that it faults.
     pub faults: bool,
 }
@@ -47,8 +47,8 @@ impl Default for Setting {
             nr_threads: 1,
             asleep: false,
             in_bursts: false,
+            memory_bytes: 0,
             chooses_ext: false,
-            memory_mib: 0,
             faults: false,
         }
     }
@@ -211,8 +211,8 @@ fn be_worker(setting: &Setting, tally: &'static Tally) -> ! {
     if setting.chooses_ext && scx_vnuma::act::make_migratable(0).is_err() {
         std::process::exit(1);
     }
-    let memory = vec![1u8; setting.memory_mib << 20];
-    std::hint::black_box(&memory);
+    // Written to, so that it is really there; kept for good.
+    std::hint::black_box(vec![1u8; setting.memory_bytes].leak());
     let Setting { asleep, in_bursts, faults, .. } = *setting;
     for _ in 1..setting.nr_threads {
         // A thread that can't be had is missed by whoever counts them.
