@@ -59,7 +59,11 @@ impl Crowd {
         let Some(first) = plan.first.filter(|_| !plan.moves.is_empty()) else { return Ok(None) };
         if let Some(placements) = &mut self.placements {
             placements.carry_out(plan);
-            class.place(epoch + 1, &placements.news(&self.groups))?;
+            // Without a placement a process goes to the first destination: worse, but no reason to leave.
+            if let Err(err) = class.place(epoch + 1, &placements.news(&self.groups)) {
+                log::warn!("some processes go to the first destination instead: {err:#}");
+                placements.forget_told();
+            }
         }
         let done = class.retarget(first, plan.second)?;
         self.destination = first;

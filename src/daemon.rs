@@ -14,7 +14,7 @@ use scx_vnuma::act::{self, Selection, SelectionChanges, Surroundings};
 use scx_vnuma::bpf::{LoadOptions, SchedulerClass};
 use scx_vnuma::cell::{CellView, NodeId, Plan};
 use scx_vnuma::decision_log::LogWriter;
-use scx_vnuma::policy::{Guards, Policy};
+use scx_vnuma::policy::{Guards, Order, Policy};
 use scx_vnuma::report::{self, Board, Decision, Metrics, Round, StatsServer};
 use scx_vnuma::sense::{
     self, Hosts, Nodes, ProbeOptions, Probes, Scene, Selector, Senses, Window, Words, DEFAULT_SELECTORS,
@@ -93,6 +93,12 @@ fn run_once(
         .inspect_err(|_| scx_vnuma::bpf::remove_pins())
         .context("loading the scheduler class")?;
     log::info!("enabled on {} nodes; migratable work goes to node {start_node}", nodes.with_cpus().len());
+
+    if options.places_processes() && options.order == Order::Mai {
+        log::info!(
+            "memory accesses per instruction are not counted: page faults per second of CPU time stand for them"
+        );
+    }
 
     let mut daemon = Daemon::new(options, board, log, &class, &nodes, start_node, hosts)?;
     let outcome = daemon.rounds(shutdown);

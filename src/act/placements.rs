@@ -37,6 +37,11 @@ impl Placements {
         }
     }
 
+    /// The kernel may not have heard: tell it of every process again.
+    pub fn forget_told(&mut self) {
+        self.told.clear();
+    }
+
     /// The processes whose node isn't what the kernel was told; it is told now.
     pub fn news(&mut self, groups: &Groups) -> Vec<(u32, NodeId)> {
         let mut news = Vec::new();
