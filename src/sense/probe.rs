@@ -1,7 +1,8 @@
 //! Finds out how busy the host of an empty node is: an idle vCPU accrues no steal, so one is made to run for a moment.
 //!
-//! A thread for each node, bound to a CPU of it and of policy SCHED_IDLE, spins once a period for a bounded time and reads
-//! its CPU's stolen time before and after. It sleeps while other sources speak for its node.
+//! A thread for each node, bound to a CPU of it, spins once a period for a bounded time, of policy SCHED_IDLE, and reads its
+//! CPU's stolen time before and after. It sleeps while other sources speak for its node, and is not SCHED_IDLE then: when
+//! the daemon is killed, the last of its threads takes down all that it had, and must not wait behind everyone else.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -145,10 +146,6 @@ struct Probe {
 
 impl Probe {
     fn run(&mut self) {
-        if let Err(err) = become_idle_task() {
-            log::warn!("a probe can't have the lowest priority, so it stays off: {err}");
-            return;
-        }
         let mut before = None;
         while !self.shared.is_over.load(Ordering::Relaxed) {
             if !self.shared.is_asked.load(Ordering::Relaxed) {
@@ -157,7 +154,7 @@ impl Probe {
                 continue;
             }
             let began = Instant::now();
-            let burst = bind_to_one_of(&self.cpus).and_then(|()| self.burst());
+            let burst = bind_to_one_of(&self.cpus).and_then(|()| self.burst_at_lowest_priority());
             let share = burst.inspect_err(|err| log::debug!("a probe failed: {err}")).ok();
             // The worse of the last two: a burst is short, and what is busy by halves shows as all or nothing.
             let worse = share.map(|share: f64| before.map_or(share, |before| share.max(before)));
@@ -167,6 +164,13 @@ impl Probe {
             self.shared.cpu_ns.store(thread_cpu_ns(), Ordering::Relaxed);
             std::thread::park_timeout(self.options.period.saturating_sub(began.elapsed()));
         }
+    }
+
+    fn burst_at_lowest_priority(&self) -> io::Result<f64> {
+        set_policy(libc::SCHED_IDLE)?;
+        let outcome = self.burst();
+        set_policy(libc::SCHED_OTHER)?;
+        outcome
     }
 
     /// Spins until the burst has really run; how much of the CPU others take, 0..=1: as much as they got while we wanted it
@@ -195,10 +199,11 @@ impl Probe {
     }
 }
 
-fn become_idle_task() -> io::Result<()> {
+/// Gives the calling thread a policy.
+fn set_policy(policy: libc::c_int) -> io::Result<()> {
     let param = libc::sched_param { sched_priority: 0 };
     // SAFETY: param outlives the call; 0 is the calling thread.
-    match unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &param) } {
+    match unsafe { libc::sched_setscheduler(0, policy, &param) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
