@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{ensure, Context, Result};
 
-use crate::guest::{sched_ext_state, target, wait_for, Affinities, Scheduler};
+use crate::guest::{print_kernel_state, sched_ext_state, target, wait_for, Affinities, Scheduler};
 use crate::leaving::{mixed_load, seen};
 use crate::shapes::nothing_is_left;
 use crate::workers::{Seen, Worker};
@@ -50,7 +50,8 @@ fn kill_and_undo(nr: u32, start_time: Duration, random: &mut Random, before: &Af
         std::thread::sleep(random.below(DELAY_MAX));
         scheduler
     };
-    scheduler.end(libc::SIGKILL)?;
+    // What it waits for, if it doesn't end at once.
+    scheduler.end(libc::SIGKILL).inspect_err(|_| print_kernel_state())?;
     wait_for("the kernel disables it", Duration::from_secs(20), || Ok(sched_ext_state()? == "disabled"))?;
     let irqs_moved = Affinities::read()?.irqs != before.irqs;
 
