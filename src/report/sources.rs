@@ -22,9 +22,13 @@ pub(super) struct Reading {
     pub age: Duration,
 }
 
-/// The sources that there are for a node. Steal is one always; it speaks where the guest ran something.
+/// The sources that there are for a node. Steal is one always; it speaks where the guest ran something, or where it shows.
 pub(super) fn said(words: &Words) -> impl Iterator<Item = Said> {
-    let steal = words.has_run.then_some(Reading { share: words.steal_share, age: Duration::ZERO });
+    /// Less is shown as nothing.
+    const SHOWS: f64 = 0.005;
+
+    let speaks = words.has_run || words.steal_share >= SHOWS;
+    let steal = speaks.then_some(Reading { share: words.steal_share, age: Duration::ZERO });
     let others = [("host", words.host), ("probe", words.probe)];
     let others = others.into_iter().filter_map(|(source, word)| Some(Said { source, reading: reading(word?) }));
     std::iter::once(Said { source: "steal", reading: steal }).chain(others)
@@ -55,5 +59,6 @@ mod tests {
         let ran = Words { steal_share: 0.5, has_run: true, ..Words::default() };
         let stolen = Reading { share: 0.5, age: Duration::ZERO };
         assert_eq!(said(&ran).collect::<Vec<_>>(), [Said { source: "steal", reading: Some(stolen) }]);
+        assert_eq!(said(&Words { has_run: false, ..ran }).next().unwrap().reading, Some(stolen), "it shows");
     }
 }
