@@ -1,8 +1,8 @@
 //! Finds out how busy the host of an empty node is: an idle vCPU accrues no steal, so one is made to run for a moment.
 //!
-//! A thread for each node, bound to a CPU of it, spins once a period for a bounded time, of policy SCHED_IDLE, and reads its
-//! CPU's stolen time before and after. It sleeps while other sources speak for its node, and is not SCHED_IDLE then: when
-//! the daemon is killed, the last of its threads takes down all that it had, and must not wait behind everyone else.
+//! A thread for each node, bound to a CPU of it, spins once a period for a bounded time at nice 19, and reads its CPU's
+//! stolen time before and after. It sleeps while other sources speak for its node. It is never SCHED_IDLE: when the daemon
+//! is killed, the last of its threads takes down all that it had, and must not wait for good behind everyone else.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -167,9 +167,10 @@ impl Probe {
     }
 
     fn burst_at_lowest_priority(&self) -> io::Result<f64> {
-        set_policy(libc::SCHED_IDLE)?;
+        const LOWEST: libc::c_int = 19;
+        set_nice(LOWEST)?;
         let outcome = self.burst();
-        set_policy(libc::SCHED_OTHER)?;
+        set_nice(0)?;
         outcome
     }
 
@@ -199,11 +200,10 @@ impl Probe {
     }
 }
 
-/// Gives the calling thread a policy.
-fn set_policy(policy: libc::c_int) -> io::Result<()> {
-    let param = libc::sched_param { sched_priority: 0 };
-    // SAFETY: param outlives the call; 0 is the calling thread.
-    match unsafe { libc::sched_setscheduler(0, policy, &param) } {
+/// Gives the calling thread a nice value.
+fn set_nice(nice: libc::c_int) -> io::Result<()> {
+    // SAFETY: no pointers; 0 is the calling thread.
+    match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }

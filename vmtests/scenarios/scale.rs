@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{ensure, Result};
+use anyhow::{ensure, Context, Result};
 
 use crate::guest::{wait_for, Scheduler};
 use crate::workers::{Setting, Worker};
@@ -22,6 +22,8 @@ pub fn ten_thousand_tasks_cost_little() -> Result<String> {
     const THREADS: u32 = 200;
     const ROUNDS: u32 = 10;
     let interval = Duration::from_secs(2);
+    // By default it is what the kernel's stacks may take of the memory, which is less here.
+    std::fs::write("/proc/sys/kernel/threads-max", "20000").context("raising kernel.threads-max")?;
     let sleepers = Setting { nr_threads: THREADS, asleep: true, ..Setting::migratable() };
     let asleep = Worker::start_many(PROCESSES, &sleepers)?;
     let _busy = Worker::start_many(2, &Setting::migratable())?;
