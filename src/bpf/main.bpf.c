@@ -884,7 +884,7 @@ int tasks(struct bpf_iter__task *ctx)
 	record.own_policy = p->policy;
 	record.cgroup_id = BPF_CORE_READ(p, cgroups, dfl_cgrp, kn, id);
 	bpf_probe_read_kernel_str(record.comm, sizeof(record.comm), p->comm);
-	if (places_processes && p->policy == SCHED_EXT) {
+	if (p->policy == SCHED_EXT) {
 		record.nr_faults = p->min_flt + p->maj_flt;
 		if (p->pid == p->tgid) {
 			record.nr_faults += BPF_CORE_READ(p, signal, min_flt) + BPF_CORE_READ(p, signal, maj_flt);

@@ -41,9 +41,9 @@ pub struct TaskRecord {
     pub cgroup_id: u64,
     /// CPU time as a migratable task, ns.
     pub run_ns: u64,
-    /// Resident memory of its process; on a migratable process's first thread only, and only if plans place processes.
+    /// Resident memory of its process; on a migratable process's first thread only.
     pub rss_bytes: u64,
-    /// Page faults so far, with the same limits; the first thread's have those of threads that ended.
+    /// Page faults so far, of a migratable task; the first thread's have those of threads that ended.
     pub nr_faults: u64,
     /// Its name, padded with zeros.
     pub(crate) comm: [u8; 16],
