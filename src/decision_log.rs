@@ -40,7 +40,7 @@ pub struct Round {
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The file can't be read.
-    #[error("line {line}: {source}")]
+    #[error("line {line}")]
     Read {
         /// The line, from 1.
         line: u64,
@@ -48,7 +48,7 @@ pub enum LogError {
         source: io::Error,
     },
     /// A line isn't what it should be.
-    #[error("line {line}: not a {wanted} of a decision log, or cut short: {source}")]
+    #[error("line {line}: not a {wanted} of a decision log, or cut short")]
     Line {
         /// The line, from 1.
         line: u64,

@@ -14,7 +14,7 @@ pub enum SimError {
         pattern: String,
     },
     /// A glob that isn't one.
-    #[error("{pattern}: not a glob pattern: {source}")]
+    #[error("{pattern}: not a glob pattern")]
     Pattern {
         /// As it was given.
         pattern: String,
@@ -22,7 +22,7 @@ pub enum SimError {
         source: glob::PatternError,
     },
     /// A file can't be read.
-    #[error("{}: {source}", path.display())]
+    #[error("{}", path.display())]
     File {
         /// The file.
         path: PathBuf,
@@ -30,7 +30,7 @@ pub enum SimError {
         source: std::io::Error,
     },
     /// A compressed file ends early or is damaged.
-    #[error("{}:{line}: compressed data end early or are damaged ({source}); fetch the file again", path.display())]
+    #[error("{}:{line}: compressed data end early or are damaged; fetch the file again", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,

@@ -91,6 +91,12 @@ await_file() {
     done
 }
 
+# end_status: sets MACHINE_STATUS to what QEMU, or what it runs under, ended with; 128 and more is a signal.
+end_status() {
+    MACHINE_STATUS=0
+    wait "$QEMU_PID" 2>/dev/null || MACHINE_STATUS=$?
+}
+
 # await_power_off: a machine ends by itself, after its last words.
 await_power_off() {
     local step

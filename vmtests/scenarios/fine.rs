@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::BufReader;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
 
@@ -39,20 +41,34 @@ pub fn each_order_is_carried_out_as_the_policy_says() -> Result<String> {
 
 fn carry_out(order: Order) -> Result<String> {
     let workers = four_processes()?;
-    let log = format!("/tmp/fine.{order}.jsonl");
+    let round = flees_as_planned(&workers, order, &[], |worker| worker.pid as u64)?;
+    let took = |destination| round.plan.moves.iter().filter(|step| Some(step.to) == destination).count();
+    Ok(format!("{order} {} and {}", took(round.plan.first), took(round.plan.second)))
+}
+
+/// Hogs on hosts 0 and 1, with all work on node 0: the round that moved it. Fails unless the pure policy, asked again,
+/// says the same of what was seen, and each worker then ran where its group was sent.
+fn flees_as_planned(
+    workers: &[Worker],
+    order: Order,
+    args: &[&str],
+    group_of: impl Fn(&Worker) -> u64,
+) -> Result<Round> {
+    // A log is always a new file.
+    let log = format!("/tmp/fine.{}.jsonl", workers.first().context("no workers")?.pid);
     let warning = WARNING.to_string();
-    let args = ["--policy", "fine", "--order", order.name(), "--warning", &warning, "--start-node", "0"];
-    let more = ["--interval", "1s", "--cool-down", "60s", "--log", &log];
-    let _scheduler = Scheduler::start(&[&args[..], &more].concat())?;
+    let policy = ["--policy", "fine", "--order", order.name(), "--warning", &warning, "--start-node", "0"];
+    let pace = ["--interval", "1s", "--cool-down", "60s", "--log", &log];
+    let _scheduler = Scheduler::start(&[&policy[..], &pace, args].concat())?;
     wait_for("all become migratable", Duration::from_secs(10), || Ok(workers.iter().all(Worker::is_migratable)))?;
     std::thread::sleep(Duration::from_secs(3));
     hog(&[node_cpus(0)?, node_cpus(1)?].concat())?;
     wait_for("work moves", Duration::from_secs(10), || Ok(target()?.epoch == 1))?;
     // The log's line comes right after.
     std::thread::sleep(Duration::from_millis(300));
-    let before = run_ns(&workers)?;
+    let before = run_ns(workers)?;
     std::thread::sleep(Duration::from_secs(2));
-    let after = run_ns(&workers)?;
+    let after = run_ns(workers)?;
     hog(&[])?;
 
     let round = first_move(&log)?;
@@ -61,16 +77,14 @@ fn carry_out(order: Order) -> Result<String> {
     let planned: HashMap<u64, u32> = expected.moves.iter().map(|step| (step.group.0, step.to.0)).collect();
     ensure!(!planned.is_empty(), "{order}: nothing moved");
     for (worker, (before, after)) in workers.iter().zip(before.iter().zip(&after)) {
-        let node = planned.get(&(worker.pid as u64)).copied().unwrap_or(0) as usize;
+        let node = planned.get(&group_of(worker)).copied().unwrap_or(0) as usize;
         let ran_ns: Vec<u64> = after.iter().zip(before).map(|(after, before)| after - before).collect();
         let total_ns: u64 = ran_ns.iter().sum();
         ensure!(total_ns > 0, "{order}: process {} did not run for two seconds", worker.pid);
         let share = ran_ns[node] as f64 / total_ns as f64;
         ensure!(share > 0.95, "{order}: process {} was planned on node {node} and ran {ran_ns:?} ns", worker.pid);
     }
-    let took = |destination| planned.values().filter(|&&node| Some(node) == destination).count();
-    let (first, second) = (expected.first.map(|node| node.0), expected.second.map(|node| node.0));
-    Ok(format!("{order} {} and {}", took(first), took(second)))
+    Ok(round)
 }
 
 fn run_ns(workers: &[Worker]) -> Result<Vec<Vec<u64>>> {
@@ -143,4 +157,52 @@ pub fn a_forked_process_runs_beside_its_parent() -> Result<String> {
     let elsewhere_ns = ran_ns.iter().sum::<u64>() - ran_ns[second];
     ensure!(ran_ns[second] > 100_000_000 && elsewhere_ns == 0, "the child of node {second} ran {ran_ns:?} ns");
     Ok(format!("parent and child on node {second}"))
+}
+
+/// A cgroup under the root's, removed when dropped: its processes must have ended by then.
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    fn new(name: &str) -> Result<Self> {
+        let path = Path::new("/sys/fs/cgroup").join(name);
+        std::fs::create_dir(&path).with_context(|| format!("making {}", path.display()))?;
+        Ok(Cgroup(path))
+    }
+
+    fn id(&self) -> Result<u64> {
+        Ok(self.0.metadata()?.ino())
+    }
+
+    fn add(&self, worker: &Worker) -> Result<()> {
+        Ok(std::fs::write(self.0.join("cgroup.procs"), worker.pid.to_string())?)
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+/// Two cgroups of two processes each. One may use at most a CPU and a half, which it never comes near.
+pub fn a_cgroup_moves_whole() -> Result<String> {
+    const QUOTA_CPUS: f64 = 1.5;
+    let cgroups = [Cgroup::new("vnuma-free")?, Cgroup::new("vnuma-limited")?];
+    std::fs::write(cgroups[1].0.join("cpu.max"), format!("{} 100000", QUOTA_CPUS * 1e5))
+        .context("limiting a cgroup")?;
+    let workers = Worker::start_many(4, &Setting::migratable())?;
+    let mut cgroup_of = HashMap::new();
+    for (worker, cgroup) in workers.iter().zip(cgroups.iter().cycle()) {
+        cgroup.add(worker)?;
+        cgroup_of.insert(worker.pid, cgroup.id()?);
+    }
+    // The limited one asks for less, so it is picked first.
+    let round = flees_as_planned(&workers, Order::Request, &["--group", "cgroup"], |worker| cgroup_of[&worker.pid])?;
+    let asked =
+        |id: u64| round.view.groups.iter().find(|group| group.id.0 == id).map(|group| group.demand.request_cpus);
+    let asked = [asked(cgroups[0].id()?), asked(cgroups[1].id()?)];
+    ensure!(asked == [Some(2.0), Some(QUOTA_CPUS)], "two processes, and a quota: they ask for {asked:?} CPUs");
+    let first = round.plan.moves.iter().find(|step| Some(step.to) == round.plan.first).context("nothing went first")?;
+    ensure!(first.group.0 == cgroups[1].id()?, "cgroup {} went first", first.group.0);
+    Ok(format!("{} of two cgroups moved, each with both processes", round.plan.moves.len()))
 }

@@ -41,6 +41,7 @@ const SCENARIOS: &[Scenario] = &[
     ("one_retarget_moves_all_that_run", moving::one_retarget_moves_all_that_run),
     ("each_order_is_carried_out_as_the_policy_says", fine::each_order_is_carried_out_as_the_policy_says),
     ("a_forked_process_runs_beside_its_parent", fine::a_forked_process_runs_beside_its_parent),
+    ("a_cgroup_moves_whole", fine::a_cgroup_moves_whole),
     ("ten_thousand_tasks_cost_little", scale::ten_thousand_tasks_cost_little),
     ("all_takes_every_ordinary_task", all::all_takes_every_ordinary_task),
     ("fixed_tasks_are_untouched", fixed::fixed_tasks_are_untouched),
