@@ -47,6 +47,13 @@ read_stream() {
     READERS+=($!)
 }
 
+# keep_stream FIFO FILE: adds what comes through to a file, until it is closed.
+keep_stream() {
+    mkfifo "$1"
+    cat "$1" >>"$2" &
+    READERS+=($!)
+}
+
 # start_machine COMMAND...: in the background; it cannot outlive this command, even if that is killed.
 start_machine() {
     setpriv --pdeathsig KILL "$@" </dev/null &
