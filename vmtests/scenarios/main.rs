@@ -1,8 +1,11 @@
 //! The scenarios that run in a guest: each is named after the behaviour that it shows, and can fail.
 //!
-//! `vnuma-scenarios list`, `vnuma-scenarios run [NAME…]`, `vnuma-scenarios demo PHASE` (see ../demo).
+//! `vnuma-scenarios list`, `vnuma-scenarios run [NAME…]`, `vnuma-scenarios demo PHASE` (see ../demo),
+//! `vnuma-scenarios bench [--short]` (see ../bench).
 
 mod all;
+#[path = "../bench/measure.rs"]
+mod bench;
 mod bound;
 mod demo;
 mod fine;
@@ -78,10 +81,12 @@ fn main() -> ExitCode {
             SCENARIOS.iter().for_each(|(name, _)| println!("{name}"));
             ExitCode::SUCCESS
         }
+        ["bench"] => report_error(bench::run(bench::Extent::FULL)),
+        ["bench", "--short"] => report_error(bench::run(bench::Extent::SHORT)),
         ["demo", phase] => report_error(demo::record(phase)),
         ["run", names @ ..] => run(names),
         _ => {
-            eprintln!("usage: vnuma-scenarios list | run [NAME…] | demo PHASE");
+            eprintln!("usage: vnuma-scenarios list | run [NAME…] | demo PHASE | bench [--short]");
             ExitCode::from(2)
         }
     }

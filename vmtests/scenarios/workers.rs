@@ -186,6 +186,17 @@ impl Drop for BoundTo {
     }
 }
 
+/// The ids of all threads of these processes.
+pub fn thread_ids(workers: &[Worker]) -> Result<Vec<i32>> {
+    let mut tids = Vec::new();
+    for worker in workers {
+        for entry in std::fs::read_dir(format!("/proc/{}/task", worker.pid))? {
+            tids.push(entry?.file_name().to_string_lossy().parse()?);
+        }
+    }
+    Ok(tids)
+}
+
 /// Units of work of all, by node.
 pub fn total_work(workers: &[Worker]) -> [u64; NODES_MAX] {
     workers.iter().fold([0; NODES_MAX], |sum, worker| {
