@@ -116,7 +116,8 @@ fn threads_end_with_their_owner() {
     };
     wait_for("they are there", || nr_threads() == 4);
     drop(asked);
-    assert_eq!(nr_threads(), 0);
+    // The kernel's part of a thread's end comes after ours, and later still on a busy machine.
+    wait_for("they have ended", || nr_threads() == 0);
 }
 
 /// A folder of this test's own, removed when dropped.
