@@ -75,7 +75,37 @@ fn a_sweep_runs_the_product_of_two_options() {
 fn an_option_that_is_none_cannot_be_varied() {
     let output = sim(&["sweep", "--vary", "colour=red,blue"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("--vary colour"));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("--vary colour"));
+    let last = said.lines().last().unwrap_or_default();
+    assert!(last.starts_with("vnuma-sim: fatal: ") && !said.contains("Usage"), "{said}");
+}
+
+#[test]
+fn what_no_machine_could_hold_is_refused_in_a_sentence() {
+    let refused: [&[&str]; 6] = [
+        &["--interval", "1ns"],
+        &["--machines", "4000000000"],
+        &["--machine-memory", "1000000TiB"],
+        &["--overcommit", "inf"],
+        &["--end", "1e300"],
+        &["--threads", "100000"],
+    ];
+    for options in refused {
+        let output = sim(&[&["run"], options].concat());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(matches!(output.status.code(), Some(1 | 2)) && said.contains(options[0]), "{options:?}: {said}");
+    }
+}
+
+#[test]
+fn a_report_of_all_that_compare_left_draws_its_runs() {
+    let out = folder("report-glob");
+    ok(&["compare", "--out", text(&out)]);
+    let path = |name: &str| text(&out.join(name)).to_owned();
+    ok(&["report", &path("compare.json"), &path("none.json"), &path("fine-memory.json"), "--out", &path("two.html")]);
+    let html = fs::read_to_string(out.join("two.html")).unwrap();
+    assert!(html.contains("<td>none</td>") && html.contains("<td>fine memory</td>"));
 }
 
 #[test]

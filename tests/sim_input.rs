@@ -188,7 +188,11 @@ fn a_truncated_gz_is_fatal_and_named_with_the_last_line_read() {
     let output = folder.run_on(&["events.csv"], &["usage.csv.gz"], &[]);
     assert_eq!(output.status.code(), Some(1));
     let said = stderr(&output);
-    assert!(said.contains("fatal") && said.contains("usage.csv.gz:") && said.contains("end early"), "{said}");
+    assert!(said.contains("fatal") && said.contains("ends early"), "{said}");
+    let line: u64 =
+        said.split("usage.csv.gz:").nth(1).and_then(|rest| rest.split(':').next()).unwrap().parse().unwrap();
+    // Compressed evenly, so half of the bytes is about half of the lines.
+    assert!((20_000..60_000).contains(&line), "{said}");
 }
 
 #[test]
@@ -213,6 +217,31 @@ fn a_number_that_is_none_is_counted_with_its_field() {
     is_odd("negative", "usage.csv", &text, "not a number", "usage.csv:1: field 14 (maximum CPU rate) is '-0.02'");
     let text = EVENTS.replace("300000000,,1,0,7,4", "300000000,,1,0,7,44");
     is_odd("type", "events.csv", &text, "not a number", "events.csv:5: field 6 (event type) is 44");
+}
+
+#[test]
+fn a_share_that_no_machine_has_is_counted() {
+    let text = USAGE.replace("0.05,0.1,0.1", "5e300,0.1,0.1");
+    is_odd("share", "usage.csv", &text, "not a number", "usage.csv:1: field 6 (CPU rate) is '5e300'");
+}
+
+#[test]
+fn a_line_without_end_is_fatal() {
+    let folder = Folder::new("endless");
+    folder.write("usage.csv", &format!("{USAGE}{}", "7".repeat(20 << 20)));
+    let output = folder.run(&[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("usage.csv:3: ") && stderr(&output).contains("16 MB"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_window_that_ends_in_an_age_is_fatal_and_no_silent_figure() {
+    let folder = Folder::new("age");
+    folder.write("usage.csv", &USAGE.replace("300000000,600000000", "300000000,6000000000000000000"));
+    let output = folder.run(&["--policy", "none"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("--end"), "{}", stderr(&output));
+    assert!(folder.run(&["--end", "600"]).status.success());
 }
 
 #[test]

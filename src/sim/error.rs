@@ -29,14 +29,14 @@ pub enum SimError {
         /// The system's word.
         source: std::io::Error,
     },
-    /// A compressed file ends early or is damaged.
-    #[error("{}:{line}: compressed data end early or are damaged; fetch the file again", path.display())]
+    /// A file ends early or is damaged.
+    #[error("{}:{line}: the file ends early or is damaged after this line; fetch it again", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
         /// The last line that could be read.
         line: u64,
-        /// The decompressor's word.
+        /// The decompressor's or the system's word.
         source: std::io::Error,
     },
     /// An oddity, with `--strict`.

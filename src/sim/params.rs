@@ -6,6 +6,17 @@ use super::tasks::{seconds, Horizon};
 use super::trace::Trace;
 use crate::policy::{Coarse, Fine, Order, Policy};
 
+/// Most machines of a cluster: each takes memory, and no cluster is larger.
+const MAX_MACHINES: u32 = 10_000_000;
+/// Largest overcommitment ratio: far past any use, and reservations stay numbers that add up.
+const MAX_OVERCOMMIT: f64 = 1000.0;
+/// Most memory of a machine: a month of moves of a large cluster must fit 64 bits of bytes.
+const MAX_MACHINE_MEMORY_BYTES: u64 = 16 << 40;
+/// Most rebalances of a run: what is kept of each must fit memory.
+const MAX_ROUNDS: f64 = 1e7;
+/// Longest span that is simulated, seconds: in a longer one a double no longer tells two instants apart.
+const MAX_SPAN_S: f64 = 1e8;
+
 /// Which scheduler runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -151,10 +162,20 @@ impl Params {
                 return Err(SimError::Parameters(format!("{option} {value}: must be at least 0")));
             }
         }
+        if self.overcommit > MAX_OVERCOMMIT {
+            let refused = format!("--overcommit {}: must be at most {MAX_OVERCOMMIT}", self.overcommit);
+            return Err(SimError::Parameters(refused));
+        }
         for (option, value) in [("--machines", self.machines), ("--cell", self.cell)] {
             if value == 0 {
                 return Err(SimError::Parameters(format!("{option} 0: must be at least 1")));
             }
+        }
+        if self.machines > MAX_MACHINES {
+            return Err(SimError::Parameters(format!("--machines {}: must be at most {MAX_MACHINES}", self.machines)));
+        }
+        if self.machine_memory_bytes > MAX_MACHINE_MEMORY_BYTES {
+            return Err(SimError::Parameters("--machine-memory: must be at most 16TiB".to_owned()));
         }
         Ok(())
     }
@@ -162,15 +183,24 @@ impl Params {
     /// Say what can't be simulated with this trace.
     pub fn check_horizon(&self, trace: &Trace) -> Result<(), SimError> {
         let horizon = self.horizon(trace);
-        if horizon.end_us > horizon.start_us {
-            return Ok(());
+        let refused = |what: &str| {
+            Err(SimError::Parameters(format!(
+                "{what} between {} s and {} s: the trace's usage windows span {} s to {} s; see --start, --end",
+                seconds(horizon.start_us),
+                seconds(horizon.end_us),
+                seconds(trace.first_us),
+                seconds(trace.last_us),
+            )))
+        };
+        if horizon.end_us <= horizon.start_us {
+            return refused("there is no time to simulate");
         }
-        Err(SimError::Parameters(format!(
-            "there is no time to simulate between {} s and {} s: the trace's usage windows span {} s to {} s; see --start, --end",
-            seconds(horizon.start_us),
-            seconds(horizon.end_us),
-            seconds(trace.first_us),
-            seconds(trace.last_us),
-        )))
+        if horizon.length_s() > MAX_SPAN_S {
+            return refused(&format!("there are more than the {MAX_SPAN_S:.0} s that can be simulated"));
+        }
+        if horizon.length_s() / self.interval_s > MAX_ROUNDS {
+            return refused(&format!("--interval {} s makes more than {MAX_ROUNDS:.0} rebalances", self.interval_s));
+        }
+        Ok(())
     }
 }

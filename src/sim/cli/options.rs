@@ -121,16 +121,24 @@ pub struct RunningOptions {
     #[arg(long, value_name = "T.parquet", conflicts_with_all = ["events", "usage"])]
     pub trace: Option<PathBuf>,
     /// Threads [default: one a core]
-    #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(..=MAX_THREADS))]
+    pub threads: Option<u16>,
 }
 
 impl RunningOptions {
     /// Make the threads.
     pub fn start_threads(&self) -> anyhow::Result<()> {
-        let threads = self.threads.unwrap_or(0);
-        Ok(rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?)
+        start_threads(self.threads)
     }
+}
+
+/// Most threads: more only wait for each other.
+pub const MAX_THREADS: i64 = 1024;
+
+/// Make the threads; one a core if no number is given.
+pub fn start_threads(threads: Option<u16>) -> anyhow::Result<()> {
+    let threads = threads.map_or(0, usize::from);
+    Ok(rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?)
 }
 
 /// `--policy`'s values.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::load::from_csv;
-use super::options::{ModelOptions, TraceOptions};
+use super::options::{start_threads, ModelOptions, TraceOptions, MAX_THREADS};
 use crate::sim::placement::Shard;
 use crate::sim::trace::{ParquetWriter, TaskId, Trace};
 use crate::sim::SimError;
@@ -25,8 +25,8 @@ pub struct Prepare {
     #[command(flatten)]
     model: ModelOptions,
     /// Threads [default: one a core]
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(..=MAX_THREADS))]
+    threads: Option<u16>,
 }
 
 impl Prepare {
@@ -34,7 +34,7 @@ impl Prepare {
         if self.trace.events.is_empty() {
             anyhow::bail!("which trace? give --events and --usage");
         }
-        rayon::ThreadPoolBuilder::new().num_threads(self.threads.unwrap_or(0)).build_global()?;
+        start_threads(self.threads)?;
         let placement = self.model.params(false)?.placement();
         let mut writer = ParquetWriter::create(&self.out)?;
         let mut whole = Trace::default();

@@ -27,6 +27,11 @@ impl Report {
             let value: serde_json::Value = read_json(path)?;
             match value["format"].as_str() {
                 Some(sweep::FORMAT) => page.sweeps.push(parse(path, value)?),
+                // `compare` leaves a list of figures beside its runs, and a glob finds it too.
+                None if value.is_array() => eprintln!(
+                    "not fatal: {}: figures side by side, which the runs beside it have too; skipped",
+                    path.display()
+                ),
                 found => {
                     check_format(path, found.unwrap_or("file of another kind"), result::FORMAT)?;
                     page.runs.push(parse::<RunResult>(path, value)?);

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::anyhow;
 use clap::{Args, Parser};
 use rayon::prelude::*;
 
@@ -45,7 +45,7 @@ pub struct Sweep {
 
 /// The model's options on their own, to set one by name.
 #[derive(Parser)]
-#[command(no_binary_name = true)]
+#[command(no_binary_name = true, disable_help_flag = true)]
 struct ModelLine {
     #[command(flatten)]
     model: ModelOptions,
@@ -101,8 +101,8 @@ impl Sweep {
     fn varied(&self, values: &[String]) -> anyhow::Result<ModelOptions> {
         let mut line = ModelLine { model: self.model.clone() };
         for (vary, value) in self.vary.iter().zip(values) {
-            line.try_update_from([format!("--{}", vary.option), value.clone()])
-                .with_context(|| format!("--vary {}: no such option, or it can't be '{value}'", vary.option))?;
+            line.try_update_from([format!("--{}={value}", vary.option)])
+                .map_err(|error| anyhow!("--vary {}: {}", vary.option, first_line(&error)))?;
         }
         Ok(line.model)
     }
@@ -121,6 +121,12 @@ impl Sweep {
             params.with_policy(PolicyKind::Fine, order),
         ]
     }
+}
+
+/// What clap has to say, without the usage of a command line that nobody typed.
+fn first_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    text.lines().next().map_or("", |line| line.trim_start_matches("error: ")).to_owned()
 }
 
 fn figures(trace: &Trace, params: &Params) -> Figures {

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use clap::Args;
 
+use super::options::{start_threads, MAX_THREADS};
 use crate::sim::placement::Placement;
 use crate::sim::progress::Progress;
 use crate::sim::synthesise::{write_csv, Synthetic};
@@ -28,8 +29,8 @@ pub struct Synthesise {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     shards: u32,
     /// Threads [default: one a core]
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(..=MAX_THREADS))]
+    threads: Option<u16>,
 }
 
 impl Synthesise {
@@ -37,7 +38,7 @@ impl Synthesise {
         if !(self.hours > 0.0 && self.hours <= 24.0 * 366.0) {
             anyhow::bail!("--hours {}: must be above 0 and at most a year", self.hours);
         }
-        rayon::ThreadPoolBuilder::new().num_threads(self.threads.unwrap_or(0)).build_global()?;
+        start_threads(self.threads)?;
         let synthetic = Synthetic { machines: self.machines, hours: self.hours, seed: self.seed };
         if self.out.extension().is_some_and(|extension| extension == "parquet") {
             let placement = Placement { seed: 1, machines: self.machines, cell_size: 4 };

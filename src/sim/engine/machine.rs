@@ -386,8 +386,10 @@ impl Machine {
         if let Ok(place) = self.running.binary_search_by_key(&rank, |&(rank, _)| rank) {
             self.running.remove(place);
         }
-        debug_assert!(self.reserved_cpus >= 0.0 && self.load_cpus >= 0.0);
-        debug_assert!(!self.running.is_empty() || (self.reserved_cpus == 0.0 && self.load_cpus == 0.0));
+        if self.running.is_empty() {
+            // As it is by adding up, but for numbers too large to add up exactly.
+            (self.load_cpus, self.reserved_cpus) = (0.0, 0.0);
+        }
     }
 
     /// Work that the tasks here, running and waiting, still have to do.
@@ -421,3 +423,6 @@ fn cleared<T>(mut vec: Vec<T>) -> Vec<T> {
     vec.clear();
     vec
 }
+
+#[cfg(test)]
+mod tests;

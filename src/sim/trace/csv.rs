@@ -4,12 +4,18 @@ use std::io::Read;
 use std::path::Path;
 
 use super::scan::{Cuts, Field};
-use super::source::Blocks;
+use super::source::{Blocks, Damage};
 use super::{Oddities, Oddity, OddityKind};
 use crate::sim::error::SimError;
 
 /// Most fields of a row of any table (task_usage has 20), and one more to notice what is too many.
 const MAX_FIELDS: usize = 21;
+
+/// No share of a machine is larger: what is above is damage, and sums of such numbers would not be exact.
+const MAX_SHARE: f64 = 1000.0;
+
+/// The same of a ratio of counts. Some are wrong in the published trace, and only their order matters.
+const MAX_RATIO: f64 = 1e30;
 
 /// A table of the published format: how many fields its rows have.
 #[derive(Clone, Copy, Debug)]
@@ -112,23 +118,35 @@ impl<'a> Row<'a> {
         self.integer(field, name).map(|time| i64::try_from(time).unwrap_or(i64::MAX))
     }
 
-    /// A number that is finite and not negative, or nothing.
+    /// A share of the trace's largest machine, or nothing.
     #[inline]
-    pub(super) fn optional_amount(&self, field: usize, name: &str) -> Result<Option<f64>, RowError> {
+    pub(super) fn optional_share(&self, field: usize, name: &str) -> Result<Option<f64>, RowError> {
+        self.optional_amount(field, name, MAX_SHARE)
+    }
+
+    /// The same to the precision of a [`super::Window`]; an empty number is 0.
+    #[inline]
+    pub(super) fn share(&self, field: usize, name: &str) -> Result<f32, RowError> {
+        Ok(self.optional_share(field, name)?.unwrap_or(0.0) as f32)
+    }
+
+    /// A ratio of counts, to the precision of a [`super::Window`]; an empty number is 0.
+    #[inline]
+    pub(super) fn ratio(&self, field: usize, name: &str) -> Result<f32, RowError> {
+        Ok(self.optional_amount(field, name, MAX_RATIO)?.unwrap_or(0.0) as f32)
+    }
+
+    /// A number that is not negative and at most `most`, or nothing.
+    #[inline]
+    fn optional_amount(&self, field: usize, name: &str, most: f64) -> Result<Option<f64>, RowError> {
         let text = self.field(field);
         if text.is_empty() {
             return Ok(None);
         }
         match text.amount() {
-            Some(value) => Ok(Some(value)),
-            None => Err(RowError::number(field, name, text, "a number of at least 0")),
+            Some(value) if value <= most => Ok(Some(value)),
+            _ => Err(RowError::number(field, name, text, &format!("a number from 0 to {most:?}"))),
         }
-    }
-
-    /// The same to the precision of a [`super::Window`]; an empty number is 0.
-    #[inline]
-    pub(super) fn amount(&self, field: usize, name: &str) -> Result<f32, RowError> {
-        Ok(self.optional_amount(field, name)?.unwrap_or(0.0) as f32)
     }
 }
 
@@ -149,12 +167,16 @@ pub(super) fn read_part<G: Gather>(
     let mut parser = Parser { path, table, strict, line: 0, oddities: Oddities::default() };
     let mut blocks = Blocks::new(reader);
     let (mut block, mut next) = (Vec::new(), Vec::new());
-    let damaged = |line, source| SimError::Damaged { path: path.to_owned(), line, source };
-    let mut len = blocks.next_into(&mut block).map_err(|error| damaged(0, error))?;
+    let damaged = |line: u64, damage: Damage| SimError::Damaged {
+        path: path.to_owned(),
+        line: line + damage.lines,
+        source: damage.source,
+    };
+    let mut len = blocks.next_into(&mut block).map_err(|damage| damaged(0, damage))?;
     while len > 0 {
         let (parsed, read) = rayon::join(|| parser.block(&block[..len], gather), || blocks.next_into(&mut next));
         parsed?;
-        len = read.map_err(|error| damaged(parser.line, error))?;
+        len = read.map_err(|damage| damaged(parser.line, damage))?;
         std::mem::swap(&mut block, &mut next);
     }
     Ok(parser.oddities)

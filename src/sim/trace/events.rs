@@ -111,7 +111,7 @@ impl Gather for EventRows<'_> {
         }
         let priority = row.optional_integer(8, "priority")?;
         let priority = priority.map(|priority| u32::try_from(priority).unwrap_or(u32::MAX));
-        let request_cpus = row.optional_amount(9, "CPU request")?;
+        let request_cpus = row.optional_share(9, "CPU request")?;
         if (self.keep)(task) {
             self.events.push(Event { task, time_us, kind: kind as u8, request_cpus, priority });
         }

@@ -23,7 +23,7 @@ impl Gather for Machines {
         let time_us = row.time_us(0, "time")?;
         row.integer(1, "machine ID")?;
         let kind = row.integer(2, "event type")?;
-        let cpus = row.optional_amount(4, "CPUs")?;
+        let cpus = row.optional_share(4, "CPUs")?;
         if time_us == 0 && kind == ADD {
             self.count += 1;
             self.cpus += cpus.unwrap_or(0.0);

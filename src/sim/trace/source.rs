@@ -132,6 +132,17 @@ pub(super) fn decompressed<'a>(gzip: bool, bytes: impl Read + Send + 'a) -> Box<
     }
 }
 
+/// Why a stream can't be read further.
+pub(super) struct Damage {
+    /// How many whole lines after the last block could still be read.
+    pub(super) lines: u64,
+    /// What is wrong after them.
+    pub(super) source: io::Error,
+}
+
+/// Longest line: far more than a row of any table, and far less than memory.
+const MAX_LINE_BYTES: usize = 1 << 24;
+
 /// Cuts a stream into blocks of whole lines.
 pub(super) struct Blocks<R> {
     reader: R,
@@ -147,7 +158,7 @@ impl<R: Read> Blocks<R> {
 
     /// The next block, to the head of `buffer`, which grows to what it needs and is best used again: the block's length,
     /// 0 when there is none. The last line needs no newline.
-    pub(super) fn next_into(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    pub(super) fn next_into(&mut self, buffer: &mut Vec<u8>) -> Result<usize, Damage> {
         let mut len = self.rest.len();
         if buffer.len() < len {
             buffer.resize(len, 0);
@@ -167,14 +178,21 @@ impl<R: Read> Blocks<R> {
                     }
                     Ok(read) => len += read,
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(error),
+                    Err(source) => {
+                        let lines = memchr::memchr_iter(b'\n', &buffer[..len]).count() as u64;
+                        return Err(Damage { lines, source });
+                    }
                 }
             }
-            // A line longer than a block: read on until it ends.
             if let Some(newline) = memchr::memrchr(b'\n', &buffer[old_len..len]) {
                 let lines_len = old_len + newline + 1;
                 self.rest.extend_from_slice(&buffer[lines_len..len]);
                 return Ok(lines_len);
+            }
+            // A line longer than a block: read on until it ends, but not for ever.
+            if len > MAX_LINE_BYTES {
+                let source = io::Error::new(io::ErrorKind::InvalidData, "a line of more than 16 MB");
+                return Err(Damage { lines: 0, source });
             }
         }
         Ok(len)

@@ -75,10 +75,10 @@ impl Gather for UsageRows<'_> {
         let id = TaskId { job: row.integer(2, "job ID")?, index: row.index(3, "task index")? };
         let window = Window {
             start_us,
-            cpu_mean: row.amount(5, "CPU rate")?,
-            cpu_max: row.amount(13, "maximum CPU rate")?,
-            memory: row.amount(7, "assigned memory usage")?,
-            accesses_per_instruction: row.amount(16, "memory accesses per instruction")?,
+            cpu_mean: row.share(5, "CPU rate")?,
+            cpu_max: row.share(13, "maximum CPU rate")?,
+            memory: row.share(7, "assigned memory usage")?,
+            accesses_per_instruction: row.ratio(16, "memory accesses per instruction")?,
         };
         if end_us == i64::MAX {
             let what = format!("field 2 (end time) is {end_us}, which means after the trace; a window has an end");

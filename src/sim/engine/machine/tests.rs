@@ -1,0 +1,84 @@
+//! A machine's books stay right whatever happens to it, on random work.
+
+use proptest::prelude::*;
+
+use super::{Finished, Machine, World};
+use crate::sim::tasks::{Horizon, SimTask};
+use crate::sim::trace::{TaskId, Trace, TracedTask, Window};
+
+const MINUTE_US: i64 = 60_000_000;
+
+/// A task that arrives in one of the first 20 minutes, and changes what it uses every few minutes.
+fn any_task() -> impl Strategy<Value = (i64, i64, f64, Vec<f32>)> {
+    (0i64..20, 1i64..30, 0.0f64..0.4, proptest::collection::vec(0.0f32..0.3, 1..5))
+}
+
+fn trace(tasks: &[(i64, i64, f64, Vec<f32>)]) -> Trace {
+    let mut trace = Trace { first_us: 0, last_us: 60 * MINUTE_US, ..Trace::default() };
+    for ((minute, minutes, request_cpus, cpus), index) in tasks.iter().zip(0..) {
+        let start_us = minute * MINUTE_US;
+        let first = trace.windows.len();
+        trace.windows.extend(cpus.iter().zip(0..).map(|(&cpu_mean, at)| Window {
+            start_us: start_us + at * 3 * MINUTE_US,
+            cpu_mean,
+            ..Window::default()
+        }));
+        trace.tasks.push(TracedTask {
+            id: TaskId { job: 1, index },
+            submit_us: Some(start_us),
+            schedule_us: Some(start_us),
+            end_us: Some(start_us + minutes * MINUTE_US),
+            request_cpus: *request_cpus,
+            priority: 0,
+            windows: first..trace.windows.len(),
+        });
+    }
+    trace
+}
+
+/// What is reserved and used is what the running tasks reserve and use, to the last bit: so never negative, and 0 when
+/// nothing runs.
+fn books_are_right(machine: &Machine) -> Result<(), TestCaseError> {
+    let running = || machine.running.iter().map(|&(_, slot)| machine.task(slot));
+    let reserved_cpus: f64 = running().map(|task| task.reserved_cpus).sum();
+    let load_cpus: f64 = running().map(|task| task.cpus).sum();
+    prop_assert_eq!(machine.reserved_cpus, reserved_cpus.abs());
+    prop_assert_eq!(machine.load_cpus, load_cpus.abs());
+    // Whoever waits doesn't fit.
+    prop_assert!(machine.waiting.is_empty() || !machine.running.is_empty());
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn reservations_and_loads_are_those_of_the_running_tasks(
+        tasks in proptest::collection::vec(any_task(), 1..40),
+        moves in proptest::collection::vec((0usize..2, any::<prop::sample::Index>()), 60),
+        overcommit in 0.3f64..2.0,
+    ) {
+        let trace = trace(&tasks);
+        let horizon = Horizon { start_us: trace.first_us, end_us: trace.last_us };
+        let tasks: Vec<SimTask<'_>> =
+            trace.tasks.iter().filter_map(|task| SimTask::new(&trace, task, horizon)).collect();
+        let mut arrivals: Vec<u32> = (0..tasks.len() as u32).collect();
+        arrivals.sort_by_key(|&rank| tasks[rank as usize].submit_us);
+        let world = World { tasks: &tasks, capacity_cpus: 0.5, overcommit };
+        let mut machines = [Machine::default(), Machine::default()];
+        let mut finished = Finished::default();
+        for machine in &mut machines {
+            machine.reset(None);
+        }
+        for ((from, which), minute) in moves.into_iter().zip(1..) {
+            let at_s = f64::from(minute) * 60.0;
+            machines[0].run_until(at_s, &arrivals, &world, &mut finished);
+            machines[1].run_until(at_s, &[], &world, &mut finished);
+            if !machines[from].running.is_empty() {
+                let (rank, _) = machines[from].running[which.index(machines[from].running.len())];
+                let carried = machines[from].take(rank).expect("it runs there");
+                machines[1 - from].put(carried, &world);
+                machines.iter_mut().for_each(|machine| machine.start_waiting(&world));
+            }
+            machines.iter().try_for_each(books_are_right)?;
+        }
+    }
+}
