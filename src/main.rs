@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{bail, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 use clap::Parser;
 use cli::{Cli, Command, RunOptions};
 use scx_vnuma::act;
@@ -65,6 +65,9 @@ fn schedule(options: &RunOptions) -> Result<()> {
     .context("setting up the signal handler")?;
 
     if let Some(interval) = options.monitor {
+        if preflight::running_scheduler()?.is_none() {
+            log::info!("no scx_vnuma is running: waiting for one");
+        }
         return report::monitor(interval, &stop);
     }
     let page = options.metrics.map(MetricsServer::bind).transpose()?;
@@ -105,6 +108,7 @@ fn exec(command: &[OsString]) -> Result<()> {
 }
 
 fn restore() -> Result<()> {
+    ensure!(preflight::is_root(), "restore changes other users' tasks and must run as root: try sudo");
     if let Some(name) = preflight::running_scheduler()?.filter(|name| preflight::is_ours(name)) {
         bail!("scx_vnuma is running ({name}); end it with INT or TERM and it restores everything itself");
     }

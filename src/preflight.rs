@@ -12,9 +12,7 @@ const SCHED_EXT_DIR: &str = "/sys/kernel/sched_ext";
 
 /// Checks that this user on this kernel can load the scheduler class now.
 pub fn check_machine() -> Result<()> {
-    // SAFETY: no arguments, cannot fail.
-    let uid = unsafe { libc::geteuid() };
-    ensure!(uid == 0, "scx_vnuma must run as root (it loads a scheduler into the kernel): try sudo");
+    ensure!(is_root(), "scx_vnuma must run as root (it loads a scheduler into the kernel): try sudo");
     ensure!(
         Path::new(SCHED_EXT_DIR).exists(),
         "this kernel has no sched_ext: boot one from 6.12 on that has CONFIG_SCHED_CLASS_EXT=y"
@@ -34,8 +32,17 @@ pub fn check_machine() -> Result<()> {
     }
 }
 
+/// Return true if the kernel lets us do anything.
+pub fn is_root() -> bool {
+    // SAFETY: no arguments, cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
 /// The name of the sched_ext scheduler that is loaded, if any.
 pub fn running_scheduler() -> Result<Option<String>> {
+    if !Path::new(SCHED_EXT_DIR).exists() {
+        return Ok(None);
+    }
     let read = |name: &str| {
         let path = Path::new(SCHED_EXT_DIR).join(name);
         std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))

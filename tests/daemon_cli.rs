@@ -96,6 +96,20 @@ fn a_kernel_without_sched_ext_is_refused_with_the_option_to_look_for() {
 }
 
 #[test]
+fn restore_on_a_kernel_without_sched_ext_has_nothing_to_do() {
+    if Path::new("/sys/kernel/sched_ext").exists() || Path::new("/run/scx_vnuma").exists() {
+        eprintln!("skipped: this kernel has sched_ext, or a scx_vnuma has been here");
+        return;
+    }
+    let output = scx_vnuma(&["restore"]);
+    // SAFETY: no arguments, cannot fail.
+    match unsafe { libc::geteuid() } {
+        0 => assert_eq!((output.status.code(), stdout(&output).trim()), (Some(0), "nothing to restore")),
+        _ => assert!(stderr(&output).contains("as root"), "{}", stderr(&output)),
+    }
+}
+
+#[test]
 fn exec_on_a_kernel_without_sched_ext_says_why_not() {
     if Path::new("/sys/kernel/sched_ext").exists() {
         eprintln!("skipped: this kernel has sched_ext");

@@ -3,65 +3,15 @@
 // A test's helpers fail by panicking, as its asserts do.
 #![allow(clippy::unwrap_used)]
 
+mod random_traces;
+
 use proptest::prelude::*;
-use scx_vnuma::policy::Order;
+use random_traces::{any_params, any_trace};
 use scx_vnuma::sim::engine::Prepared;
-use scx_vnuma::sim::params::{Params, PolicyKind};
+use scx_vnuma::sim::params::Params;
 use scx_vnuma::sim::placement::Shard;
 use scx_vnuma::sim::result::RunResult;
-use scx_vnuma::sim::trace::{TaskId, Trace, TracedTask, Window};
-
-const HORIZON_US: i64 = 3_600_000_000;
-
-fn any_window() -> impl Strategy<Value = (i64, Window)> {
-    let amounts = (0.0f32..0.2, 0.0f32..0.06, 0.0f32..0.1, 0.0f32..0.03);
-    (0..HORIZON_US / 1_000, amounts).prop_map(|(start_ms, (cpu_mean, cpu_max, memory, accesses_per_instruction))| {
-        let start_us = start_ms * 1_000;
-        (start_us, Window { start_us, cpu_mean, cpu_max, memory, accesses_per_instruction })
-    })
-}
-
-fn any_task() -> impl Strategy<Value = (TracedTask, Vec<Window>)> {
-    let times = (
-        proptest::option::of(0..HORIZON_US),
-        proptest::option::of(0..HORIZON_US),
-        proptest::option::weighted(0.7, 0..HORIZON_US),
-    );
-    let windows = proptest::collection::vec(any_window(), 1..6);
-    (1u64..9, 0u32..50, times, 0.0f64..0.4, 0u32..4, windows).prop_map(
-        |(job, index, (submit_us, schedule_us, end_us), request_cpus, priority, mut windows)| {
-            windows.sort_by_key(|(start_us, _)| *start_us);
-            let id = TaskId { job, index };
-            let task = TracedTask { id, submit_us, schedule_us, end_us, request_cpus, priority, windows: 0..0 };
-            (task, windows.into_iter().map(|(_, window)| window).collect())
-        },
-    )
-}
-
-fn any_trace() -> impl Strategy<Value = Trace> {
-    proptest::collection::vec(any_task(), 1..120).prop_map(|mut tasks| {
-        tasks.sort_by_key(|(task, _)| task.id);
-        tasks.dedup_by_key(|(task, _)| task.id);
-        let mut trace = Trace { first_us: 0, last_us: HORIZON_US, ..Trace::default() };
-        for (mut task, windows) in tasks {
-            task.windows = trace.windows.len()..trace.windows.len() + windows.len();
-            trace.windows.extend(windows);
-            trace.tasks.push(task);
-        }
-        trace
-    })
-}
-
-fn any_params() -> impl Strategy<Value = Params> {
-    let policy = prop_oneof![
-        Just((PolicyKind::None, None)),
-        Just((PolicyKind::Coarse, None)),
-        proptest::sample::select(&Order::ALL[..]).prop_map(|order| (PolicyKind::Fine, Some(order))),
-    ];
-    (policy, 1u32..14, 1u32..6, 0.3f64..2.0, 0u64..5).prop_map(|((policy, order), machines, cell, overcommit, seed)| {
-        Params { policy, order, machines, cell, overcommit, seed, useful: 1.0, ..Params::default() }
-    })
-}
+use scx_vnuma::sim::trace::Trace;
 
 fn run(trace: &Trace, params: &Params, shard: Shard) -> RunResult {
     let prepared = Prepared::new(trace, params, shard);

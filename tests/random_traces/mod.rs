@@ -1,0 +1,68 @@
+//! Random traces and parameters.
+
+use proptest::prelude::*;
+use scx_vnuma::policy::Order;
+use scx_vnuma::sim::params::{Params, PolicyKind};
+use scx_vnuma::sim::trace::{TaskId, Trace, TracedTask, Window};
+
+const HORIZON_US: i64 = 3_600_000_000;
+
+/// Now and then on a full half minute, where windows, ends, arrivals and rebalances meet.
+fn any_time_us() -> impl Strategy<Value = i64> {
+    const STEP_US: i64 = 30_000_000;
+    prop_oneof![
+        (0..HORIZON_US / 1_000).prop_map(|ms| ms * 1_000),
+        (0..HORIZON_US / STEP_US).prop_map(|at| at * STEP_US)
+    ]
+}
+
+fn any_window() -> impl Strategy<Value = (i64, Window)> {
+    let amounts = (0.0f32..0.2, 0.0f32..0.06, 0.0f32..0.1, 0.0f32..0.03);
+    (any_time_us(), amounts).prop_map(|(start_us, (cpu_mean, cpu_max, memory, accesses_per_instruction))| {
+        (start_us, Window { start_us, cpu_mean, cpu_max, memory, accesses_per_instruction })
+    })
+}
+
+fn any_task() -> impl Strategy<Value = (TracedTask, Vec<Window>)> {
+    let times = (
+        proptest::option::of(any_time_us()),
+        proptest::option::of(any_time_us()),
+        proptest::option::weighted(0.7, any_time_us()),
+    );
+    let windows = proptest::collection::vec(any_window(), 1..6);
+    (1u64..9, 0u32..50, times, 0.0f64..0.4, 0u32..4, windows).prop_map(
+        |(job, index, (submit_us, schedule_us, end_us), request_cpus, priority, mut windows)| {
+            windows.sort_by_key(|(start_us, _)| *start_us);
+            let id = TaskId { job, index };
+            let task = TracedTask { id, submit_us, schedule_us, end_us, request_cpus, priority, windows: 0..0 };
+            (task, windows.into_iter().map(|(_, window)| window).collect())
+        },
+    )
+}
+
+/// Up to 119 tasks in an hour.
+pub fn any_trace() -> impl Strategy<Value = Trace> {
+    proptest::collection::vec(any_task(), 1..120).prop_map(|mut tasks| {
+        tasks.sort_by_key(|(task, _)| task.id);
+        tasks.dedup_by_key(|(task, _)| task.id);
+        let mut trace = Trace { first_us: 0, last_us: HORIZON_US, ..Trace::default() };
+        for (mut task, windows) in tasks {
+            task.windows = trace.windows.len()..trace.windows.len() + windows.len();
+            trace.windows.extend(windows);
+            trace.tasks.push(task);
+        }
+        trace
+    })
+}
+
+/// Any policy and order on a few machines.
+pub fn any_params() -> impl Strategy<Value = Params> {
+    let policy = prop_oneof![
+        Just((PolicyKind::None, None)),
+        Just((PolicyKind::Coarse, None)),
+        proptest::sample::select(&Order::ALL[..]).prop_map(|order| (PolicyKind::Fine, Some(order))),
+    ];
+    (policy, 1u32..14, 1u32..6, 0.3f64..2.0, 0u64..5).prop_map(|((policy, order), machines, cell, overcommit, seed)| {
+        Params { policy, order, machines, cell, overcommit, seed, useful: 1.0, ..Params::default() }
+    })
+}
