@@ -5,12 +5,19 @@ use std::time::{Duration, Instant};
 use anyhow::{ensure, Context, Result};
 
 use crate::guest::{hog_node_until_seen, node_cpus, node_stats, target, wait_for, Scheduler};
-use crate::workers::{Setting, Worker};
+use crate::workers::{BoundTo, Setting, Worker};
 
 pub fn bound_tasks_run_where_they_may() -> Result<String> {
     const LONG: Duration = Duration::from_secs(60);
-    let cpu = node_cpus(0)?.first().copied().context("node 0 has no CPU")?;
-    let bound = Worker::start_many(2, &Setting { cpu: Some(cpu), ..Setting::migratable() })?;
+    let cpus = node_cpus(0)?;
+    let cpu = cpus.first().copied().context("node 0 has no CPU")?;
+    let to_cpu = Worker::start_many(2, &Setting { cpu: Some(cpu), ..Setting::migratable() })?;
+    let to_node = {
+        let _bound = BoundTo::node(0)?;
+        Worker::start_many(2, &Setting::migratable())?
+    };
+    let may_run_on = [vec![cpu], vec![cpu], cpus.clone(), cpus];
+    let bound: Vec<Worker> = to_cpu.into_iter().chain(to_node).collect();
     let _free = Worker::start_many(4, &Setting::migratable())?;
     let mut scheduler = Scheduler::start(&["--interval", "500ms"])?;
     wait_for("they become migratable", Duration::from_secs(10), || Ok(bound.iter().all(Worker::is_migratable)))?;
@@ -32,8 +39,8 @@ pub fn bound_tasks_run_where_they_may() -> Result<String> {
     ensure!(scheduler.is_alive()?, "scx_vnuma has ended: {}", scheduler.log()?);
     let elsewhere = node_stats(0)?.nr_elsewhere - elsewhere_before;
     ensure!(elsewhere > 0, "no run of a bound task was counted as elsewhere");
-    for worker in &bound {
-        ensure!(worker.seen().cpus == [cpu], "the affinity became {:?}", worker.seen().cpus);
+    for (worker, cpus) in bound.iter().zip(may_run_on) {
+        ensure!(worker.seen().cpus == cpus, "the affinity {cpus:?} became {:?}", worker.seen().cpus);
         ensure!(worker.work()[1..].iter().all(|&units| units == 0), "a bound task ran on another node");
     }
     Ok(format!("60 s; each got at least {least:?} in any 5 s; counted {elsewhere} times as elsewhere"))
