@@ -88,7 +88,7 @@ pub struct Demand {
     pub usage_cpus: f64,
     /// Memory that a move takes along.
     pub memory_bytes: f64,
-    /// Memory accesses per instruction (MAI).
+    /// Memory accesses per instruction (MAI), or what stands for them where nobody counts them.
     pub accesses_per_instruction: f64,
 }
 

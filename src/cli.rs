@@ -30,7 +30,7 @@ pub enum Command {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<std::ffi::OsString>,
     },
-    /// Undo what a killed scx_vnuma left: give tasks back the policy they had, and remove pinned maps.
+    /// Undo what a killed scx_vnuma left: give tasks, IRQs and workqueues back what they had, and remove pinned maps.
     Restore,
     /// Tell the last decisions of the scx_vnuma that is running: what was seen, chosen, refused and done, and why.
     Explain {
@@ -48,7 +48,9 @@ pub struct RunOptions {
     #[arg(long, value_enum, default_value = "coarse")]
     pub policy: PolicyName,
 
-    /// The order in which `fine` picks processes: 0 none, 1 request, 2 cpu, 3 memory, 4 cpu-desc or 5 mai.
+    /// The order in which `fine` picks processes: 0 none, 1 request, 2 cpu, 3 memory, 4 cpu-desc or 5 mai: memory
+    /// accesses per instruction, which are last-level cache misses where the guest has a PMU; where it has none, page
+    /// faults per second of CPU time stand for them, and it says so.
     #[arg(long, value_name = "ORDER", default_value = "memory")]
     pub order: Order,
 
@@ -267,6 +269,11 @@ impl RunOptions {
             workqueues: self.move_workqueues.unwrap_or(as_in_the_thesis),
             memory_bytes_per_s: self.move_memory.then_some(self.memory_rate),
         }
+    }
+
+    /// Whether groups are picked by their memory accesses per instruction.
+    pub fn picks_by_accesses(&self) -> bool {
+        self.places_processes() && self.order == Order::Mai
     }
 
     /// Whether plans name processes' nodes one by one.

@@ -6,7 +6,7 @@ use anyhow::Result;
 use scx_vnuma::act::{Placements, Selection, SelectionChanges};
 use scx_vnuma::bpf::{Retargeted, SchedulerClass};
 use scx_vnuma::cell::{GroupId, NodeId, Plan};
-use scx_vnuma::sense::{self, Grouping, Groups, Quotas, TaskRecord};
+use scx_vnuma::sense::{self, Accesses, Grouping, Groups, Quotas, TaskRecord};
 
 /// The tasks of the guest, as the last round saw them.
 pub struct Crowd {
@@ -14,7 +14,7 @@ pub struct Crowd {
     grouping: Grouping,
     tasks: Vec<TaskRecord>,
     groups: Groups,
-    faults: Faults,
+    accesses: Accesses,
     quotas: Quotas,
     /// Only where plans place processes one by one.
     placements: Option<Placements>,
@@ -25,13 +25,19 @@ pub struct Crowd {
 
 impl Crowd {
     /// None yet; all that comes up goes to `start`.
-    pub fn new(selection: Selection, grouping: Grouping, places_processes: bool, start: NodeId) -> Self {
+    pub fn new(
+        selection: Selection,
+        grouping: Grouping,
+        accesses: Accesses,
+        places_processes: bool,
+        start: NodeId,
+    ) -> Self {
         Crowd {
             selection,
             grouping,
             tasks: Vec::new(),
             groups: Groups::default(),
-            faults: Faults::default(),
+            accesses,
             quotas: Quotas::new("/sys/fs/cgroup"),
             placements: places_processes.then(Placements::default),
             destination: start,
@@ -45,7 +51,7 @@ impl Crowd {
         let changes =
             if dry_run { SelectionChanges::default() } else { self.selection.apply(class, &mut self.tasks)? };
         self.groups = Groups::of(&self.tasks, self.grouping);
-        self.faults.count(&self.groups);
+        self.accesses.look(&self.tasks, &self.groups);
         if let Some(placements) = &mut self.placements {
             self.quotas.apply(&mut self.groups);
             let forked = |tgid| class.placement(tgid).ok().flatten();
@@ -85,30 +91,13 @@ impl Crowd {
         &self.groups
     }
 
-    /// Each group's page faults since the look before the last.
-    pub fn new_faults(&self) -> &HashMap<GroupId, u64> {
-        &self.faults.new
+    /// The groups' memory accesses per instruction between the last two looks.
+    pub fn accesses(&self) -> &Accesses {
+        &self.accesses
     }
 
     /// How many tasks are migratable.
     pub fn nr_migratable(&self) -> u64 {
         self.tasks.iter().filter(|task| task.is_migratable()).count() as u64
-    }
-}
-
-/// Page faults count up; a round wants those of the round.
-#[derive(Default)]
-struct Faults {
-    so_far: HashMap<GroupId, u64>,
-    new: HashMap<GroupId, u64>,
-}
-
-impl Faults {
-    fn count(&mut self, groups: &Groups) {
-        let so_far: HashMap<_, _> = groups.iter().map(|(id, members)| (id, members.nr_faults)).collect();
-        // A group that is new has a history, of which no part is known to be of this round.
-        let new = |(&id, &now): (&GroupId, &u64)| Some((id, now.saturating_sub(*self.so_far.get(&id)?)));
-        self.new = so_far.iter().filter_map(new).collect();
-        self.so_far = so_far;
     }
 }

@@ -14,10 +14,10 @@ use scx_vnuma::act::{self, Selection, SelectionChanges, Surroundings};
 use scx_vnuma::bpf::{LoadOptions, SchedulerClass};
 use scx_vnuma::cell::{CellView, NodeId, Plan};
 use scx_vnuma::decision_log::LogWriter;
-use scx_vnuma::policy::{Guards, Order, Policy};
-use scx_vnuma::report::{self, Board, Decision, Metrics, Round, StatsServer};
+use scx_vnuma::policy::{Guards, Policy};
+use scx_vnuma::report::{self, Blindness, Board, Decision, Metrics, Round, StatsServer};
 use scx_vnuma::sense::{
-    self, Hosts, Nodes, ProbeOptions, Probes, Scene, Selector, Senses, Window, Words, DEFAULT_SELECTORS,
+    self, Accesses, Hosts, Nodes, ProbeOptions, Probes, Scene, Selector, Senses, Window, Words, DEFAULT_SELECTORS,
 };
 
 use crate::cli::RunOptions;
@@ -94,12 +94,6 @@ fn run_once(
         .context("loading the scheduler class")?;
     log::info!("enabled on {} nodes; migratable work goes to node {start_node}", nodes.with_cpus().len());
 
-    if options.places_processes() && options.order == Order::Mai {
-        log::info!(
-            "memory accesses per instruction are not counted: page faults per second of CPU time stand for them"
-        );
-    }
-
     let mut daemon = Daemon::new(options, board, log, &class, &nodes, start_node, hosts)?;
     let outcome = daemon.rounds(shutdown);
     // IRQs and workqueues go back with it.
@@ -128,6 +122,9 @@ struct Daemon<'a> {
     last_plan: Option<Plan>,
     page_faults: u64,
     metrics: Metrics,
+    /// What groups are picked by, where that depends on the guest.
+    picked_by: Option<&'static str>,
+    blindness: Blindness,
 }
 
 impl<'a> Daemon<'a> {
@@ -150,7 +147,15 @@ impl<'a> Daemon<'a> {
         // Without it rounds go on; only nobody can watch.
         let stats_server = StatsServer::launch(board.clone());
         let stats_server = stats_server.inspect_err(|err| log::warn!("no statistics server: {err:#}")).ok();
-        let places = options.places_processes();
+        let crowd = Crowd::new(
+            Selection::new(selectors),
+            options.group.into(),
+            choose_accesses(options),
+            options.places_processes(),
+            start,
+        );
+        let picked_by = options.picks_by_accesses().then(|| crowd.accesses().name());
+        let probes = start_probes(options, class, nodes, &hosts)?;
         Ok(Daemon {
             options,
             board,
@@ -159,13 +164,15 @@ impl<'a> Daemon<'a> {
             nodes,
             policy: options.policy(),
             guards: options.guards().map(Guards::new),
-            crowd: Crowd::new(Selection::new(selectors), options.group.into(), places, start),
-            senses: Senses::open(hosts, start_probes(options, class, nodes)?)?,
+            crowd,
+            senses: Senses::open(hosts, probes)?,
             surroundings: Surroundings::new(options.surroundings(), "/")?,
             _stats_server: stats_server,
             last_plan: None,
             page_faults: act::page_faults(),
             metrics: Metrics::new(start),
+            picked_by,
+            blindness: Blindness::new(options.interval),
         })
     }
 
@@ -247,6 +254,7 @@ impl<'a> Daemon<'a> {
             nr_queued: window.nr_queued,
             probed: self.senses.probed(),
             page_faults: new_faults,
+            picked_by: self.picked_by,
         })
     }
 
@@ -256,7 +264,7 @@ impl<'a> Daemon<'a> {
             words,
             nodes: self.nodes,
             groups: self.crowd.groups(),
-            new_faults: self.crowd.new_faults(),
+            accesses: self.crowd.accesses(),
             destination: self.crowd.destination(),
             homes: self.crowd.homes(),
             interval: self.options.interval,
@@ -296,6 +304,7 @@ impl<'a> Daemon<'a> {
     }
 
     fn report(&mut self, round: &Round) -> Result<()> {
+        self.blindness.note(&round.view, Instant::now());
         let decision = Decision::of(round);
         self.metrics.note(round, &decision, self.crowd.destination(), |node| self.class.node_stats(node))?;
         self.metrics.note_surroundings(&self.surroundings.counts());
@@ -323,12 +332,32 @@ impl Daemon<'_> {
     }
 }
 
-/// Probes for every node, unless they are off.
-fn start_probes(options: &RunOptions, class: &SchedulerClass<'_>, nodes: &Nodes) -> Result<Option<Probes>> {
-    if options.no_probe {
+/// What `--order mai` goes by.
+fn choose_accesses(options: &RunOptions) -> Accesses {
+    if !options.picks_by_accesses() {
+        return Accesses::by_faults();
+    }
+    let accesses = Accesses::by_pmu();
+    let accesses = accesses.inspect_err(|err| log::info!("no memory accesses are counted: {err}"));
+    let accesses = accesses.unwrap_or_else(|_| Accesses::by_faults());
+    log::info!("--order mai goes by {}", accesses.name());
+    accesses
+}
+
+/// Probes for every node whose host isn't asked, unless they are off.
+fn start_probes(
+    options: &RunOptions,
+    class: &SchedulerClass<'_>,
+    nodes: &Nodes,
+    hosts: &Hosts,
+) -> Result<Option<Probes>> {
+    let not_asked = Nodes::new(
+        nodes.iter().filter(|(node, _)| hosts.word(*node).is_none()).map(|(node, cpus)| (node, cpus.to_vec())),
+    );
+    if options.no_probe || not_asked.with_cpus().is_empty() {
         return Ok(None);
     }
-    let probes = Probes::start(nodes, ProbeOptions::new(options.probe), || class.steal_reader())?;
+    let probes = Probes::start(&not_asked, ProbeOptions::new(options.probe), || class.steal_reader())?;
     Ok(Some(probes))
 }
 

@@ -202,3 +202,92 @@ impl Policy for Fine {
         plan
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::cell::{Demand, GroupId, Pressure};
+    use crate::policy::test_cell::{cell, group, node};
+
+    fn fine(order: Order) -> Fine {
+        Fine { order, warning_share: 1.0, min_gain_cpus: 0.0, avoid_share: f64::INFINITY }
+    }
+
+    fn moved(plan: &Plan) -> Vec<(u64, u32)> {
+        plan.moves.iter().map(|step| (step.group.0, step.to.0)).collect()
+    }
+
+    /// Node 0 is pressed; 1 and 2 are the least loaded. In 1/4 CPU, so that sums are exact.
+    fn pressed(groups: Vec<Group>) -> CellView {
+        cell(vec![node(0, 1.0, 0.25), node(1, 1.0, 0.0), node(2, 1.0, 0.25), node(3, 1.0, 1.0)], groups)
+    }
+
+    #[test]
+    fn each_order_picks_by_what_it_is_named_after() {
+        let demand = |usage_cpus, request_cpus, memory_bytes, accesses_per_instruction| Demand {
+            usage_cpus,
+            request_cpus,
+            memory_bytes,
+            accesses_per_instruction,
+        };
+        let groups = [demand(0.5, 3.0, 20.0, 0.3), demand(0.75, 1.0, 30.0, 0.2), demand(0.625, 2.0, 10.0, 0.1)];
+        let groups = (7..).zip(groups).map(|(id, demand)| Group { demand, ..group(id, 0, 0.0) });
+        let view = pressed(groups.collect());
+        let first = Order::ALL.map(|order| moved(&fine(order).decide(&view))[0].0);
+        assert_eq!(first, [7, 8, 7, 9, 8, 9]);
+    }
+
+    #[test]
+    fn what_the_first_destination_cannot_take_goes_to_the_second_as_far_as_it_fits() {
+        let groups = [(7, 0.5), (8, 0.5), (9, 0.25), (10, 0.25)].map(|(id, cpus)| group(id, 0, cpus));
+        assert_eq!(moved(&fine(Order::Unsorted).decide(&pressed(groups.to_vec()))), [(7, 1), (8, 1), (9, 2), (10, 2)]);
+    }
+
+    #[test]
+    fn a_node_of_unknown_pressure_is_left_as_far_as_the_warning_line_allows() {
+        let mut view = pressed(vec![group(7, 0, 0.75), group(8, 0, 0.75), group(9, 0, 0.75)]);
+        view.nodes[0].pressure = Pressure::Unknown;
+        view.nodes[0].load_cpus = 0.0;
+        assert_eq!(moved(&fine(Order::Unsorted).decide(&view)), [(7, 1), (8, 2)]);
+    }
+
+    proptest! {
+        /// The guards of algorithm 4-2.
+        #[test]
+        fn no_destination_ends_up_more_loaded_than_the_source_or_past_its_warning_line(
+            pressures in prop::collection::vec(prop::option::weighted(0.9, 0u32..=256), 2..6),
+            groups in prop::collection::vec((0u32..6, 0u32..256), 0..20),
+            (warning, order) in (1u32..=256, 0usize..6),
+        ) {
+            // In 1/256 CPU, so that sums are exact.
+            let cpus = |nr: u32| f64::from(nr) / 256.0;
+            let nr_nodes = pressures.len() as u32;
+            let mut nodes: Vec<Node> =
+                (0..).zip(&pressures).map(|(id, pressure)| node(id, 1.0, cpus(pressure.unwrap_or(0)))).collect();
+            for (node, pressure) in nodes.iter_mut().zip(&pressures) {
+                if pressure.is_none() {
+                    node.pressure = Pressure::Unknown;
+                }
+            }
+            let groups = (0..).zip(&groups).map(|(id, &(on, usage))| group(id, on % nr_nodes, cpus(usage)));
+            let view = cell(nodes, groups.collect());
+            let fine = Fine { warning_share: cpus(warning), ..fine(Order::ALL[order]) };
+            let plan = fine.decide(&view);
+
+            let usage: BTreeMap<GroupId, f64> = view.groups.iter().map(|g| (g.id, g.demand.usage_cpus)).collect();
+            let mut loads: BTreeMap<NodeId, f64> = view.nodes.iter().map(|node| (node.id, node.load_cpus)).collect();
+            for step in &plan.moves {
+                let (from, to) = (view.node(step.from).unwrap(), view.node(step.to).unwrap());
+                prop_assert!(to.is_candidate() && from.id != to.id);
+                let load = loads.get_mut(&to.id).unwrap();
+                *load += usage[&step.group];
+                prop_assert!(*load <= fine.warning_share * to.capacity_cpus, "past the line: {plan:?}");
+                prop_assert!(*load <= from.load_cpus || !from.is_candidate(), "more than the source: {plan:?}");
+            }
+        }
+    }
+}

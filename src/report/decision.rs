@@ -32,6 +32,7 @@ pub struct Decision {
     routes: BTreeMap<(NodeId, NodeId), Moved>,
     retargeted: Option<Retargeted>,
     retarget_cpu_us: u64,
+    picked_by: Option<&'static str>,
 }
 
 impl Decision {
@@ -54,6 +55,7 @@ impl Decision {
             routes: round.plan.routes(&round.view),
             retargeted: round.retargeted,
             retarget_cpu_us: round.retarget_cpu_us,
+            picked_by: round.picked_by,
         }
     }
 
@@ -169,6 +171,8 @@ impl Decision {
                     if groups == 1 { "moves" } else { "move" }
                 )
             }
+            // Any pressure would do, and less than this is shown as none.
+            Outcome::BelowTrigger { trigger_cpus, .. } if trigger_cpus < 0.005 => "others take nothing of it".into(),
             Outcome::BelowTrigger { pressure_cpus, trigger_cpus } => {
                 format!("others take {pressure_cpus:.2} CPU of it, less than {trigger_cpus:.2}")
             }
@@ -218,16 +222,20 @@ impl Decision {
             }
             Pressure::Unknown => "unknown".into(),
         };
-        let sources: Vec<String> = self.words.get(&id).into_iter().flat_map(said).map(source_in_words).collect();
+        let words = self.words.get(&id);
+        let psi =
+            words.and_then(|words| words.host_psi_share).map(|psi| format!("PSI of the host {:.0} %", psi * 100.0));
+        let sources: Vec<String> = words.into_iter().flat_map(said).map(source_in_words).chain(psi).collect();
         let Node { load_cpus, capacity_cpus, .. } = node;
         format!("node {id}: {taken} ({}); load {load_cpus:.2} of {capacity_cpus} CPUs", sources.join("; "))
     }
 
     fn chosen(&self) -> String {
+        let order = self.picked_by.map(|by| format!("; fewest {by} first")).unwrap_or_default();
         match (self.first, self.second) {
             (None, _) => "no node, since no node's pressure is known".into(),
-            (Some(first), None) => format!("node {first} for what moves"),
-            (Some(first), Some(second)) => format!("node {first} for what moves, then node {second}"),
+            (Some(first), None) => format!("node {first} for what moves{order}"),
+            (Some(first), Some(second)) => format!("node {first} for what moves, then node {second}{order}"),
         }
     }
 
@@ -347,6 +355,9 @@ pub(super) mod tests {
     fn staying_gives_the_condition_that_failed() {
         let line = in_words(&round(STAYS, None));
         assert!(line.contains("stay on node 0: others take 0.10 CPU of it, less than 0.25"), "{line}");
+        let any = Outcome::BelowTrigger { pressure_cpus: 0.0, trigger_cpus: f64::MIN_POSITIVE };
+        let line = in_words(&round(any, None));
+        assert!(line.contains("stay on node 0: others take nothing of it;"), "{line}");
     }
 
     #[test]
@@ -363,7 +374,8 @@ pub(super) mod tests {
         round.words.insert(NodeId(2), Words { host: Some(Word::Failed), ..Words::default() });
         round.view.nodes.push(node(3, Pressure::Stale { share: 0.1, age_rounds: 4 }));
         let old = Word::Taken { share: 0.1, age: Duration::from_secs(4), period: Duration::from_secs(1) };
-        round.words.insert(NodeId(3), Words { host: Some(old), ..Words::default() });
+        round.words.insert(NodeId(3), Words { host: Some(old), host_psi_share: Some(0.25), ..Words::default() });
+        round.picked_by = Some("page faults per second of CPU time");
         round.plan.second = Some(NodeId(3));
         let too_recent = Outcome::CoolingDown { rounds_left: 2 };
         round.plan.verdicts.push(Verdict { node: NodeId(2), outcome: too_recent });
@@ -373,8 +385,8 @@ pub(super) mod tests {
              node 1: others take 0 % (too idle for steal to show; probe 0 %, 0.4 s old); load 0.00 of 1 CPUs\n           \
              node 2: unknown (too idle for steal to show; host does not answer); load 0.00 of 1 CPUs\n           \
              node 3: unknown, the last answer is 4 rounds old \
-             (too idle for steal to show; host 10 %, 4.0 s old); load 0.00 of 1 CPUs\n  \
-             chosen   node 1 for what moves, then node 3\n  \
+             (too idle for steal to show; host 10 %, 4.0 s old; PSI of the host 25 %); load 0.00 of 1 CPUs\n  \
+             chosen   node 1 for what moves, then node 3; fewest page faults per second of CPU time first\n  \
              moves    node 0: others take 0.52 CPU of node 0; 1 group using 0.48 CPU and 3.0 MiB moves\n  \
              refused  node 2: it is bad, but the last move was too recent: 2 more rounds\n  \
              done     6 queued tasks moved, 1 CPU kicked, 85 us\n"

@@ -1,5 +1,6 @@
 //! What operators see: each decision in words, and the figures over scx_stats and as OpenMetrics.
 
+mod blindness;
 mod board;
 mod decision;
 mod http;
@@ -11,6 +12,7 @@ mod stats;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+pub use blindness::Blindness;
 pub use board::{Board, Told};
 pub use decision::{is_news, Decision};
 pub use http::{BindError, MetricsServer};
@@ -45,4 +47,6 @@ pub struct Round {
     pub probed: Duration,
     /// The daemon's page faults since the round before.
     pub page_faults: u64,
+    /// What groups are picked by, fewest first, where that depends on what the guest can count.
+    pub picked_by: Option<&'static str>,
 }

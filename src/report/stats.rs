@@ -37,6 +37,10 @@ pub struct NodeMetrics {
     pub nr_cpus: u32,
     #[stat(desc = "share of the node's CPU that others took, as the policy saw it; not known: -1, no sample")]
     pub pressure_pct: f64,
+    #[stat(
+        desc = "PSI of the node's host: share of the time in which something waited for a CPU; not known: -1, no sample"
+    )]
+    pub host_psi_pct: f64,
     #[stat(desc = "pressure by source: steal, host, probe")]
     pub sources: BTreeMap<String, SourceMetrics>,
     #[stat(desc = "share of the node's CPU that was stolen; little can be stolen from an idle node")]
@@ -78,6 +82,8 @@ pub struct Metrics {
     pub second_destination: i64,
     #[stat(desc = "the last round's decision in words: what, why, what was seen", _om_skip)]
     pub decision: String,
+    #[stat(desc = "what `--order mai` goes by in this guest; empty under other orders", _om_skip)]
+    pub picked_by: String,
     #[stat(desc = "migratable tasks, asleep or not")]
     pub nr_migratable: u64,
     #[stat(desc = "tasks that selectors made migratable, since load", _om_counter)]
@@ -98,20 +104,24 @@ pub struct Metrics {
     pub probe_cpu_ms: u64,
     #[stat(desc = "page faults of the daemon in the last round")]
     pub page_faults: u64,
-    #[stat(desc = "times that an IRQ was moved after the work, since load")]
+    #[stat(desc = "times that an IRQ was moved after the work, since load", _om_counter)]
     pub nr_irqs_moved: u64,
     #[stat(desc = "IRQs that nobody may move: per-CPU, or managed by the kernel")]
     pub nr_irqs_skipped: u64,
-    #[stat(desc = "times that the kernel refused to move an IRQ; it is tried again, since load")]
+    #[stat(desc = "times that the kernel refused to move an IRQ; it is tried again, since load", _om_counter)]
     pub nr_irqs_refused: u64,
-    #[stat(desc = "times that the unbound workqueues were moved after the work, since load")]
+    #[stat(desc = "times that the unbound workqueues were moved after the work, since load", _om_counter)]
     pub nr_workqueues_moved: u64,
+    #[stat(desc = "times that the kernel refused to move them, since load", _om_counter)]
+    pub nr_workqueues_refused: u64,
     #[stat(desc = "IRQs and workqueues left alone, since somebody else has set them meanwhile")]
     pub nr_left: u64,
-    #[stat(desc = "memory moved after processes by --move-memory, bytes since load")]
+    #[stat(desc = "memory moved after processes by --move-memory, since load", _om_counter)]
     pub moved_memory_bytes: u64,
-    #[stat(desc = "pages that --move-memory could not move, since load")]
+    #[stat(desc = "pages that --move-memory could not move, since load", _om_counter)]
     pub nr_pages_not_moved: u64,
+    #[stat(desc = "processes whose memory the kernel refused to move, since load", _om_counter)]
+    pub nr_memory_refused: u64,
     #[stat(desc = "per node")]
     pub nodes: BTreeMap<u32, NodeMetrics>,
 }
@@ -128,9 +138,11 @@ impl Metrics {
         self.nr_irqs_skipped = done.nr_irqs_skipped;
         self.nr_irqs_refused = done.nr_irqs_refused;
         self.nr_workqueues_moved = done.nr_workqueues_moved;
+        self.nr_workqueues_refused = done.nr_workqueues_refused;
         self.nr_left = done.nr_left;
         self.moved_memory_bytes = done.memory.bytes;
         self.nr_pages_not_moved = done.memory.nr_pages_not_moved;
+        self.nr_memory_refused = done.memory.nr_refused;
     }
 
     /// Takes in a round and what was decided in it. `destination` is in force after it; `counters` reads a node's counters.
@@ -145,6 +157,7 @@ impl Metrics {
         self.decision = decision.line();
         self.destination = destination.0;
         self.page_faults = round.page_faults;
+        self.picked_by = round.picked_by.unwrap_or_default().to_string();
         self.probe_cpu_ms = round.probed.as_millis() as u64;
         for node in &round.view.nodes {
             let metrics = self.nodes.entry(node.id.0).or_default();
@@ -179,10 +192,36 @@ impl Metrics {
             moved_bytes >> 20,
             last_moved_bytes >> 20
         )?;
+        self.format_surroundings(out)?;
+        if !self.picked_by.is_empty() {
+            writeln!(out, "  order mai: fewest {} first", self.picked_by)?;
+        }
         writeln!(out, "{}", NodeMetrics::HEADING)?;
         for (id, node) in &self.nodes {
             let mark = if *id == self.destination { '*' } else { ' ' };
             node.format(&format!("{id}{mark}"), out)?;
+        }
+        Ok(())
+    }
+
+    /// What followed the work beside tasks, once something did or could not.
+    fn format_surroundings(&self, out: &mut impl Write) -> Result<()> {
+        let Metrics { nr_irqs_moved, nr_irqs_skipped, nr_irqs_refused, nr_left, .. } = self;
+        let Metrics { nr_workqueues_moved, nr_workqueues_refused, moved_memory_bytes, .. } = self;
+        let Metrics { nr_pages_not_moved, nr_memory_refused, .. } = self;
+        if nr_irqs_moved + nr_irqs_skipped + nr_irqs_refused + nr_workqueues_moved + nr_workqueues_refused > 0 {
+            writeln!(
+                out,
+                "  followed: IRQs {nr_irqs_moved} times (can't {nr_irqs_skipped}, refused {nr_irqs_refused}), \
+                 workqueues {nr_workqueues_moved} times (refused {nr_workqueues_refused}); left to others {nr_left}"
+            )?;
+        }
+        if moved_memory_bytes + nr_pages_not_moved + nr_memory_refused > 0 {
+            writeln!(
+                out,
+                "  followed: memory {} MiB; {nr_pages_not_moved} pages stayed, {nr_memory_refused} processes refused",
+                moved_memory_bytes >> 20
+            )?;
         }
         Ok(())
     }
@@ -197,6 +236,7 @@ impl NodeMetrics {
                 Pressure::Fresh { share } => share * 100.0,
                 Pressure::Stale { .. } | Pressure::Unknown => -1.0,
             },
+            host_psi_pct: words.host_psi_share.map_or(-1.0, |share| share * 100.0),
             sources: sources(&words),
             steal_pct: words.steal_share * 100.0,
             load_cpus: node.load_cpus,
@@ -222,6 +262,7 @@ impl NodeMetrics {
             ..0.0 => format!("{source} ?"),
             pct => format!("{source} {pct:.0}% {:.1} s old", said.age_ms as f64 / 1000.0),
         });
+        let psi = (self.host_psi_pct >= 0.0).then(|| format!("host PSI {:.0}%", self.host_psi_pct));
         writeln!(
             out,
             "  {name:>5} {:4} {:>8} {:>5} {:5.2} {:6} {:8} {:9} {:9} {:10} {:7} {:3} {:3}  {}",
@@ -237,7 +278,7 @@ impl NodeMetrics {
             self.nr_arrived,
             self.nr_moved_in,
             self.nr_moved_out,
-            sources.collect::<Vec<_>>().join(", ")
+            sources.chain(psi).collect::<Vec<_>>().join(", ")
         )?;
         Ok(())
     }
@@ -301,5 +342,31 @@ pub(super) mod tests {
         assert_eq!(lines[3].join(" "), "0 1 52% 52% 0.52 6 1500 0 0 0 6 0 1 steal 52% 0.0 s old");
         assert_eq!(lines[4].join(" "), "1* 1 0% 0% 0.00 0 1500 0 0 0 6 1 0 probe 0% 0.4 s old, steal ?");
         assert_eq!(lines[2].iter().position(|word| word == "run_ms"), Some(6));
+    }
+
+    #[test]
+    fn what_is_there_in_some_guests_only_is_shown_there() {
+        let mut round = round(STAYS, None);
+        round.picked_by = Some("page faults per second of CPU time");
+        round.words.insert(NodeId(1), Words { host_psi_share: Some(0.25), ..Words::default() });
+        let mut metrics = Metrics::new(NodeId(0));
+        metrics.note(&round, &Decision::of(&round), NodeId(0), |_| Ok(Plain::zeroed())).unwrap();
+        metrics.note_surroundings(&SurroundingsCounts {
+            nr_irqs_moved: 4,
+            nr_irqs_skipped: 3,
+            nr_workqueues_refused: 2,
+            ..SurroundingsCounts::default()
+        });
+        let mut shown = Vec::new();
+        metrics.format(&mut shown).unwrap();
+        let shown = String::from_utf8(shown).unwrap();
+        for words in [
+            "IRQs 4 times (can't 3, refused 0), workqueues 0 times (refused 2); left to others 0\n",
+            "  order mai: fewest page faults per second of CPU time first\n",
+            "host PSI 25%\n",
+        ] {
+            assert!(shown.contains(words), "no {words} in\n{shown}");
+        }
+        assert!(!shown.contains("memory"), "{shown}");
     }
 }

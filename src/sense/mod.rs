@@ -1,10 +1,12 @@
 //! What a live guest looks like: counters, sources of pressure and tasks, made a [`CellView`](crate::cell::CellView).
 
+mod accesses;
 mod cgroups;
 mod cpu_time;
 mod groups;
 mod host;
 mod nodes;
+mod pmu;
 mod pressure;
 mod probe;
 mod quota;
@@ -13,6 +15,7 @@ mod tasks;
 mod view;
 mod window;
 
+pub use accesses::Accesses;
 pub use cgroups::CgroupPaths;
 pub use cpu_time::{CpuTime, CpuTimeError, CpuTimeReader, CpuTimes};
 pub use groups::{Grouping, Groups, Members, Quotas};
@@ -20,6 +23,7 @@ pub use host::{
     host_specs, Auth, HostSpec, HostSpecError, Hosts, HostsError, MetricsError, Reading as HostReading, ScrapeError,
 };
 pub use nodes::Nodes;
+pub use pmu::NoPmu;
 pub use pressure::{Word, Words};
 pub use probe::{ProbeOptions, Probes};
 pub use selector::{Selector, SelectorError, DEFAULT_SELECTORS};

@@ -56,6 +56,9 @@ pub struct Words {
     pub has_run: bool,
     /// The host's metrics, if they are configured.
     pub host: Option<Word>,
+    /// Beside it, and for people only: the share of the time in which something on the host waited for a CPU (PSI), if
+    /// the host counts that.
+    pub host_psi_share: Option<f64>,
     /// The probe, if one watches the node.
     pub probe: Option<Word>,
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::{Groups, Nodes, Window, Words};
+use super::{Accesses, Groups, Nodes, Window, Words};
 use crate::cell::{CellView, Demand, Group, GroupId, Node, NodeId, Pressure};
 
 /// All that a round knows.
@@ -16,8 +16,8 @@ pub struct Scene<'a> {
     pub nodes: &'a Nodes,
     /// The migratable groups.
     pub groups: &'a Groups,
-    /// Page faults of each group in the window.
-    pub new_faults: &'a HashMap<GroupId, u64>,
+    /// Memory accesses per instruction of the groups in the window.
+    pub accesses: &'a Accesses,
     /// Where the plan in force sends groups that have no node of their own.
     pub destination: NodeId,
     /// The nodes of groups that have one of their own.
@@ -68,19 +68,18 @@ fn node(scene: &Scene<'_>, id: NodeId, cpus: &[u32]) -> Node {
 
 fn group(scene: &Scene<'_>, id: GroupId, node: NodeId, used_ns: u64) -> Group {
     let members = scene.groups.get(id);
-    let faults = scene.new_faults.get(&id).copied().unwrap_or(0);
     let demand = Demand {
         request_cpus: members.map_or(0.0, |members| members.request_cpus),
         usage_cpus: scene.window.in_cpus(used_ns),
         memory_bytes: members.map_or(0.0, |members| members.rss_bytes),
-        // Guests rarely have a counter of cache misses. Page faults per second of CPU time stand for accesses to memory.
-        accesses_per_instruction: faults as f64 / (used_ns as f64 / 1e9),
+        accesses_per_instruction: scene.accesses.of(id, used_ns),
     };
     Group { id, node, nr_tasks: members.map_or(0, |members| members.nr_tasks), demand }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::accesses::tests::faults;
     use super::super::tasks::policy;
     use super::super::{test_task, CpuTime, Grouping, TaskRecord, Word};
     use super::*;
@@ -126,7 +125,7 @@ mod tests {
                 words: &self.words,
                 nodes: &Nodes::new([(NodeId(0), vec![0]), (NodeId(1), vec![1, 2, 3]), (NodeId(2), vec![])]),
                 groups: &self.groups,
-                new_faults: &HashMap::from([(GroupId(7), 30)]),
+                accesses: &faults([(GroupId(7), 30)]),
                 destination: self.destination,
                 homes: &self.homes,
                 interval: Duration::from_secs(2),

@@ -91,7 +91,8 @@ impl Senses {
     /// What each node's sources say at the end of `window`. Probes go on where nothing else speaks.
     pub fn words(&self, window: &Window, nodes: &Nodes) -> BTreeMap<NodeId, Words> {
         let words = nodes.iter().map(|(node, cpus)| {
-            let mut words = Words { host: self.hosts.word(node), ..steal_words(window, cpus) };
+            let (host, host_psi_share) = (self.hosts.word(node), self.hosts.psi_share(node));
+            let mut words = Words { host, host_psi_share, ..steal_words(window, cpus) };
             if let Some(probes) = self.probes.as_ref().filter(|_| words.host.is_none()) {
                 probes.ask(node, !words.has_run && window.nr_online(cpus) > 0);
                 words.probe = probes.word(node);

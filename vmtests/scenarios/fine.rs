@@ -10,10 +10,11 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
+use scx_vnuma::cell::NodeId;
 use scx_vnuma::decision_log::{LogReader, Round};
 use scx_vnuma::policy::{Fine, Order, Policy};
 
-use crate::guest::{hog, node_cpus, process_run_ns, target, wait_for, Scheduler};
+use crate::guest::{hog, node_cpus, placement, process_run_ns, target, wait_for, Scheduler};
 use crate::workers::{Setting, Worker};
 
 /// A node is loaded to this share at most, so that neither destination can take all four processes.
@@ -59,7 +60,7 @@ fn flees_as_planned(
     let warning = WARNING.to_string();
     let policy = ["--policy", "fine", "--order", order.name(), "--warning", &warning, "--start-node", "0"];
     let pace = ["--interval", "1s", "--cool-down", "60s", "--log", &log];
-    let _scheduler = Scheduler::start(&[&policy[..], &pace, args].concat())?;
+    let scheduler = Scheduler::start(&[&policy[..], &pace, args].concat())?;
     wait_for("all become migratable", Duration::from_secs(10), || Ok(workers.iter().all(Worker::is_migratable)))?;
     std::thread::sleep(Duration::from_secs(3));
     hog(&[node_cpus(0)?, node_cpus(1)?].concat())?;
@@ -76,6 +77,10 @@ fn flees_as_planned(
     ensure!(round.plan.moves == expected.moves, "{order}: the log has {:?}, the policy {expected:?}", round.plan);
     let planned: HashMap<u64, u32> = expected.moves.iter().map(|step| (step.group.0, step.to.0)).collect();
     ensure!(!planned.is_empty(), "{order}: nothing moved");
+    guards_hold(&round).with_context(|| order.to_string())?;
+    if order == Order::Mai {
+        tells_what_it_goes_by(&scheduler)?;
+    }
     for (worker, (before, after)) in workers.iter().zip(before.iter().zip(&after)) {
         let node = planned.get(&group_of(worker)).copied().unwrap_or(0) as usize;
         let ran_ns: Vec<u64> = after.iter().zip(before).map(|(after, before)| after - before).collect();
@@ -85,6 +90,41 @@ fn flees_as_planned(
         ensure!(share > 0.95, "{order}: process {} was planned on node {node} and ran {ran_ns:?} ns", worker.pid);
     }
     Ok(round)
+}
+
+/// Those of algorithm 4-2: no destination ends up more loaded than the node that work leaves, or past the warning line.
+fn guards_hold(round: &Round) -> Result<()> {
+    /// Loads are sums, made in another order.
+    const ROUNDING_CPUS: f64 = 1e-9;
+
+    let mut loads: HashMap<NodeId, f64> = round.view.nodes.iter().map(|node| (node.id, node.load_cpus)).collect();
+    for step in &round.plan.moves {
+        let (from, to) =
+            (round.view.node(step.from).context("no source")?, round.view.node(step.to).context("no destination")?);
+        let group = round.view.groups.iter().find(|group| group.id == step.group).context("no group")?;
+        let load = loads.entry(to.id).or_default();
+        *load += group.demand.usage_cpus;
+        ensure!(from.is_candidate(), "nothing was known of the node that work left: {round:?}");
+        let limit = from.load_cpus.min(WARNING * to.capacity_cpus) + ROUNDING_CPUS;
+        ensure!(*load <= limit, "node {} ends up at {load} CPU, more than {limit}: {round:?}", to.id);
+    }
+    Ok(())
+}
+
+/// The daemon says what stands for memory accesses per instruction in this guest, in its log and to whoever asks.
+fn tells_what_it_goes_by(scheduler: &Scheduler) -> Result<()> {
+    let log = scheduler.log()?;
+    let by = log
+        .lines()
+        .find_map(|line| line.split_once("--order mai goes by "))
+        .context("it doesn't say what it goes by")?
+        .1;
+    let has_no_pmu = log.contains("no memory accesses are counted: ");
+    ensure!(has_no_pmu == (by == "page faults per second of CPU time"), "it goes by {by}: {log}");
+    let explained = Command::new("scx_vnuma").arg("explain").output()?;
+    let explained = String::from_utf8_lossy(&explained.stdout).into_owned();
+    ensure!(explained.contains(&format!("; fewest {by} first\n")), "no {by} in: {explained}");
+    Ok(())
 }
 
 fn run_ns(workers: &[Worker]) -> Result<Vec<Vec<u64>>> {
@@ -156,6 +196,12 @@ pub fn a_forked_process_runs_beside_its_parent() -> Result<String> {
     let ran_ns = process_run_ns(child)?;
     let elsewhere_ns = ran_ns.iter().sum::<u64>() - ran_ns[second];
     ensure!(ran_ns[second] > 100_000_000 && elsewhere_ns == 0, "the child of node {second} ran {ran_ns:?} ns");
+    let placed = [parent.0.id() as i32, child];
+    ensure!(placed.iter().all(|&tgid| placement(tgid).is_ok_and(|node| node == Some(second as u32))), "no placements");
+    drop(parent);
+    wait_for("the placements of what ended go away", Duration::from_secs(10), || {
+        Ok(placed.iter().all(|&tgid| placement(tgid).is_ok_and(|node| node.is_none())))
+    })?;
     Ok(format!("parent and child on node {second}"))
 }
 

@@ -35,11 +35,16 @@ pub fn irqs_and_workqueues_follow_the_work() -> Result<String> {
             ensure!(*now == cpus || now == found, "IRQ {irq} was on {found:?} and is on {now:?}, not on {cpus:?}");
         }
     }
-    scheduler.end(libc::SIGINT)?;
+    let log = scheduler.end(libc::SIGINT)?;
     before.ensure_same()?;
+    let balances = std::fs::read_to_string(NoNumaBalancing::FILE).context(NoNumaBalancing::FILE)?.trim() != "0";
+    ensure!(balances == log.contains(BALANCES), "kernel.numa_balancing on: {balances}, and it says: {log}");
     ensure!(nr_moved < before.irqs.len(), "even the timer's IRQ, which is bound to a CPU, seems to have moved");
     Ok(format!("{nr_moved} of {} IRQs", before.irqs.len()))
 }
+
+/// The warning of kernel.numa_balancing.
+const BALANCES: &str = "kernel.numa_balancing is on";
 
 /// Turns off what the kernel does by itself, however the scenario ends.
 struct NoNumaBalancing(String);
@@ -70,7 +75,8 @@ pub fn memory_follows_a_process_when_asked() -> Result<String> {
         || Ok(pages_by_node(&worker)?.iter().sum::<u64>() > 6000),
     )?;
     let args = ["--interval", "4s", "--policy", "rotate", "--no-guards", "--move-memory", "-v"];
-    let _scheduler = Scheduler::start(&args)?;
+    let scheduler = Scheduler::start(&args)?;
+    ensure!(!scheduler.log()?.contains(BALANCES), "it warns of what is off: {}", scheduler.log()?);
     let mut figures = Vec::new();
     for _ in 0..2 {
         let from = destination()?;

@@ -171,6 +171,12 @@ pub fn process_run_ns(tgid: i32) -> Result<Vec<u64>> {
     (0..nr_nodes()).map(on).collect()
 }
 
+/// The node that the plan has for a process of its own, from the pinned map.
+pub fn placement(tgid: i32) -> Result<Option<u32>> {
+    let value = pinned("placement")?.lookup(&tgid.to_ne_bytes(), MapFlags::ANY)?;
+    Ok(value.as_deref().and_then(intf::vnuma_placement::from_bytes).map(|own| own.node as u32))
+}
+
 /// Time that migratable tasks held CPUs in `window`, ns, by node.
 pub fn run_ns_in(window: Duration, nr_nodes: u32) -> Result<Vec<u64>> {
     let sample = || (0..nr_nodes).map(|node| Ok(node_stats(node)?.run_ns)).collect::<Result<Vec<_>>>();

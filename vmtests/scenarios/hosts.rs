@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io::BufReader;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Context, Result};
@@ -16,6 +17,8 @@ use crate::liar::{Liar, Says, LIES};
 use crate::workers::{Setting, Worker};
 
 const ROUND: Duration = Duration::from_secs(1);
+/// The warning that no host answers.
+const BLIND: &str = "no node's pressure is known, so nothing moves";
 /// Its first two answers.
 const FIRST_READING: Duration = Duration::from_secs(20);
 
@@ -32,11 +35,21 @@ fn liar_host(node: u32, liar: &Liar) -> String {
     format!("{node}=http://{}", liar.address())
 }
 
-/// Starts it with rounds of 1 s, without probes, and with these hosts.
+/// Starts it with rounds of 1 s and with these hosts, one for each node: then nothing is probed.
 fn start_with(hosts: &[String], more: &[&str]) -> Result<Scheduler> {
-    let mut args = vec!["--interval", "1s", "--no-probe"];
+    let mut args = vec!["--interval", "1s"];
     hosts.iter().for_each(|host| args.extend(["--host", host]));
     Scheduler::start(&[&args, more].concat())
+}
+
+/// Where each node has a host, no node needs a probe.
+fn nothing_is_probed(scheduler: &Scheduler) -> Result<()> {
+    let threads = procfs::process::Process::new(scheduler.pid())?.tasks()?;
+    let names: Vec<String> = threads.flatten().filter_map(|thread| thread.status().ok()).map(|it| it.name).collect();
+    let nr_asking = names.iter().filter(|name| name.starts_with("host-")).count();
+    ensure!(nr_asking == nr_nodes() as usize, "{nr_asking} threads ask hosts: {names:?}");
+    ensure!(!names.iter().any(|name| name.starts_with("probe")), "nodes with a host are probed: {names:?}");
+    Ok(())
 }
 
 /// What is taken of each node by its host's word, once all have one.
@@ -87,9 +100,10 @@ pub fn with_host_metrics_work_goes_past_hogged_hosts_and_stays() -> Result<Strin
     // Two bad rounds after the one in which the hogs came.
     const ROUNDS_MAX: u32 = 3;
     let _workers = Worker::start_many(4, &Setting::migratable())?;
-    let _scheduler = start_with(&lab_hosts()?, &["--start-node", "0"])?;
+    let scheduler = start_with(&lab_hosts()?, &["--start-node", "0"])?;
     // Each host has answered twice, and the guards' cool-down is over.
     std::thread::sleep(6 * ROUND);
+    nothing_is_probed(&scheduler)?;
     ensure!(destination()? == 0, "work was sent to node {} before there was a hog", destination()?);
 
     let cpu = node_cpus(0)?[0];
@@ -107,6 +121,9 @@ pub fn with_host_metrics_work_goes_past_hogged_hosts_and_stays() -> Result<Strin
     let share = run_ns[to as usize] as f64 / run_ns.iter().sum::<u64>() as f64;
     ensure!(share > 0.95, "in the ten rounds after, {share:.3} of the run time was on node {to}: {run_ns:?} ns");
     ensure!(target()?.epoch == epoch, "in the ten rounds after, work was sent on to node {}", destination()?);
+    let explained = Command::new("scx_vnuma").args(["explain", "-n", "1"]).output()?;
+    let explained = String::from_utf8_lossy(&explained.stdout).into_owned();
+    ensure!(explained.matches("PSI of the host ").count() == nr_nodes() as usize, "not each host's PSI: {explained}");
     Ok(format!("on node {to} after {rounds:.1} rounds; {share:.3} of the run time of ten rounds there"))
 }
 
@@ -167,5 +184,15 @@ pub fn a_destination_whose_host_dies_is_left() -> Result<String> {
     let log = scheduler.log()?;
     let nr_warnings = log.lines().filter(|line| line.contains("WARN") && line.contains("host of node 0")).count();
     ensure!(nr_warnings == 1, "{nr_warnings} warnings of the dead host: {log}");
+
+    // And then all of them die.
+    let nr_said = || Ok::<_, anyhow::Error>(scheduler.log()?.matches(BLIND).count());
+    let nr_before = nr_said()?;
+    hosts.clear();
+    wait_for("it warns that nothing is known", 6 * ROUND, || Ok(nr_said()? > nr_before))?;
+    let epoch = target()?.epoch;
+    std::thread::sleep(5 * ROUND);
+    ensure!(target()?.epoch == epoch, "work was sent to node {} with no pressure known", destination()?);
+    ensure!(nr_said()? == nr_before + 1, "not one warning, but one a round: {}", scheduler.log()?);
     Ok(format!("on node {to} after {:.1} rounds", took.as_secs_f64() / ROUND.as_secs_f64()))
 }
