@@ -80,9 +80,10 @@ pub struct RunOptions {
     #[arg(long, value_name = "SHARE", default_value = "0.02", value_parser = parse_share)]
     pub calm: f64,
 
-    /// So many bad rounds in a row make a move.
-    #[arg(long, value_name = "ROUNDS", default_value = "2", value_parser = clap::value_parser!(u32).range(1..))]
-    pub bad_rounds: u32,
+    /// So many bad rounds in a row make a move. What is mild must last to be worth one
+    /// [default: as many as make 2 s, and 2 at least].
+    #[arg(long, value_name = "ROUNDS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub bad_rounds: Option<u32>,
 
     /// From this share on, one bad round is enough. The default is the thesis's 50 ticks of steal in 2 s.
     #[arg(long, value_name = "SHARE", default_value = "0.25", value_parser = parse_share)]
@@ -221,13 +222,14 @@ impl From<GroupName> for Grouping {
 impl RunOptions {
     /// What the guards hold back; `None` without them.
     pub fn guards(&self) -> Option<GuardOptions> {
-        let cool_down_rounds = self.cool_down.as_secs_f64() / self.interval.as_secs_f64();
+        const BAD_FOR: Duration = Duration::from_secs(2);
+        let rounds = |time: Duration| (time.as_secs_f64() / self.interval.as_secs_f64()).ceil() as u32;
         let guards = GuardOptions {
             bad_share: self.bad,
             calm_share: self.calm.min(self.bad),
-            bad_rounds: self.bad_rounds,
+            bad_rounds: self.bad_rounds.unwrap_or(rounds(BAD_FOR).max(2)),
             severe_share: self.severe.max(self.bad),
-            cool_down_rounds: cool_down_rounds.ceil() as u32,
+            cool_down_rounds: rounds(self.cool_down),
         };
         (!self.no_guards).then_some(guards)
     }
@@ -370,6 +372,14 @@ mod tests {
             let message = parse(&args).unwrap_err();
             assert!(message.contains(flag) && message.contains(remedy), "{message}");
         }
+    }
+
+    #[test]
+    fn the_guards_defaults_are_the_simulators() {
+        assert_eq!(parse(&[]).unwrap().run.guards(), Some(GuardOptions::with_cool_down(3)));
+        let short = GuardOptions { bad_rounds: 20, ..GuardOptions::with_cool_down(50) };
+        assert_eq!(parse(&["--interval", "100ms"]).unwrap().run.guards(), Some(short));
+        assert_eq!(parse(&["--no-guards"]).unwrap().run.guards(), None);
     }
 
     #[test]

@@ -21,6 +21,13 @@ pub struct GuardOptions {
     pub cool_down_rounds: u32,
 }
 
+impl GuardOptions {
+    /// The daemon's defaults in rounds of 2 s, but for the cool-down.
+    pub fn with_cool_down(cool_down_rounds: u32) -> Self {
+        GuardOptions { bad_share: 0.05, calm_share: 0.02, bad_rounds: 2, severe_share: 0.25, cool_down_rounds }
+    }
+}
+
 /// Lets a policy's moves through, or holds them back.
 #[derive(Clone, Debug)]
 pub struct Guards {
@@ -107,9 +114,6 @@ mod tests {
     use crate::policy::test_cell::{cell, group, node};
     use crate::policy::{Coarse, Policy};
 
-    const OPTIONS: GuardOptions =
-        GuardOptions { bad_share: 0.05, calm_share: 0.02, bad_rounds: 2, severe_share: 0.25, cool_down_rounds: 3 };
-
     fn round_of(guards: &mut Guards, view: &CellView) -> Plan {
         guards.see(view);
         let plan = guards.hold_back(view, Coarse::on_steal(f64::MIN_POSITIVE).decide(view));
@@ -135,24 +139,24 @@ mod tests {
 
     #[test]
     fn one_bad_round_is_a_blip_and_two_in_a_row_are_not() {
-        let mut guards = Guards::new(OPTIONS);
+        let mut guards = Guards::new(GuardOptions::with_cool_down(3));
         assert_eq!(outcomes(&mut guards, &[0.2, 0.01, 0.2, 0.2]), ["not yet", "calm", "not yet", "moves"]);
     }
 
     #[test]
     fn one_severe_round_is_enough() {
-        assert_eq!(outcomes(&mut Guards::new(OPTIONS), &[0.01, 0.3]), ["calm", "moves"]);
+        assert_eq!(outcomes(&mut Guards::new(GuardOptions::with_cool_down(3)), &[0.01, 0.3]), ["calm", "moves"]);
     }
 
     #[test]
     fn between_the_thresholds_nothing_moves_and_nothing_is_forgotten() {
-        let mut guards = Guards::new(OPTIONS);
+        let mut guards = Guards::new(GuardOptions::with_cool_down(3));
         assert_eq!(outcomes(&mut guards, &[0.04, 0.06, 0.04, 0.06]), ["calm", "not yet", "calm", "moves"]);
     }
 
     #[test]
     fn after_a_move_the_next_waits() {
-        let mut guards = Guards::new(OPTIONS);
+        let mut guards = Guards::new(GuardOptions::with_cool_down(3));
         let bad = [0.2; 7];
         let expected = ["not yet", "moves", "cooling", "cooling", "cooling", "moves", "cooling"];
         assert_eq!(outcomes(&mut guards, &bad), expected);
@@ -160,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_node_of_unknown_pressure_is_left_after_as_many_rounds_as_a_bad_one() {
-        let mut guards = Guards::new(OPTIONS);
+        let mut guards = Guards::new(GuardOptions::with_cool_down(3));
         let mut view = cell(vec![node(0, 1.0, 0.0), node(1, 1.0, 0.0)], vec![group(7, 0, 0.5)]);
         view.nodes[0].pressure = Pressure::Unknown;
         let mut admitted = || round_of(&mut guards, &view).moves.len();
@@ -170,7 +174,7 @@ mod tests {
     #[test]
     fn a_node_without_cpus_is_left_at_once() {
         let view = cell(vec![node(0, 0.0, 0.0), node(1, 1.0, 0.0)], vec![group(7, 0, 0.5)]);
-        let plan = round_of(&mut Guards::new(OPTIONS), &view);
+        let plan = round_of(&mut Guards::new(GuardOptions::with_cool_down(3)), &view);
         assert_eq!(plan.moves.len(), 1);
     }
 }
