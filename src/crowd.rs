@@ -86,6 +86,11 @@ impl Crowd {
         self.placements.as_ref().map_or(&self.no_homes, Placements::homes)
     }
 
+    /// The processes of the migratable groups.
+    pub fn processes(&self) -> Vec<u32> {
+        self.groups.iter().flat_map(|(_, members)| &members.tgids).copied().collect()
+    }
+
     /// The migratable groups.
     pub fn groups(&self) -> &Groups {
         &self.groups

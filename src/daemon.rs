@@ -212,7 +212,9 @@ impl<'a> Daemon<'a> {
         // Sense. Selected first, so that a new task's time counts from the window that begins now.
         let changes = self.crowd.look(self.class, self.options.dry_run)?;
         self.note_selection(changes);
-        let Some(window) = self.senses.window(self.class)? else { return Ok(()) };
+        // Under --all, what runs is not what has been selected.
+        let processes = (!self.options.all).then(|| self.crowd.processes());
+        let Some(window) = self.senses.window(self.class, processes.as_deref())? else { return Ok(()) };
         let mut words = self.senses.words(&window, self.nodes);
         let destination = self.crowd.destination();
         let mut view = self.view(&window, &words);

@@ -125,7 +125,7 @@ impl<'a> SchedulerClass<'a> {
         let mut skel = scx_ops_load!(skel, vnuma_ops, uei)?;
         // Pinned before it schedules: what a killed daemon leaves behind can always be undone.
         pin_maps(&mut skel)?;
-        let cpu_times = MappedCpuTimes::of(&skel.maps.cpu_times)?;
+        let cpu_times = MappedCpuTimes::of(&skel.maps.cpu_times, libbpf_rs::num_possible_cpus()?)?;
         let link = Some(scx_ops_attach!(skel, vnuma_ops)?);
         let mut class = SchedulerClass { skel, cpu_times, link };
         class.pin_task_iterator()?;
@@ -218,15 +218,41 @@ impl<'a> SchedulerClass<'a> {
         StealReader::of(&self.skel.progs.read_steal)
     }
 
-    /// The run time of every process that was migratable and is alive.
-    pub fn run_times(&self) -> Result<RunTimes> {
+    /// The run time of these processes by node; without any named, of all that were migratable and are alive.
+    pub fn run_times(&self, processes: Option<&[u32]>) -> Result<RunTimes> {
+        /// Reading the whole map takes as long as so many look-ups at least: it visits every bucket, and most are empty.
+        const LOOKUPS_MAX: usize = 256;
+        let nr_nodes = self.skel.maps.rodata_data.as_ref().map_or(0, |knobs| knobs.nr_nodes);
+        match processes {
+            Some(processes) if processes.len() * nr_nodes as usize <= LOOKUPS_MAX => {
+                self.run_times_of(processes, nr_nodes)
+            }
+            _ => self.all_run_times(),
+        }
+    }
+
+    fn run_times_of(&self, processes: &[u32], nr_nodes: u32) -> Result<RunTimes> {
+        let mut run_times = RunTimes::new();
+        for &tgid in processes {
+            for node in 0..nr_nodes {
+                let mut key = intf::vnuma_process_node::zeroed();
+                (key.tgid, key.node) = (tgid, node as i32);
+                let value = self.skel.maps.process_run_time.lookup(key.as_bytes(), MapFlags::ANY)?;
+                if let Some(run_time) = value.as_deref().and_then(run_time) {
+                    run_times.insert((tgid, NodeId(node)), run_time);
+                }
+            }
+        }
+        Ok(run_times)
+    }
+
+    fn all_run_times(&self) -> Result<RunTimes> {
         const BATCH: u32 = 4096;
         let entries = self.skel.maps.process_run_time.lookup_batch(BATCH, MapFlags::ANY, MapFlags::ANY)?;
         let typed = entries.filter_map(|(key, value)| {
             let key = intf::vnuma_process_node::from_bytes(&key)?;
-            let value = intf::vnuma_run_time::from_bytes(&value)?;
             let node = NodeId(u32::try_from(key.node).ok()?);
-            Some(((key.tgid, node), RunTime { run_ns: value.run_ns, stolen_ns: value.stolen_ns }))
+            Some(((key.tgid, node), run_time(&value)?))
         });
         Ok(typed.collect())
     }
@@ -249,6 +275,11 @@ impl<'a> SchedulerClass<'a> {
         remove_pins();
         uei_read!(&self.skel, uei)
     }
+}
+
+fn run_time(value: &[u8]) -> Option<RunTime> {
+    let value = intf::vnuma_run_time::from_bytes(value)?;
+    Some(RunTime { run_ns: value.run_ns, stolen_ns: value.stolen_ns })
 }
 
 fn pin_maps(skel: &mut BpfSkel<'_>) -> Result<()> {

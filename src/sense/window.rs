@@ -72,8 +72,8 @@ impl Senses {
         Ok(Senses { reader: CpuTimeReader::open()?, last: None, hosts, probes })
     }
 
-    /// The window since the last call; `None` the first time.
-    pub fn window(&mut self, class: &SchedulerClass<'_>) -> Result<Option<Window>> {
+    /// The window since the last call; `None` the first time. Only `processes`, if they are named, can have run.
+    pub fn window(&mut self, class: &SchedulerClass<'_>, processes: Option<&[u32]>) -> Result<Option<Window>> {
         let counters = class.counters()?;
         let cpu_times = match counters.cpu_times {
             Some(times) => {
@@ -81,8 +81,8 @@ impl Senses {
             }
             None => self.reader.read()?,
         };
-        let now =
-            Sample { at: Instant::now(), cpu_times, run_times: class.run_times()?, nr_queued: counters.nr_queued };
+        let run_times = class.run_times(processes)?;
+        let now = Sample { at: Instant::now(), cpu_times, run_times, nr_queued: counters.nr_queued };
         let window = self.last.as_ref().map(|last| between(last, &now));
         self.last = Some(now);
         Ok(window)
