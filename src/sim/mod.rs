@@ -8,6 +8,7 @@ pub mod cli;
 pub mod engine;
 mod error;
 pub mod figures;
+pub mod follow;
 pub mod params;
 pub mod placement;
 mod progress;

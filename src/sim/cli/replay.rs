@@ -11,7 +11,8 @@ use super::options::PolicyName;
 use super::table::aligned;
 use crate::cell::{Moved, NodeId, Plan};
 use crate::decision_log::LogReader;
-use crate::policy::{Coarse, Fine, Order, Policy};
+use crate::policy::{Coarse, Fine, GuardOptions, Guards, Order, Policy};
+use crate::sim::follow::{follow, Followed};
 use crate::sim::replay::{replay, Replayed};
 use crate::sim::SimError;
 
@@ -38,7 +39,20 @@ pub struct Replay {
     /// fine: picks go when their CPU is above this
     #[arg(long, value_name = "CPUS", default_value_t = 0.0)]
     min_gain: f64,
-    /// Print JSON lines: one a round, with both plans
+    /// Carry its plans out too, and say where they lead: the log gives what others take and what the work wants
+    #[arg(long)]
+    follow: bool,
+    /// With --follow: after a move, so many rounds pass before the next, as with the daemon's --cool-down
+    #[arg(long, value_name = "ROUNDS", default_value_t = 3)]
+    cool_down_rounds: u32,
+    /// With --follow: a node is left after so many bad rounds in a row, as with the daemon's --bad-rounds; what is bad, calm
+    /// and severe is as by its defaults
+    #[arg(long, value_name = "ROUNDS", default_value_t = 2)]
+    bad_rounds: u32,
+    /// With --follow: every plan is carried out at once
+    #[arg(long)]
+    no_guards: bool,
+    /// Print JSON lines: one a round, with both plans; with --follow one in all
     #[arg(long)]
     json: bool,
 }
@@ -48,6 +62,9 @@ impl Replay {
         let policy = self.policy();
         let file = File::open(&self.log).map_err(SimError::file(&self.log))?;
         let log = LogReader::new(BufReader::new(file)).with_context(|| self.log.display().to_string())?;
+        if self.follow {
+            return self.follow(log, policy.as_deref());
+        }
         let logged_policy = log.header.policy.clone();
         let mut stdout = std::io::stdout().lock();
         let mut rounds = Vec::new();
@@ -67,6 +84,16 @@ impl Replay {
         Ok(stdout.flush()?)
     }
 
+    fn follow(&self, log: LogReader<BufReader<File>>, policy: Option<&dyn Policy>) -> anyhow::Result<()> {
+        let rounds = log.collect::<Result<Vec<_>, _>>().with_context(|| self.log.display().to_string())?;
+        let options =
+            GuardOptions { bad_rounds: self.bad_rounds, ..GuardOptions::with_cool_down(self.cool_down_rounds) };
+        let guards = (!self.no_guards).then(|| Guards::new(options));
+        let followed = follow(rounds, policy, guards);
+        let text = if self.json { serde_json::to_string(&followed)? + "\n" } else { followed_text(&followed) };
+        Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
+    }
+
     fn policy(&self) -> Option<Box<dyn Policy>> {
         match (self.policy, self.trigger) {
             (PolicyName::None, _) => None,
@@ -80,6 +107,15 @@ impl Replay {
             })),
         }
     }
+}
+
+fn followed_text(followed: &Followed) -> String {
+    let node = |(node, share): (&NodeId, &f64)| format!("node {node}: {:.1} % busy\n", 100.0 * share);
+    let nodes: String = followed.utilisation.iter().map(node).collect();
+    format!(
+        "{} rounds, {} moves of {} groups; the work got {:.3} CPUs\n{nodes}",
+        followed.rounds, followed.moves, followed.moved_groups, followed.work_cpus
+    )
 }
 
 fn text(logged: &str, replayed: &str, rounds: &[Replayed]) -> String {

@@ -1,0 +1,201 @@
+//! Where a policy leads: the rounds of a decision log lived through once more, with work that goes where plans send it.
+//!
+//! A [replay](super::replay) asks round by round what another policy would have said of what was seen. Here its plans are
+//! carried out: the next round's view is the one that they lead to. The log gives what no plan changes: what others and the
+//! guest's fixed tasks take of each node, and what the work wants. So what comes out is a prediction of the log's own run, or of another policy's
+//! in its place.
+
+use std::collections::BTreeMap;
+
+use crate::cell::{CellView, Group, GroupId, Node, NodeId, Pressure};
+use crate::decision_log::Round;
+use crate::policy::{Guards, Policy};
+
+/// Work on a node of which others take less than this has all that it wants, as the guards' calm has it.
+const UNPRESSED_SHARE: f64 = 0.05;
+
+/// What came of it.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+pub struct Followed {
+    /// Rounds.
+    pub rounds: u64,
+    /// Plans that moved something.
+    pub moves: u64,
+    /// Groups that they moved.
+    pub moved_groups: u64,
+    /// By node, the share of its CPU that was busy with anything, 0..=1, on average.
+    pub utilisation: BTreeMap<NodeId, f64>,
+    /// CPU that the migratable work got, on average, in the view's unit.
+    pub work_cpus: f64,
+}
+
+/// Live through the rounds under a policy; without one, nothing moves.
+///
+/// Work shares a node's CPU with others as equals of whom none wants more than its node has: it gets what others leave.
+pub fn follow(
+    rounds: impl IntoIterator<Item = Round>,
+    policy: Option<&dyn Policy>,
+    mut guards: Option<Guards>,
+) -> Followed {
+    let mut cell = SimulatedCell::default();
+    let mut followed = Followed::default();
+    for round in rounds {
+        let view = cell.next(&round.view);
+        followed.add(&view);
+        let Some(policy) = policy else { continue };
+        if let Some(guards) = &mut guards {
+            guards.see(&view);
+        }
+        let mut plan = policy.decide(&view);
+        if let Some(guards) = &mut guards {
+            plan = guards.hold_back(&view, plan);
+            guards.settle(&plan);
+        }
+        followed.moves += u64::from(!plan.moves.is_empty());
+        followed.moved_groups += plan.moves.len() as u64;
+        cell.places.extend(plan.moves.iter().map(|step| (step.group, step.to)));
+    }
+    followed.average();
+    followed
+}
+
+/// What is known from round to round.
+#[derive(Default)]
+struct SimulatedCell {
+    /// What others take of each node, as it was last known.
+    others_cpus: BTreeMap<NodeId, f64>,
+    /// What stays on each node in this round: others, and the guest's fixed tasks.
+    staying_cpus: BTreeMap<NodeId, f64>,
+    /// What each group uses when others leave it room.
+    wanted_cpus: BTreeMap<GroupId, f64>,
+    /// Where each group is.
+    places: BTreeMap<GroupId, NodeId>,
+}
+
+impl SimulatedCell {
+    /// The view that a round of the log becomes, with the work where it has been sent.
+    fn next(&mut self, logged: &CellView) -> CellView {
+        for node in &logged.nodes {
+            if let Some(others_cpus) = node.pressure_cpus() {
+                self.others_cpus.insert(node.id, others_cpus);
+            }
+            let others_cpus = self.others_cpus.get(&node.id).copied().unwrap_or(0.0);
+            let work_cpus: f64 = logged.groups_on(node.id).iter().map(|group| group.demand.usage_cpus).sum();
+            // A load in which others count is theirs at least, whatever rounding says.
+            let known_cpus = node.pressure_cpus().unwrap_or(0.0);
+            let fixed_cpus = (node.load_cpus - known_cpus - work_cpus).max(0.0);
+            self.staying_cpus.insert(node.id, others_cpus + fixed_cpus);
+        }
+        let mut groups: Vec<Group> = logged.groups.iter().map(|group| self.place(logged, group)).collect();
+        groups.sort_by_key(|group| (group.node, group.id));
+        let mut nodes = logged.nodes.clone();
+        for node in &mut nodes {
+            share(node, self.staying_cpus[&node.id], &mut groups);
+        }
+        CellView { nodes, groups }
+    }
+
+    fn place(&mut self, logged: &CellView, group: &Group) -> Group {
+        let others_share = logged.node(group.node).map(|node| node.pressure).and_then(Pressure::share);
+        let wanted_cpus = self.wanted_cpus.entry(group.id).or_insert(group.demand.usage_cpus);
+        if others_share.is_some_and(|share| share < UNPRESSED_SHARE) {
+            *wanted_cpus = group.demand.usage_cpus;
+        }
+        let mut placed = *group;
+        placed.demand.usage_cpus = *wanted_cpus;
+        placed.node = *self.places.entry(group.id).or_insert(group.node);
+        placed
+    }
+}
+
+/// What a node's work gets of what stays leaves it, and the node's load with both.
+fn share(node: &mut Node, staying_cpus: f64, groups: &mut [Group]) {
+    let mine = || groups.iter().filter(|group| group.node == node.id);
+    let wanted_cpus: f64 = mine().map(|group| group.demand.usage_cpus).sum();
+    let left_cpus = (node.capacity_cpus - staying_cpus).max(0.0);
+    let factor = if wanted_cpus > left_cpus { left_cpus / wanted_cpus } else { 1.0 };
+    for group in groups.iter_mut().filter(|group| group.node == node.id) {
+        group.demand.usage_cpus *= factor;
+    }
+    node.load_cpus = staying_cpus + wanted_cpus * factor;
+}
+
+impl Followed {
+    fn add(&mut self, view: &CellView) {
+        self.rounds += 1;
+        self.work_cpus += view.groups.iter().map(|group| group.demand.usage_cpus).sum::<f64>();
+        for node in view.nodes.iter().filter(|node| node.capacity_cpus > 0.0) {
+            *self.utilisation.entry(node.id).or_default() += (node.load_cpus / node.capacity_cpus).min(1.0);
+        }
+    }
+
+    /// Sums to means.
+    fn average(&mut self) {
+        let rounds = self.rounds.max(1) as f64;
+        self.work_cpus /= rounds;
+        self.utilisation.values_mut().for_each(|share| *share /= rounds);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cell::{Move, Plan};
+    use crate::policy::test_cell::{cell, group, node};
+    use crate::policy::{Coarse, GuardOptions};
+
+    /// Rounds in which others take these shares of nodes 0 and 1, with a group of the log on node 0 that got the rest.
+    fn rounds(shares: &[[f64; 2]]) -> Vec<Round> {
+        let round = |(number, &[on_0, on_1]): (usize, &[f64; 2])| Round {
+            round: number as u64 + 1,
+            view: cell(vec![node(0, 1.0, on_0), node(1, 1.0, on_1)], vec![group(7, 0, 1.0 - on_0)]),
+            plan: Plan::default(),
+        };
+        shares.iter().enumerate().map(round).collect()
+    }
+
+    #[test]
+    fn plans_are_carried_out_though_the_log_did_otherwise() {
+        let shares = [[0.0, 0.0], [0.5, 0.0], [0.5, 0.0], [0.5, 0.0]];
+        let followed = follow(rounds(&shares), Some(&Coarse::on_steal(0.25)), None);
+        assert_eq!((followed.rounds, followed.moves, followed.moved_groups), (4, 1, 1));
+        // Two rounds on node 0, of which others took half in one, and two on node 1.
+        assert_eq!(followed.work_cpus, (1.0 + 0.5 + 1.0 + 1.0) / 4.0);
+        assert_eq!(followed.utilisation[&NodeId(0)], (1.0 + 1.0 + 0.5 + 0.5) / 4.0);
+        assert_eq!(followed.utilisation[&NodeId(1)], 0.5);
+    }
+
+    #[test]
+    fn without_a_policy_nothing_moves() {
+        let followed = follow(rounds(&[[0.5, 0.0]; 3]), None, None);
+        assert_eq!((followed.moves, followed.utilisation[&NodeId(1)]), (0, 0.0));
+    }
+
+    #[test]
+    fn guards_hold_its_moves_back() {
+        let options = GuardOptions { bad_rounds: 3, severe_share: 1.0, ..GuardOptions::with_cool_down(0) };
+        let followed = follow(rounds(&[[0.5, 0.0]; 5]), Some(&Coarse::on_steal(0.25)), Some(Guards::new(options)));
+        assert_eq!((followed.moves, followed.utilisation[&NodeId(1)]), (1, 2.0 * 0.5 / 5.0));
+    }
+
+    #[test]
+    fn fixed_tasks_of_the_guest_stay_and_take_their_part() {
+        let mut log = rounds(&[[0.0, 0.0]; 2]);
+        // The work wants 0.75 and others nothing; 0.25 more of node 0 and 0.5 of node 1 are fixed tasks'.
+        for round in &mut log {
+            round.view.groups[0].demand.usage_cpus = 0.75;
+            round.view.nodes[1].load_cpus = 0.5;
+        }
+        let followed = follow(log, None, None);
+        assert_eq!((followed.work_cpus, followed.utilisation[&NodeId(0)]), (0.75, 1.0));
+        assert_eq!(followed.utilisation[&NodeId(1)], 0.5);
+    }
+
+    #[test]
+    fn the_logs_own_moves_change_nothing() {
+        let mut log = rounds(&[[0.0, 0.0]; 3]);
+        log[0].plan.moves.push(Move { group: GroupId(7), from: NodeId(0), to: NodeId(1) });
+        log[1].view.groups[0].node = NodeId(1);
+        assert_eq!(follow(log, None, None).utilisation[&NodeId(0)], 1.0);
+    }
+}
