@@ -14,7 +14,9 @@ use scx_vnuma::cell::NodeId;
 use scx_vnuma::decision_log::{LogReader, Round};
 use scx_vnuma::policy::{Fine, Order, Policy};
 
-use crate::guest::{hog, node_cpus, placement, process_run_ns, target, wait_for, Scheduler};
+use crate::guest::{hog, node_cpus, nr_nodes, placement, process_run_ns, target, wait_for, Scheduler};
+use crate::hosts::liar_host;
+use crate::liar::{Liar, Says};
 use crate::workers::{Setting, Worker};
 
 /// A node is loaded to this share at most, so that neither destination can take all four processes.
@@ -176,18 +178,23 @@ impl Drop for Parent {
     }
 }
 
-/// The parent is on the second destination: without a placement of its own the child would be on the first.
+/// The parent is on the second destination: without a placement of its own the child would be on the first. Servers of ours
+/// speak for the hosts, so that the loads are exactly those with which each destination takes one of two processes.
 pub fn a_forked_process_runs_beside_its_parent() -> Result<String> {
     let other = Worker::start(&Setting::migratable())?;
     let parent = Parent::start()?;
-    let warning = WARNING.to_string();
-    let args = ["--policy", "fine", "--order", "none", "--warning", &warning, "--start-node", "0"];
-    let _scheduler = Scheduler::start(&[&args[..], &["--interval", "4s", "--cool-down", "60s"]].concat())?;
+    let hosts = (0..nr_nodes()).map(|_| Ok(Liar::start(Says::Taken(0.0))?)).collect::<Result<Vec<_>>>()?;
+    let host_args: Vec<String> = (0u32..).zip(&hosts).map(|(node, host)| liar_host(node, host)).collect();
+    // Each uses half a node: one fits on a destination, two don't.
+    let mut args = vec!["--policy", "fine", "--order", "none", "--warning", "0.75", "--start-node", "0"];
+    args.extend(["--no-probe", "--interval", "1s", "--cool-down", "60s"]);
+    host_args.iter().for_each(|host| args.extend(["--host", host]));
+    let _scheduler = Scheduler::start(&args)?;
     wait_for("it becomes migratable", Duration::from_secs(10), || Ok(other.is_migratable()))?;
-    std::thread::sleep(Duration::from_secs(1));
-    hog(&[node_cpus(0)?, node_cpus(1)?].concat())?;
+    // Each host has answered twice.
+    std::thread::sleep(Duration::from_secs(4));
+    hosts[0].say(Says::Taken(0.9));
     wait_for("they move", Duration::from_secs(20), || Ok(target()?.epoch == 1))?;
-    hog(&[])?;
     let second = target()?.destination.second as usize;
     let child = parent.fork()?;
     std::thread::sleep(Duration::from_secs(1));

@@ -31,7 +31,8 @@ fn lab_hosts() -> Result<Vec<String>> {
     (0..nr_nodes()).map(host).collect()
 }
 
-fn liar_host(node: u32, liar: &Liar) -> String {
+/// `--host` for a node whose host is played by a server of ours.
+pub fn liar_host(node: u32, liar: &Liar) -> String {
     format!("{node}=http://{}", liar.address())
 }
 

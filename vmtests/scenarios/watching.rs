@@ -196,9 +196,9 @@ pub fn explain_tells_the_last_moves() -> Result<String> {
     let to = destination()?;
     let what = format!("epoch 1: move from node {from} to {to}\n");
     let mut told = String::new();
-    wait_for("the move is told", Duration::from_secs(5), || {
+    wait_for("the move is told, and what came before or after it", Duration::from_secs(5), || {
         told = explain()?.1;
-        Ok(told.contains(&what))
+        Ok(told.contains(&what) && told.split("\n\n").count() > 1)
     })?;
     let decision = told.split("\n\n").find(|decision| decision.contains(&what)).context("BUG: it was there")?;
     let number_before =
@@ -212,6 +212,5 @@ pub fn explain_tells_the_last_moves() -> Result<String> {
     let mib = number_before(" MiB move", moves).with_context(|| format!("no memory: {moves}"))?;
     ensure!(mib >= MOVED_MIB_MIN, "{moves}");
     ensure!(decision.contains("\n  done     "), "{decision}");
-    ensure!(told.split("\n\n").count() > 1, "only one decision: {told}");
     Ok(format!("{from}->{to} at {pressure_pct} %, {mib} MiB"))
 }
