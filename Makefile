@@ -38,4 +38,4 @@ clean: ## remove what was built and fetched
 	cargo clean
 	rm -rf vmtests/.cache
 
-include sim.mk bench.mk
+include sim.mk bench.mk experiment.mk

@@ -1,12 +1,14 @@
 //! The scenarios that run in a guest: each is named after the behaviour that it shows, and can fail.
 //!
 //! `vnuma-scenarios list`, `vnuma-scenarios run [NAME…]`, `vnuma-scenarios demo PHASE` (see ../demo),
-//! `vnuma-scenarios bench [--short]` (see ../bench).
+//! `vnuma-scenarios bench [--short]` (see ../bench), `vnuma-scenarios colocation …` (see ../experiments/colocation).
 
 mod all;
 #[path = "../bench/measure.rs"]
 mod bench;
 mod bound;
+#[path = "../experiments/colocation/arms.rs"]
+mod colocation;
 mod demo;
 mod fine;
 mod fixed;
@@ -28,6 +30,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Result;
+use clap::Parser;
 
 /// Name, and what runs. Returns what was measured.
 type Scenario = (&'static str, fn() -> Result<String>);
@@ -84,9 +87,13 @@ fn main() -> ExitCode {
         ["bench"] => report_error(bench::run(bench::Extent::FULL)),
         ["bench", "--short"] => report_error(bench::run(bench::Extent::SHORT)),
         ["demo", phase] => report_error(demo::record(phase)),
+        ["colocation", options @ ..] => {
+            let options = [&["vnuma-scenarios colocation"], options].concat();
+            report_error(colocation::run(&colocation::Options::parse_from(options)))
+        }
         ["run", names @ ..] => run(names),
         _ => {
-            eprintln!("usage: vnuma-scenarios list | run [NAME…] | demo PHASE | bench [--short]");
+            eprintln!("usage: vnuma-scenarios list | run [NAME…] | demo PHASE | bench [--short] | colocation …");
             ExitCode::from(2)
         }
     }

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Result};
+use ring::rand::SystemRandom;
+use ring::signature::{EcdsaKeyPair, ECDSA_P256_SHA256_FIXED_SIGNING};
 
 /// Nodes that work is counted for.
 pub const NODES_MAX: usize = 8;
@@ -34,6 +36,8 @@ pub struct Setting {
     pub chooses_ext: bool,
     /// Maps, touches and unmaps a page with each unit of work, so that it faults.
     pub faults: bool,
+    /// Its work is making signatures (ECDSA P-256), one a unit.
+    pub signs: Option<Signing>,
 }
 
 impl Default for Setting {
@@ -50,6 +54,7 @@ impl Default for Setting {
             memory_bytes: 0,
             chooses_ext: false,
             faults: false,
+            signs: None,
         }
     }
 }
@@ -59,6 +64,15 @@ impl Setting {
     pub fn migratable() -> Self {
         Setting { nice: 5, ..Setting::default() }
     }
+}
+
+/// How many signatures a worker wants to make.
+#[derive(Clone, Copy, Debug)]
+pub enum Signing {
+    /// As many as it can.
+    Greedy,
+    /// So many a second. What it can't make in its time isn't made later.
+    PerSecond(f64),
 }
 
 /// What can be seen of a task from outside, and must be as before once we have gone.
@@ -224,6 +238,9 @@ fn be_worker(setting: &Setting, tally: &'static Tally) -> ! {
     }
     // Written to, so that it is really there; kept for good.
     std::hint::black_box(vec![1u8; setting.memory_bytes].leak());
+    if let Some(signing) = setting.signs {
+        sign(signing, tally);
+    }
     let Setting { asleep, in_bursts, faults, .. } = *setting;
     for _ in 1..setting.nr_threads {
         // A thread that can't be had is missed by whoever counts them.
@@ -258,6 +275,29 @@ fn spin_or_sleep(asleep: bool, in_bursts: bool, faults: bool, tally: &Tally) -> 
             fault();
         }
         tally.work[current_node()].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn sign(signing: Signing, tally: &Tally) -> ! {
+    const PERIOD: Duration = Duration::from_millis(50);
+    let random = SystemRandom::new();
+    let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
+    let pkcs8 = EcdsaKeyPair::generate_pkcs8(algorithm, &random).expect("BUG: no key can be made");
+    let key = EcdsaKeyPair::from_pkcs8(algorithm, pkcs8.as_ref(), &random).expect("BUG: our own key is refused");
+    let per_period = match signing {
+        Signing::Greedy => u64::MAX,
+        Signing::PerSecond(rate) => ((rate * PERIOD.as_secs_f64()) as u64).max(1),
+    };
+    loop {
+        let begun = Instant::now();
+        let mut made = 0;
+        // Whoever was kept from its work for longer than a period begins a new one.
+        while made < per_period && (made == 0 || begun.elapsed() < PERIOD || per_period == u64::MAX) {
+            std::hint::black_box(key.sign(&random, b"best effort").expect("BUG: our own key makes no signature"));
+            tally.work[current_node()].fetch_add(1, Ordering::Relaxed);
+            made += 1;
+        }
+        std::thread::sleep(PERIOD.saturating_sub(begun.elapsed()));
     }
 }
 

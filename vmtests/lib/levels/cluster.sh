@@ -2,7 +2,7 @@
 # What the host level does: boot the guest level, run both scripts, end both levels.
 #
 # Reads LAB_NODES, LAB_VCPUS_PER_NODE, LAB_NODE_MEMORY_MB, LAB_GUEST_SCRIPT (yes or empty),
-# LAB_QEMU_DATA, and the streams' devices LAB_HOST_STREAM and LAB_GUEST_STREAM.
+# LAB_QEMU_DATA, LAB_AWAIT_ISOLATION (yes or empty), and the streams' devices LAB_HOST_STREAM and LAB_GUEST_STREAM.
 # Guest output goes to /lab/guest-out. Tells what happens by files in /lab/run/state: host-up, guest-up, guest-died, status.
 
 vcpus=$((LAB_NODES * LAB_VCPUS_PER_NODE))
@@ -17,6 +17,9 @@ run_cluster() {
     await_guest $control/guest-up || return
     export LAB_NODES LAB_VCPUS_PER_NODE LAB_VCPU_TIDS
     : >/lab/run/state/guest-up
+    until [ -z "$LAB_AWAIT_ISOLATION" ] || [ -e /lab/run/state/isolated ]; do
+        pause 0.1
+    done
     start_script /lab/scripts/host "$LAB_HOST_STREAM" $control/host-status "0-$vcpus"
     : >$control/go
     if [ "$LAB_GUEST_SCRIPT" ]; then

@@ -1,0 +1,5 @@
+experiment: setup ## latency-critical hosts, best-effort guest: scx_vnuma beside the thesis's script; 25 minutes
+	$(BUILD) $(FEATURES)
+	vmtests/experiments/colocation/run
+
+.PHONY: experiment

@@ -1,0 +1,258 @@
+//! The host level's part: a memcached on each host's CPU, its clients, and what both took of the hosts.
+//!
+//! Servers run on the hosts' CPUs, one each. Clients run on the CPU that is no host's, as if on machines of their own.
+
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{anyhow, ensure, Context, Result};
+use clap::Args;
+
+use crate::client::{new_histogram, Client, Latencies};
+use crate::load_map::{LoadMap, NR_HOSTS};
+use crate::record::{Done, Go, HostRecord, HostSecond, Latency, Setup, HOSTS_FILE, PORT, SETUP_FILE};
+
+const FIRST_SERVER_PORT: u16 = 11211;
+
+/// Puts the load on the hosts whenever the guest asks for it.
+#[derive(Args)]
+pub struct Load {
+    /// memcached itself
+    #[arg(long, value_name = "FILE")]
+    memcached: PathBuf,
+    /// Where measurements go
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Mean time between two batches of requests to a host, ms
+    #[arg(long, default_value_t = 20.0)]
+    mean: f64,
+    /// Its standard deviation, ms
+    #[arg(long, default_value_t = 5.0)]
+    deviation: f64,
+    /// How busy a busy host is, as a share of what it can answer
+    #[arg(long, value_name = "SHARE", default_value_t = 0.3)]
+    share: f64,
+    /// Requests in a batch to a busy host, instead of --share
+    #[arg(long, value_name = "REQUESTS", overrides_with = "batch", value_parser = clap::value_parser!(u32).range(1..=i64::from(Client::BATCH_MAX)))]
+    batch: Option<u32>,
+    /// How long the same hosts are busy, seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
+    phase: f64,
+    /// Fixes the load
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+impl Load {
+    /// Serves one guest until it hangs up.
+    pub fn run(self) -> Result<()> {
+        ensure!(self.phase >= 1.0, "--phase takes a second or more, not {}", self.phase);
+        ensure!(self.share > 0.0 && self.share < 1.0, "--share takes a share between 0 and 1, not {}", self.share);
+        let vcpus = vcpu_threads()?;
+        let servers = (0..NR_HOSTS).map(|host| Server::start(&self.memcached, host)).collect::<Result<Vec<_>>>()?;
+        let clients = servers.iter().map(|server| Client::connect(server.address)).collect::<Result<Vec<_>>>()?;
+        // Only after the servers, which would inherit it.
+        set_nice(-10)?;
+        let capacity_per_s = capacity_per_s(&clients[0], &servers[0]).context("measuring what a host can answer")?;
+        let map = self.load_map(capacity_per_s)?;
+        println!(
+            "a host answers {capacity_per_s:.0} requests/s; a busy one gets {} every {} ms",
+            map.batch, map.mean_ms
+        );
+        let setup = Setup {
+            mean_ms: map.mean_ms,
+            deviation_ms: map.deviation_ms,
+            phase_s: map.phase_s,
+            batch: map.batch,
+            capacity_per_s,
+            seed: map.seed,
+        };
+        std::fs::write(self.out.join(SETUP_FILE), serde_json::to_string(&setup)?)?;
+
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, PORT)).context("waiting for the guest")?;
+        let (guest, _) = listener.accept()?;
+        for line in BufReader::new(&guest).lines() {
+            let go: Go = serde_json::from_str(&line?).context("the guest's word")?;
+            let outcome = put_load_on(&map, go, &clients, || HostTimes::now(&servers, &vcpus))
+                .and_then(|record| append(&self.out.join(HOSTS_FILE), &record));
+            let done = Done { error: outcome.err().map(|err| format!("{err:#}")) };
+            writeln!(&guest, "{}", serde_json::to_string(&done)?)?;
+        }
+        Ok(())
+    }
+
+    fn load_map(&self, capacity_per_s: f64) -> Result<LoadMap> {
+        let batch = match self.batch {
+            Some(batch) => batch,
+            None => {
+                let wanted = (self.share * capacity_per_s * self.mean / 1e3).round().max(1.0) as u32;
+                ensure!(
+                    wanted <= Client::BATCH_MAX,
+                    "--share {} is {wanted} requests in {} ms, and a batch has {} at most: choose a smaller --mean",
+                    self.share,
+                    self.mean,
+                    Client::BATCH_MAX
+                );
+                wanted
+            }
+        };
+        let Load { mean: mean_ms, deviation: deviation_ms, phase: phase_s, seed, .. } = *self;
+        Ok(LoadMap { mean_ms, deviation_ms, phase_s, batch, seed })
+    }
+}
+
+/// Requests that a server answers in a second of its CPU time.
+fn capacity_per_s(client: &Client, server: &Server) -> Result<f64> {
+    // Its memory, and the emulation's translations, are there after the first ones.
+    client.flood(50)?;
+    let before_s = server.cpu_time_s()?;
+    let nr_requests = client.flood(300)?;
+    let busy_s = server.cpu_time_s()? - before_s;
+    ensure!(busy_s > 0.0, "{nr_requests} requests took no CPU time");
+    Ok(nr_requests as f64 / busy_s)
+}
+
+/// What ran on each host until some moment: its server and its vCPU.
+///
+/// By the scheduler's exact count for each thread: of the ticks in /proc/stat an emulated CPU loses many.
+struct HostTimes {
+    at: Instant,
+    ran_s: Vec<f64>,
+}
+
+impl HostTimes {
+    fn now(servers: &[Server], vcpus: &[i32]) -> Result<Self> {
+        let ran_s = |(server, &vcpu): (&Server, &i32)| Ok(server.cpu_time_s()? + thread_cpu_time_s(vcpu)?);
+        let at = Instant::now();
+        Ok(HostTimes { at, ran_s: servers.iter().zip(vcpus).map(ran_s).collect::<Result<_>>()? })
+    }
+
+    /// By host, the share of the time until `later` in which it was busy.
+    fn until(&self, later: &HostTimes) -> Vec<f64> {
+        let lasted_s = later.at.duration_since(self.at).as_secs_f64();
+        let ran_s = self.ran_s.iter().zip(&later.ran_s).map(|(before, now)| now - before);
+        ran_s.map(|ran_s| (ran_s / lasted_s).clamp(0.0, 1.0)).collect()
+    }
+}
+
+/// From /proc/TID/schedstat: ns on a CPU, ns waiting for one, times on one.
+fn thread_cpu_time_s(tid: i32) -> Result<f64> {
+    let path = format!("/proc/{tid}/schedstat");
+    let text = std::fs::read_to_string(&path).with_context(|| path.clone())?;
+    let ns: u64 = text.split(' ').next().unwrap_or_default().parse().with_context(|| format!("{path}: {text}"))?;
+    Ok(ns as f64 / 1e9)
+}
+
+/// The threads of the guest's vCPUs, in order.
+fn vcpu_threads() -> Result<Vec<i32>> {
+    let text = std::env::var("LAB_VCPU_TIDS").context("LAB_VCPU_TIDS: the lab sets it on the host level")?;
+    let tids = text.split_whitespace().map(str::parse).collect::<Result<Vec<i32>, _>>();
+    let tids = tids.with_context(|| format!("LAB_VCPU_TIDS: {text}"))?;
+    ensure!(tids.len() == NR_HOSTS, "LAB_VCPU_TIDS has {} threads, and each of {NR_HOSTS} hosts needs one", tids.len());
+    Ok(tids)
+}
+
+/// A memcached on its host's CPU. Killed when dropped.
+struct Server {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Server {
+    fn start(memcached: &Path, host: usize) -> Result<Self> {
+        let port = FIRST_SERVER_PORT + host as u16;
+        let libraries = memcached.parent().unwrap_or(Path::new("."));
+        // Its own background threads would be load that no client asked for.
+        let child = Command::new("taskset")
+            .args(["-c", &host.to_string()])
+            .arg(memcached)
+            .args(["-u", "root", "-l", "127.0.0.1", "-p", &port.to_string(), "-U", "0", "-t", "1", "-m", "32"])
+            .args(["-R", "1000", "-o", "no_lru_crawler,no_lru_maintainer,no_hashexpand"])
+            .env("LD_LIBRARY_PATH", libraries)
+            .stdin(Stdio::null())
+            .spawn()
+            .context("starting memcached with taskset")?;
+        Ok(Server { child, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)) })
+    }
+}
+
+impl Server {
+    fn cpu_time_s(&self) -> Result<f64> {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).context("memcached has ended")?;
+        let time_s = |thread: std::io::Result<std::fs::DirEntry>| {
+            thread_cpu_time_s(thread?.file_name().to_string_lossy().parse().context("a thread's id")?)
+        };
+        threads.map(time_s).sum()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Of this thread and those that it starts: answers are read when they come, whoever else wants the CPU.
+fn set_nice(nice: i32) -> Result<()> {
+    // SAFETY: no pointers; 0 is the calling thread.
+    let failed = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) } != 0;
+    ensure!(!failed, "setting nice to {nice}: {}", std::io::Error::last_os_error());
+    Ok(())
+}
+
+/// One arm's load, from its beginning until all has been answered.
+fn put_load_on(map: &LoadMap, go: Go, clients: &[Client], times: impl Fn() -> Result<HostTimes>) -> Result<HostRecord> {
+    let batches = (0..NR_HOSTS).map(|host| map.batches(go.round, host)).collect::<Result<Vec<_>>>()?;
+    let mut before = times()?;
+    let start = before.at;
+    let mut at = Duration::ZERO;
+    let mut seconds = Vec::new();
+    let latencies: Vec<Latencies> = thread::scope(|scope| {
+        let one_each =
+            clients.iter().zip(&batches).map(|(client, batches)| scope.spawn(move || client.run(batches, start)));
+        let threads: Vec<_> = one_each.collect();
+        while at + Duration::from_millis(500) < map.length() {
+            thread::sleep((start + at + Duration::from_secs(1)).saturating_duration_since(Instant::now()));
+            let now = times()?;
+            at = now.at - start;
+            seconds.push(HostSecond { at_s: at.as_secs_f64(), busy: before.until(&now) });
+            before = now;
+        }
+        let join = |thread: thread::ScopedJoinHandle<'_, Result<Latencies>>| {
+            thread.join().map_err(|_| anyhow!("a client panicked"))?
+        };
+        threads.into_iter().map(join).collect::<Result<_>>()
+    })?;
+    let mut all = new_histogram()?;
+    for latencies in &latencies {
+        all.add(&latencies.all)?;
+    }
+    let quantile = |quantile| all.value_at_quantile(quantile) as f64;
+    Ok(HostRecord {
+        arm: go.arm,
+        round: go.round,
+        lasted_s: start.elapsed().as_secs_f64(),
+        requests: all.len(),
+        latency_us: Latency {
+            mean: all.mean(),
+            p95: quantile(0.95),
+            p99: quantile(0.99),
+            p999: quantile(0.999),
+            max: all.max() as f64,
+        },
+        seconds,
+        p99_us: latencies.into_iter().map(|latencies| latencies.p99_us).collect(),
+    })
+}
+
+fn append(path: &Path, record: &HostRecord) -> Result<()> {
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    writeln!(file.with_context(|| path.display().to_string())?, "{}", serde_json::to_string(record)?)?;
+    Ok(())
+}

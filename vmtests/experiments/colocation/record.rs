@@ -1,0 +1,143 @@
+//! What the levels of the lab tell each other, and what they measured: one arm in one round, a line of JSON each.
+
+use serde::{Deserialize, Serialize};
+
+/// Where the host level waits for the guest's word to begin an arm: a port of its loopback interface.
+pub const PORT: u16 = 7000;
+/// What the host level measured, a [`HostRecord`] a line.
+pub const HOSTS_FILE: &str = "hosts.jsonl";
+/// What the guest measured, a [`GuestRecord`] a line.
+pub const GUEST_FILE: &str = "guest.jsonl";
+/// What both were told, a [`Setup`].
+pub const SETUP_FILE: &str = "setup.json";
+
+/// What runs beside the latency-critical (LC) load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Arm {
+    /// Nothing.
+    LcOnly,
+    /// Best-effort (BE) work on node 0 for good, as in a virtual machine of one host.
+    PlainVm,
+    /// BE work, moved by the thesis's shell script.
+    Rebalance,
+    /// BE work under scx_vnuma, `--policy coarse`, with probes.
+    Coarse,
+    /// BE work under scx_vnuma, `--policy fine`, with the hosts' metrics.
+    Fine,
+}
+
+impl Arm {
+    /// In the order in which they take turns.
+    pub const ALL: [Arm; 5] = [Arm::LcOnly, Arm::PlainVm, Arm::Rebalance, Arm::Coarse, Arm::Fine];
+
+    /// As in tables.
+    pub fn label(self) -> &'static str {
+        match self {
+            Arm::LcOnly => "LC only",
+            Arm::PlainVm => "+ plain VM",
+            Arm::Rebalance => "+ rebalance.sh",
+            Arm::Coarse => "+ scx_vnuma coarse",
+            Arm::Fine => "+ scx_vnuma fine",
+        }
+    }
+
+    /// As in the names of files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Arm::LcOnly => "lc-only",
+            Arm::PlainVm => "plain-vm",
+            Arm::Rebalance => "rebalance",
+            Arm::Coarse => "coarse",
+            Arm::Fine => "fine",
+        }
+    }
+}
+
+/// The guest's word: the arm is ready, put the load on.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Go {
+    pub arm: Arm,
+    pub round: u32,
+}
+
+/// The host level's word: the load has ended, or why it could not be put on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Done {
+    pub error: Option<String>,
+}
+
+/// The load, the same for each arm of a round.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Setup {
+    /// Mean time between two batches of requests to a host, ms.
+    pub mean_ms: f64,
+    /// Its standard deviation, ms.
+    pub deviation_ms: f64,
+    /// How long the same hosts are busy, s.
+    pub phase_s: f64,
+    /// Requests in a batch to a busy host.
+    pub batch: u32,
+    /// Requests per second that one host can answer.
+    pub capacity_per_s: f64,
+    pub seed: u64,
+}
+
+/// Latency over the requests of an arm, us: from when a request was to be sent until its answer was read.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Latency {
+    pub mean: f64,
+    pub p95: f64,
+    pub p99: f64,
+    pub p999: f64,
+    pub max: f64,
+}
+
+/// What the host level measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HostRecord {
+    pub arm: Arm,
+    pub round: u32,
+    pub lasted_s: f64,
+    /// Requests answered.
+    pub requests: u64,
+    pub latency_us: Latency,
+    /// About a second each.
+    pub seconds: Vec<HostSecond>,
+    /// By host, the 99th percentile of the latency of each second, us; 0 where none was answered.
+    pub p99_us: Vec<Vec<f64>>,
+}
+
+/// About a second of the host level.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HostSecond {
+    /// When it ended, seconds since the load began.
+    pub at_s: f64,
+    /// By host, the share of its CPU that was busy with anything, 0..1.
+    pub busy: Vec<f64>,
+}
+
+/// What the guest measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GuestRecord {
+    pub arm: Arm,
+    pub round: u32,
+    pub lasted_s: f64,
+    /// How often all of the work, or some of it, was sent to another node.
+    pub moves: u64,
+    /// Between two rounds of scx_vnuma, in the arms that have it.
+    pub interval_ms: u64,
+    /// About a second each.
+    pub seconds: Vec<GuestSecond>,
+}
+
+/// About a second of the guest.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GuestSecond {
+    /// When it ended, seconds since the load began.
+    pub at_s: f64,
+    /// By node, how many signatures the BE work made there.
+    pub signs: Vec<u64>,
+    /// By node, CPUs' worth of time stolen.
+    pub stolen_cpus: Vec<f64>,
+}

@@ -1,0 +1,253 @@
+//! The records of a run, arm by arm.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use anyhow::{bail, ensure, Context, Result};
+use scx_vnuma::sim::figures::gini;
+use serde::de::DeserializeOwned;
+
+use crate::load_map::NR_HOSTS;
+use crate::record::{Arm, GuestRecord, HostRecord, Setup, GUEST_FILE, HOSTS_FILE, SETUP_FILE};
+
+/// One arm's turn in one round.
+pub struct Turn {
+    pub hosts: HostRecord,
+    pub guest: GuestRecord,
+    /// The daemon's decisions, if it ran.
+    pub decisions: Option<PathBuf>,
+}
+
+/// A figure of a turn. All but the moves are compared as ratios.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Figure {
+    LatencyMean,
+    LatencyP95,
+    LatencyP99,
+    LatencyP999,
+    RequestsPerS,
+    SignsPerS,
+    Utilisation,
+    Gini,
+    Moves,
+}
+
+impl Figure {
+    pub const ALL: [Figure; 9] = [
+        Figure::LatencyMean,
+        Figure::LatencyP95,
+        Figure::LatencyP99,
+        Figure::LatencyP999,
+        Figure::RequestsPerS,
+        Figure::SignsPerS,
+        Figure::Utilisation,
+        Figure::Gini,
+        Figure::Moves,
+    ];
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Figure::LatencyMean => "LC mean, ms",
+            Figure::LatencyP95 => "LC P95, ms",
+            Figure::LatencyP99 => "LC P99, ms",
+            Figure::LatencyP999 => "LC P99.9, ms",
+            Figure::RequestsPerS => "LC requests/s",
+            Figure::SignsPerS => "BE signs/s",
+            Figure::Utilisation => "CPU utilisation, %",
+            Figure::Gini => "Gini over hosts",
+            Figure::Moves => "moves",
+        }
+    }
+}
+
+impl Turn {
+    pub fn figure(&self, figure: Figure) -> f64 {
+        let latency = &self.hosts.latency_us;
+        match figure {
+            Figure::LatencyMean => latency.mean / 1e3,
+            Figure::LatencyP95 => latency.p95 / 1e3,
+            Figure::LatencyP99 => latency.p99 / 1e3,
+            Figure::LatencyP999 => latency.p999 / 1e3,
+            Figure::RequestsPerS => self.hosts.requests as f64 / self.hosts.lasted_s,
+            Figure::SignsPerS => {
+                let signs: u64 = self.guest.seconds.iter().flat_map(|second| &second.signs).sum();
+                signs as f64 / self.guest.lasted_s
+            }
+            Figure::Utilisation => 100.0 * self.utilisation().iter().sum::<f64>() / NR_HOSTS as f64,
+            Figure::Gini => gini(self.utilisation()),
+            Figure::Moves => self.guest.moves as f64,
+        }
+    }
+
+    /// By host, the share of its CPU that was busy, 0..1.
+    pub fn utilisation(&self) -> Vec<f64> {
+        let seconds = &self.hosts.seconds;
+        let starts = std::iter::once(0.0).chain(seconds.iter().map(|second| second.at_s));
+        let lasted: Vec<f64> = starts.zip(seconds).map(|(from_s, second)| second.at_s - from_s).collect();
+        let total_s: f64 = lasted.iter().sum();
+        let busy_s = |host: usize| {
+            seconds.iter().zip(&lasted).map(|(second, lasted_s)| second.busy[host] * lasted_s).sum::<f64>()
+        };
+        (0..NR_HOSTS).map(|host| busy_s(host) / total_s).collect()
+    }
+}
+
+/// All turns of a run. Every arm has one in every round.
+pub struct Run {
+    pub setup: Setup,
+    turns: BTreeMap<Arm, Vec<Turn>>,
+}
+
+impl Run {
+    /// Reads the folder that the experiment's `run` leaves. What an experiment that ended early lacks is left out.
+    pub fn read(dir: &Path) -> Result<Self> {
+        let path = dir.join(SETUP_FILE);
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("{}: the experiment's run writes it", path.display()))?;
+        let setup = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+        let guests: Vec<GuestRecord> = read_lines(&dir.join(GUEST_FILE))?;
+        let mut turns = BTreeMap::<Arm, Vec<Turn>>::new();
+        for hosts in read_lines::<HostRecord>(&dir.join(HOSTS_FILE))? {
+            check(&hosts)?;
+            let guest = guests.iter().find(|guest| (guest.arm, guest.round) == (hosts.arm, hosts.round));
+            // The turn in which the guest died.
+            let Some(guest) = guest.cloned() else { continue };
+            let decisions = dir.join(format!("decisions-{}-{}.jsonl", hosts.arm.name(), hosts.round));
+            let decisions = decisions.exists().then_some(decisions);
+            turns.entry(hosts.arm).or_default().push(Turn { hosts, guest, decisions });
+        }
+        let nr_rounds = Arm::ALL.iter().map(|arm| turns.get(arm).map_or(0, Vec::len)).min().unwrap_or(0);
+        ensure!(nr_rounds > 0, "{}: not one round is complete", dir.display());
+        turns.values_mut().for_each(|turns| turns.truncate(nr_rounds));
+        Ok(Run { setup, turns })
+    }
+
+    pub fn nr_rounds(&self) -> usize {
+        self.turns(Arm::LcOnly).len()
+    }
+
+    /// In order of round.
+    pub fn turns(&self, arm: Arm) -> &[Turn] {
+        self.turns.get(&arm).map_or(&[], Vec::as_slice)
+    }
+
+    /// A figure of an arm over the rounds.
+    pub fn spread(&self, arm: Arm, figure: Figure) -> Spread {
+        Spread::of(self.turns(arm).iter().map(|turn| turn.figure(figure)).collect())
+    }
+
+    /// The ratios of two arms, round by round; `None` where the baseline has nothing.
+    pub fn ratio(&self, arm: Arm, baseline: Arm, figure: Figure) -> Option<Spread> {
+        let pairs = self.turns(arm).iter().zip(self.turns(baseline));
+        let ratio = |(turn, baseline): (&Turn, &Turn)| {
+            let baseline = baseline.figure(figure);
+            (baseline > 0.0).then(|| turn.figure(figure) / baseline)
+        };
+        pairs.map(ratio).collect::<Option<Vec<_>>>().map(Spread::of)
+    }
+
+    /// What an arm adds to the P99 of LC only, as a share of what rebalance.sh adds, round by round; `None` where that adds
+    /// nothing.
+    pub fn p99_cost_beside_rebalance(&self, arm: Arm) -> Option<Spread> {
+        let p99 = |arm: Arm, round: usize| self.turns(arm)[round].figure(Figure::LatencyP99);
+        let share = |round| {
+            let alone = p99(Arm::LcOnly, round);
+            let theirs = p99(Arm::Rebalance, round) - alone;
+            (theirs > 0.0).then(|| (p99(arm, round) - alone) / theirs)
+        };
+        (0..self.nr_rounds()).map(share).collect::<Option<Vec<_>>>().map(Spread::of)
+    }
+}
+
+/// Lowest, median and highest of some values, of which there is at least one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    pub low: f64,
+    pub median: f64,
+    pub high: f64,
+}
+
+impl Spread {
+    pub fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        Spread { low: values[0], median: values[values.len() / 2], high: values[values.len() - 1] }
+    }
+}
+
+fn check(hosts: &HostRecord) -> Result<()> {
+    let as_many = hosts.seconds.iter().all(|second| second.busy.len() == NR_HOSTS);
+    if hosts.seconds.is_empty() || !as_many || hosts.lasted_s <= 0.0 {
+        bail!("{HOSTS_FILE}: round {} of {} has no seconds of {NR_HOSTS} hosts", hosts.round, hosts.arm.name());
+    }
+    Ok(())
+}
+
+fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+    let file = File::open(path).with_context(|| format!("{}: the experiment's run writes it", path.display()))?;
+    let parse = |(nr, line): (usize, std::io::Result<String>)| {
+        let line = line.with_context(|| path.display().to_string())?;
+        serde_json::from_str(&line).with_context(|| format!("{}:{}: not a record", path.display(), nr + 1))
+    };
+    BufReader::new(file).lines().enumerate().map(parse).collect()
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use crate::record::{GuestSecond, HostSecond, Latency};
+
+    /// A turn of two seconds.
+    fn turn(arm: Arm, round: u32, p99_ms: f64, signs: u64) -> Turn {
+        let latency_us = Latency { mean: 1e3, p95: 2e3, p99: p99_ms * 1e3, p999: 9e3, max: 1e4 };
+        let host_second = |at_s: f64, busy: f64| HostSecond { at_s, busy: vec![busy, 0.0, 0.0, 0.0] };
+        let seconds = vec![host_second(1.0, 0.25), host_second(3.0, 1.0)];
+        let hosts =
+            HostRecord { arm, round, lasted_s: 2.0, requests: 100, latency_us, seconds, p99_us: vec![vec![1e3; 2]; 4] };
+        let second = |at_s| GuestSecond { at_s, signs: vec![signs, 0, 0, 0], stolen_cpus: vec![0.0; 4] };
+        let guest = GuestRecord {
+            arm,
+            round,
+            lasted_s: 2.0,
+            moves: 1,
+            interval_ms: 100,
+            seconds: vec![second(1.0), second(2.0)],
+        };
+        Turn { hosts, guest, decisions: None }
+    }
+
+    /// A run of two rounds.
+    pub fn run() -> Run {
+        let setup =
+            Setup { mean_ms: 20.0, deviation_ms: 5.0, phase_s: 1.0, batch: 10, capacity_per_s: 1000.0, seed: 1 };
+        let p99_ms = [4.0, 8.0, 6.0, 4.5, 4.25];
+        let turns = Arm::ALL.into_iter().zip(p99_ms).map(|(arm, p99_ms)| {
+            let signs = if arm == Arm::LcOnly { 0 } else { 10 };
+            (arm, vec![turn(arm, 0, p99_ms, signs), turn(arm, 1, 2.0 * p99_ms, signs)])
+        });
+        Run { setup, turns: turns.collect() }
+    }
+
+    #[test]
+    fn utilisation_weighs_each_second_by_its_length() {
+        let turn = turn(Arm::Coarse, 0, 1.0, 0);
+        assert_eq!(turn.utilisation(), [0.75, 0.0, 0.0, 0.0]);
+        assert_eq!((turn.figure(Figure::Utilisation), turn.figure(Figure::Gini)), (18.75, 0.75));
+    }
+
+    #[test]
+    fn costs_are_compared_round_by_round() {
+        let run = run();
+        let cost = run.p99_cost_beside_rebalance(Arm::Coarse).unwrap();
+        assert_eq!((cost.low, cost.high), (0.25, 0.25));
+        assert_eq!(run.ratio(Arm::Coarse, Arm::LcOnly, Figure::LatencyP99).unwrap().median, 1.125);
+        assert_eq!(run.ratio(Arm::Coarse, Arm::LcOnly, Figure::SignsPerS), None, "LC only makes none");
+    }
+
+    #[test]
+    fn a_folder_without_records_says_who_writes_them() {
+        let err = Run::read(Path::new("/proc")).err().expect("no setup there");
+        assert!(format!("{err:#}").contains("the experiment's run writes it"), "{err:#}");
+    }
+}

@@ -1,0 +1,187 @@
+//! The page: what was done, what came out, and what it is worth.
+
+use std::fmt::Write;
+
+use anyhow::Result;
+
+use super::data::{Figure, Run};
+use super::prediction::Prediction;
+use super::tables::{self, Table};
+use super::{figures, heat};
+use crate::record::Arm;
+
+const STYLE: &str = "
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1100px; margin: 2em auto; padding: 0 1em; }
+h1 { font-size: 1.6em; } h2 { font-size: 1.2em; margin-top: 2em; }
+figure { margin: 0 0 1.5em; break-inside: avoid; } figure div { display: flex; flex-wrap: wrap; gap: 6px; }
+figure svg { max-width: 100%; height: auto; } figcaption, p { max-width: 65em; } figcaption { color: #444; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.85em; margin: 0.5em 0 1.5em; }
+th, td { padding: 0.25em 0.7em; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top; }
+.limits { border-left: 4px solid #e69f00; padding-left: 1em; }
+@media print { body { margin: 0; max-width: none; } }
+";
+
+/// The whole page.
+pub fn html(run: &Run, predictions: &[Prediction]) -> Result<String> {
+    let mut page = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>scx_vnuma: co-location</title>\n\
+         <meta name=\"viewport\" content=\"width=device-width\"><style>{STYLE}</style></head><body>\n\
+         <h1>Latency-critical hosts, best-effort guest</h1>\n"
+    );
+    introduction(&mut page, run);
+    heading(&mut page, "What was measured");
+    let rounds = format!("Medians of {} rounds; in brackets the lowest and the highest.", run.nr_rounds());
+    paragraph(&mut page, "", &rounds);
+    table(&mut page, &tables::figures(run));
+    table(&mut page, &tables::verdicts(run));
+    heading(&mut page, "As ratios, round by round");
+    table(&mut page, &tables::ratios(run, Arm::LcOnly));
+    table(&mut page, &tables::ratios(run, Arm::Rebalance));
+    heading(&mut page, "The same experiment as published");
+    paragraph(
+        &mut page,
+        "",
+        "Four hosts of 16 cores, a guest of 32 vCPUs, 32 memcached threads on each host. Shapes can be compared with what is \
+         above, numbers can't.",
+    );
+    table(&mut page, &tables::published());
+    add_figures(&mut page, run)?;
+    simulator(&mut page, predictions);
+    page.push_str("</body></html>\n");
+    Ok(page)
+}
+
+fn introduction(page: &mut String, run: &Run) {
+    let setup = &run.setup;
+    let load = format!(
+        "Four hosts each run memcached for clients that send batches of writes every {} ms (Gaussian, deviation {} ms): {} to \
+         a busy host, an eighth of that to another. A host answers {:.0} requests/s. Which two hosts are busy shifts every {} \
+         s. In the guest, which has a vNUMA node on each host, four processes make ECDSA signatures as fast as they can. \
+         The arms take turns in one boot of everything, and within a round each sees the same load (seed {}).",
+        setup.mean_ms, setup.deviation_ms, setup.batch, setup.capacity_per_s, setup.phase_s, setup.seed
+    );
+    paragraph(page, "", &load);
+    paragraph(
+        page,
+        "",
+        "A request's latency counts from when it was due, not from when it was sent; due times were fixed before the run. So \
+         a server that falls behind can't hide requests by holding up those who send them (coordinated omission).",
+    );
+    paragraph(
+        page,
+        "limits",
+        "What this can't show: all CPUs are emulated, on fewer real ones, so only ratios within this run mean something. Each \
+         emulated CPU has a fixed share of a real one, so that hosts don't slow each other down unseen. The thesis's script starts a program for each task that it \
+         binds; emulation makes that slower than it is on real CPUs, compared with everything else here. Memory is one \
+         machine's: a move costs the guest no traffic between hosts.",
+    );
+}
+
+fn add_figures(page: &mut String, run: &Run) -> Result<()> {
+    let of_first = |arm: Arm| run.turns(arm).first().map(|turn| heat::draw(arm.label(), turn)).unwrap_or_default();
+    figure(
+        page,
+        "The load (as figure 5-1 of the thesis)",
+        &[of_first(Arm::LcOnly)],
+        "How busy each host was with LC work alone in the first round: white is idle, dark is full.",
+    );
+    let latency =
+        [Figure::LatencyMean, Figure::LatencyP95, Figure::LatencyP99, Figure::LatencyP999, Figure::RequestsPerS];
+    let bars =
+        |figures: &[Figure]| figures.iter().map(|&figure| figures::bars(run, figure)).collect::<Result<Vec<_>>>();
+    figure(
+        page,
+        "What LC work suffers (as figure 5-2)",
+        &bars(&latency)?,
+        "Bars are medians over the rounds, lines go from the lowest to the highest.",
+    );
+    figure(
+        page,
+        "Latency second by second",
+        &[figures::latency_over_time(run)?],
+        "First round. BE work that stays on a busy host shows as long as it stays; work that leaves shows for as long as it \
+         takes to leave. The axis is logarithmic.",
+    );
+    figure(
+        page,
+        "What the hosts' CPUs do (as figure 5-3)",
+        &bars(&[Figure::Utilisation, Figure::Gini, Figure::SignsPerS])?,
+        "Utilisation is over all four hosts; the Gini coefficient is 0 when all hosts are equally busy.",
+    );
+    let turns: Vec<String> = Arm::ALL.into_iter().filter(|&arm| arm != Arm::LcOnly).map(of_first).collect();
+    figure(
+        page,
+        "Host by host",
+        &turns,
+        "How busy each host was in the first round, LC and BE work together. A ring marks the node that did most of the BE \
+         work in that second.",
+    );
+    Ok(())
+}
+
+fn simulator(page: &mut String, predictions: &[Prediction]) {
+    if predictions.is_empty() {
+        return;
+    }
+    heading(page, "The simulator says, the lab shows");
+    paragraph(
+        page,
+        "",
+        "The daemon's decision log of each turn, lived through again by the simulator under the same policy and guards \
+         (vnuma-sim replay --follow): it takes from the log what others took of each node in each round and what the work \
+         wanted, and decides by itself where the work goes. Measured utilisation is of the hosts, by their own /proc/stat.",
+    );
+    table(page, &tables::simulated(predictions));
+    let far = predictions.iter().filter(|prediction| prediction.off_by().abs() > 10.0).count();
+    let words = format!("{far} of {} predictions of utilisation are off by more than 10 %.", predictions.len());
+    paragraph(page, "", &words);
+}
+
+fn figure(page: &mut String, title: &str, drawings: &[String], caption: &str) {
+    // Writing to a String can't fail.
+    let _ = writeln!(
+        page,
+        "<figure><h2>{}</h2><div>{}</div><figcaption>{}</figcaption></figure>",
+        escape(title),
+        drawings.concat(),
+        escape(caption)
+    );
+}
+
+fn table(page: &mut String, table: &Table) {
+    let row = |(at, cells): (usize, &Vec<String>)| {
+        let tag = if at == 0 { "th" } else { "td" };
+        let cells: String = cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", escape(cell))).collect();
+        format!("<tr>{cells}</tr>\n")
+    };
+    let rows: String = table.iter().enumerate().map(row).collect();
+    let _ = writeln!(page, "<table>{rows}</table>");
+}
+
+fn heading(page: &mut String, words: &str) {
+    let _ = writeln!(page, "<h2>{}</h2>", escape(words));
+}
+
+fn paragraph(page: &mut String, class: &str, words: &str) {
+    let _ = writeln!(page, "<p class=\"{class}\">{}</p>", escape(words));
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::data::tests::run;
+    use super::*;
+
+    #[test]
+    fn the_page_has_every_arm_and_no_outside_resource() {
+        let page = html(&run(), &[]).unwrap();
+        for arm in Arm::ALL {
+            assert!(page.contains(arm.label()), "{}", arm.label());
+        }
+        assert!(page.contains("does not hold"));
+        assert!(!page.contains("src=") && !page.contains("href="), "something would be fetched");
+    }
+}

@@ -1,0 +1,69 @@
+//! What the simulator makes of a turn's decision log, beside what the lab measured.
+
+use std::fs::File;
+use std::io::BufReader;
+
+use anyhow::{Context, Result};
+use scx_vnuma::decision_log::{LogReader, Round};
+use scx_vnuma::policy::{Coarse, Fine, GuardOptions, Guards, Order, Policy};
+use scx_vnuma::sim::follow::{follow, Followed};
+
+use super::data::{Figure, Run, Turn};
+use crate::record::Arm;
+
+/// The daemon's cool-down, and how long what is mild must last.
+const COOL_DOWN_MS: u64 = 5000;
+const BAD_FOR_MS: u64 = 2000;
+
+/// Both for one turn.
+pub struct Prediction {
+    pub arm: Arm,
+    pub round: u32,
+    pub simulated_moves: u64,
+    pub measured_moves: u64,
+    /// %.
+    pub simulated_utilisation: f64,
+    pub measured_utilisation: f64,
+}
+
+impl Prediction {
+    /// How much of the measured utilisation the simulated one is off, %.
+    pub fn off_by(&self) -> f64 {
+        100.0 * (self.simulated_utilisation / self.measured_utilisation - 1.0)
+    }
+}
+
+/// For each turn in which the daemon wrote a log.
+pub fn predictions(run: &Run) -> Result<Vec<Prediction>> {
+    let turns = [Arm::Coarse, Arm::Fine].into_iter().flat_map(|arm| run.turns(arm));
+    turns.filter(|turn| turn.decisions.is_some()).map(predict).collect()
+}
+
+fn predict(turn: &Turn) -> Result<Prediction> {
+    let path = turn.decisions.as_deref().context("BUG: a turn without decisions")?;
+    let file = File::open(path).with_context(|| path.display().to_string())?;
+    let log = LogReader::new(BufReader::new(file)).with_context(|| path.display().to_string())?;
+    let rounds = log.collect::<Result<Vec<Round>, _>>().with_context(|| path.display().to_string())?;
+    // The daemon starts before the load does, and the log ends with the load.
+    let nr_under_load = (turn.hosts.lasted_s * 1e3 / turn.guest.interval_ms as f64).round() as usize;
+    let under_load = rounds[rounds.len().saturating_sub(nr_under_load)..].to_vec();
+    let in_rounds = |ms: u64| ms.div_ceil(turn.guest.interval_ms) as u32;
+    let guard_options = GuardOptions {
+        bad_rounds: in_rounds(BAD_FOR_MS).max(2),
+        ..GuardOptions::with_cool_down(in_rounds(COOL_DOWN_MS))
+    };
+    let avoid_share = guard_options.bad_share;
+    let policy: Box<dyn Policy> = match turn.hosts.arm {
+        Arm::Fine => Box::new(Fine { order: Order::Memory, warning_share: 1.0, min_gain_cpus: 0.0, avoid_share }),
+        _ => Box::new(Coarse { avoid_share, ..Coarse::on_steal(f64::MIN_POSITIVE) }),
+    };
+    let Followed { moves, utilisation, .. } = follow(under_load, Some(&*policy), Some(Guards::new(guard_options)));
+    Ok(Prediction {
+        arm: turn.hosts.arm,
+        round: turn.hosts.round,
+        simulated_moves: moves,
+        measured_moves: turn.guest.moves,
+        simulated_utilisation: 100.0 * utilisation.values().sum::<f64>() / utilisation.len().max(1) as f64,
+        measured_utilisation: turn.figure(Figure::Utilisation),
+    })
+}
