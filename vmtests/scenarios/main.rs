@@ -1,7 +1,7 @@
 //! The scenarios that run in a guest: each is named after the behaviour that it shows, and can fail.
 //!
 //! `vnuma-scenarios list`, `vnuma-scenarios run [NAME…]`, `vnuma-scenarios demo PHASE` (see ../demo),
-//! `vnuma-scenarios bench [--short]` (see ../bench).
+//! `vnuma-scenarios bench [--short] PART` (see ../bench).
 
 mod all;
 #[path = "../bench/measure.rs"]
@@ -81,12 +81,12 @@ fn main() -> ExitCode {
             SCENARIOS.iter().for_each(|(name, _)| println!("{name}"));
             ExitCode::SUCCESS
         }
-        ["bench"] => report_error(bench::run(bench::Extent::FULL)),
-        ["bench", "--short"] => report_error(bench::run(bench::Extent::SHORT)),
+        ["bench", part] => report_error(bench::run(part, &bench::Extent::FULL)),
+        ["bench", "--short", part] => report_error(bench::run(part, &bench::Extent::SHORT)),
         ["demo", phase] => report_error(demo::record(phase)),
         ["run", names @ ..] => run(names),
         _ => {
-            eprintln!("usage: vnuma-scenarios list | run [NAME…] | demo PHASE | bench [--short]");
+            eprintln!("usage: vnuma-scenarios list | run [NAME…] | demo PHASE | bench [--short] PART");
             ExitCode::from(2)
         }
     }
