@@ -84,14 +84,17 @@ impl Panel {
         ensure!(!all.is_empty(), "no sample is of the panel '{}'", self.caption);
         let (x_min, _, x_max) = spread(all.iter().map(|&(x, _)| x).collect());
         let (y_min, _, y_max) = spread(all.iter().map(|&(_, y)| y).collect());
+        // Above the lines there is room for their names.
+        let y_top = y_max * (y_max / y_min).powf(0.4).max(2.0);
         let mut chart = ChartBuilder::on(area)
             .caption(self.caption, ("sans-serif", 20))
             .margin(16)
             .x_label_area_size(44)
             .y_label_area_size(90)
-            .build_cartesian_2d((x_min * 0.8..x_max * 1.25).log_scale(), (y_min / 2.0..y_max * 2.0).log_scale())?;
+            .build_cartesian_2d((x_min * 0.8..x_max * 1.25).log_scale(), (y_min / 1.5..y_top).log_scale())?;
         chart
             .configure_mesh()
+            .max_light_lines(1)
             .x_desc(self.x_desc)
             .y_desc(self.y_desc)
             .x_label_formatter(&|x| x.to_string())

@@ -73,13 +73,21 @@ fn ours(name: &str, running: &[Worker], pairs: u32) -> Result<()> {
     Ok(())
 }
 
-/// From the next change of plan until the last time that migratable work ran where it was.
+/// From the next change of plan until the last time that migratable work ran where it was; a few ms too long, never too short.
 fn time_until_moved() -> Result<Duration> {
     const SETTLED: Duration = Duration::from_millis(500);
     let from = destination()?;
-    wait_for("the plan changes", INTERVAL * 10, || Ok(destination()? != from))?;
-    let began = Instant::now();
-    let mut last = (node_stats(from)?.run_ns, began);
+    // The last look that found the old plan.
+    let mut began = Instant::now();
+    wait_for("the plan changes", INTERVAL * 10, || {
+        let looked = Instant::now();
+        let has_changed = destination()? != from;
+        if !has_changed {
+            began = looked;
+        }
+        Ok(has_changed)
+    })?;
+    let mut last = (node_stats(from)?.run_ns, Instant::now());
     while last.1.elapsed() < SETTLED {
         let run_ns = node_stats(from)?.run_ns;
         if run_ns != last.0 {
