@@ -1,4 +1,5 @@
-bench: setup ## what scheduling costs, against the fair class and against changing affinities
+bench: setup ## what scheduling costs, against the fair class, other schedulers and changing affinities
+	vmtests/setup --peers
 	$(BUILD) $(FEATURES)
 	vmtests/bench/run
 

@@ -53,6 +53,9 @@ const volatile u64 slice_max_ns = 20 * NSEC_PER_MSEC;
  */
 const volatile u64 debt_turn_ns = 1 * NSEC_PER_SEC;
 
+/* A task that wakes so far behind one of ours that runs on its CPU is put there at once: less isn't worth a switch. */
+const volatile u64 preempt_lag_ns = 2 * NSEC_PER_MSEC;
+
 /* Weight beyond this earns no more, or the debt bound would not hold: about nice -7, for work that is best-effort. */
 #define WEIGHT_MAX	500
 #define WEIGHT_BASE	100
@@ -131,6 +134,7 @@ struct {
 
 struct cpu_ctx {
 	u64 started_at;		/* when the task on the CPU was put there */
+	u64 vtime;		/* the task's vtime then */
 	u64 stolen_at;		/* the CPU's stolen time then */
 	u32 tgid;		/* the task's process */
 	bool is_running;	/* a task of ours is on the CPU */
@@ -406,10 +410,25 @@ static bool is_stuck_on_cpu(struct task_struct *p)
 	return p->migration_disabled > (p == bpf_get_current_task_btf() ? 1 : 0);
 }
 
+/*
+ * Return true if @cpu runs a task of ours that is well ahead of a waking one's @vtime. What it has run since it was put
+ * there counts by the wall clock, whatever its weight: a lower bound for most, who are of less than normal weight.
+ */
+static bool runs_one_ahead_of(s32 cpu, u64 vtime)
+{
+	const u32 zero = 0;
+	const struct cpu_ctx *cctx = bpf_map_lookup_percpu_elem(&cpu_ctxs, &zero, cpu);
+
+	if (!cctx || !cctx->is_running)
+		return false;
+	return time_before(vtime + preempt_lag_ns, cctx->vtime + (bpf_ktime_get_ns() - cctx->started_at));
+}
+
 void BPF_STRUCT_OPS(vnuma_enqueue, struct task_struct *p, u64 enq_flags)
 {
 	struct task_ctx *tctx = task_ctx_of(p);
 	s32 node, cpu;
+	u64 vtime;
 
 	if (!tctx || is_stuck_on_cpu(p)) {
 		scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, slice_min_ns, enq_flags);
@@ -427,15 +446,20 @@ void BPF_STRUCT_OPS(vnuma_enqueue, struct task_struct *p, u64 enq_flags)
 			return;
 		}
 	}
-	scx_bpf_dsq_insert_vtime(p, node_dsq(node), task_slice_ns(node, effective_weight(p, tctx)),
-				 task_vtime_on(p, tctx, node), enq_flags);
+	vtime = task_vtime_on(p, tctx, node);
+	scx_bpf_dsq_insert_vtime(p, node_dsq(node), task_slice_ns(node, effective_weight(p, tctx)), vtime, enq_flags);
 	tctx->vtime_node = node;
 	if (!can_kick())
 		return;
 
 	cpu = claim_idle_cpu(p, node, scx_bpf_task_cpu(p));
-	if (cpu >= 0)
+	if (cpu >= 0) {
 		kick_cpu(cpu, SCX_KICK_IDLE);
+		return;
+	}
+	cpu = scx_bpf_task_cpu(p);
+	if ((enq_flags & SCX_ENQ_WAKEUP) && cpu_to_node(cpu) == node && runs_one_ahead_of(cpu, vtime))
+		kick_cpu(cpu, SCX_KICK_PREEMPT);
 }
 
 void BPF_STRUCT_OPS(vnuma_dispatch, s32 cpu, struct task_struct *prev)
@@ -465,6 +489,7 @@ void BPF_STRUCT_OPS(vnuma_running, struct task_struct *p)
 		return;
 	cctx->started_at = bpf_ktime_get_ns();
 	cctx->stolen_at = this_cpu_stolen_ns();
+	cctx->vtime = p->scx.dsq_vtime;
 	cctx->tgid = p->tgid;
 	cctx->is_running = true;
 	__sync_fetch_and_add(&stats->nr_runs, 1);

@@ -1,28 +1,27 @@
 //! What each BPF program takes, and how much of it the kernel had to verify.
 
-use std::time::Duration;
-
 use anyhow::{ensure, Context, Result};
 use libbpf_rs::query::ProgInfoIter;
 
+use super::Extent;
 use crate::guest::Scheduler;
 use crate::workers::{Setting, Worker};
 
 const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
-pub fn measure() -> Result<()> {
+pub fn measure(extent: &Extent) -> Result<()> {
     std::fs::write(STATS, "1").context(STATS)?;
-    let outcome = under_load();
+    let outcome = under_load(extent);
     std::fs::write(STATS, "0").context(STATS)?;
     outcome
 }
 
 /// Busy loops and tasks that sleep and wake, sent to another node twice a second.
-fn under_load() -> Result<()> {
+fn under_load(extent: &Extent) -> Result<()> {
     let _busy = Worker::start_many(4, &Setting::migratable())?;
     let _in_bursts = Worker::start_many(4, &Setting { in_bursts: true, ..Setting::migratable() })?;
     let _scheduler = Scheduler::start(&["--policy", "rotate", "--no-guards", "--interval", "500ms"])?;
-    std::thread::sleep(Duration::from_secs(10));
+    std::thread::sleep(extent.watch);
     let mut verified = 0;
     for program in ProgInfoIter::default() {
         let name = program.name.to_string_lossy().into_owned();

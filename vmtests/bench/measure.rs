@@ -1,38 +1,78 @@
-//! What scx_vnuma costs, measured inside a guest: `vnuma-scenarios bench [--short]`.
+//! What scx_vnuma costs, measured inside a guest: `vnuma-scenarios bench [--short] PART`.
 //!
 //! Each sample is a line of JSON as soon as it is there, so that nothing is lost when the guest is.
 
 mod callbacks;
+mod peers;
+mod reactions;
 mod retarget;
 #[path = "sample.rs"]
 mod sample;
 mod switches;
 mod wakeups;
 
-use anyhow::Result;
+use std::time::Duration;
+
+use anyhow::{bail, Result};
 use sample::Sample;
 
-/// How often everything is measured.
-#[derive(Clone, Copy)]
+/// How much is measured.
 pub struct Extent {
+    /// How often arms take turns.
     pairs: u32,
+    /// Wakeups of each arm, each time.
+    nr_wakeups: usize,
+    /// How long the BPF programs are watched.
+    watch: Duration,
     /// Task counts of the retarget's measurement.
     crowds: &'static [usize],
+    /// How often the intervals of the reactions' measurement take turns.
+    turns: u32,
+    /// Hogs in each turn of an interval.
+    nr_hogs: u32,
+    intervals: &'static [Duration],
 }
 
 impl Extent {
     /// Only whether each measurement works.
-    pub const SHORT: Extent = Extent { pairs: 1, crowds: &[10, 100] };
+    pub const SHORT: Extent = Extent {
+        pairs: 1,
+        nr_wakeups: 100,
+        watch: Duration::from_secs(3),
+        crowds: &[10, 100],
+        turns: 1,
+        nr_hogs: 1,
+        intervals: &[Duration::from_millis(500), Duration::from_millis(100)],
+    };
     /// For medians.
-    pub const FULL: Extent = Extent { pairs: 10, crowds: &[10, 100, 1000, 2000, 10000] };
+    pub const FULL: Extent = Extent {
+        pairs: 10,
+        nr_wakeups: 1000,
+        watch: Duration::from_secs(10),
+        crowds: &[10, 100, 1000, 2000, 10000],
+        turns: 2,
+        nr_hogs: 5,
+        intervals: &[
+            Duration::from_millis(2000),
+            Duration::from_millis(1000),
+            Duration::from_millis(500),
+            Duration::from_millis(200),
+            Duration::from_millis(100),
+            Duration::from_millis(50),
+        ],
+    };
 }
 
-/// Measures everything.
-pub fn run(extent: Extent) -> Result<()> {
-    switches::measure(extent.pairs)?;
-    wakeups::measure(extent.pairs)?;
-    callbacks::measure()?;
-    retarget::measure(extent.crowds)
+/// Measures a part.
+pub fn run(part: &str, extent: &Extent) -> Result<()> {
+    match part {
+        "switches" => switches::measure(extent),
+        "wakeups" => wakeups::measure(extent),
+        "callbacks" => callbacks::measure(extent),
+        "retarget" => retarget::measure(extent),
+        "reactions" => reactions::measure(extent),
+        _ => bail!("there is no part '{part}': switches, wakeups, callbacks, retarget and reactions are"),
+    }
 }
 
 fn print(measurement: &str, arm: &str, pair: u32, value: f64, unit: &str) -> Result<()> {

@@ -1,7 +1,7 @@
-//! `vnuma-bench RESULTS --svg FILE`: what `vnuma-scenarios bench` measured, as ratios with their spread, beside the goals, and
-//! the cost of a retarget as a picture.
+//! `vnuma-bench FOLDER`: what `vnuma-scenarios bench` measured, as ratios with their spread, beside the goals, and as pictures.
 
 mod picture;
+mod pictures;
 mod ratios;
 mod sample;
 
@@ -17,15 +17,12 @@ use sample::Sample;
 #[derive(Parser)]
 #[command(name = "vnuma-bench")]
 struct Cli {
-    /// The samples, a line of JSON each
-    results: PathBuf,
-    /// The picture to write
-    #[arg(long, value_name = "FILE")]
-    svg: PathBuf,
+    /// Where the samples are: files that end in .jsonl, with a line of JSON for each; the pictures go there, too
+    folder: PathBuf,
 }
 
 fn main() -> ExitCode {
-    match run(&Cli::parse()) {
+    match run(&Cli::parse().folder) {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => {
             eprintln!("vnuma-bench: {err:#}");
@@ -34,26 +31,39 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: &Cli) -> Result<()> {
-    let samples = read(&cli.results)?;
+fn run(folder: &Path) -> Result<()> {
+    let mut samples = Vec::new();
+    for path in sample_files(folder)? {
+        samples.extend(read(&path)?);
+    }
+    ensure!(!samples.is_empty(), "{}: no samples; vmtests/bench/run writes them", folder.display());
     print_values(&samples);
     println!();
     COMPARISONS.iter().for_each(|comparison| print_comparison(comparison, &samples));
-    let svg = picture::draw(&samples).context("drawing the picture")?;
-    std::fs::write(&cli.svg, svg)
-        .with_context(|| format!("writing {}: --svg needs a file in a folder that exists", cli.svg.display()))
+    for (name, panels) in pictures::ALL {
+        let path = folder.join(name);
+        if let Some(svg) = picture::draw(panels, &samples).with_context(|| format!("drawing {name}"))? {
+            std::fs::write(&path, svg).with_context(|| format!("writing {}", path.display()))?;
+            println!("As a picture: {}", path.display());
+        }
+    }
+    Ok(())
+}
+
+fn sample_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?;
+    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<PathBuf>>>()?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "jsonl"));
+    paths.sort_unstable();
+    Ok(paths)
 }
 
 fn read(path: &Path) -> Result<Vec<Sample>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-    let samples: Vec<Sample> = (1..)
-        .zip(text.lines())
-        .map(|(nr, line)| {
-            serde_json::from_str(line).with_context(|| format!("{}:{nr}: not a sample: {line}", path.display()))
-        })
-        .collect::<Result<_>>()?;
-    ensure!(!samples.is_empty(), "{}: no samples; vmtests/bench/run writes them", path.display());
-    Ok(samples)
+    let samples = (1..).zip(text.lines()).map(|(nr, line)| {
+        serde_json::from_str(line).with_context(|| format!("{}:{nr}: not a sample: {line}", path.display()))
+    });
+    samples.collect()
 }
 
 /// Every arm of every measurement, in the order in which they were measured.
@@ -78,8 +88,12 @@ fn print_values(samples: &[Sample]) {
     }
 }
 
+/// Nothing of a measurement that wasn't taken.
 fn print_comparison(comparison: &Comparison, samples: &[Sample]) {
     let Comparison { arm, measurement, baseline, at_most } = comparison;
+    if !samples.iter().any(|sample| sample.measurement == *measurement) {
+        return;
+    }
     let what = format!("{measurement}: {arm} / {baseline}");
     match comparison.ratio(samples) {
         None => println!("{what}: not measured"),

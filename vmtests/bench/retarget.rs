@@ -5,23 +5,24 @@ use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Context, Result};
 
+use super::Extent;
 use crate::guest::{destination, node_cpus, node_stats, wait_for, Scheduler};
 use crate::workers::{thread_ids, Setting, Worker};
 
 const NR_RUNNING: usize = 4;
 const THREADS: usize = 100;
-const NR_RETARGETS: u32 = 5;
 const INTERVAL: Duration = Duration::from_secs(2);
 /// Starting a program takes long in an emulated machine: of a crowd only so many are moved by one, and the rest reckoned.
-const TASKSETS_MAX: usize = 50;
+const TASKSETS_MAX: usize = 20;
+const TASKSETS: &str = "taskset loop (reckoned from 20)";
 
-pub fn measure(crowds: &[usize]) -> Result<()> {
+pub fn measure(extent: &Extent) -> Result<()> {
     // By default it is what the kernel's stacks may take of the memory, which is less in a small guest.
     std::fs::write("/proc/sys/kernel/threads-max", "20000").context("raising kernel.threads-max")?;
-    crowds.iter().try_for_each(|&nr_asleep| measure_crowd(nr_asleep))
+    extent.crowds.iter().try_for_each(|&nr_asleep| measure_crowd(nr_asleep, extent.pairs))
 }
 
-fn measure_crowd(nr_asleep: usize) -> Result<()> {
+fn measure_crowd(nr_asleep: usize, pairs: u32) -> Result<()> {
     let name = format!("retarget, {nr_asleep} asleep and {NR_RUNNING} running");
     let nr_threads = nr_asleep.min(THREADS);
     let sleeper = Setting { nr_threads: nr_threads as u32, asleep: true, ..Setting::migratable() };
@@ -30,32 +31,34 @@ fn measure_crowd(nr_asleep: usize) -> Result<()> {
     wait_for("all sleeping tasks are there", Duration::from_secs(120), is_there)?;
     let running = Worker::start_many(NR_RUNNING, &Setting::migratable())?;
 
-    ours(&name, &running)?;
-    let tids = [thread_ids(&asleep)?, thread_ids(&running)?].concat();
-    for pair in 0..NR_RETARGETS {
-        let cpus = node_cpus(pair % 2)?;
-        let cost = Cost::of(|| tids.iter().try_for_each(|&tid| set_affinity(tid, &cpus)))?;
+    ours(&name, &running, pairs)?;
+    let tids = [thread_ids(&running)?, thread_ids(&asleep)?].concat();
+    let some: Vec<i32> = tids.iter().copied().step_by(tids.len().div_ceil(TASKSETS_MAX)).collect();
+    for pair in 0..pairs {
+        let (to, back) = (node_cpus(pair % 2)?, node_cpus(1 - pair % 2)?);
+        // Both leave every task that they move on its new node: the kernel takes it there before the call returns.
+        let cost = Cost::of(|| tids.iter().try_for_each(|&tid| set_affinity(tid, &to)))?;
         print(&name, "sched_setaffinity loop", pair, &cost)?;
+        let cost = Cost::of(|| some.iter().try_for_each(|&tid| taskset(tid, &back)))?;
+        let whole = cost.times(tids.len() as f64 / some.len() as f64);
+        print(&name, TASKSETS, pair, &whole)?;
     }
-    let step = tids.len().div_ceil(TASKSETS_MAX);
-    let some: Vec<i32> = tids.iter().copied().step_by(step).collect();
-    let cost = Cost::of(|| some.iter().try_for_each(|&tid| taskset(tid)))?;
-    print(&name, "taskset loop", 0, &cost.times(tids.len() as f64 / some.len() as f64))
+    Ok(())
 }
 
 fn print(name: &str, arm: &str, pair: u32, cost: &Cost) -> Result<()> {
     super::print(&format!("{name}, CPU time"), arm, pair, cost.cpu.as_secs_f64() * 1e6, "us")?;
-    super::print(&format!("{name}, until all is done"), arm, pair, cost.wall.as_secs_f64() * 1e3, "ms")
+    super::print(&format!("{name}, until all run there"), arm, pair, cost.wall.as_secs_f64() * 1e3, "ms")
 }
 
 /// Changes of plan, by the daemon's own count of its CPU time.
-fn ours(name: &str, running: &[Worker]) -> Result<()> {
+fn ours(name: &str, running: &[Worker], pairs: u32) -> Result<()> {
     let interval = format!("{}s", INTERVAL.as_secs());
     let scheduler = Scheduler::start(&["--policy", "rotate", "--no-guards", "--interval", &interval, "-v"])?;
     wait_for("all become migratable", Duration::from_secs(60), || Ok(running.iter().all(Worker::is_migratable)))?;
     std::thread::sleep(INTERVAL);
     let mut walls = Vec::new();
-    for _ in 0..NR_RETARGETS {
+    for _ in 0..pairs {
         walls.push(time_until_moved()?);
     }
     let log = scheduler.log()?;
@@ -70,13 +73,21 @@ fn ours(name: &str, running: &[Worker]) -> Result<()> {
     Ok(())
 }
 
-/// From the next change of plan until the last time that migratable work ran where it was.
+/// From the next change of plan until the last time that migratable work ran where it was; a few ms too long, never too short.
 fn time_until_moved() -> Result<Duration> {
     const SETTLED: Duration = Duration::from_millis(500);
     let from = destination()?;
-    wait_for("the plan changes", INTERVAL * 10, || Ok(destination()? != from))?;
-    let began = Instant::now();
-    let mut last = (node_stats(from)?.run_ns, began);
+    // The last look that found the old plan.
+    let mut began = Instant::now();
+    wait_for("the plan changes", INTERVAL * 10, || {
+        let looked = Instant::now();
+        let has_changed = destination()? != from;
+        if !has_changed {
+            began = looked;
+        }
+        Ok(has_changed)
+    })?;
+    let mut last = (node_stats(from)?.run_ns, Instant::now());
     while last.1.elapsed() < SETTLED {
         let run_ns = node_stats(from)?.run_ns;
         if run_ns != last.0 {
@@ -130,9 +141,10 @@ fn set_affinity(tid: i32, cpus: &[u32]) -> Result<()> {
     Ok(())
 }
 
-/// As the thesis's script does it. The mask allows all CPUs.
-fn taskset(tid: i32) -> Result<()> {
-    let status = Command::new("taskset").args(["-p", "ff", &tid.to_string()]).stdout(Stdio::null()).status()?;
-    ensure!(status.success(), "taskset -p ff {tid}: {status}");
+/// As the thesis's script does it.
+fn taskset(tid: i32, cpus: &[u32]) -> Result<()> {
+    let list = cpus.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+    let status = Command::new("taskset").args(["-cp", &list, &tid.to_string()]).stdout(Stdio::null()).status()?;
+    ensure!(status.success(), "taskset -cp {list} {tid}: {status}");
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use anyhow::{ensure, Context, Result};
 
+use super::{peers, Extent};
 use crate::guest::Scheduler;
 use crate::workers::BoundTo;
 
@@ -12,24 +13,33 @@ const BENCHMARKS: [(&str, &[&str]); 2] = [
     ("messaging, a group of 40 processes", &["sched", "messaging", "-g", "1", "-l", "50"]),
 ];
 
-pub fn measure(pairs: u32) -> Result<()> {
-    for pair in 0..pairs {
-        for (name, args) in BENCHMARKS {
-            super::print(name, "fair class", pair, on_node_0(args)?, "s")?;
+pub fn measure(extent: &Extent) -> Result<()> {
+    let mut peers = peers::ALL.to_vec();
+    for pair in 0..extent.pairs {
+        for (peer, seconds) in peers::measure_under_each(&mut peers, on_node_0) {
+            print(peer, pair, seconds)?;
         }
+        print("fair class", pair, on_node_0()?)?;
         let _scheduler = Scheduler::start(&["--start-node", "0"])?;
-        for (name, args) in BENCHMARKS {
-            super::print(name, "fixed", pair, on_node_0(args)?, "s")?;
-            super::print(name, "migratable", pair, seconds("scx_vnuma", &[&["exec", "--", "perf"], args])?, "s")?;
-        }
+        print("fixed", pair, on_node_0()?)?;
+        print("migratable", pair, migratable()?)?;
     }
     Ok(())
 }
 
-/// A migratable one goes to node 0 by plan, the others by affinity.
-fn on_node_0(args: &[&str]) -> Result<f64> {
+/// By affinity.
+fn on_node_0() -> Result<Vec<f64>> {
     let _bound = BoundTo::node(0)?;
-    seconds("perf", &[args])
+    BENCHMARKS.iter().map(|(_, args)| seconds("perf", &[args])).collect()
+}
+
+/// On node 0 as well, by plan.
+fn migratable() -> Result<Vec<f64>> {
+    BENCHMARKS.iter().map(|(_, args)| seconds("scx_vnuma", &[&["exec", "--", "perf"], args])).collect()
+}
+
+fn print(arm: &str, pair: u32, seconds: Vec<f64>) -> Result<()> {
+    BENCHMARKS.iter().zip(seconds).try_for_each(|((name, _), seconds)| super::print(name, arm, pair, seconds, "s"))
 }
 
 fn seconds(program: &str, args: &[&[&str]]) -> Result<f64> {

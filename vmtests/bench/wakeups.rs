@@ -5,27 +5,43 @@ use std::time::Duration;
 use anyhow::{ensure, Result};
 use scx_vnuma::act::make_migratable;
 
+use super::{peers, Extent};
 use crate::guest::{wait_for, Scheduler};
 use crate::workers::{BoundTo, Setting, Worker};
 
-const NR_WAKEUPS: usize = 1000;
 const SLEEP: Duration = Duration::from_millis(1);
 /// Two for each CPU of the node.
 const NR_HOGS: usize = 4;
 
-pub fn measure(pairs: u32) -> Result<()> {
-    for pair in 0..pairs {
-        let _bound = BoundTo::node(0)?;
-        print("fixed", "fair class, alone", pair, &lateness()?)?;
-        let hogs = Worker::start_many(NR_HOGS, &Setting::migratable())?;
-        print("fixed", "fair class, beside nice 5 hogs", pair, &lateness()?)?;
-        print("migratable", "fair class at nice 5, beside nice 5 hogs", pair, &nice_lateness()?)?;
+pub fn measure(extent: &Extent) -> Result<()> {
+    let nr_wakeups = extent.nr_wakeups;
+    let mut peers = peers::ALL.to_vec();
+    for pair in 0..extent.pairs {
+        print("fixed", "fair class, alone", pair, &lateness(nr_wakeups)?)?;
+        let hogs = hogs()?;
+        print("fixed", "fair class, beside nice 5 hogs", pair, &lateness(nr_wakeups)?)?;
+        // Whoever migrates is at nice 5, as the hogs are, whichever scheduler has them all.
+        let nice_lateness = || in_thread(move || set_nice().and_then(|()| lateness(nr_wakeups)));
+        for (peer, late_us) in peers::measure_under_each(&mut peers, nice_lateness) {
+            print("migratable", peer, pair, &late_us)?;
+        }
+        print("migratable", "fair class, beside nice 5 hogs", pair, &nice_lateness()?)?;
         let _scheduler = Scheduler::start(&["--start-node", "0"])?;
         wait_for("hogs become migratable", Duration::from_secs(10), || Ok(hogs.iter().all(Worker::is_migratable)))?;
-        print("fixed", "beside migratable hogs", pair, &lateness()?)?;
-        print("migratable", "beside migratable hogs", pair, &migratable_lateness()?)?;
+        print("fixed", "beside migratable hogs", pair, &lateness(nr_wakeups)?)?;
+        let late_us = in_thread(move || {
+            set_nice()?;
+            make_migratable(0)?;
+            lateness(nr_wakeups)
+        })?;
+        print("migratable", "beside migratable hogs", pair, &late_us)?;
     }
     Ok(())
+}
+
+fn hogs() -> Result<Vec<Worker>> {
+    let _bound = BoundTo::node(0)?;
+    Worker::start_many(NR_HOGS, &Setting::migratable())
 }
 
 fn print(task: &str, arm: &str, pair: u32, late_us: &[f64]) -> Result<()> {
@@ -35,32 +51,23 @@ fn print(task: &str, arm: &str, pair: u32, late_us: &[f64]) -> Result<()> {
 }
 
 /// In a thread of its own, whose policy and nice value end with it.
-fn in_thread(prepare: fn() -> std::io::Result<()>) -> Result<Vec<f64>> {
-    let thread = std::thread::spawn(move || -> Result<Vec<f64>> {
-        prepare()?;
-        lateness()
-    });
-    thread.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the sleeping thread panicked")))
+fn in_thread(measure: impl FnOnce() -> Result<Vec<f64>> + Send + 'static) -> Result<Vec<f64>> {
+    std::thread::spawn(measure).join().unwrap_or_else(|_| Err(anyhow::anyhow!("the sleeping thread panicked")))
 }
 
-fn nice_lateness() -> Result<Vec<f64>> {
-    in_thread(|| {
-        // SAFETY: no pointers; 0 is the calling thread.
-        match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, Setting::migratable().nice) } {
-            0 => Ok(()),
-            _ => Err(std::io::Error::last_os_error()),
-        }
-    })
+/// Of the calling thread: that of migratable work.
+fn set_nice() -> Result<()> {
+    // SAFETY: no pointers; 0 is the calling thread.
+    let failed = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, Setting::migratable().nice) != 0 };
+    ensure!(!failed, "setpriority: {}", std::io::Error::last_os_error());
+    Ok(())
 }
 
-fn migratable_lateness() -> Result<Vec<f64>> {
-    in_thread(|| make_migratable(0))
-}
-
-/// From when each sleep was to end until the task ran, us, in order.
-fn lateness() -> Result<Vec<f64>> {
-    let mut late_us = Vec::with_capacity(NR_WAKEUPS);
-    for _ in 0..NR_WAKEUPS {
+/// From when each sleep on node 0 was to end until the task ran, us, in order.
+fn lateness(nr_wakeups: usize) -> Result<Vec<f64>> {
+    let _bound = BoundTo::node(0)?;
+    let mut late_us = Vec::with_capacity(nr_wakeups);
+    for _ in 0..nr_wakeups {
         let until_ns = now_ns() + SLEEP.as_nanos() as i64;
         let until = libc::timespec { tv_sec: until_ns / 1_000_000_000, tv_nsec: until_ns % 1_000_000_000 };
         // SAFETY: until outlives the call; nobody wants to know what is left.

@@ -10,6 +10,9 @@ COMMAND=$(basename "$0")
 # Kernel series that setup fetches; the first is the default.
 KERNEL_SERIES=(7.3 7.2)
 
+# Other schedulers, which the benchmarks compare with.
+PEERS=(scx_bpfland@1.1.4 scx_rusty@1.1.4)
+
 # Exit statuses that a script's own status may not be mistaken for.
 STATUS_USAGE=2 STATUS_NO_BOOT=3 STATUS_TIMEOUT=124
 

@@ -55,7 +55,7 @@ fn log_name(nr: u32) -> String {
     format!("/tmp/scx_vnuma.{}.{nr}.log", std::process::id())
 }
 
-/// The end of what the scx_vnuma that was started last has said, for whoever asks why a scenario failed.
+/// The end of what the scheduler that was started last has said, for whoever asks why a scenario failed.
 pub fn print_last_log() {
     const LINES: usize = 40;
     let Some(nr) = NR_STARTED.load(Ordering::Relaxed).checked_sub(1) else { return };
@@ -79,7 +79,7 @@ pub fn print_kernel_state() {
     }
 }
 
-/// A running scx_vnuma with its log. Ended by TERM when dropped.
+/// A running scx_vnuma, or another scheduler, with its log. Ended by TERM when dropped.
 pub struct Scheduler {
     child: Child,
     log: String,
@@ -88,23 +88,36 @@ pub struct Scheduler {
 impl Scheduler {
     /// Starts it and waits until it is enabled.
     pub fn start(args: &[&str]) -> Result<Self> {
-        let mut scheduler = Self::spawn(args)?;
-        wait_for("scx_vnuma becomes enabled", Duration::from_secs(60), || {
+        Self::start_program("scx_vnuma", args, |log| Ok(log.contains("enabled on")))
+    }
+
+    /// Starts another scheduler and waits until the kernel has it.
+    pub fn start_other(program: &str) -> Result<Self> {
+        Self::start_program(program, &[], |_| Ok(sched_ext_state()? == "enabled"))
+    }
+
+    fn start_program(program: &str, args: &[&str], is_enabled: fn(&str) -> Result<bool>) -> Result<Self> {
+        let mut scheduler = Self::spawn_program(program, args)?;
+        wait_for(&format!("{program} becomes enabled"), Duration::from_secs(60), || {
             if let Some(status) = scheduler.child.try_wait()? {
-                bail!("scx_vnuma ended at once ({status}): {}", scheduler.log()?);
+                bail!("{program} ended at once ({status}): {}", scheduler.log()?);
             }
-            Ok(scheduler.log()?.contains("enabled on"))
+            is_enabled(&scheduler.log()?)
         })?;
         Ok(scheduler)
     }
 
     /// Starts it.
     pub fn spawn(args: &[&str]) -> Result<Self> {
+        Self::spawn_program("scx_vnuma", args)
+    }
+
+    fn spawn_program(program: &str, args: &[&str]) -> Result<Self> {
         let log = log_name(NR_STARTED.fetch_add(1, Ordering::Relaxed));
         let file = File::create(&log)?;
-        let mut command = Command::new("scx_vnuma");
+        let mut command = Command::new(program);
         command.args(args).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
-        Ok(Scheduler { child: command.spawn().context("starting scx_vnuma")?, log })
+        Ok(Scheduler { child: command.spawn().with_context(|| format!("starting {program}"))?, log })
     }
 
     pub fn pid(&self) -> i32 {
@@ -124,7 +137,7 @@ impl Scheduler {
     pub fn end(&mut self, signal: i32) -> Result<String> {
         // SAFETY: our own child, not waited for yet.
         unsafe { libc::kill(self.pid(), signal) };
-        wait_for("scx_vnuma ends", Duration::from_secs(30), || Ok(!self.is_alive()?))?;
+        wait_for("the scheduler ends", Duration::from_secs(30), || Ok(!self.is_alive()?))?;
         self.log()
     }
 }
@@ -248,9 +261,14 @@ pub fn hog(cpus: &[u32]) -> Result<()> {
 
 /// Hogs on the hosts of a node's CPUs, waiting until one shows as steal there (something must run on it).
 pub fn hog_node_until_seen(node: u32) -> Result<()> {
+    hog_node_until_stolen(node, 2)
+}
+
+/// The same, until so many ticks are stolen: the first may be somebody else's.
+pub fn hog_node_until_stolen(node: u32, nr_ticks: u64) -> Result<()> {
     let cpu = *node_cpus(node)?.first().context("the node has no CPU")?;
     let before = steal_ticks(cpu)?;
     hog(&node_cpus(node)?)?;
-    wait_for("the hog steals time", Duration::from_secs(10), || Ok(steal_ticks(cpu)? > before + 1))?;
+    wait_for("the hog steals time", Duration::from_secs(10), || Ok(steal_ticks(cpu)? >= before + nr_ticks))?;
     Ok(())
 }

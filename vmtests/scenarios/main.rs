@@ -1,7 +1,7 @@
 //! The scenarios that run in a guest: each is named after the behaviour that it shows, and can fail.
 //!
 //! `vnuma-scenarios list`, `vnuma-scenarios run [NAME…]`, `vnuma-scenarios demo PHASE` (see ../demo),
-//! `vnuma-scenarios bench [--short]` (see ../bench), `vnuma-scenarios colocation …` (see ../experiments/colocation).
+//! `vnuma-scenarios bench [--short] PART` (see ../bench), `vnuma-scenarios colocation …` (see ../experiments/colocation).
 
 mod all;
 #[path = "../bench/measure.rs"]
@@ -84,8 +84,8 @@ fn main() -> ExitCode {
             SCENARIOS.iter().for_each(|(name, _)| println!("{name}"));
             ExitCode::SUCCESS
         }
-        ["bench"] => report_error(bench::run(bench::Extent::FULL)),
-        ["bench", "--short"] => report_error(bench::run(bench::Extent::SHORT)),
+        ["bench", part] => report_error(bench::run(part, &bench::Extent::FULL)),
+        ["bench", "--short", part] => report_error(bench::run(part, &bench::Extent::SHORT)),
         ["demo", phase] => report_error(demo::record(phase)),
         ["colocation", options @ ..] => {
             let options = [&["vnuma-scenarios colocation"], options].concat();
@@ -93,7 +93,7 @@ fn main() -> ExitCode {
         }
         ["run", names @ ..] => run(names),
         _ => {
-            eprintln!("usage: vnuma-scenarios list | run [NAME…] | demo PHASE | bench [--short] | colocation …");
+            eprintln!("usage: vnuma-scenarios list | run [NAME…] | demo PHASE | bench [--short] PART | colocation …");
             ExitCode::from(2)
         }
     }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{ensure, Context, Result};
 
 use crate::guest::{
-    destination, hog, hog_node_until_seen, node_cpus, node_stats, nr_nodes, run_ns_in, share_elsewhere, steal_ticks,
-    target, wait_for, Scheduler,
+    destination, hog, hog_node_until_seen, hog_node_until_stolen, node_cpus, node_stats, nr_nodes, run_ns_in,
+    share_elsewhere, steal_ticks, target, wait_for, Scheduler,
 };
 use crate::workers::{thread_ids, BoundTo, Setting, Worker};
 
@@ -55,7 +55,7 @@ pub fn short_rounds_react_within_a_third_of_a_second() -> Result<String> {
     let mut reactions = Vec::new();
     for _ in 0..10 {
         let from = destination()?;
-        reactions.push(time_to_leave(from)?);
+        reactions.push(time_to_leave(from, 2)?);
         hog(&[])?;
         std::thread::sleep(Duration::from_secs(1));
     }
@@ -66,12 +66,12 @@ pub fn short_rounds_react_within_a_third_of_a_second() -> Result<String> {
     Ok(format!("from the first stolen tick to the last run time on the node, ms: {ms:?}"))
 }
 
-/// From the first tick stolen from `from` to the last time that migratable work ran there.
-fn time_to_leave(from: u32) -> Result<Duration> {
-    hog_node_until_seen(from)?;
+/// From when so many ticks are stolen from `from` to the last time that migratable work ran there.
+pub fn time_to_leave(from: u32, nr_ticks: u64) -> Result<Duration> {
+    hog_node_until_stolen(from, nr_ticks)?;
     let onset = Instant::now();
     let mut last_run = (node_stats(from)?.run_ns, onset);
-    while last_run.1.elapsed() < Duration::from_secs(1) && onset.elapsed() < Duration::from_secs(5) {
+    while last_run.1.elapsed() < Duration::from_secs(1) && onset.elapsed() < Duration::from_secs(10) {
         let run_ns = node_stats(from)?.run_ns;
         if run_ns != last_run.0 {
             last_run = (run_ns, Instant::now());

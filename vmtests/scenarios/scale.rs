@@ -8,14 +8,19 @@ use anyhow::{ensure, Context, Result};
 use crate::guest::{wait_for, Scheduler};
 use crate::workers::{Setting, Worker};
 
-/// CPU time of all threads of a process so far, ns (/proc/PID/task/TID/schedstat).
-fn cpu_ns(pid: i32) -> Result<u64> {
+/// CPU time of all threads of a process so far, ns.
+pub fn cpu_ns(pid: i32) -> Result<u64> {
     let mut sum = 0;
     for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-        let text = std::fs::read_to_string(thread?.path().join("schedstat"))?;
-        sum += text.split_ascii_whitespace().next().unwrap_or_default().parse::<u64>()?;
+        sum += thread_cpu_ns(pid, thread?.file_name().to_string_lossy().parse()?)?;
     }
     Ok(sum)
+}
+
+/// CPU time of a thread so far, ns.
+pub fn thread_cpu_ns(pid: i32, tid: i32) -> Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/schedstat"))?;
+    Ok(text.split_ascii_whitespace().next().unwrap_or_default().parse()?)
 }
 
 pub fn ten_thousand_tasks_cost_little() -> Result<String> {
