@@ -215,6 +215,13 @@ pub enum Outcome {
         /// How many it takes.
         needed_rounds: u32,
     },
+    /// It would move, but others take nearly as much of the destination: the work would only be sent on.
+    LittleBetter {
+        /// Share of the node's capacity that others take, 0..=1.
+        pressure_share: f64,
+        /// The same of the destination.
+        destination_share: f64,
+    },
     /// It would move, but the last move is too recent.
     CoolingDown {
         /// Rounds until the next move may be made.

@@ -2,14 +2,15 @@
 //!
 //! The one part of deciding that remembers. It has no clock: it counts rounds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::cell::{CellView, Node, NodeId, Outcome, Plan, Verdict};
+use crate::cell::{CellView, GroupId, Move, Node, NodeId, Outcome, Plan, Verdict};
 
 /// When a plan's moves are let through.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GuardOptions {
-    /// A round in which others take this share of a node or more is a bad one for it, 0..=1.
+    /// A round in which others take this share of a node or more is a bad one for it, 0..=1. A move must leave so much
+    /// behind at least.
     pub bad_share: f64,
     /// A round in which they take less than this ends a row of bad ones, 0..=1; in between it goes on, without growing.
     pub calm_share: f64,
@@ -60,13 +61,33 @@ impl Guards {
         for verdict in &mut plan.verdicts {
             let moves = matches!(verdict.outcome, Outcome::Moves { .. });
             let node = view.node(verdict.node).filter(|node| moves && node.capacity_cpus > 0.0);
-            if let Some(held) = node.and_then(|node| self.hold(node)) {
+            let Some(node) = node else { continue };
+            let held = self.hold(node).or_else(|| self.keep_what_gains(view, node, &mut plan.moves));
+            if let Some(held) = held {
                 *verdict = Verdict { node: verdict.node, outcome: held };
             }
         }
         let goes = |node| plan.verdicts.iter().any(|v| v.node == node && matches!(v.outcome, Outcome::Moves { .. }));
         plan.moves.retain(|step| goes(step.from));
         plan
+    }
+
+    /// Takes moves away from `node` to where others take nearly as much out of `moves`. What becomes of the node's work then,
+    /// if any was taken out.
+    fn keep_what_gains(&self, view: &CellView, node: &Node, moves: &mut Vec<Move>) -> Option<Outcome> {
+        // Of a node of which nothing is known, any that is known is better.
+        let pressure_share = node.pressure.share()?;
+        let share_of = |id| view.node(id).and_then(|to| to.pressure.share()).unwrap_or(0.0);
+        let gains = |step: &Move| share_of(step.to) <= pressure_share - self.options.bad_share;
+        let destination_share =
+            moves.iter().find(|step| step.from == node.id && !gains(step)).map(|step| share_of(step.to))?;
+        moves.retain(|step| step.from != node.id || gains(step));
+        let left: BTreeSet<GroupId> = moves.iter().filter(|step| step.from == node.id).map(|step| step.group).collect();
+        if left.is_empty() {
+            return Some(Outcome::LittleBetter { pressure_share, destination_share });
+        }
+        let left = view.groups_on(node.id).iter().filter(|group| left.contains(&group.id));
+        Some(Outcome::Moves { moved_cpus: left.map(|group| group.demand.usage_cpus).sum() })
     }
 
     /// Takes note of what is done: once a round, last.
@@ -169,6 +190,34 @@ mod tests {
         view.nodes[0].pressure = Pressure::Unknown;
         let mut admitted = || round_of(&mut guards, &view).moves.len();
         assert_eq!([admitted(), admitted()], [0, 1]);
+    }
+
+    #[test]
+    fn work_is_not_sent_to_where_it_is_nearly_as_bad() {
+        let view = |there| cell(vec![node(0, 1.0, 0.3), node(1, 1.0, there)], vec![group(7, 0, 0.5)]);
+        let outcome =
+            |there| round_of(&mut Guards::new(GuardOptions::with_cool_down(3)), &view(there)).verdicts[0].outcome;
+        assert_eq!(outcome(0.27), Outcome::LittleBetter { pressure_share: 0.3, destination_share: 0.27 });
+        assert_eq!(outcome(0.2), Outcome::Moves { moved_cpus: 0.5 });
+    }
+
+    #[test]
+    fn of_two_destinations_one_may_be_good_enough() {
+        let nodes = vec![node(0, 1.0, 0.4), node(1, 1.0, 0.0), node(2, 1.0, 0.38)];
+        let view = cell(nodes, vec![group(7, 0, 0.25), group(8, 0, 0.5)]);
+        let step = |id, to| Move { group: GroupId(id), from: NodeId(0), to: NodeId(to) };
+        let verdict = Verdict { node: NodeId(0), outcome: Outcome::Moves { moved_cpus: 0.75 } };
+        let plan = Plan {
+            first: Some(NodeId(1)),
+            second: Some(NodeId(2)),
+            moves: vec![step(7, 1), step(8, 2)],
+            verdicts: vec![verdict],
+        };
+        let mut guards = Guards::new(GuardOptions::with_cool_down(3));
+        guards.see(&view);
+        let plan = guards.hold_back(&view, plan);
+        assert_eq!(plan.moves, [step(7, 1)]);
+        assert_eq!(plan.verdicts[0].outcome, Outcome::Moves { moved_cpus: 0.25 });
     }
 
     #[test]

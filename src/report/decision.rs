@@ -194,6 +194,11 @@ impl Decision {
             Outcome::NotYet { bad_rounds, needed_rounds } => {
                 format!("it has been bad for {bad_rounds} of {}", counted(needed_rounds.into(), "round"))
             }
+            Outcome::LittleBetter { pressure_share, destination_share } => format!(
+                "others take {:.0} % of it and {:.0} % of the destination, which is too little better",
+                100.0 * pressure_share,
+                100.0 * destination_share
+            ),
             Outcome::CoolingDown { rounds_left } => {
                 format!("it is bad, but the last move was too recent: {}", counted(rounds_left.into(), "more round"))
             }
