@@ -58,7 +58,10 @@ pub fn bars(run: &Run, figure: Figure) -> Result<String> {
             let (x, y) = chart.backend_coord(&(at as f64 + 0.5, 0.0));
             // Two lines each: they are narrow.
             let label = arm.label().trim_start_matches("+ ");
-            let (first, second) = label.rsplit_once(' ').unwrap_or((label, ""));
+            let (first, second) = label.rsplit_once(' ').unwrap_or(match label.find('.') {
+                Some(dot) => label.split_at(dot),
+                None => (label, ""),
+            });
             page.draw(&Text::new(first.to_string(), (x, y + 5), style.clone()))?;
             page.draw(&Text::new(second.to_string(), (x, y + 18), style.clone()))?;
         }
@@ -91,7 +94,8 @@ pub fn latency_over_time(run: &Run) -> Result<String> {
             .margin(8)
             .x_label_area_size(40)
             .y_label_area_size(62)
-            .build_cartesian_2d(0.0..end_s, (low..high * 1.3).log_scale())?;
+            // Room for the legend above all lines.
+            .build_cartesian_2d(0.0..end_s, (low..high * 20.0).log_scale())?;
         chart
             .configure_mesh()
             .x_desc("seconds")
