@@ -56,7 +56,8 @@ fn introduction(page: &mut String, run: &Run) {
     let load = format!(
         "Four hosts each run memcached for clients that send batches of writes every {} ms (Gaussian, deviation {} ms): {} to \
          a busy host, an eighth of that to another. A host answers {:.0} requests/s. Which two hosts are busy shifts every {} \
-         s. In the guest, which has a vNUMA node on each host, four processes make ECDSA signatures as fast as they can. \
+         s. In the guest, which has a vNUMA node on each host, four processes make ECDSA signatures, together as many as one \
+         node's CPU can. \
          The arms take turns in one boot of everything, and within a round each sees the same load (seed {}).",
         setup.mean_ms, setup.deviation_ms, setup.batch, setup.capacity_per_s, setup.phase_s, setup.seed
     );
@@ -128,8 +129,9 @@ fn simulator(page: &mut String, predictions: &[Prediction]) {
         page,
         "",
         "The daemon's decision log of each turn, lived through again by the simulator under the same policy and guards \
-         (vnuma-sim replay --follow): it takes from the log what others took of each node in each round and what the work \
-         wanted, and decides by itself where the work goes. Measured utilisation is of the hosts, by their own /proc/stat.",
+         (vnuma-sim replay --follow): it takes from the log what others and fixed tasks took of each node in each round and \
+         what the work wanted, and decides by itself where the work goes. Measured utilisation is what the hosts' servers \
+         and vCPUs ran.",
     );
     table(page, &tables::simulated(predictions));
     let far = predictions.iter().filter(|prediction| prediction.off_by().abs() > 10.0).count();
