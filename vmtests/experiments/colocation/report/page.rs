@@ -55,7 +55,7 @@ fn introduction(page: &mut String, run: &Run) {
     let setup = &run.setup;
     let load = format!(
         "Four hosts each run memcached for clients that send batches of writes every {} ms (Gaussian, deviation {} ms): {} to \
-         a busy host, an eighth of that to another. A host answers {:.0} requests/s. Which two hosts are busy shifts every {} \
+         a busy host, of which there are two at a time, an eighth of that to a third; the fourth is idle. A host answers {:.0} requests/s. Which two hosts are busy shifts every {} \
          s. In the guest, which has a vNUMA node on each host, four processes make ECDSA signatures, together as many as one \
          node's CPU can. \
          The arms take turns in one boot of everything, and within a round each sees the same load (seed {}).",
