@@ -11,7 +11,7 @@ use crate::cell::{CellView, Group, GroupId, Node, NodeId, Pressure};
 use crate::decision_log::Round;
 use crate::policy::{Guards, Policy};
 
-/// Work on a node of which others take less than this has all that it wants, as the guards' calm has it.
+/// Work on a node of which others take less than this has all that it wants: the guards call it bad from here on.
 const UNPRESSED_SHARE: f64 = 0.05;
 
 /// What came of it.
