@@ -90,7 +90,7 @@ pub struct RunOptions {
     pub severe: f64,
 
     /// After a move, wait at least this long before the next. A move's cost is the memory that follows it: a gigabyte
-    /// takes a second at 10 Gbit/s, a fifth of this.
+    /// takes a second at 10 Gbit/s, a fifth of this. If a move leads into --severe pressure, one more need not wait.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     pub cool_down: Duration,
 
@@ -99,7 +99,7 @@ pub struct RunOptions {
     pub no_guards: bool,
 
     /// Where nothing else says how busy an empty node's host is, let one of its CPUs spin this long each second, at the
-    /// lowest priority, and see how much of it is stolen.
+    /// lowest priority, and as long again in twenty glances in between, and see how much of it is stolen.
     #[arg(long, value_name = "DURATION", default_value = "10ms", value_parser = parse_probe)]
     pub probe: Duration,
 

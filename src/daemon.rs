@@ -45,7 +45,8 @@ fn open_log(path: &Path, options: &RunOptions) -> Result<LogWriter<File>> {
     let file = File::create_new(path);
     let file =
         file.with_context(|| format!("--log {}: it must be a new file in a folder that exists", path.display()))?;
-    LogWriter::new(file, options.policy().name()).with_context(|| format!("writing {}", path.display()))
+    LogWriter::new(file, options.policy().name(), options.guards())
+        .with_context(|| format!("writing {}", path.display()))
 }
 
 /// At most so many restarts in so much time: a restart loop is worse than staying off.

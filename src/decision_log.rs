@@ -8,6 +8,7 @@ use std::io::{self, BufRead, Write};
 use serde::{Deserialize, Serialize};
 
 use crate::cell::{CellView, Plan};
+use crate::policy::GuardOptions;
 
 /// What kind of file it is.
 pub const FORMAT: &str = "scx_vnuma decisions";
@@ -15,7 +16,7 @@ pub const FORMAT: &str = "scx_vnuma decisions";
 pub const VERSION: u32 = 1;
 
 /// The first line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Header {
     /// [`FORMAT`].
     pub format: String,
@@ -23,6 +24,9 @@ pub struct Header {
     pub version: u32,
     /// The policy that decided, as in `--policy`.
     pub policy: String,
+    /// What held its moves back, if anything did; older logs don't say.
+    #[serde(default)]
+    pub guards: Option<GuardOptions>,
 }
 
 /// One round.
@@ -77,10 +81,10 @@ pub struct LogWriter<W> {
 }
 
 impl<W: Write> LogWriter<W> {
-    /// Begin a log of this policy's decisions.
-    pub fn new(writer: W, policy: &str) -> io::Result<Self> {
+    /// Begin a log of this policy's decisions under these guards.
+    pub fn new(writer: W, policy: &str, guards: Option<GuardOptions>) -> io::Result<Self> {
         let mut log = LogWriter { writer, line: Vec::new() };
-        log.write(&Header { format: FORMAT.to_owned(), version: VERSION, policy: policy.to_owned() })?;
+        log.write(&Header { format: FORMAT.to_owned(), version: VERSION, policy: policy.to_owned(), guards })?;
         Ok(log)
     }
 
@@ -170,11 +174,11 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         let mut bytes = Vec::new();
-        let mut log = LogWriter::new(&mut bytes, "coarse").unwrap();
+        let mut log = LogWriter::new(&mut bytes, "coarse", Some(GuardOptions::with_cool_down(3))).unwrap();
         log.append(1, &view(), &plan()).unwrap();
         log.append(2, &view(), &Plan::default()).unwrap();
         let log = LogReader::new(bytes.as_slice()).unwrap();
-        assert_eq!(log.header.policy, "coarse");
+        assert_eq!((log.header.policy.as_str(), log.header.guards), ("coarse", Some(GuardOptions::with_cool_down(3))));
         let rounds: Vec<Round> = log.map(Result::unwrap).collect();
         assert_eq!(rounds[0], Round { round: 1, view: view(), plan: plan() });
         assert_eq!((rounds.len(), rounds[1].round), (2, 2));
@@ -183,7 +187,7 @@ mod tests {
     #[test]
     fn a_log_cut_short_gives_its_whole_rounds_and_then_names_the_line() {
         let mut bytes = Vec::new();
-        let mut log = LogWriter::new(&mut bytes, "fine").unwrap();
+        let mut log = LogWriter::new(&mut bytes, "fine", None).unwrap();
         log.append(1, &view(), &plan()).unwrap();
         log.append(2, &view(), &plan()).unwrap();
         bytes.truncate(bytes.len() - 20);

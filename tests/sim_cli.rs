@@ -183,7 +183,7 @@ fn decision_log() -> Vec<u8> {
     let pressed = CellView { nodes: vec![node(0, 7.0), node(1, 1.0), node(2, 2.0)], groups: vec![group(1), group(2)] };
     let calm = CellView { nodes: vec![node(0, 1.0), node(1, 1.0), node(2, 2.0)], groups: Vec::new() };
     let mut bytes = Vec::new();
-    let mut log = LogWriter::new(&mut bytes, "auto").unwrap();
+    let mut log = LogWriter::new(&mut bytes, "auto", None).unwrap();
     log.append(1, &pressed, &Plan::default()).unwrap();
     log.append(2, &calm, &Plan::default()).unwrap();
     bytes

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::cell::{CellView, GroupId, Move, Node, NodeId, Outcome, Plan, Verdict};
 
 /// When a plan's moves are let through.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct GuardOptions {
     /// A round in which others take this share of a node or more is a bad one for it, 0..=1. A move must leave so much
     /// behind at least.
@@ -18,7 +18,8 @@ pub struct GuardOptions {
     pub bad_rounds: u32,
     /// From this share on one bad round is enough, 0..=1.
     pub severe_share: f64,
-    /// After a move, so many rounds pass before the next.
+    /// After a move, so many rounds pass before the next. One move out of severe pressure need not wait, as the last may
+    /// have been a mistake; the next one after that must.
     pub cool_down_rounds: u32,
 }
 
@@ -35,12 +36,14 @@ pub struct Guards {
     options: GuardOptions,
     bad_rounds: BTreeMap<NodeId, u32>,
     cooling_rounds: u32,
+    /// The move before the next has been made without waiting.
+    has_corrected: bool,
 }
 
 impl Guards {
     /// As if all had been calm so far.
     pub fn new(options: GuardOptions) -> Self {
-        Guards { options, bad_rounds: BTreeMap::new(), cooling_rounds: 0 }
+        Guards { options, bad_rounds: BTreeMap::new(), cooling_rounds: 0, has_corrected: false }
     }
 
     /// Takes note of what is seen: once a round, first.
@@ -92,8 +95,12 @@ impl Guards {
 
     /// Takes note of what is done: once a round, last.
     pub fn settle(&mut self, plan: &Plan) {
-        self.cooling_rounds =
-            if plan.moves.is_empty() { self.cooling_rounds.saturating_sub(1) } else { self.options.cool_down_rounds };
+        if plan.moves.is_empty() {
+            self.cooling_rounds = self.cooling_rounds.saturating_sub(1);
+        } else {
+            self.has_corrected = self.cooling_rounds > 0;
+            self.cooling_rounds = self.options.cool_down_rounds;
+        }
     }
 
     /// Why a node's work must wait; `None` if it need not.
@@ -107,7 +114,9 @@ impl Guards {
         if bad_rounds < needed_rounds {
             return Some(Outcome::NotYet { bad_rounds, needed_rounds });
         }
-        (self.cooling_rounds > 0).then_some(Outcome::CoolingDown { rounds_left: self.cooling_rounds })
+        let corrects = !self.has_corrected && pressure_share.is_some_and(|share| share >= self.options.severe_share);
+        let must_wait = self.cooling_rounds > 0 && !corrects;
+        must_wait.then_some(Outcome::CoolingDown { rounds_left: self.cooling_rounds })
     }
 }
 
@@ -181,6 +190,14 @@ mod tests {
         let bad = [0.2; 7];
         let expected = ["not yet", "moves", "cooling", "cooling", "cooling", "moves", "cooling"];
         assert_eq!(outcomes(&mut guards, &bad), expected);
+    }
+
+    #[test]
+    fn one_move_out_of_severe_pressure_need_not_wait() {
+        let mut guards = Guards::new(GuardOptions::with_cool_down(3));
+        let severe = [0.3; 8];
+        let expected = ["moves", "moves", "cooling", "cooling", "cooling", "moves", "moves", "cooling"];
+        assert_eq!(outcomes(&mut guards, &severe), expected);
     }
 
     #[test]

@@ -61,6 +61,7 @@ impl Window {
 pub struct Senses {
     /// For kernels that don't show CPUs' times to programs.
     reader: CpuTimeReader,
+    /// With the run times also of processes that were asked for once and have not been of late.
     last: Option<Sample>,
     hosts: Hosts,
     probes: Option<Probes>,
@@ -74,6 +75,9 @@ impl Senses {
 
     /// The window since the last call; `None` the first time. Only `processes`, if they are named, can have run.
     pub fn window(&mut self, class: &SchedulerClass<'_>, processes: Option<&[u32]>) -> Result<Option<Window>> {
+        /// So many are remembered at most, though many of their processes may have ended.
+        const REMEMBERED_MAX: usize = 4096;
+
         let counters = class.counters()?;
         let cpu_times = match counters.cpu_times {
             Some(times) => {
@@ -81,11 +85,20 @@ impl Senses {
             }
             None => self.reader.read()?,
         };
+        // Reading all tells which of them are alive.
+        let processes = processes.filter(|_| self.nr_remembered() <= REMEMBERED_MAX);
         let run_times = class.run_times(processes)?;
-        let now = Sample { at: Instant::now(), cpu_times, run_times, nr_queued: counters.nr_queued };
+        let mut now = Sample { at: Instant::now(), cpu_times, run_times, nr_queued: counters.nr_queued };
         let window = self.last.as_ref().map(|last| between(last, &now));
+        if let Some(last) = self.last.take().filter(|_| processes.is_some()) {
+            remember(last.run_times, &mut now.run_times);
+        }
         self.last = Some(now);
         Ok(window)
+    }
+
+    fn nr_remembered(&self) -> usize {
+        self.last.as_ref().map_or(0, |last| last.run_times.len())
     }
 
     /// What each node's sources say at the end of `window`. Probes go on where nothing else speaks.
@@ -102,15 +115,23 @@ impl Senses {
         words.collect()
     }
 
-    /// Probes what nothing else speaks for once more, now, and says in `words` what came out: before work goes to a node,
-    /// more is wanted than what was true a second ago. Returns false when there was nothing to probe.
+    /// Asks the hosts and probes what nothing else speaks for once more, now, and says in `words` what came out: before work
+    /// goes to a node, more is wanted than what was true a second ago. Returns false when there was nobody to ask.
     pub fn look_again(&self, words: &mut BTreeMap<NodeId, Words>) -> bool {
-        let Some(probes) = &self.probes else { return false };
-        let late = probes.hurry();
-        for (node, words) in words.iter_mut().filter(|(_, words)| words.host.is_none()) {
-            words.probe = if late.contains(node) { Some(Word::Failed) } else { probes.word(*node) };
+        /// Hosts answer within some ms; one that doesn't is taken at its last word.
+        const PATIENCE: Duration = Duration::from_millis(100);
+
+        let has_asked = self.hosts.hurry(PATIENCE);
+        let late = self.probes.as_ref().map(Probes::hurry);
+        for (node, words) in words.iter_mut() {
+            match (&self.probes, &late) {
+                (Some(probes), Some(late)) if words.host.is_none() => {
+                    words.probe = if late.contains(node) { Some(Word::Failed) } else { probes.word(*node) };
+                }
+                _ => (words.host, words.host_psi_share) = (self.hosts.word(*node), self.hosts.psi_share(*node)),
+            }
         }
-        true
+        has_asked || late.is_some()
     }
 
     /// CPU time that the probes have taken so far.
@@ -132,6 +153,14 @@ fn steal_words(window: &Window, cpus: &[u32]) -> Words {
     }
 }
 
+/// Keeps what was read earlier of who has not been asked for this time: a process that is given back and selected again goes
+/// on where it was.
+fn remember(earlier: RunTimes, now: &mut RunTimes) {
+    for (key, time) in earlier {
+        now.entry(key).or_insert(time);
+    }
+}
+
 fn between(earlier: &Sample, later: &Sample) -> Window {
     let cpu_times = later.cpu_times.iter().map(|(&cpu, time)| {
         // A CPU that was offline before has no baseline: nothing is known of it in this window.
@@ -140,6 +169,8 @@ fn between(earlier: &Sample, later: &Sample) -> Window {
     });
     let used_ns = later.run_times.iter().map(|(&key, time)| {
         let before = earlier.run_times.get(&key).copied().unwrap_or_else(RunTime::default);
+        // Less than before is another process of the same id.
+        let before = if time.run_ns < before.run_ns { RunTime::default() } else { before };
         (key, time.used_ns().saturating_sub(before.used_ns()))
     });
     Window {
@@ -163,6 +194,20 @@ mod tests {
         let old = CpuTime { busy_ns: 900, steal_ns: 900 };
         let window = between(&sample(CpuTimes::new()), &sample(CpuTimes::from([(1, old)])));
         assert_eq!(window.cpu_times[&1], CpuTime::default());
+    }
+
+    #[test]
+    fn a_process_that_was_not_asked_for_in_between_goes_on_where_it_was() {
+        let sample_of = |tgid: u32, run_ns| {
+            let run_times = RunTimes::from([((tgid, NodeId(0)), RunTime { run_ns, stolen_ns: 0 })]);
+            Sample { run_times, ..sample(CpuTimes::new()) }
+        };
+        let mut without_it = sample_of(8, 1);
+        remember(sample_of(7, 900).run_times, &mut without_it.run_times);
+        let used_ns = |run_ns| between(&without_it, &sample_of(7, run_ns)).used_ns.get(&(7, NodeId(0))).copied();
+        assert_eq!(used_ns(950), Some(50));
+        assert_eq!(used_ns(900), None);
+        assert_eq!(used_ns(20), Some(20), "another process of the same id");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{select, Receiver, Sender};
 
 pub use metrics::{MetricsError, Reading};
 pub use scrape::ScrapeError;
@@ -31,6 +31,8 @@ use scrape::Scraper;
 const PERIOD_MIN: Duration = Duration::from_secs(1);
 /// However long the period is, an answer that takes longer is none.
 const TIMEOUT_MAX: Duration = Duration::from_secs(4);
+/// Counters count in ticks of 10 ms: in less than this they tell little.
+const LOOK_MIN: Duration = Duration::from_millis(200);
 /// How long the end waits for requests that are under way; those that take longer end by themselves.
 const END_WAIT: Duration = Duration::from_millis(200);
 /// TLS needs the most of it. All of it is locked in memory.
@@ -71,6 +73,8 @@ enum Latest {
 struct Host {
     node: NodeId,
     latest: Arc<Mutex<Latest>>,
+    /// Holds one wish to be asked at once.
+    hurry: Sender<()>,
 }
 
 /// The hosts that are asked. Ends its threads when dropped.
@@ -97,14 +101,15 @@ impl Hosts {
             let scraper = Scraper::new(spec, timeout).map_err(|source| HostsError::Host { node, source })?;
             let latest = Arc::new(Mutex::new(Latest::Nothing));
             let (latest_too, stopped, alive) = (latest.clone(), stopped.clone(), alive.clone());
+            let (hurry, hurried) = crossbeam_channel::bounded(1);
             let thread = thread::Builder::new().name(format!("host-{node}")).stack_size(STACK_BYTES);
             thread
                 .spawn(move || {
-                    Watch::new(scraper, &latest_too).run(period, &stopped);
+                    Watch::new(scraper, &latest_too).run(period, &stopped, &hurried);
                     drop(alive);
                 })
                 .map_err(|source| HostsError::Thread { node, source })?;
-            hosts.hosts.push(Host { node, latest });
+            hosts.hosts.push(Host { node, latest, hurry });
         }
         Ok(hosts)
     }
@@ -117,6 +122,26 @@ impl Hosts {
                 Word::Taken { share: reading.taken_share, age: at.elapsed(), period: self.period }
             }
         })
+    }
+
+    /// Asks all hosts at once, unless they have been asked just now, and waits for the answers until `patience` is over. What
+    /// they say then is of the time since they were asked last. Returns false when there is nobody to ask.
+    pub fn hurry(&self, patience: Duration) -> bool {
+        let began = Instant::now();
+        let is_old = |host: &&Host| match *lock(&host.latest) {
+            Latest::Reading(_, at) => began.saturating_duration_since(at) >= LOOK_MIN,
+            // Who doesn't answer isn't waited for.
+            Latest::Nothing => false,
+        };
+        let asked: Vec<&Host> = self.hosts.iter().filter(is_old).collect();
+        for host in &asked {
+            // Full means that it is about to be asked already.
+            let _ = host.hurry.try_send(());
+        }
+        while began.elapsed() < patience && asked.iter().any(is_old) {
+            thread::sleep(Duration::from_millis(1));
+        }
+        !self.hosts.is_empty()
     }
 
     /// The last reading of the host of `node`, for reports; `None` when there is none now.
@@ -163,16 +188,16 @@ impl<'a> Watch<'a> {
         Watch { scraper, latest, base: None, failing_since: None }
     }
 
-    fn run(&mut self, period: Duration, stopped: &Receiver<Infallible>) {
+    fn run(&mut self, period: Duration, stopped: &Receiver<Infallible>, hurried: &Receiver<()>) {
         let mut due = Instant::now();
         loop {
             self.ask();
             // A guest that was paused doesn't catch up on what it missed.
             due = (due + period).max(Instant::now());
-            match stopped.recv_deadline(due) {
-                Err(RecvTimeoutError::Timeout) => {}
-                Ok(never) => match never {},
-                Err(RecvTimeoutError::Disconnected) => return,
+            select! {
+                recv(stopped) -> _ => return,
+                recv(hurried) -> _ => due = Instant::now(),
+                default(due.saturating_duration_since(Instant::now())) => {}
             }
         }
     }

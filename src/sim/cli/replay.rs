@@ -42,13 +42,14 @@ pub struct Replay {
     /// Carry its plans out too, and say where they lead: the log gives what others take and what the work wants
     #[arg(long)]
     follow: bool,
-    /// With --follow: after a move, so many rounds pass before the next, as with the daemon's --cool-down
-    #[arg(long, value_name = "ROUNDS", default_value_t = 3)]
-    cool_down_rounds: u32,
-    /// With --follow: a node is left after so many bad rounds in a row, as with the daemon's --bad-rounds; what is bad, calm
-    /// and severe is as by its defaults
-    #[arg(long, value_name = "ROUNDS", default_value_t = 2)]
-    bad_rounds: u32,
+    /// With --follow: after a move, so many rounds pass before the next, as with the daemon's --cool-down [default: as in
+    /// the log]
+    #[arg(long, value_name = "ROUNDS")]
+    cool_down_rounds: Option<u32>,
+    /// With --follow: a node is left after so many bad rounds in a row, as with the daemon's --bad-rounds [default: as in the
+    /// log]
+    #[arg(long, value_name = "ROUNDS")]
+    bad_rounds: Option<u32>,
     /// With --follow: every plan is carried out at once
     #[arg(long)]
     no_guards: bool,
@@ -85,9 +86,13 @@ impl Replay {
     }
 
     fn follow(&self, log: LogReader<BufReader<File>>, policy: Option<&dyn Policy>) -> anyhow::Result<()> {
+        /// The daemon's, in rounds of 2 s.
+        const COOL_DOWN_ROUNDS: u32 = 3;
+
+        let mut options = log.header.guards.unwrap_or(GuardOptions::with_cool_down(COOL_DOWN_ROUNDS));
+        options.cool_down_rounds = self.cool_down_rounds.unwrap_or(options.cool_down_rounds);
+        options.bad_rounds = self.bad_rounds.unwrap_or(options.bad_rounds);
         let rounds = log.collect::<Result<Vec<_>, _>>().with_context(|| self.log.display().to_string())?;
-        let options =
-            GuardOptions { bad_rounds: self.bad_rounds, ..GuardOptions::with_cool_down(self.cool_down_rounds) };
         let guards = (!self.no_guards).then(|| Guards::new(options));
         let followed = follow(rounds, policy, guards);
         let text = if self.json { serde_json::to_string(&followed)? + "\n" } else { followed_text(&followed) };

@@ -5,15 +5,11 @@ use std::io::BufReader;
 
 use anyhow::{Context, Result};
 use scx_vnuma::decision_log::{LogReader, Round};
-use scx_vnuma::policy::{Coarse, Fine, GuardOptions, Guards, Order, Policy};
+use scx_vnuma::policy::{Coarse, Fine, Guards, Order, Policy};
 use scx_vnuma::sim::follow::{follow, Followed};
 
 use super::data::{Figure, Run, Turn};
 use crate::record::Arm;
-
-/// The daemon's cool-down, and how long what is mild must last.
-const COOL_DOWN_MS: u64 = 5000;
-const BAD_FOR_MS: u64 = 2000;
 
 /// Both for one turn.
 pub struct Prediction {
@@ -43,15 +39,11 @@ fn predict(turn: &Turn) -> Result<Prediction> {
     let path = turn.decisions.as_deref().context("BUG: a turn without decisions")?;
     let file = File::open(path).with_context(|| path.display().to_string())?;
     let log = LogReader::new(BufReader::new(file)).with_context(|| path.display().to_string())?;
+    let guard_options = log.header.guards.with_context(|| format!("{}: it names no guards", path.display()))?;
     let rounds = log.collect::<Result<Vec<Round>, _>>().with_context(|| path.display().to_string())?;
     // The daemon starts before the load does, and the log ends with the load.
     let nr_under_load = (turn.hosts.lasted_s * 1e3 / turn.guest.interval_ms as f64).round() as usize;
     let under_load = rounds[rounds.len().saturating_sub(nr_under_load)..].to_vec();
-    let in_rounds = |ms: u64| ms.div_ceil(turn.guest.interval_ms) as u32;
-    let guard_options = GuardOptions {
-        bad_rounds: in_rounds(BAD_FOR_MS).max(2),
-        ..GuardOptions::with_cool_down(in_rounds(COOL_DOWN_MS))
-    };
     let avoid_share = guard_options.bad_share;
     let policy: Box<dyn Policy> = match turn.hosts.arm {
         Arm::Fine => Box::new(Fine { order: Order::Memory, warning_share: 1.0, min_gain_cpus: 0.0, avoid_share }),
