@@ -99,7 +99,8 @@ pub struct RunOptions {
     pub no_guards: bool,
 
     /// Where nothing else says how busy an empty node's host is, let one of its CPUs spin this long each second, at the
-    /// lowest priority, and as long again in twenty glances in between, and see how much of it is stolen.
+    /// lowest priority, and see how much of it is stolen. While it is found busy that is done less often, down to every
+    /// four seconds; before work is sent anywhere it is done on all such nodes at once, for three times as long.
     #[arg(long, value_name = "DURATION", default_value = "10ms", value_parser = parse_probe)]
     pub probe: Duration,
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use scx_utils::UserExitInfo;
-use scx_vnuma::act::{self, Selection, SelectionChanges, Surroundings};
+use scx_vnuma::act::{self, OwnThreads, Selection, SelectionChanges, Surroundings};
 use scx_vnuma::bpf::{LoadOptions, SchedulerClass};
 use scx_vnuma::cell::{CellView, NodeId, Plan};
 use scx_vnuma::decision_log::LogWriter;
@@ -96,6 +96,9 @@ fn run_once(
     log::info!("enabled on {} nodes; migratable work goes to node {start_node}", nodes.with_cpus().len());
 
     let mut daemon = Daemon::new(options, board, log, &class, &nodes, start_node, hosts)?;
+    if !options.dry_run {
+        daemon.own_threads_follow(start_node);
+    }
     let outcome = daemon.rounds(shutdown);
     // IRQs and workqueues go back with it.
     drop(daemon);
@@ -119,6 +122,7 @@ struct Daemon<'a> {
     crowd: Crowd,
     senses: Senses,
     surroundings: Surroundings,
+    own_threads: OwnThreads,
     _stats_server: Option<StatsServer>,
     last_plan: Option<Plan>,
     page_faults: u64,
@@ -168,6 +172,7 @@ impl<'a> Daemon<'a> {
             crowd,
             senses: Senses::open(hosts, probes)?,
             surroundings: Surroundings::new(options.surroundings(), "/")?,
+            own_threads: OwnThreads::as_they_are(),
             _stats_server: stats_server,
             last_plan: None,
             page_faults: act::page_faults(),
@@ -288,10 +293,19 @@ impl<'a> Daemon<'a> {
         if let Some((_, cpus)) = self.nodes.iter().find(|&(node, _)| Some(node) == first) {
             self.surroundings.follow(cpus);
         }
+        if let Some(first) = first {
+            self.own_threads_follow(first);
+        }
         for step in &plan.moves {
             let members = self.crowd.groups().get(step.group);
             let tgids = members.iter().flat_map(|members| &members.tgids);
             tgids.for_each(|&tgid| self.surroundings.moved(tgid, step.from, step.to));
+        }
+    }
+
+    fn own_threads_follow(&self, first: NodeId) {
+        if let Some((_, cpus)) = self.nodes.iter().find(|&(node, _)| node == first) {
+            self.own_threads.follow(cpus, &self.senses.bound_threads());
         }
     }
 

@@ -15,6 +15,8 @@
 #[cfg(feature = "daemon")]
 pub mod act;
 #[cfg(feature = "daemon")]
+mod affinity;
+#[cfg(feature = "daemon")]
 pub mod bpf;
 pub mod cell;
 pub mod decision_log;

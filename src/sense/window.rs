@@ -134,6 +134,11 @@ impl Senses {
         has_asked || late.is_some()
     }
 
+    /// Threads that must stay on the node that they look at.
+    pub fn bound_threads(&self) -> Vec<i32> {
+        self.probes.as_ref().map(Probes::threads).unwrap_or_default()
+    }
+
     /// CPU time that the probes have taken so far.
     pub fn probed(&self) -> Duration {
         self.probes.as_ref().map(Probes::cpu_time).unwrap_or_default()

@@ -152,8 +152,11 @@ impl Mover {
                 let host = |node| Ok(format!("{node}=http://10.0.2.2:9100/metrics?cpus={node}"));
                 let hosts = (0..nr_nodes()).map(host).collect::<Result<Vec<String>>>()?;
                 let hosts = hosts.iter().flat_map(|host| ["--host", host]);
-                let args: Vec<&str> =
-                    class.into_iter().chain(["--policy", "fine", "--order", "memory"]).chain(hosts).collect();
+                let args: Vec<&str> = class
+                    .into_iter()
+                    .chain(["--policy", "fine", "--order", "memory", "--move-irqs"])
+                    .chain(hosts)
+                    .collect();
                 Mover::Class(Scheduler::start(&args)?)
             }
         })
