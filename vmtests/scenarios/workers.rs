@@ -173,21 +173,24 @@ impl Drop for Worker {
     }
 }
 
-/// Binds this thread, and what it starts, to a node until it is dropped.
+/// Binds this thread, and what it starts, to some CPUs until it is dropped.
 pub struct BoundTo {
     before: libc::cpu_set_t,
 }
 
 impl BoundTo {
     pub fn node(node: u32) -> Result<Self> {
-        let cpus = crate::guest::node_cpus(node)?;
+        Self::cpus(&crate::guest::node_cpus(node)?)
+    }
+
+    pub fn cpus(cpus: &[u32]) -> Result<Self> {
         // SAFETY: bit masks, for which all bits 0 is valid; CPU_SET checks its bounds; both outlive the calls.
         unsafe {
             let (mut before, mut now) = std::mem::zeroed::<(libc::cpu_set_t, libc::cpu_set_t)>();
             libc::sched_getaffinity(0, size_of_val(&before), &mut before);
             cpus.iter().for_each(|&cpu| libc::CPU_SET(cpu as usize, &mut now));
             let failed = libc::sched_setaffinity(0, size_of_val(&now), &now) != 0;
-            ensure!(!failed, "binding to node {node}: {}", std::io::Error::last_os_error());
+            ensure!(!failed, "binding to CPUs {cpus:?}: {}", std::io::Error::last_os_error());
             Ok(BoundTo { before })
         }
     }

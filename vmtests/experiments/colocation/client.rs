@@ -84,11 +84,12 @@ impl Client {
         let mut latencies = Latencies { all: new_histogram()?, p99_us: Vec::new() };
         let mut second = new_histogram()?;
         let mut buffer = vec![0; 64 << 10];
+        let expected = ANSWER.repeat(buffer.len() / ANSWER.len() + 1);
         // Bytes of an answer that has begun.
         let mut begun = 0;
         let mut waiting = batches.iter().peekable();
         let mut due = Duration::ZERO;
-        let mut left_of_batch = 0;
+        let mut left_of_batch = 0u64;
         let mut left: u64 = batches.iter().map(|batch| u64::from(batch.nr_requests)).sum();
         while left > 0 {
             let nr_bytes = match (&self.stream).read(&mut buffer) {
@@ -109,21 +110,24 @@ impl Client {
                 latencies.p99_us.push(if second.is_empty() { 0.0 } else { second.value_at_quantile(0.99) as f64 });
                 second.reset();
             }
-            for &byte in &buffer[..nr_bytes] {
-                anyhow::ensure!(byte == ANSWER[begun], "memcached said something else than STORED");
-                begun = (begun + 1) % ANSWER.len();
-                if begun > 0 {
-                    continue;
-                }
+            anyhow::ensure!(
+                buffer[..nr_bytes] == expected[begun..begun + nr_bytes],
+                "memcached said something else than STORED"
+            );
+            let mut answered = ((begun + nr_bytes) / ANSWER.len()) as u64;
+            begun = (begun + nr_bytes) % ANSWER.len();
+            while answered > 0 {
                 if left_of_batch == 0 {
                     let batch = waiting.next().context("memcached gave more answers than there were requests")?;
-                    (due, left_of_batch) = (batch.due, batch.nr_requests);
+                    (due, left_of_batch) = (batch.due, u64::from(batch.nr_requests));
                 }
+                let of_batch = answered.min(left_of_batch);
                 let latency_us = at.saturating_sub(due).as_micros() as u64;
-                latencies.all.saturating_record(latency_us.max(1));
-                second.saturating_record(latency_us.max(1));
-                left_of_batch -= 1;
-                left -= 1;
+                latencies.all.saturating_record_n(latency_us.max(1), of_batch);
+                second.saturating_record_n(latency_us.max(1), of_batch);
+                left_of_batch -= of_batch;
+                left -= of_batch;
+                answered -= of_batch;
             }
         }
         Ok(latencies)
