@@ -181,8 +181,10 @@ impl Probe {
             let began = Instant::now();
             let share = bind_to_one_of(&self.cpus).and_then(|()| self.spin_at_lowest_priority(bursts));
             let share = share.inspect_err(|err| log::debug!("a probe failed: {err}")).ok();
-            // The worse of the last two: a burst is short, and what is busy by halves shows as all or nothing.
-            let worse = share.map(|share: f64| before.map_or(share, |before| share.max(before)));
+            // The worse of the last two: a burst is short, and what is busy by halves shows as all or nothing. A hurried one is
+            // longer, and what was before is over.
+            let before_too = before.filter(|_| bursts == 1).unwrap_or(0.0);
+            let worse = share.map(|share: f64| share.max(before_too));
             before = share;
             period = match worse {
                 Some(share) if share >= BUSY_SHARE => (period * 2).min(self.options.period * BUSY_PERIODS_MAX),
@@ -206,7 +208,7 @@ impl Probe {
         outcome
     }
 
-    /// Spins until so much has really run; how much of the CPU others take, 0..=1: as much as they got while we wanted it
+    /// Spins until so much has really run, or others are evidently there; how much of the CPU others take, 0..=1: as much as they got while we wanted it
     /// all, for each part that we got.
     ///
     /// Whoever wakes up runs first for a while, on a busy host too. Only one who goes on after that sees the others' turns.
@@ -224,7 +226,9 @@ impl Probe {
             }
             let stolen = Duration::from_nanos(self.steal.read_ns()?.saturating_sub(stolen_before_ns));
             let wall = began.elapsed();
-            if wall >= wanted + stolen || wall >= wanted * TURNS_MAX {
+            // Going on would only take more of what others need.
+            let is_evident = stolen >= self.options.burst / 2 && wall >= 2 * stolen;
+            if is_evident || wall >= wanted + stolen || wall >= wanted * TURNS_MAX {
                 let ran = wall.saturating_sub(stolen);
                 return Ok((stolen.as_secs_f64() / ran.as_secs_f64()).min(1.0));
             }

@@ -57,7 +57,7 @@ impl Load {
         let servers = (0..NR_HOSTS).map(|host| Server::start(&self.memcached, host)).collect::<Result<Vec<_>>>()?;
         let clients = servers.iter().map(|server| Client::connect(server.address)).collect::<Result<Vec<_>>>()?;
         // Only after the servers, which would inherit it.
-        set_nice(-10)?;
+        run_first()?;
         let capacity_per_s = capacity_per_s(&clients[0], &servers[0]).context("measuring what a host can answer")?;
         let map = self.load_map(capacity_per_s)?;
         println!(
@@ -198,11 +198,13 @@ impl Drop for Server {
     }
 }
 
-/// Of this thread and those that it starts: answers are read when they come, whoever else wants the CPU.
-fn set_nice(nice: i32) -> Result<()> {
-    // SAFETY: no pointers; 0 is the calling thread.
-    let failed = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) } != 0;
-    ensure!(!failed, "setting nice to {nice}: {}", std::io::Error::last_os_error());
+/// This thread and those that it starts have the CPU whenever they want it: requests are sent when they are due and answers
+/// read when they come, whatever else runs beside the clients, who would have a machine of their own.
+fn run_first() -> Result<()> {
+    let priority = libc::sched_param { sched_priority: 1 };
+    // SAFETY: priority outlives the call; 0 is the calling thread.
+    let failed = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &priority) } != 0;
+    ensure!(!failed, "setting SCHED_FIFO: {}", std::io::Error::last_os_error());
     Ok(())
 }
 
