@@ -4,12 +4,14 @@
 //! - [`scrape`]: one request, bounded in time and size.
 //! - [`metrics`]: an answer as counters, two answers as a reading.
 //!
-//! A thread for each host asks it every period and leaves its word; a round takes the latest and waits for nobody.
+//! A thread for each host asks it every period and leaves its word for each of the nodes that it has; a round takes the latest
+//! and waits for nobody.
 
 mod metrics;
 mod scrape;
 mod spec;
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,7 +27,7 @@ pub use spec::{host_specs, Auth, HostSpec, HostSpecError};
 use super::pressure::Word;
 use crate::cell::NodeId;
 use metrics::Counters;
-use scrape::Scraper;
+use scrape::{Answer, Scraper};
 
 /// Hosts are asked at most this often: node_exporter's answer costs them some milliseconds of CPU.
 const PERIOD_MIN: Duration = Duration::from_secs(1);
@@ -96,20 +98,23 @@ impl Hosts {
         let (stop, stopped) = crossbeam_channel::bounded(0);
         let (alive, ended) = crossbeam_channel::bounded(0);
         let mut hosts = Hosts { hosts: Vec::new(), period, stop: Some(stop), ended };
-        for spec in specs {
-            let node = spec.node;
-            let scraper = Scraper::new(spec, timeout).map_err(|source| HostsError::Host { node, source })?;
-            let latest = Arc::new(Mutex::new(Latest::Nothing));
-            let (latest_too, stopped, alive) = (latest.clone(), stopped.clone(), alive.clone());
+        for specs in by_host(specs) {
+            let node = specs[0].node;
+            let scraper =
+                Scraper::new(specs[0].clone(), timeout).map_err(|source| HostsError::Host { node, source })?;
             let (hurry, hurried) = crossbeam_channel::bounded(1);
+            let nodes: Vec<Watched> = specs.into_iter().map(Watched::new).collect();
+            for Watched { node, latest, .. } in &nodes {
+                hosts.hosts.push(Host { node: *node, latest: latest.clone(), hurry: hurry.clone() });
+            }
+            let (stopped, alive) = (stopped.clone(), alive.clone());
             let thread = thread::Builder::new().name(format!("host-{node}")).stack_size(STACK_BYTES);
             thread
                 .spawn(move || {
-                    Watch::new(scraper, &latest_too).run(period, &stopped, &hurried);
+                    Watch { scraper, nodes }.run(period, &stopped, &hurried);
                     drop(alive);
                 })
                 .map_err(|source| HostsError::Thread { node, source })?;
-            hosts.hosts.push(Host { node, latest, hurry });
         }
         Ok(hosts)
     }
@@ -175,55 +180,99 @@ fn lock(latest: &Mutex<Latest>) -> MutexGuard<'_, Latest> {
     latest.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Nodes whose hosts are asked in the same way are one host's.
+fn by_host(specs: Vec<HostSpec>) -> Vec<Vec<HostSpec>> {
+    let mut hosts: Vec<Vec<HostSpec>> = Vec::new();
+    for spec in specs {
+        let is_same =
+            |other: &HostSpec| (&other.url, &other.auth, &other.ca_file) == (&spec.url, &spec.auth, &spec.ca_file);
+        match hosts.iter_mut().find(|host| is_same(&host[0])) {
+            Some(host) => host.push(spec),
+            None => hosts.push(vec![spec]),
+        }
+    }
+    hosts
+}
+
 /// One host's thread.
-struct Watch<'a> {
+struct Watch {
     scraper: Scraper,
-    latest: &'a Mutex<Latest>,
+    nodes: Vec<Watched>,
+}
+
+/// A node on that host.
+struct Watched {
+    node: NodeId,
+    cpus: Option<BTreeSet<u32>>,
+    latest: Arc<Mutex<Latest>>,
     base: Option<Counters>,
     failing_since: Option<Instant>,
 }
 
-impl<'a> Watch<'a> {
-    fn new(scraper: Scraper, latest: &'a Mutex<Latest>) -> Self {
-        Watch { scraper, latest, base: None, failing_since: None }
-    }
-
+impl Watch {
     fn run(&mut self, period: Duration, stopped: &Receiver<Infallible>, hurried: &Receiver<()>) {
         let mut due = Instant::now();
         loop {
             self.ask();
             // A guest that was paused doesn't catch up on what it missed.
             due = (due + period).max(Instant::now());
-            select! {
-                recv(stopped) -> _ => return,
-                recv(hurried) -> _ => due = Instant::now(),
-                default(due.saturating_duration_since(Instant::now())) => {}
+            let asked = Instant::now();
+            loop {
+                select! {
+                    recv(stopped) -> _ => return,
+                    recv(hurried) -> _ => {
+                        // Another of its nodes may have had this answer already.
+                        if asked.elapsed() < LOOK_MIN {
+                            continue;
+                        }
+                        due = Instant::now();
+                    }
+                    default(due.saturating_duration_since(Instant::now())) => {}
+                }
+                break;
             }
         }
     }
 
     fn ask(&mut self) {
-        let outcome = self.read();
-        *lock(self.latest) = match outcome {
-            Ok(Some((reading, at))) => Latest::Reading(reading, at),
-            Ok(None) | Err(_) => Latest::Nothing,
-        };
-        self.note(outcome.err());
+        let answer = self.scraper.scrape();
+        let url = &self.scraper.spec().url;
+        for node in &mut self.nodes {
+            let outcome = match &answer {
+                Ok(answer) => node.read(answer).map_err(|err| err.to_string()),
+                Err(err) => {
+                    node.base = None;
+                    Err(err.to_string())
+                }
+            };
+            *lock(&node.latest) = match outcome {
+                Ok(Some((reading, at))) => Latest::Reading(reading, at),
+                Ok(None) | Err(_) => Latest::Nothing,
+            };
+            node.note(url, outcome.err());
+        }
+    }
+}
+
+impl Watched {
+    fn new(spec: HostSpec) -> Self {
+        let latest = Arc::new(Mutex::new(Latest::Nothing));
+        Watched { node: spec.node, cpus: spec.cpus, latest, base: None, failing_since: None }
     }
 
     /// What was taken since the last answer, and when; `None` for the first one.
-    fn read(&mut self) -> Result<Option<(Reading, Instant)>, ScrapeError> {
-        let asked = Instant::now();
+    fn read(&mut self, answer: &Answer) -> Result<Option<(Reading, Instant)>, MetricsError> {
         // Whatever comes is the new base: nothing is ever measured across a gap.
         let base = self.base.take();
-        let counters = self.base.insert(self.scraper.scrape()?);
+        let counters = Counters::parse(&answer.text, self.cpus.as_ref(), answer.asked, answer.answered)?;
+        let counters = self.base.insert(counters);
         let reading = base.map(|base| counters.since(&base)).transpose()?;
-        Ok(reading.map(|reading| (reading, asked)))
+        Ok(reading.map(|reading| (reading, answer.asked)))
     }
 
     /// One line when it begins to fail, one when that is over.
-    fn note(&mut self, err: Option<ScrapeError>) {
-        let HostSpec { node, url, .. } = self.scraper.spec();
+    fn note(&mut self, url: &str, err: Option<String>) {
+        let node = self.node;
         match (err, self.failing_since) {
             (Some(err), None) => {
                 log::warn!("host of node {node}, {url}: {err}; what is taken of the node is unknown meanwhile");
@@ -236,5 +285,19 @@ impl<'a> Watch<'a> {
             }
             (None, None) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_of_one_host_share_an_answer_unless_they_ask_as_somebody_else() {
+        let spec = |text: &str| text.parse::<HostSpec>().unwrap();
+        let other = HostSpec { ca_file: Some("other.pem".into()), ..spec("3=https://a?cpus=3") };
+        let specs = vec![spec("0=https://a?cpus=0"), spec("1=https://b"), spec("2=https://a?cpus=1"), other];
+        let nodes = by_host(specs).into_iter().map(|host| host.iter().map(|spec| spec.node.0).collect::<Vec<_>>());
+        assert_eq!(nodes.collect::<Vec<_>>(), [vec![0, 2], vec![1], vec![3]]);
     }
 }

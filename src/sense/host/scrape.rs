@@ -9,7 +9,6 @@ use ureq::http::StatusCode;
 use ureq::tls::{parse_pem, Certificate, PemItem, RootCerts, TlsConfig};
 use ureq::Agent;
 
-use super::metrics::{Counters, MetricsError};
 use super::spec::{Auth, HostSpec};
 
 /// node_exporter says some 100 kB on a small host and some MB on the largest.
@@ -38,9 +37,6 @@ pub enum ScrapeError {
         /// Why it can't be read or used.
         source: io::Error,
     },
-    /// Text, but no metrics that we can use.
-    #[error("{0}")]
-    Metrics(#[from] MetricsError),
 }
 
 impl From<ureq::Error> for ScrapeError {
@@ -50,6 +46,17 @@ impl From<ureq::Error> for ScrapeError {
             err => ScrapeError::Http(err),
         }
     }
+}
+
+/// What a host said.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its metrics, in the text format.
+    pub text: String,
+    /// It read them after this moment …
+    pub asked: Instant,
+    /// … and before this one.
+    pub answered: Instant,
 }
 
 /// Asks one host. Its connection is kept from one scrape to the next.
@@ -86,7 +93,7 @@ impl Scraper {
     }
 
     /// One request, one answer.
-    pub fn scrape(&self) -> Result<Counters, ScrapeError> {
+    pub fn scrape(&self) -> Result<Answer, ScrapeError> {
         let mut request = self.agent.get(&self.spec.url);
         if let Some(value) = authorization(self.spec.auth.as_ref())? {
             request = request.header("Authorization", value);
@@ -99,7 +106,7 @@ impl Scraper {
         let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec()?;
         let answered = Instant::now();
         let text = String::from_utf8(body).map_err(|_| ScrapeError::NotText)?;
-        Ok(Counters::parse(&text, self.spec.cpus.as_ref(), asked, answered)?)
+        Ok(Answer { text, asked, answered })
     }
 }
 
