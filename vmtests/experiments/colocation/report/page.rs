@@ -135,7 +135,13 @@ fn simulator(page: &mut String, predictions: &[Prediction]) {
     );
     table(page, &tables::simulated(predictions));
     let far = predictions.iter().filter(|prediction| prediction.off_by().abs() > 10.0).count();
-    let words = format!("{far} of {} predictions of utilisation are off by more than 10 %.", predictions.len());
+    let words = format!(
+        "{far} of {} predictions of utilisation are off by more than 10 %. Two things are behind it. Of LC's part the daemon \
+         knows what its sources say: a probe tells the worse of two short spins, which is more than LC takes on average, and \
+         hosts' metrics count ticks, of which an emulated CPU loses some. Of the work's part it knows what ran in the guest; \
+         a host also spends on it what leaving and entering the guest takes, which is a lot in emulation.",
+        predictions.len()
+    );
     paragraph(page, "", &words);
 }
 

@@ -20,6 +20,10 @@ pub struct Prediction {
     /// %.
     pub simulated_utilisation: f64,
     pub measured_utilisation: f64,
+    /// The part of it that was not migratable work, as the daemon saw it, %.
+    pub simulated_lc: f64,
+    /// The hosts' utilisation in the same round without a guest, %.
+    pub measured_lc: f64,
 }
 
 impl Prediction {
@@ -32,10 +36,10 @@ impl Prediction {
 /// For each turn in which the daemon wrote a log.
 pub fn predictions(run: &Run) -> Result<Vec<Prediction>> {
     let turns = [Arm::Coarse, Arm::Fine].into_iter().flat_map(|arm| run.turns(arm));
-    turns.filter(|turn| turn.decisions.is_some()).map(predict).collect()
+    turns.filter(|turn| turn.decisions.is_some()).map(|turn| predict(run, turn)).collect()
 }
 
-fn predict(turn: &Turn) -> Result<Prediction> {
+fn predict(run: &Run, turn: &Turn) -> Result<Prediction> {
     let path = turn.decisions.as_deref().context("BUG: a turn without decisions")?;
     let file = File::open(path).with_context(|| path.display().to_string())?;
     let log = LogReader::new(BufReader::new(file)).with_context(|| path.display().to_string())?;
@@ -49,13 +53,20 @@ fn predict(turn: &Turn) -> Result<Prediction> {
         Arm::Fine => Box::new(Fine { order: Order::Memory, warning_share: 1.0, min_gain_cpus: 0.0, avoid_share }),
         _ => Box::new(Coarse { avoid_share, ..Coarse::on_steal(f64::MIN_POSITIVE) }),
     };
-    let Followed { moves, utilisation, .. } = follow(under_load, Some(&*policy), Some(Guards::new(guard_options)));
+    let Followed { moves, utilisation, work_cpus, .. } =
+        follow(under_load, Some(&*policy), Some(Guards::new(guard_options)));
+    let alone = run.turns(Arm::LcOnly).iter().find(|alone| alone.hosts.round == turn.hosts.round);
+    let alone = alone.context("BUG: a round without LC only")?;
+    let nr_nodes = utilisation.len().max(1) as f64;
+    let simulated_utilisation = 100.0 * utilisation.values().sum::<f64>() / nr_nodes;
     Ok(Prediction {
         arm: turn.hosts.arm,
         round: turn.hosts.round,
         simulated_moves: moves,
         measured_moves: turn.guest.moves,
-        simulated_utilisation: 100.0 * utilisation.values().sum::<f64>() / utilisation.len().max(1) as f64,
+        simulated_utilisation,
         measured_utilisation: turn.figure(Figure::Utilisation),
+        simulated_lc: simulated_utilisation - 100.0 * work_cpus / nr_nodes,
+        measured_lc: alone.figure(Figure::Utilisation),
     })
 }

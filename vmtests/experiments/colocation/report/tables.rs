@@ -48,7 +48,17 @@ pub fn verdicts(run: &Run) -> Table {
 
 /// What the simulator says, beside what the lab showed.
 pub fn simulated(predictions: &[Prediction]) -> Table {
-    let heads = ["arm", "round", "utilisation simulated, %", "measured, %", "off by, %", "moves simulated", "measured"];
+    let heads = [
+        "arm",
+        "round",
+        "utilisation simulated, %",
+        "measured, %",
+        "off by, %",
+        "LC's part simulated, %",
+        "LC only measured, %",
+        "moves simulated",
+        "measured",
+    ];
     let row = |prediction: &Prediction| {
         vec![
             prediction.arm.label().to_string(),
@@ -56,6 +66,8 @@ pub fn simulated(predictions: &[Prediction]) -> Table {
             format!("{:.1}", prediction.simulated_utilisation),
             format!("{:.1}", prediction.measured_utilisation),
             format!("{:+.1}", prediction.off_by()),
+            format!("{:.1}", prediction.simulated_lc),
+            format!("{:.1}", prediction.measured_lc),
             prediction.simulated_moves.to_string(),
             prediction.measured_moves.to_string(),
         ]
