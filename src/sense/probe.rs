@@ -2,8 +2,10 @@
 //!
 //! A thread for each node, bound to a CPU of it, spins once a period for a bounded time at nice 19, and reads its CPU's
 //! stolen time before and after. A node that was found busy is left alone for longer: the probe only adds to what goes on
-//! there. Before work goes to a node all are probed at once, for longer, as load that comes in bursts leaves gaps. It sleeps while other sources speak for its node. It is never SCHED_IDLE: when the daemon
-//! is killed, the last of its threads takes down all that it had, and must not wait for good behind everyone else.
+//! there. Before work goes to a node all are probed at once, for longer, as load that comes in bursts leaves gaps.
+//!
+//! It sleeps while other sources speak for its node. It is never SCHED_IDLE: when the daemon is killed, the last of its
+//! threads takes down all that it had, and must not wait for good behind everyone else.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -208,8 +210,8 @@ impl Probe {
         outcome
     }
 
-    /// Spins until so much has really run, or others are evidently there; how much of the CPU others take, 0..=1: as much as they got while we wanted it
-    /// all, for each part that we got.
+    /// Spins until so much has really run, or others are evidently there; how much of the CPU others take, 0..=1: as much as
+    /// they got while we wanted it all, for each part that we got.
     ///
     /// Whoever wakes up runs first for a while, on a busy host too. Only one who goes on after that sees the others' turns.
     fn spin(&self, wanted: Duration) -> io::Result<f64> {

@@ -2,8 +2,8 @@
 //!
 //! A [replay](super::replay) asks round by round what another policy would have said of what was seen. Here its plans are
 //! carried out: the next round's view is the one that they lead to. The log gives what no plan changes: what others and the
-//! guest's fixed tasks take of each node, and what the work wants. So what comes out is a prediction of the log's own run, or of another policy's
-//! in its place.
+//! guest's fixed tasks take of each node, and what the work wants. So what comes out is a prediction of the log's own run, or
+//! of another policy's in its place.
 
 use std::collections::BTreeMap;
 
