@@ -361,20 +361,18 @@ fn choose_accesses(options: &RunOptions) -> Accesses {
     accesses
 }
 
-/// Probes for every node whose host isn't asked, unless they are off.
+/// Probes for every node, unless they are off. Those whose host is asked are only probed before a move.
 fn start_probes(
     options: &RunOptions,
     class: &SchedulerClass<'_>,
     nodes: &Nodes,
     hosts: &Hosts,
 ) -> Result<Option<Probes>> {
-    let not_asked = Nodes::new(
-        nodes.iter().filter(|(node, _)| hosts.word(*node).is_none()).map(|(node, cpus)| (node, cpus.to_vec())),
-    );
-    if options.no_probe || not_asked.with_cpus().is_empty() {
+    if options.no_probe {
         return Ok(None);
     }
-    let probes = Probes::start(&not_asked, ProbeOptions::new(options.probe), || class.steal_reader())?;
+    let asked = |node| hosts.word(node).is_none();
+    let probes = Probes::start(nodes, asked, ProbeOptions::new(options.probe), || class.steal_reader())?;
     Ok(Some(probes))
 }
 

@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | steal | the part of the window in which the node's vCPUs wanted to run and could not | they did want to |
 //! | host | the CPU of the node's host that isn't this guest's | its metrics are configured (`--host`) |
-//! | probe | the steal of a vCPU that is made to run for a moment | nothing else speaks |
+//! | probe | the steal of a vCPU that is made to run for a moment | nothing else speaks, and before a move |
 //!
 //! The rule: the largest counts. Steal that shows is true; only where the guest ran is it also the whole truth, so an empty
 //! node is known only while its host answers, or its probe if no host is configured. A node whose host is configured and
@@ -66,16 +66,15 @@ pub struct Words {
 impl Words {
     /// What they come to, in rounds of `interval`.
     pub fn pressure(&self, interval: Duration) -> Pressure {
-        let other = match (self.host, self.probe) {
-            (Some(host), _) => Some(host),
-            (None, Some(probe)) if !self.has_run => Some(probe),
-            (None, _) => None,
-        };
-        match other.map(|word| word.pressure(interval)) {
-            Some(Pressure::Fresh { share }) => Pressure::Fresh { share: share.max(self.steal_share) },
-            Some(not_known) => not_known,
-            None => Pressure::Fresh { share: self.steal_share },
+        let probe = self.probe.filter(|_| !self.has_run);
+        let mut largest_share = self.steal_share;
+        for word in [self.host, probe].into_iter().flatten() {
+            match word.pressure(interval) {
+                Pressure::Fresh { share } => largest_share = largest_share.max(share),
+                not_known => return not_known,
+            }
         }
+        Pressure::Fresh { share: largest_share }
     }
 }
 
@@ -106,6 +105,14 @@ mod tests {
         assert_eq!(pressure(Words { host: said(0.3, 0), ..ran }), Pressure::Fresh { share: 0.5 });
         assert_eq!(pressure(Words { host: said(0.7, 0), ..ran }), Pressure::Fresh { share: 0.7 });
         assert_eq!(pressure(Words { probe: said(0.9, 0), ..ran }), Pressure::Fresh { share: 0.5 });
+    }
+
+    #[test]
+    fn before_a_move_the_probe_counts_beside_the_host() {
+        let asked = Words { host: said(0.1, 0), probe: said(0.4, 0), ..Words::default() };
+        assert_eq!(pressure(asked), Pressure::Fresh { share: 0.4 });
+        assert_eq!(pressure(Words { probe: said(0.0, 0), ..asked }), Pressure::Fresh { share: 0.1 });
+        assert_eq!(pressure(Words { probe: Some(Word::Failed), ..asked }), Pressure::Unknown);
     }
 
     #[test]

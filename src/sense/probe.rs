@@ -4,7 +4,7 @@
 //! stolen time before and after. A node that was found busy is left alone for longer: the probe only adds to what goes on
 //! there. Before work goes to a node all are probed at once, for longer, as load that comes in bursts leaves gaps.
 //!
-//! It sleeps while other sources speak for its node. It is never SCHED_IDLE: when the daemon is killed, the last of its
+//! It sleeps while other sources speak for its node, but for that look before a move: no other source is as fresh. It is never SCHED_IDLE: when the daemon is killed, the last of its
 //! threads takes down all that it had, and must not wait for good behind everyone else.
 
 use std::collections::BTreeMap;
@@ -74,12 +74,17 @@ impl Shared {
     fn latest(&self) -> Option<Reading> {
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn publish(&self, latest: Option<Reading>) {
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = latest;
+    }
 }
 
 impl Probes {
-    /// One for each of `nodes` that has CPUs; all are asked, so that the first rounds know something.
+    /// One for each of `nodes` that has CPUs; the `asked` ones begin, so that the first rounds know something.
     pub fn start(
         nodes: &Nodes,
+        asked: impl Fn(NodeId) -> bool,
         options: ProbeOptions,
         mut steal_reader: impl FnMut() -> Result<StealReader>,
     ) -> Result<Self> {
@@ -88,7 +93,7 @@ impl Probes {
 
         let mut probes = BTreeMap::new();
         for (node, cpus) in nodes.iter().filter(|(_, cpus)| !cpus.is_empty()) {
-            let shared = Arc::new(Shared { is_asked: AtomicBool::new(true), ..Shared::default() });
+            let shared = Arc::new(Shared { is_asked: AtomicBool::new(asked(node)), ..Shared::default() });
             let mut probe = Probe { cpus: cpus.to_vec(), options, steal: steal_reader()?, shared: shared.clone() };
             let thread = std::thread::Builder::new().name(format!("probe {node}")).stack_size(STACK_LEN);
             let thread = thread.spawn(move || probe.run()).context("starting a probe's thread")?;
@@ -101,6 +106,8 @@ impl Probes {
     pub fn ask(&self, node: NodeId, wanted: bool) {
         let Some((shared, thread)) = self.probes.get(&node) else { return };
         if shared.is_asked.swap(wanted, Ordering::Relaxed) != wanted && wanted {
+            // What was found says nothing of the time in which something else spoke for the node.
+            shared.publish(None);
             thread.thread().unpark();
         }
     }
@@ -114,18 +121,18 @@ impl Probes {
         })
     }
 
-    /// Probes all that are asked at once and for longer, and waits for them as long as they take where others get two thirds.
-    /// Returns the nodes that have not answered by then.
-    pub fn hurry(&self) -> Vec<NodeId> {
+    /// Probes these nodes at once and for longer, asked or not, and waits for them as long as they take where others get two
+    /// thirds. Returns the nodes that have not answered by then.
+    pub fn hurry(&self, wanted: impl Fn(NodeId) -> bool) -> Vec<NodeId> {
         let began = Instant::now();
-        let asked = || self.probes.iter().filter(|(_, (shared, _))| shared.is_asked.load(Ordering::Relaxed));
-        for (_, (shared, thread)) in asked() {
+        let hurried = || self.probes.iter().filter(|(&node, _)| wanted(node));
+        for (_, (shared, thread)) in hurried() {
             shared.is_hurried.store(true, Ordering::Relaxed);
             thread.thread().unpark();
         }
         loop {
             let is_late = |shared: &Shared| shared.latest().is_none_or(|latest| latest.began < began);
-            let late: Vec<_> = asked().filter(|(_, (shared, _))| is_late(shared)).map(|(&node, _)| node).collect();
+            let late: Vec<_> = hurried().filter(|(_, (shared, _))| is_late(shared)).map(|(&node, _)| node).collect();
             if late.is_empty() || began.elapsed() >= self.options.burst * HURRIED_BURSTS * 3 {
                 return late;
             }
@@ -172,34 +179,32 @@ impl Probe {
         let mut before = None;
         let mut period = self.options.period;
         while !self.shared.is_over.load(Ordering::Relaxed) {
-            if !self.shared.is_asked.load(Ordering::Relaxed) {
-                // What was found says nothing of the time in which something else speaks for the node.
+            let is_asked = self.shared.is_asked.load(Ordering::Relaxed);
+            let is_hurried = self.shared.is_hurried.swap(false, Ordering::Relaxed);
+            if !is_asked {
                 (before, period) = (None, self.options.period);
-                self.publish(None);
+            }
+            if !is_asked && !is_hurried {
                 std::thread::park();
                 continue;
             }
-            let bursts = if self.shared.is_hurried.swap(false, Ordering::Relaxed) { HURRIED_BURSTS } else { 1 };
+            let bursts = if is_hurried { HURRIED_BURSTS } else { 1 };
             let began = Instant::now();
             let share = bind_to_one_of(&self.cpus).and_then(|()| self.spin_at_lowest_priority(bursts));
             let share = share.inspect_err(|err| log::debug!("a probe failed: {err}")).ok();
             // The worse of the last two: a burst is short, and what is busy by halves shows as all or nothing. A hurried one is
             // longer, and what was before is over.
-            let before_too = before.filter(|_| bursts == 1).unwrap_or(0.0);
+            let before_too = before.filter(|_| !is_hurried).unwrap_or(0.0);
             let worse = share.map(|share: f64| share.max(before_too));
             before = share;
             period = match worse {
                 Some(share) if share >= BUSY_SHARE => (period * 2).min(self.options.period * BUSY_PERIODS_MAX),
                 Some(_) | None => self.options.period,
             };
-            self.publish(Some(Reading { share: worse, began, period }));
+            self.shared.publish(Some(Reading { share: worse, began, period }));
+            self.shared.cpu_ns.store(thread_cpu_ns(), Ordering::Relaxed);
             std::thread::park_timeout(period.saturating_sub(began.elapsed()));
         }
-    }
-
-    fn publish(&self, latest: Option<Reading>) {
-        *self.shared.latest.lock().unwrap_or_else(PoisonError::into_inner) = latest;
-        self.shared.cpu_ns.store(thread_cpu_ns(), Ordering::Relaxed);
     }
 
     fn spin_at_lowest_priority(&self, bursts: u32) -> io::Result<f64> {

@@ -115,23 +115,23 @@ impl Senses {
         words.collect()
     }
 
-    /// Asks the hosts and probes what nothing else speaks for once more, now, and says in `words` what came out: before work
-    /// goes to a node, more is wanted than what was true a second ago. Returns false when there was nobody to ask.
+    /// Asks the hosts and probes the nodes that hardly run anything once more, now, and says in `words` what came out: before
+    /// work goes to a node, more is wanted than what was true a second ago. Returns false when there was nobody to ask.
     pub fn look_again(&self, words: &mut BTreeMap<NodeId, Words>) -> bool {
         /// Hosts answer within some ms; one that doesn't is taken at its last word.
         const PATIENCE: Duration = Duration::from_millis(100);
 
         let has_asked = self.hosts.hurry(PATIENCE);
-        let late = self.probes.as_ref().map(Probes::hurry);
         for (node, words) in words.iter_mut() {
-            match (&self.probes, &late) {
-                (Some(probes), Some(late)) if words.host.is_none() => {
-                    words.probe = if late.contains(node) { Some(Word::Failed) } else { probes.word(*node) };
-                }
-                _ => (words.host, words.host_psi_share) = (self.hosts.word(*node), self.hosts.psi_share(*node)),
-            }
+            (words.host, words.host_psi_share) = (self.hosts.word(*node), self.hosts.psi_share(*node));
         }
-        has_asked || late.is_some()
+        let Some(probes) = &self.probes else { return has_asked };
+        let is_empty = |node| words.get(&node).is_some_and(|words| !words.has_run);
+        let late = probes.hurry(is_empty);
+        for (node, words) in words.iter_mut().filter(|(_, words)| !words.has_run) {
+            words.probe = if late.contains(node) { Some(Word::Failed) } else { probes.word(*node) };
+        }
+        true
     }
 
     /// Threads that must stay on the node that they look at.
