@@ -47,7 +47,7 @@ impl Extent {
     /// For medians.
     pub const FULL: Extent = Extent {
         pairs: 10,
-        nr_wakeups: 1000,
+        nr_wakeups: 500,
         watch: Duration::from_secs(10),
         crowds: &[10, 100, 1000, 2000, 10000],
         turns: 2,
