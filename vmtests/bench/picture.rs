@@ -66,14 +66,14 @@ impl Panel {
         let (before, after) = self.measurement;
         let point = |nr: u32| {
             let found = values(samples, &format!("{before}{nr}{after}"), line.arm);
-            // A logarithm has no zero.
-            let found: Vec<f64> = found.into_iter().map(|(_, value)| value.max(0.01)).collect();
+            let found: Vec<f64> = found.into_iter().map(|(_, value)| value).collect();
             let (_, median, highest) = (!found.is_empty()).then(|| spread(found))?;
             let value = match line.of {
                 Of::Median => median,
                 Of::Highest => highest,
             };
-            Some((f64::from(nr), value))
+            // A logarithm has no zero: less than the clock counts isn't drawn.
+            (value > 0.0).then_some((f64::from(nr), value))
         };
         numbers.into_iter().filter_map(point).collect()
     }
@@ -97,7 +97,7 @@ impl Panel {
             .max_light_lines(1)
             .x_desc(self.x_desc)
             .y_desc(self.y_desc)
-            .x_label_formatter(&|x| x.to_string())
+            .x_label_formatter(&|x| label(*x))
             .y_label_formatter(&|y| y.to_string())
             .draw()?;
         for (line, points) in lines {
@@ -114,6 +114,16 @@ impl Panel {
             .background_style(WHITE)
             .draw()?;
         Ok(())
+    }
+}
+
+/// Of a number that begins with 1, 2 or 5; others would be too many.
+fn label(x: f64) -> String {
+    let text = x.to_string();
+    if text.starts_with(['1', '2', '5']) {
+        text
+    } else {
+        String::new()
     }
 }
 
@@ -137,6 +147,7 @@ mod tests {
     fn a_line_goes_over_the_number_in_the_names() {
         let samples = [sample("of 100 ms", 3.0), sample("of 50 ms", 1.0), sample("of 50 ms", 2.0), sample("x", 9.0)];
         assert_eq!(PANEL.points(&PANEL.lines[0], &samples), [(50.0, 2.0), (100.0, 3.0)]);
+        assert_eq!(PANEL.points(&PANEL.lines[0], &[sample("of 9 ms", 0.0)]), []);
     }
 
     #[test]
