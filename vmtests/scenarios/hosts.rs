@@ -97,9 +97,8 @@ pub fn hosts_tell_a_hog_from_the_guests_own_work() -> Result<String> {
     let figures = format!("calm {calm:.2?}, guest {guest_share:.2}; hogs on 0 and 1 {hogged:.2?}, psi {psi_share:.2?}");
     ensure!(guest_share > 0.5, "the guest's own work isn't seen as a guest's: {figures}");
     ensure!(calm.iter().all(|&share| share < 0.25), "without a hog: {figures}");
-    // Beside the guest's work a hog gets a third, as two of them are one session's (autogroup); alone it gets all. An emulated
-    // CPU loses ticks, though, and less of it is counted.
-    ensure!(hogged[0] > calm[0] + 0.1 && hogged[1] > 0.8, "{figures}");
+    // Beside the guest's work a hog gets a third, as two of them are one session's (autogroup); alone it gets all.
+    ensure!(hogged[0] > 0.2 && hogged[1] > 0.8, "{figures}");
     ensure!(hogged[2..].iter().all(|&share| share < 0.25), "{figures}");
     ensure!(psi_share.is_some_and(|share| share > 0.1), "{figures}");
     Ok(figures)
