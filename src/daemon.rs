@@ -96,9 +96,6 @@ fn run_once(
     log::info!("enabled on {} nodes; migratable work goes to node {start_node}", nodes.with_cpus().len());
 
     let mut daemon = Daemon::new(options, board, log, &class, &nodes, start_node, hosts)?;
-    if !options.dry_run {
-        daemon.own_threads_follow(start_node);
-    }
     let outcome = daemon.rounds(shutdown);
     // IRQs and workqueues go back with it.
     drop(daemon);
@@ -292,20 +289,12 @@ impl<'a> Daemon<'a> {
         let first = plan.first.filter(|&first| first != from);
         if let Some((_, cpus)) = self.nodes.iter().find(|&(node, _)| Some(node) == first) {
             self.surroundings.follow(cpus);
-        }
-        if let Some(first) = first {
-            self.own_threads_follow(first);
+            self.own_threads.follow(cpus, &self.senses.bound_threads());
         }
         for step in &plan.moves {
             let members = self.crowd.groups().get(step.group);
             let tgids = members.iter().flat_map(|members| &members.tgids);
             tgids.for_each(|&tgid| self.surroundings.moved(tgid, step.from, step.to));
-        }
-    }
-
-    fn own_threads_follow(&self, first: NodeId) {
-        if let Some((_, cpus)) = self.nodes.iter().find(|&(node, _)| node == first) {
-            self.own_threads.follow(cpus, &self.senses.bound_threads());
         }
     }
 
