@@ -42,19 +42,25 @@ const volatile s32 start_node;
 const volatile bool places_processes;
 
 /* A slice is a fair part of this, so that long queues turn quickly. */
-const volatile u64 queue_turn_ns = 100 * NSEC_PER_MSEC;
+const volatile u64 queue_turn_ns = 400 * NSEC_PER_MSEC;
 const volatile u64 slice_min_ns = 1 * NSEC_PER_MSEC;
 const volatile u64 slice_max_ns = 20 * NSEC_PER_MSEC;
 
 /*
  * Bounds of a task's lag behind its node's clock. A sleeper's credit is one slice. A debt is at most what the whole queue
- * works off in this time, whatever the weights: with the kernel's ext server giving 5 % under a busy fair class, that is
- * 20 s, inside the watchdog's 30 s.
+ * works off in this time, whatever the weights. Together with the queue's turn, and with the kernel's ext server giving 5 %
+ * under a busy fair class, that is 24 s, inside the watchdog's 30 s.
  */
-const volatile u64 debt_turn_ns = 1 * NSEC_PER_SEC;
+const volatile u64 debt_turn_ns = 800 * NSEC_PER_MSEC;
 
-/* A task that wakes so far behind one of ours that runs on its CPU is put there at once: less isn't worth a switch. */
+/* A task that wakes so far behind one of ours that runs on its CPU takes its place: less isn't worth a switch. */
 const volatile u64 preempt_lag_ns = 2 * NSEC_PER_MSEC;
+
+/* But not of one that itself has run less than this since it woke: tasks that wake each other would do little but switch. */
+const volatile u64 preempt_after_ns = 5 * NSEC_PER_MSEC;
+
+/* What a task ran is added to the sums of its process when it is so much: most slices of a task that often sleeps aren't. */
+const volatile u64 sum_from_ns = 1 * NSEC_PER_MSEC;
 
 /* Weight beyond this earns no more, or the debt bound would not hold: about nice -7, for work that is best-effort. */
 #define WEIGHT_MAX	500
@@ -119,6 +125,9 @@ struct {
 
 struct task_ctx {
 	u64 run_ns;
+	u64 awake_ns;		/* what of it since it last woke */
+	struct vnuma_run_time unsummed;	/* what the sums of its process don't have yet */
+	s32 unsummed_node;		/* where that was */
 	u64 sent_on_epoch;	/* one more than the epoch in which it was sent on as a straggler */
 	s32 vtime_node;		/* whose clock the task's vtime is of */
 	u32 own_policy;
@@ -135,6 +144,7 @@ struct {
 struct cpu_ctx {
 	u64 started_at;		/* when the task on the CPU was put there */
 	u64 vtime;		/* the task's vtime then */
+	u64 awake_ns;		/* what it had run until then since it woke */
 	u64 stolen_at;		/* the CPU's stolen time then */
 	u32 tgid;		/* the task's process */
 	bool is_running;	/* a task of ours is on the CPU */
@@ -361,20 +371,20 @@ static u64 nr_queued(s32 node)
 }
 
 /* A light task's slice is shorter, so that what it owes after one slice stays near the debt bound. */
-static u64 task_slice_ns(s32 node, u64 weight)
+static u64 task_slice_ns(u64 nr_queued, u64 weight)
 {
-	u64 slice_ns = CLAMP(queue_turn_ns / (nr_queued(node) + 1), slice_min_ns, slice_max_ns);
+	u64 slice_ns = CLAMP(queue_turn_ns / (nr_queued + 1), slice_min_ns, slice_max_ns);
 
 	if (weight < WEIGHT_BASE)
 		slice_ns = slice_ns * weight / WEIGHT_BASE;
 	return slice_ns < slice_min_ns ? slice_min_ns : slice_ns;
 }
 
-/* @p's vtime by the clock of @node: the same lag as where it was, within bounds. */
-static u64 task_vtime_on(const struct task_struct *p, struct task_ctx *tctx, s32 node)
+/* @p's vtime by the clock of @node, where @nr_queued wait: the same lag as where it was, within bounds. */
+static u64 task_vtime_on(const struct task_struct *p, struct task_ctx *tctx, s32 node, u64 nr_queued)
 {
 	struct vnuma_node_stats *here = node_stats_of(node), *there = node_stats_of(tctx->vtime_node);
-	s64 credit_max = slice_max_ns, debt_max = debt_turn_ns / (nr_queued(node) + 1), lag = 0;
+	s64 credit_max = slice_max_ns, debt_max = debt_turn_ns / (nr_queued + 1), lag = 0;
 
 	if (!here)
 		return p->scx.dsq_vtime;
@@ -390,12 +400,14 @@ s32 BPF_STRUCT_OPS(vnuma_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wa
 	struct task_ctx *tctx = task_ctx_of(p);
 	s32 node = task_node(p);
 	s32 cpu = claim_idle_cpu(p, node, prev_cpu);
+	u64 nr;
 
 	if (cpu < 0 || !tctx)
 		return busy_cpu(p, node, prev_cpu);
-	scx_bpf_task_set_dsq_vtime(p, task_vtime_on(p, tctx, node));
+	nr = nr_queued(node);
+	scx_bpf_task_set_dsq_vtime(p, task_vtime_on(p, tctx, node, nr));
 	tctx->vtime_node = node;
-	scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, task_slice_ns(node, effective_weight(p, tctx)), 0);
+	scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, task_slice_ns(nr, effective_weight(p, tctx)), 0);
 	return cpu;
 }
 
@@ -411,24 +423,26 @@ static bool is_stuck_on_cpu(struct task_struct *p)
 }
 
 /*
- * Return true if @cpu runs a task of ours that is well ahead of a waking one's @vtime. What it has run since it was put
+ * Return true if @cpu runs a task of ours that a waking one's @vtime is well behind of. What it has run since it was put
  * there counts by the wall clock, whatever its weight: a lower bound for most, who are of less than normal weight.
  */
 static bool runs_one_ahead_of(s32 cpu, u64 vtime)
 {
 	const u32 zero = 0;
 	const struct cpu_ctx *cctx = bpf_map_lookup_percpu_elem(&cpu_ctxs, &zero, cpu);
+	u64 ran_ns;
 
 	if (!cctx || !cctx->is_running)
 		return false;
-	return time_before(vtime + preempt_lag_ns, cctx->vtime + (bpf_ktime_get_ns() - cctx->started_at));
+	ran_ns = scx_bpf_now() - cctx->started_at;
+	return cctx->awake_ns + ran_ns >= preempt_after_ns && time_before(vtime + preempt_lag_ns, cctx->vtime + ran_ns);
 }
 
 void BPF_STRUCT_OPS(vnuma_enqueue, struct task_struct *p, u64 enq_flags)
 {
 	struct task_ctx *tctx = task_ctx_of(p);
+	u64 vtime, slice_ns, nr;
 	s32 node, cpu;
-	u64 vtime;
 
 	if (!tctx || is_stuck_on_cpu(p)) {
 		scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, slice_min_ns, enq_flags);
@@ -436,19 +450,19 @@ void BPF_STRUCT_OPS(vnuma_enqueue, struct task_struct *p, u64 enq_flags)
 	}
 
 	node = task_node(p);
+	nr = nr_queued(node);
+	vtime = task_vtime_on(p, tctx, node, nr);
+	tctx->vtime_node = node;
+	slice_ns = task_slice_ns(nr, effective_weight(p, tctx));
 	if (!can_kick()) {
 		cpu = claim_idle_cpu(p, node, scx_bpf_task_cpu(p));
 		if (cpu >= 0) {
-			scx_bpf_task_set_dsq_vtime(p, task_vtime_on(p, tctx, node));
-			tctx->vtime_node = node;
-			scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL_ON | cpu, task_slice_ns(node, effective_weight(p, tctx)),
-					   enq_flags);
+			scx_bpf_task_set_dsq_vtime(p, vtime);
+			scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL_ON | cpu, slice_ns, enq_flags);
 			return;
 		}
 	}
-	vtime = task_vtime_on(p, tctx, node);
-	scx_bpf_dsq_insert_vtime(p, node_dsq(node), task_slice_ns(node, effective_weight(p, tctx)), vtime, enq_flags);
-	tctx->vtime_node = node;
+	scx_bpf_dsq_insert_vtime(p, node_dsq(node), slice_ns, vtime, enq_flags);
 	if (!can_kick())
 		return;
 
@@ -474,7 +488,7 @@ void BPF_STRUCT_OPS(vnuma_dispatch, s32 cpu, struct task_struct *prev)
 		return;
 	tctx = task_ctx_of(prev);
 	if (tctx)
-		scx_bpf_task_set_slice(prev, task_slice_ns(node, effective_weight(prev, tctx)));
+		scx_bpf_task_set_slice(prev, task_slice_ns(nr_queued(node), effective_weight(prev, tctx)));
 }
 
 void BPF_STRUCT_OPS(vnuma_running, struct task_struct *p)
@@ -487,9 +501,10 @@ void BPF_STRUCT_OPS(vnuma_running, struct task_struct *p)
 
 	if (!stats || !plan || !cctx || !tctx)
 		return;
-	cctx->started_at = bpf_ktime_get_ns();
+	cctx->started_at = scx_bpf_now();
 	cctx->stolen_at = this_cpu_stolen_ns();
 	cctx->vtime = p->scx.dsq_vtime;
+	cctx->awake_ns = tctx->awake_ns;
 	cctx->tgid = p->tgid;
 	cctx->is_running = true;
 	__sync_fetch_and_add(&stats->nr_runs, 1);
@@ -520,19 +535,33 @@ void BPF_STRUCT_OPS(vnuma_tick, struct task_struct *p)
 		scx_bpf_task_set_slice(p, 0);
 }
 
-static void add_process_run_time(struct task_struct *p, s32 node, u64 run_ns, u64 stolen_ns)
+/* Add what the sums of @p's process don't have yet. */
+static void add_to_process(const struct task_struct *p, struct task_ctx *tctx)
 {
-	struct vnuma_process_node key = { .tgid = p->tgid, .node = node };
-	struct vnuma_run_time first = { .run_ns = run_ns, .stolen_ns = stolen_ns };
-	struct vnuma_run_time *sum = bpf_map_lookup_elem(&process_run_time, &key);
+	struct vnuma_process_node key = { .tgid = p->tgid, .node = tctx->unsummed_node };
+	struct vnuma_run_time added = tctx->unsummed, *sum = bpf_map_lookup_elem(&process_run_time, &key);
 
+	tctx->unsummed.run_ns = 0;
+	tctx->unsummed.stolen_ns = 0;
 	if (!sum) {
-		/* Full, or another thread was faster: this slice isn't counted for the process, only for the node. */
-		bpf_map_update_elem(&process_run_time, &key, &first, BPF_NOEXIST);
+		/* Full, or another thread was faster: this isn't counted for the process, only for the node. */
+		bpf_map_update_elem(&process_run_time, &key, &added, BPF_NOEXIST);
 		return;
 	}
-	__sync_fetch_and_add(&sum->run_ns, run_ns);
-	__sync_fetch_and_add(&sum->stolen_ns, stolen_ns);
+	__sync_fetch_and_add(&sum->run_ns, added.run_ns);
+	__sync_fetch_and_add(&sum->stolen_ns, added.stolen_ns);
+}
+
+static void add_run_time(const struct task_struct *p, struct task_ctx *tctx, s32 node, u64 run_ns, u64 stolen_ns)
+{
+	if (tctx->unsummed_node != node && tctx->unsummed.run_ns)
+		add_to_process(p, tctx);
+	tctx->run_ns += run_ns;
+	tctx->unsummed_node = node;
+	tctx->unsummed.run_ns += run_ns;
+	tctx->unsummed.stolen_ns += stolen_ns;
+	if (tctx->unsummed.run_ns >= sum_from_ns)
+		add_to_process(p, tctx);
 }
 
 void BPF_STRUCT_OPS(vnuma_stopping, struct task_struct *p, bool runnable)
@@ -546,15 +575,15 @@ void BPF_STRUCT_OPS(vnuma_stopping, struct task_struct *p, bool runnable)
 	if (!stats || !cctx || !tctx || !cctx->is_running)
 		return;
 	cctx->is_running = false;
-	run_ns = bpf_ktime_get_ns() - cctx->started_at;
+	run_ns = scx_bpf_now() - cctx->started_at;
 	stolen_ns = this_cpu_stolen_ns() - cctx->stolen_at;
 	if (stolen_ns > run_ns)
 		stolen_ns = run_ns;
 
-	tctx->run_ns += run_ns;
 	__sync_fetch_and_add(&stats->run_ns, run_ns);
 	__sync_fetch_and_add(&stats->stolen_ns, stolen_ns);
-	add_process_run_time(p, node, run_ns, stolen_ns);
+	add_run_time(p, tctx, node, run_ns, stolen_ns);
+	tctx->awake_ns = runnable ? tctx->awake_ns + run_ns : 0;
 
 	/* A task isn't charged for what the host took. */
 	scx_bpf_task_set_dsq_vtime(p, p->scx.dsq_vtime +
@@ -621,7 +650,10 @@ void BPF_STRUCT_OPS(vnuma_enable, struct task_struct *p)
 void BPF_STRUCT_OPS(vnuma_exit_task, struct task_struct *p, struct scx_exit_task_args *args)
 {
 	struct vnuma_process_node key = { .tgid = p->tgid };
+	struct task_ctx *tctx = task_ctx_of(p);
 
+	if (tctx && tctx->unsummed.run_ns)
+		add_to_process(p, tctx);
 	/* The last thread of a process takes its sums and its placement along; one that never lived took none. */
 	if (args->cancelled ? p->pid != p->tgid : BPF_CORE_READ(p, signal, live.counter) > 0)
 		return;
@@ -661,7 +693,7 @@ static u32 rehome_queue(s32 node)
 		tctx = task_ctx_of(p);
 		if (!stats || !tctx)
 			continue;
-		scx_bpf_dsq_move_set_vtime(BPF_FOR_EACH_ITER, task_vtime_on(p, tctx, to));
+		scx_bpf_dsq_move_set_vtime(BPF_FOR_EACH_ITER, task_vtime_on(p, tctx, to, nr_queued(to)));
 		if (!move_to_idle_cpu(BPF_FOR_EACH_ITER, p, to) &&
 		    (to == node || !scx_bpf_dsq_move_vtime(BPF_FOR_EACH_ITER, p, node_dsq(to), 0)))
 			continue;

@@ -10,7 +10,7 @@ use crate::workers::BoundTo;
 
 const BENCHMARKS: [(&str, &[&str]); 2] = [
     ("pipe, 5000 round trips", &["sched", "pipe", "-l", "5000"]),
-    ("messaging, a group of 40 processes", &["sched", "messaging", "-g", "1", "-l", "50"]),
+    ("messaging, a group of 40 processes", &["sched", "messaging", "-g", "1", "-l", "300"]),
 ];
 
 pub fn measure(extent: &Extent) -> Result<()> {

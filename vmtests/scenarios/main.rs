@@ -61,6 +61,7 @@ const SCENARIOS: &[Scenario] = &[
     ("memory_follows_a_process_when_asked", following::memory_follows_a_process_when_asked),
     ("what_stops_matching_goes_back", leaving::what_stops_matching_goes_back),
     ("storms_of_forks_and_affinities_end_nothing", storms::storms_of_forks_and_affinities_end_nothing),
+    ("tasks_that_wake_each_other_get_something_done", storms::tasks_that_wake_each_other_get_something_done),
     ("the_pinned_target_agrees_with_the_log", watching::the_pinned_target_agrees_with_the_log),
     ("rounds_cause_no_page_faults", watching::rounds_cause_no_page_faults),
     ("monitor_shows_what_the_maps_say", watching::monitor_shows_what_the_maps_say),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{bail, ensure, Context, Result};
 
 use crate::guest::{print_kernel_state, target, wait_for, Scheduler};
+use crate::workers::BoundTo;
 
 pub fn storms_of_forks_and_affinities_end_nothing() -> Result<String> {
     const SECONDS: u64 = 60;
@@ -31,6 +32,35 @@ pub fn storms_of_forks_and_affinities_end_nothing() -> Result<String> {
     ensure!(!log.contains("EXIT: runnable task stall"), "{log}");
     std::thread::sleep(Duration::from_millis(100));
     Ok(format!("{SECONDS} s, {retargets} retargets, no watchdog exit"))
+}
+
+/// Those who wake up take the place of those who run, but not always: that would be more switches than work.
+pub fn tasks_that_wake_each_other_get_something_done() -> Result<String> {
+    const TIMES_MOST: f64 = 2.0;
+    let messaging = ["bench", "sched", "messaging", "-g", "1", "-l", "300"];
+    let fair = {
+        let _bound = BoundTo::node(0)?;
+        switches_of(Command::new("perf").args(messaging))?
+    };
+    let mut scheduler = Scheduler::start(&["--start-node", "0"])?;
+    let ours = switches_of(Command::new("scx_vnuma").args(["exec", "--", "perf"]).args(messaging))?;
+    scheduler.end(libc::SIGTERM)?;
+    let times = ours as f64 / fair as f64;
+    ensure!(times <= TIMES_MOST, "{ours} context switches, and {fair} under the fair class");
+    Ok(format!("{times:.2} times the fair class's {fair} context switches"))
+}
+
+/// Context switches of all CPUs while the command runs.
+fn switches_of(command: &mut Command) -> Result<u64> {
+    let so_far = || -> Result<u64> {
+        let stat = std::fs::read_to_string("/proc/stat").context("/proc/stat")?;
+        let count = stat.lines().find_map(|line| line.strip_prefix("ctxt ")).context("/proc/stat has no ctxt")?;
+        Ok(count.trim().parse()?)
+    };
+    let before = so_far()?;
+    let output = command.stdin(Stdio::null()).output().context("starting it")?;
+    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(so_far()? - before)
 }
 
 fn ends_well(child: &mut Child, patience: Duration) -> Result<()> {
