@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use scx_utils::UserExitInfo;
-use scx_vnuma::act::{self, OwnThreads, Selection, SelectionChanges, Surroundings};
+use scx_vnuma::act::{self, Follower, OwnThreads, Selection, SelectionChanges, Surroundings};
 use scx_vnuma::bpf::{LoadOptions, SchedulerClass};
 use scx_vnuma::cell::{CellView, NodeId, Plan};
 use scx_vnuma::decision_log::LogWriter;
@@ -118,7 +118,7 @@ struct Daemon<'a> {
     guards: Option<Guards>,
     crowd: Crowd,
     senses: Senses,
-    surroundings: Surroundings,
+    surroundings: Follower,
     own_threads: OwnThreads,
     _stats_server: Option<StatsServer>,
     last_plan: Option<Plan>,
@@ -168,7 +168,7 @@ impl<'a> Daemon<'a> {
             guards: options.guards().map(Guards::new),
             crowd,
             senses: Senses::open(hosts, probes)?,
-            surroundings: Surroundings::new(options.surroundings(), "/")?,
+            surroundings: Follower::start(Surroundings::new(options.surroundings(), "/")?)?,
             own_threads: OwnThreads::as_they_are(),
             _stats_server: stats_server,
             last_plan: None,
@@ -288,8 +288,8 @@ impl<'a> Daemon<'a> {
     fn move_surroundings(&mut self, plan: &Plan, from: NodeId) {
         let first = plan.first.filter(|&first| first != from);
         if let Some((_, cpus)) = self.nodes.iter().find(|&(node, _)| Some(node) == first) {
-            self.surroundings.follow(cpus);
             self.own_threads.follow(cpus, &self.senses.bound_threads());
+            self.surroundings.follow(cpus);
         }
         for step in &plan.moves {
             let members = self.crowd.groups().get(step.group);

@@ -4,6 +4,7 @@
 mod cpu_set;
 #[cfg(test)]
 mod fake_root;
+mod follower;
 mod irqs;
 mod knob;
 mod memory;
@@ -16,6 +17,7 @@ mod saved;
 mod surroundings;
 mod workqueues;
 
+pub use follower::Follower;
 pub use memory::{lock_memory, page_faults};
 pub use migratable::{make_migratable, Selection, SelectionChanges};
 pub use move_memory::MovedMemory;

@@ -1,0 +1,129 @@
+//! The thread in which IRQs and workqueues follow the work: it takes a file or two for each, and rounds never wait.
+
+use std::io;
+use std::iter::once;
+use std::sync::mpsc::{channel, Receiver, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread::JoinHandle;
+
+use super::surroundings::{Surroundings, SurroundingsCounts};
+use crate::cell::NodeId;
+
+/// Surroundings that follow in time. All is as found once this is dropped.
+pub struct Follower {
+    surroundings: Arc<Mutex<Surroundings>>,
+    /// `None` only while it is being dropped; so is `thread`.
+    orders: Option<Sender<Order>>,
+    thread: Option<JoinHandle<()>>,
+    counts: SurroundingsCounts,
+}
+
+enum Order {
+    Follow(Vec<u32>),
+    Moved { tgid: u32, from: NodeId, to: NodeId },
+}
+
+impl Follower {
+    /// Starts the thread.
+    pub fn start(surroundings: Surroundings) -> io::Result<Self> {
+        /// Memory is locked, so a thread's stack is small.
+        const STACK_LEN: usize = 128 << 10;
+
+        let surroundings = Arc::new(Mutex::new(surroundings));
+        let theirs = surroundings.clone();
+        let (orders, to_do) = channel();
+        let thread = std::thread::Builder::new().name("surroundings".into()).stack_size(STACK_LEN);
+        let thread = thread.spawn(move || carry_out(&to_do, &theirs))?;
+        Ok(Follower { surroundings, orders: Some(orders), thread: Some(thread), counts: SurroundingsCounts::default() })
+    }
+
+    /// See [`Surroundings::follow`]; of several that wait only the last is done.
+    pub fn follow(&self, cpus: &[u32]) {
+        self.order(Order::Follow(cpus.to_vec()));
+    }
+
+    /// See [`Surroundings::moved`].
+    pub fn moved(&self, tgid: u32, from: NodeId, to: NodeId) {
+        self.order(Order::Moved { tgid, from, to });
+    }
+
+    /// What was done so far; while something is being done, until then.
+    pub fn counts(&mut self) -> SurroundingsCounts {
+        match self.surroundings.try_lock() {
+            Ok(surroundings) => self.counts = surroundings.counts(),
+            Err(TryLockError::Poisoned(poisoned)) => self.counts = poisoned.into_inner().counts(),
+            Err(TryLockError::WouldBlock) => {}
+        }
+        self.counts
+    }
+
+    fn order(&self, order: Order) {
+        // A thread that panicked has said so itself.
+        let _ = self.orders.as_ref().map(|orders| orders.send(order));
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        drop(self.orders.take());
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+fn carry_out(orders: &Receiver<Order>, surroundings: &Mutex<Surroundings>) {
+    while let Ok(first) = orders.recv() {
+        let mut last_cpus = None;
+        for order in once(first).chain(orders.try_iter()) {
+            match order {
+                Order::Follow(cpus) => last_cpus = Some(cpus),
+                Order::Moved { tgid, from, to } => lock(surroundings).moved(tgid, from, to),
+            }
+        }
+        if let Some(cpus) = last_cpus {
+            lock(surroundings).follow(&cpus);
+        }
+    }
+}
+
+fn lock(surroundings: &Mutex<Surroundings>) -> MutexGuard<'_, Surroundings> {
+    surroundings.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::act::fake_root::FakeRoot;
+    use crate::act::SurroundingsOptions;
+
+    #[test]
+    fn the_last_order_is_in_force_soon_and_all_is_as_found_in_the_end() {
+        let root = FakeRoot::new();
+        let options = SurroundingsOptions { irqs: true, workqueues: true, memory_bytes_per_s: None };
+        let mut follower = Follower::start(Surroundings::new(options, root.path()).unwrap()).unwrap();
+        (0..50).for_each(|at| follower.follow(&[at % 3]));
+        follower.follow(&[3]);
+        let start = Instant::now();
+        while root.irq(24) != "3" && start.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!((root.irq(4), root.irq(24)), ("3".to_string(), "3".to_string()));
+        while follower.counts().nr_workqueues_moved == 0 && start.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(follower.counts().nr_irqs_moved >= 2);
+        drop(follower);
+        assert_eq!((root.irq(4), root.irq(24)), ("0-3".to_string(), "0-3".to_string()));
+    }
+
+    #[test]
+    fn what_was_ordered_before_the_end_does_not_outlive_it() {
+        let root = FakeRoot::new();
+        let options = SurroundingsOptions { irqs: true, ..SurroundingsOptions::default() };
+        let follower = Follower::start(Surroundings::new(options, root.path()).unwrap()).unwrap();
+        follower.follow(&[1]);
+        drop(follower);
+        assert_eq!(root.irq(4), "0-3");
+    }
+}
