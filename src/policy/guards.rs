@@ -18,8 +18,8 @@ pub struct GuardOptions {
     pub bad_rounds: u32,
     /// From this share on one bad round is enough, 0..=1.
     pub severe_share: f64,
-    /// After a move, so many rounds pass before the next. One move out of severe pressure need not wait, as the last may
-    /// have been a mistake; the next one after that must.
+    /// After a move, so many rounds pass before the next. Moves out of severe pressure need not wait, as the last may have
+    /// been a mistake; but each mistake rules out a node, so these are fewer than there are nodes, until one does wait.
     pub cool_down_rounds: u32,
 }
 
@@ -36,14 +36,14 @@ pub struct Guards {
     options: GuardOptions,
     bad_rounds: BTreeMap<NodeId, u32>,
     cooling_rounds: u32,
-    /// The move before the next has been made without waiting.
-    has_corrected: bool,
+    /// Rounds with moves that have not waited, since one did.
+    nr_corrections: usize,
 }
 
 impl Guards {
     /// As if all had been calm so far.
     pub fn new(options: GuardOptions) -> Self {
-        Guards { options, bad_rounds: BTreeMap::new(), cooling_rounds: 0, has_corrected: false }
+        Guards { options, bad_rounds: BTreeMap::new(), cooling_rounds: 0, nr_corrections: 0 }
     }
 
     /// Takes note of what is seen: once a round, first.
@@ -65,7 +65,7 @@ impl Guards {
             let moves = matches!(verdict.outcome, Outcome::Moves { .. });
             let node = view.node(verdict.node).filter(|node| moves && node.capacity_cpus > 0.0);
             let Some(node) = node else { continue };
-            let held = self.hold(node).or_else(|| self.keep_what_gains(view, node, &mut plan.moves));
+            let held = self.hold(node, view.nodes.len()).or_else(|| self.keep_what_gains(view, node, &mut plan.moves));
             if let Some(held) = held {
                 *verdict = Verdict { node: verdict.node, outcome: held };
             }
@@ -98,13 +98,13 @@ impl Guards {
         if plan.moves.is_empty() {
             self.cooling_rounds = self.cooling_rounds.saturating_sub(1);
         } else {
-            self.has_corrected = self.cooling_rounds > 0;
+            self.nr_corrections = if self.cooling_rounds > 0 { self.nr_corrections + 1 } else { 0 };
             self.cooling_rounds = self.options.cool_down_rounds;
         }
     }
 
     /// Why a node's work must wait; `None` if it need not.
-    fn hold(&self, node: &Node) -> Option<Outcome> {
+    fn hold(&self, node: &Node, nr_nodes: usize) -> Option<Outcome> {
         let GuardOptions { bad_share, bad_rounds: needed_rounds, .. } = self.options;
         let bad_rounds = self.bad_rounds.get(&node.id).copied().unwrap_or(0);
         let pressure_share = node.pressure.share();
@@ -114,7 +114,8 @@ impl Guards {
         if bad_rounds < needed_rounds {
             return Some(Outcome::NotYet { bad_rounds, needed_rounds });
         }
-        let corrects = !self.has_corrected && pressure_share.is_some_and(|share| share >= self.options.severe_share);
+        let is_severe = pressure_share.is_some_and(|share| share >= self.options.severe_share);
+        let corrects = is_severe && self.nr_corrections + 1 < nr_nodes;
         let must_wait = self.cooling_rounds > 0 && !corrects;
         must_wait.then_some(Outcome::CoolingDown { rounds_left: self.cooling_rounds })
     }
@@ -193,11 +194,20 @@ mod tests {
     }
 
     #[test]
-    fn one_move_out_of_severe_pressure_need_not_wait() {
+    fn of_two_nodes_one_move_out_of_severe_pressure_need_not_wait() {
         let mut guards = Guards::new(GuardOptions::with_cool_down(3));
         let severe = [0.3; 8];
         let expected = ["moves", "moves", "cooling", "cooling", "cooling", "moves", "moves", "cooling"];
         assert_eq!(outcomes(&mut guards, &severe), expected);
+    }
+
+    #[test]
+    fn until_all_other_nodes_have_been_tried_severe_pressure_need_not_wait() {
+        let mut guards = Guards::new(GuardOptions::with_cool_down(9));
+        let nodes = vec![node(0, 1.0, 0.3), node(1, 1.0, 0.0), node(2, 1.0, 0.1), node(3, 1.0, 0.1)];
+        let view = cell(nodes, vec![group(7, 0, 0.5)]);
+        let moves = [(); 6].map(|()| round_of(&mut guards, &view).moves.len());
+        assert_eq!(moves, [1, 1, 1, 1, 0, 0]);
     }
 
     #[test]
