@@ -1,6 +1,6 @@
 //! The host level's part: a memcached on each host's CPU, its clients, and what both took of the hosts.
 //!
-//! Servers run on the hosts' CPUs, one each. Clients run on the CPU that is no host's, as if on machines of their own.
+//! Servers run on the hosts' CPUs, one each. Clients run on a CPU that is no host's, as if on machines of their own.
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
@@ -14,7 +14,7 @@ use anyhow::{anyhow, ensure, Context, Result};
 use clap::Args;
 
 use crate::client::{new_histogram, Client, Latencies};
-use crate::load_map::{LoadMap, NR_HOSTS};
+use crate::load_map::{Batch, LoadMap, NR_HOSTS};
 use crate::record::{Done, Go, HostRecord, HostSecond, Latency, Setup, HOSTS_FILE, PORT, SETUP_FILE};
 
 const FIRST_SERVER_PORT: u16 = 11211;
@@ -106,12 +106,17 @@ impl Load {
     }
 }
 
-/// Requests that a server answers in a second of its CPU time.
+/// Requests that a server answers in a second of its CPU time, when they come in batches, as they will.
 fn capacity_per_s(client: &Client, server: &Server) -> Result<f64> {
+    const NR_BATCHES: u32 = 150;
+    const BATCH: u32 = 300;
+    const EVERY: Duration = Duration::from_millis(20);
+
     // Its memory, and the emulation's translations, are there after the first ones.
     client.flood(50)?;
+    let batches: Vec<_> = (0..NR_BATCHES).map(|at| Batch { due: EVERY * at, nr_requests: BATCH }).collect();
     let before_s = server.cpu_time_s()?;
-    let nr_requests = client.flood(300)?;
+    let nr_requests = client.run(&batches, Instant::now())?.all.len();
     let busy_s = server.cpu_time_s()? - before_s;
     ensure!(busy_s > 0.0, "{nr_requests} requests took no CPU time");
     Ok(nr_requests as f64 / busy_s)
@@ -210,15 +215,19 @@ fn run_first() -> Result<()> {
 
 /// One arm's load, from its beginning until all has been answered.
 fn put_load_on(map: &LoadMap, go: Go, clients: &[Client], times: impl Fn() -> Result<HostTimes>) -> Result<HostRecord> {
+    /// Clients' threads are there by then: starting them would make the first requests late.
+    const LEAD: Duration = Duration::from_millis(500);
+
     let batches = (0..NR_HOSTS).map(|host| map.batches(go.round, host)).collect::<Result<Vec<_>>>()?;
-    let mut before = times()?;
-    let start = before.at;
+    let start = Instant::now() + LEAD;
     let mut at = Duration::ZERO;
     let mut seconds = Vec::new();
     let latencies: Vec<Latencies> = thread::scope(|scope| {
         let one_each =
             clients.iter().zip(&batches).map(|(client, batches)| scope.spawn(move || client.run(batches, start)));
         let threads: Vec<_> = one_each.collect();
+        thread::sleep(start.saturating_duration_since(Instant::now()));
+        let mut before = times()?;
         while at + Duration::from_millis(500) < map.length() {
             thread::sleep((start + at + Duration::from_secs(1)).saturating_duration_since(Instant::now()));
             let now = times()?;

@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # What the host level does: boot the guest level, run both scripts, end both levels.
 #
-# Reads LAB_NODES, LAB_VCPUS_PER_NODE, LAB_NODE_MEMORY_MB, LAB_GUEST_SCRIPT (yes or empty),
+# Reads LAB_NODES, LAB_VCPUS_PER_NODE, LAB_SPARE_CPUS, LAB_NODE_MEMORY_MB, LAB_GUEST_SCRIPT (yes or empty),
 # LAB_QEMU_DATA, LAB_AWAIT_ISOLATION (yes or empty), and the streams' devices LAB_HOST_STREAM and LAB_GUEST_STREAM.
 # Guest output goes to /lab/guest-out. Tells what happens by files in /lab/run/state: host-up, guest-up, guest-died, status.
 
@@ -20,7 +20,7 @@ run_cluster() {
     until [ -z "$LAB_AWAIT_ISOLATION" ] || [ -e /lab/run/state/isolated ]; do
         pause 0.1
     done
-    start_script /lab/scripts/host "$LAB_HOST_STREAM" $control/host-status "0-$vcpus"
+    start_script /lab/scripts/host "$LAB_HOST_STREAM" $control/host-status "0-$((vcpus + LAB_SPARE_CPUS - 1))"
     : >$control/go
     if [ "$LAB_GUEST_SCRIPT" ]; then
         await_guest $control/guest-status || return
@@ -38,7 +38,7 @@ run_cluster() {
 # Its virtio devices are the legacy kind, notified by port: with the modern kind, notified by memory,
 # the emulated SVM often ends the guest with "KVM internal error. Suberror: 3".
 #
-# Everything of QEMU but the vCPU threads stays on the last CPU, which is no host of the cluster.
+# Everything of QEMU but the vCPU threads stays on the first CPU that is no host of the cluster.
 start_guest() {
     # shellcheck disable=SC2046
     taskset -c "$vcpus" qemu-system-x86_64 -L "$LAB_QEMU_DATA" -name guest,debug-threads=on \
