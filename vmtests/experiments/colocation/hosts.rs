@@ -35,13 +35,13 @@ pub struct Load {
     #[arg(long, default_value_t = 5.0)]
     deviation: f64,
     /// How busy a busy host is, as a share of what it can answer
-    #[arg(long, value_name = "SHARE", default_value_t = 0.3)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.2)]
     share: f64,
     /// Requests in a batch to a busy host, instead of --share
     #[arg(long, value_name = "REQUESTS", overrides_with = "batch", value_parser = clap::value_parser!(u32).range(1..=i64::from(Client::BATCH_MAX)))]
     batch: Option<u32>,
     /// How long the same hosts are busy, seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 8.0)]
     phase: f64,
     /// Fixes the load
     #[arg(long, default_value_t = 1)]
