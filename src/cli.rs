@@ -282,7 +282,7 @@ impl RunOptions {
 
     /// Whether plans name processes' nodes one by one.
     pub fn places_processes(&self) -> bool {
-        self.policy == PolicyName::Fine
+        self.policy().places_groups()
     }
 }
 

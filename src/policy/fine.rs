@@ -174,6 +174,10 @@ impl Policy for Fine {
         "fine"
     }
 
+    fn places_groups(&self) -> bool {
+        true
+    }
+
     fn decide(&self, cell: &CellView) -> Plan {
         let Some(first) = least_loaded(cell, self.avoid_share, None) else {
             return Plan::default();

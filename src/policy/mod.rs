@@ -19,6 +19,12 @@ pub trait Policy: Send + Sync {
 
     /// One round for one cell.
     fn decide(&self, cell: &CellView) -> Plan;
+
+    /// Its plans say of each group where it goes. Else a plan that moves anything sends all work to the first destination,
+    /// also what has not run lately and so is not in the view.
+    fn places_groups(&self) -> bool {
+        false
+    }
 }
 
 /// The least loaded node that work may be sent to, but for `but`: one of which others take less than `avoid_share` of the

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::cell::{CellView, Group, GroupId, Node, NodeId, Pressure};
+use crate::cell::{CellView, Group, GroupId, Node, NodeId, Plan, Pressure};
 use crate::decision_log::Round;
 use crate::policy::{Guards, Policy};
 
@@ -53,7 +53,7 @@ pub fn follow(
         }
         followed.moves += u64::from(!plan.moves.is_empty());
         followed.moved_groups += plan.moves.len() as u64;
-        cell.places.extend(plan.moves.iter().map(|step| (step.group, step.to)));
+        cell.carry_out(&plan, policy.places_groups());
     }
     followed.average();
     followed
@@ -70,6 +70,8 @@ struct SimulatedCell {
     wanted_cpus: BTreeMap<GroupId, f64>,
     /// Where each group is.
     places: BTreeMap<GroupId, NodeId>,
+    /// Where all groups have been sent, those too that are not seen yet.
+    destination: Option<NodeId>,
 }
 
 impl SimulatedCell {
@@ -95,6 +97,14 @@ impl SimulatedCell {
         CellView { nodes, groups }
     }
 
+    fn carry_out(&mut self, plan: &Plan, places_groups: bool) {
+        self.places.extend(plan.moves.iter().map(|step| (step.group, step.to)));
+        if !places_groups && !plan.moves.is_empty() {
+            self.destination = plan.first;
+            self.places.values_mut().for_each(|place| *place = plan.first.unwrap_or(*place));
+        }
+    }
+
     fn place(&mut self, logged: &CellView, group: &Group) -> Group {
         let others_share = logged.node(group.node).map(|node| node.pressure).and_then(Pressure::share);
         let wanted_cpus = self.wanted_cpus.entry(group.id).or_insert(group.demand.usage_cpus);
@@ -103,7 +113,7 @@ impl SimulatedCell {
         }
         let mut placed = *group;
         placed.demand.usage_cpus = *wanted_cpus;
-        placed.node = *self.places.entry(group.id).or_insert(group.node);
+        placed.node = *self.places.entry(group.id).or_insert(self.destination.unwrap_or(group.node));
         placed
     }
 }
@@ -140,7 +150,7 @@ impl Followed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cell::{Move, Plan};
+    use crate::cell::Move;
     use crate::policy::test_cell::{cell, group, node};
     use crate::policy::{Coarse, GuardOptions};
 
@@ -189,6 +199,36 @@ mod tests {
         let followed = follow(log, None, None);
         assert_eq!((followed.work_cpus, followed.utilisation[&NodeId(0)]), (0.75, 1.0));
         assert_eq!(followed.utilisation[&NodeId(1)], 0.5);
+    }
+
+    /// The same decisions, group by group.
+    struct OneByOne(Coarse);
+
+    impl Policy for OneByOne {
+        fn name(&self) -> &'static str {
+            "one by one"
+        }
+
+        fn decide(&self, cell: &CellView) -> Plan {
+            self.0.decide(cell)
+        }
+
+        fn places_groups(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn what_did_not_run_in_a_round_is_sent_along_unless_the_policy_places_groups() {
+        // Group 8 is not in the view of the round in which group 7 leaves node 0.
+        let mut log = rounds(&[[0.0, 0.0], [0.9, 0.0], [0.9, 0.0]]);
+        for at in [0, 2] {
+            log[at].view.groups[0].demand.usage_cpus = 0.25;
+            log[at].view.groups.push(group(8, 0, 0.25));
+        }
+        let utilisation = |policy: &dyn Policy| follow(log.clone(), Some(policy), None).utilisation[&NodeId(1)];
+        assert_eq!(utilisation(&Coarse::on_steal(0.25)), 0.5 / 3.0);
+        assert_eq!(utilisation(&OneByOne(Coarse::on_steal(0.25))), 0.25 / 3.0);
     }
 
     #[test]
