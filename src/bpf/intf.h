@@ -65,6 +65,7 @@ struct vnuma_process_node {
 	s32 node;
 };
 
+/* What a process ran on a node. Of each thread up to a millisecond is added only later. */
 struct vnuma_run_time {
 	u64 run_ns;
 	u64 stolen_ns;
