@@ -3,7 +3,7 @@
 #
 # RUN is the run's own folder. Every process that a run starts is recorded, and ended by its id.
 
-RUN='' DEADLINE=0 QEMU_PID='' READERS=()
+RUN='' DEADLINE=0 QEMU_PID='' READERS=() SPINNERS=()
 
 # begin_run TIMEOUT
 begin_run() {
@@ -14,6 +14,18 @@ begin_run() {
     trap end_run EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
+    keep_cpus_awake
+}
+
+# keep_cpus_awake: a machine that is virtual itself gives an idle CPU back, and getting it again takes long, which the threads
+# of an emulator wait for thousands of times a second. So something runs on each CPU, and gives way to everything (SCHED_IDLE).
+keep_cpus_awake() {
+    local cpu
+    grep -qw hypervisor /proc/cpuinfo && ! kvm_works || return 0
+    for ((cpu = 0; cpu < $(nproc); cpu++)); do
+        setpriv --pdeathsig KILL chrt --idle 0 sh -c 'while :; do :; done' </dev/null >/dev/null 2>&1 &
+        SPINNERS+=($!)
+    done
 }
 
 # remove_abandoned_runs: of commands that were killed before they could.
@@ -31,6 +43,7 @@ end_run() {
     trap - ERR
     trap '' INT TERM HUP
     stop_machine
+    [ ${#SPINNERS[@]} = 0 ] || { kill -KILL "${SPINNERS[@]}" && wait "${SPINNERS[@]}"; } 2>/dev/null || true
     collect_results
     rm -rf "$RUN"
     exit "$status"
