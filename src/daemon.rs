@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use crossbeam_channel::{Receiver, RecvTimeoutError};
 use scx_utils::UserExitInfo;
 use scx_vnuma::act::{self, Follower, OwnThreads, Selection, SelectionChanges, Surroundings};
 use scx_vnuma::bpf::{LoadOptions, SchedulerClass};
@@ -23,10 +22,11 @@ use scx_vnuma::sense::{
 use crate::cli::RunOptions;
 use crate::crowd::Crowd;
 use crate::preflight;
+use crate::shutdown::Shutdown;
 
-/// Loads the scheduler class and runs it until `shutdown` speaks; starts again when the kernel asks for it. Leaves every
+/// Loads the scheduler class and runs it until `shutdown` is told; starts again when the kernel asks for it. Leaves every
 /// round on `board`.
-pub fn run(options: &RunOptions, board: &Arc<Board>, shutdown: &Receiver<()>) -> Result<()> {
+pub fn run(options: &RunOptions, board: &Arc<Board>, shutdown: &Shutdown) -> Result<()> {
     let mut log = options.log.as_deref().map(|path| open_log(path, options)).transpose()?;
     let mut restarts = Restarts::default();
     loop {
@@ -76,7 +76,7 @@ fn run_once(
     options: &RunOptions,
     board: &Arc<Board>,
     log: &mut Option<LogWriter<File>>,
-    shutdown: &Receiver<()>,
+    shutdown: &Shutdown,
 ) -> Result<UserExitInfo> {
     let nodes = Nodes::from_sysfs().context("reading the NUMA nodes")?;
     let start_node = preflight::choose_start_node(&nodes, options.start_node, options.allow_single_node)?;
@@ -127,6 +127,7 @@ struct Daemon<'a> {
     /// What groups are picked by, where that depends on the guest.
     picked_by: Option<&'static str>,
     blindness: Blindness,
+    looked_again_at: Option<Instant>,
 }
 
 impl<'a> Daemon<'a> {
@@ -176,16 +177,33 @@ impl<'a> Daemon<'a> {
             metrics: Metrics::new(start),
             picked_by,
             blindness: Blindness::new(options.interval),
+            looked_again_at: None,
         })
     }
 
-    /// Rounds at a steady pace until `shutdown` speaks or the kernel ends the scheduler class.
-    fn rounds(&mut self, shutdown: &Receiver<()>) -> Result<()> {
-        let mut due = Instant::now();
+    /// Rounds at a steady pace until `shutdown` is told or the kernel ends the scheduler class. Later than that where they
+    /// would take too much of the CPU on which they run: that is the work's.
+    fn rounds(&mut self, shutdown: &Shutdown) -> Result<()> {
+        /// So many rounds in a row tell that it isn't for the moment.
+        const LATE_ROUNDS: u32 = 20;
+
+        let interval = self.options.interval;
+        let (mut due, mut late_rounds) = (Instant::now(), 0u32);
         while !self.class.has_exited() {
+            let cpu_before = thread_cpu_time();
             self.round()?;
+            let round_cpu = thread_cpu_time() - cpu_before;
+            let pause = pause_after(round_cpu);
+            late_rounds = if round_cpu + pause > interval { late_rounds.saturating_add(1) } else { 0 };
+            if late_rounds == LATE_ROUNDS {
+                log::warn!(
+                    "a round takes {} ms of CPU time, so it comes later than every --interval {} ms: a longer one is kept",
+                    round_cpu.as_millis(),
+                    interval.as_millis()
+                );
+            }
             // A guest that was paused doesn't catch up on the rounds it missed.
-            due = (due + self.options.interval).max(Instant::now());
+            due = (due + interval).max(Instant::now() + pause);
             if !self.wait_until(due, shutdown) {
                 break;
             }
@@ -194,19 +212,16 @@ impl<'a> Daemon<'a> {
     }
 
     /// Sleeps until `due`. Returns false when it is time to leave.
-    fn wait_until(&self, due: Instant, shutdown: &Receiver<()>) -> bool {
+    fn wait_until(&self, due: Instant, shutdown: &Shutdown) -> bool {
         /// The kernel doesn't wake us when it ends the scheduler class.
         const LOOK_AT_LEAST_EVERY: Duration = Duration::from_millis(250);
 
-        while !self.class.has_exited() {
+        while !shutdown.is_told() && !self.class.has_exited() {
             let left = due.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return true;
             }
-            match shutdown.recv_timeout(left.min(LOOK_AT_LEAST_EVERY)) {
-                Ok(()) | Err(RecvTimeoutError::Disconnected) => return false,
-                Err(RecvTimeoutError::Timeout) => {}
-            }
+            shutdown.sleep(left.min(LOOK_AT_LEAST_EVERY));
         }
         false
     }
@@ -222,12 +237,13 @@ impl<'a> Daemon<'a> {
         let destination = self.crowd.destination();
         let mut view = self.view(&window, &words);
 
-        // Decide. Before work goes anywhere, its destination is looked at once more.
+        // Decide. Before work goes anywhere, or stays in trouble, the other nodes are looked at once more.
         if let Some(guards) = &mut self.guards {
             guards.see(&view);
         }
         let mut plan = self.decide(&view);
-        if !plan.moves.is_empty() && self.senses.look_again(&mut words) {
+        if self.must_look_again(&view, &plan) && self.senses.look_again(&mut words) {
+            self.looked_again_at = Some(Instant::now());
             view = self.view(&window, &words);
             plan = self.decide(&view);
         }
@@ -241,7 +257,7 @@ impl<'a> Daemon<'a> {
         let retargeted = if self.options.dry_run { None } else { self.crowd.carry_out(self.class, &plan, epoch)? };
         let retarget_cpu_us = (thread_cpu_time() - cpu_before).as_micros() as u64;
         if retargeted.is_some() {
-            self.move_surroundings(&plan, destination);
+            self.follow(&plan, destination);
         }
 
         // Report.
@@ -276,6 +292,15 @@ impl<'a> Daemon<'a> {
         })
     }
 
+    fn must_look_again(&self, view: &CellView, plan: &Plan) -> bool {
+        /// Looking is load on every node, also the busy ones.
+        const PAUSE: Duration = Duration::from_secs(1);
+
+        let is_trapped = || self.guards.as_ref().is_some_and(|guards| guards.is_trapped(view, plan));
+        let is_rested = || self.looked_again_at.is_none_or(|at| at.elapsed() >= PAUSE);
+        !plan.moves.is_empty() || (is_trapped() && is_rested())
+    }
+
     fn decide(&self, view: &CellView) -> Plan {
         let plan = self.policy.decide(view);
         match &self.guards {
@@ -284,8 +309,8 @@ impl<'a> Daemon<'a> {
         }
     }
 
-    /// What follows the work beside tasks: `from` was the first destination until now.
-    fn move_surroundings(&mut self, plan: &Plan, from: NodeId) {
+    /// What follows when tasks have been sent elsewhere: `from` was the first destination until now.
+    fn follow(&mut self, plan: &Plan, from: NodeId) {
         let first = plan.first.filter(|&first| first != from);
         if let Some((_, cpus)) = self.nodes.iter().find(|&(node, _)| Some(node) == first) {
             self.own_threads.follow(cpus, &self.senses.bound_threads());
@@ -293,8 +318,10 @@ impl<'a> Daemon<'a> {
         }
         for step in &plan.moves {
             let members = self.crowd.groups().get(step.group);
-            let tgids = members.iter().flat_map(|members| &members.tgids);
-            tgids.for_each(|&tgid| self.surroundings.moved(tgid, step.from, step.to));
+            for &tgid in members.iter().flat_map(|members| &members.tgids) {
+                self.senses.moved(tgid, step.from, step.to);
+                self.surroundings.moved(tgid, step.from, step.to);
+            }
         }
     }
 
@@ -365,6 +392,11 @@ fn start_probes(
     Ok(Some(probes))
 }
 
+/// How long nothing is done after a round that took so much CPU time: rounds take a fifth of a CPU at most.
+fn pause_after(round_cpu: Duration) -> Duration {
+    round_cpu * 4
+}
+
 /// CPU time of this thread so far.
 fn thread_cpu_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -376,6 +408,12 @@ fn thread_cpu_time() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rounds_take_a_fifth_of_a_cpu_at_most() {
+        let round_cpu = Duration::from_millis(30);
+        assert_eq!(round_cpu.as_secs_f64() / (round_cpu + pause_after(round_cpu)).as_secs_f64(), 0.2);
+    }
 
     #[test]
     fn the_fourth_restart_within_a_minute_is_refused() {

@@ -4,12 +4,12 @@ mod cli;
 mod crowd;
 mod daemon;
 mod preflight;
+mod shutdown;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use clap::Parser;
 use cli::{Cli, Command, RunOptions};
 use scx_vnuma::act;
 use scx_vnuma::report::{self, Board, MetricsServer};
+use shutdown::Shutdown;
 use simplelog::ColorChoice;
 
 fn main() -> ExitCode {
@@ -54,21 +55,15 @@ fn init_log(verbose: u8) -> Result<()> {
 }
 
 fn schedule(options: &RunOptions) -> Result<()> {
-    let (leave, shutdown) = crossbeam_channel::bounded(1);
-    let stop = Arc::new(AtomicBool::new(false));
-    let stop_too = stop.clone();
-    ctrlc::set_handler(move || {
-        stop_too.store(true, Ordering::Relaxed);
-        // Full: the first signal is already on its way.
-        let _ = leave.try_send(());
-    })
-    .context("setting up the signal handler")?;
+    let shutdown = Shutdown::of_this_thread();
+    let told = shutdown.clone();
+    ctrlc::set_handler(move || told.tell()).context("setting up the signal handler")?;
 
     if let Some(interval) = options.monitor {
         if preflight::running_scheduler()?.is_none() {
             log::info!("no scx_vnuma is running: waiting for one");
         }
-        return report::monitor(interval, &stop);
+        return report::monitor(interval, || shutdown.is_told());
     }
     let page = options.metrics.map(MetricsServer::bind).transpose()?;
     preflight::check_machine()?;
@@ -87,14 +82,14 @@ fn schedule(options: &RunOptions) -> Result<()> {
         page.serve(board.clone()).context("starting the thread that serves --metrics")?;
     }
     if let Some(interval) = options.stats {
-        spawn_monitor(interval, stop);
+        spawn_monitor(interval, shutdown.clone());
     }
     daemon::run(options, &board, &shutdown)
 }
 
-fn spawn_monitor(interval: Duration, stop: Arc<AtomicBool>) {
+fn spawn_monitor(interval: Duration, shutdown: Shutdown) {
     std::thread::spawn(move || {
-        if let Err(err) = report::monitor(interval, &stop) {
+        if let Err(err) = report::monitor(interval, || shutdown.is_told()) {
             log::warn!("statistics ended: {err:#}");
         }
     });

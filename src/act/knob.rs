@@ -1,8 +1,8 @@
 //! What follows the work beside tasks: each is a file of the kernel that takes a set of CPUs.
 
 use std::fmt;
-use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -23,8 +23,7 @@ pub enum Knob {
 impl Knob {
     /// The CPUs that are set now.
     pub fn read(self, root: &Path) -> io::Result<CpuSet> {
-        let path = self.path(root);
-        let text = std::fs::read_to_string(&path)?;
+        let text = read_small(&self.path(root))?;
         let cpus = match self {
             Knob::Irq(_) => CpuSet::from_list(&text),
             Knob::Workqueues => CpuSet::from_mask(&text),
@@ -49,6 +48,19 @@ impl Knob {
             Knob::Workqueues => workqueues::mask_file(root),
         }
     }
+}
+
+/// The text of a file of the kernel's. It gives all of a short one at once, so there is nothing more to ask for; there are many
+/// of them, and each call is time that the work's node hasn't for the work.
+fn read_small(path: &Path) -> io::Result<String> {
+    let mut bytes = [0; 4096];
+    let mut file = File::open(path)?;
+    let len = file.read(&mut bytes)?;
+    let mut text = bytes[..len].to_vec();
+    if len == bytes.len() {
+        file.read_to_end(&mut text)?;
+    }
+    String::from_utf8(text).map_err(|err| io::Error::new(io::ErrorKind::InvalidData, err))
 }
 
 impl fmt::Display for Knob {

@@ -93,6 +93,16 @@ impl Guards {
         Some(Outcome::Moves { moved_cpus: left.map(|group| group.demand.usage_cpus).sum() })
     }
 
+    /// Return true if work that may leave a node under severe pressure stays there by `plan`, as no other node is known to be
+    /// better. What is known of the others may be old.
+    pub fn is_trapped(&self, view: &CellView, plan: &Plan) -> bool {
+        let is_severe = |node: &Node| node.pressure.share().is_some_and(|share| share >= self.options.severe_share);
+        let stays = |node: &Node| plan.moves.iter().all(|step| step.from != node.id);
+        let may_leave = |node: &Node| self.hold(node, view.nodes.len()).is_none();
+        let has_work = |node: &Node| !view.groups_on(node.id).is_empty();
+        view.nodes.iter().any(|node| is_severe(node) && has_work(node) && stays(node) && may_leave(node))
+    }
+
     /// Takes note of what is done: once a round, last.
     pub fn settle(&mut self, plan: &Plan) {
         if plan.moves.is_empty() {
@@ -226,6 +236,20 @@ mod tests {
             |there| round_of(&mut Guards::new(GuardOptions::with_cool_down(3)), &view(there)).verdicts[0].outcome;
         assert_eq!(outcome(0.27), Outcome::LittleBetter { pressure_share: 0.3, destination_share: 0.27 });
         assert_eq!(outcome(0.2), Outcome::Moves { moved_cpus: 0.5 });
+    }
+
+    #[test]
+    fn work_under_severe_pressure_is_trapped_while_all_others_seem_as_bad() {
+        let is_trapped = |here, there| {
+            let view = cell(vec![node(0, 1.0, here), node(1, 1.0, there)], vec![group(7, 0, 0.5)]);
+            let mut guards = Guards::new(GuardOptions::with_cool_down(3));
+            let plan = round_of(&mut guards, &view);
+            (guards.is_trapped(&view, &plan), plan.moves.len())
+        };
+        assert_eq!(is_trapped(0.3, 0.9), (true, 0));
+        assert_eq!(is_trapped(0.3, 0.29), (true, 0), "little better");
+        assert_eq!(is_trapped(0.3, 0.0), (false, 1));
+        assert_eq!(is_trapped(0.2, 0.9), (false, 0), "not severe");
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! The figures and decisions over scx_stats, as every scx scheduler has them, and what asks for them.
 
 use std::io::{self, ErrorKind, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,9 +58,8 @@ pub fn describe_stats(out: &mut impl Write) -> Result<()> {
     data(Arc::default()).describe_meta(out, None)
 }
 
-/// Prints the figures of the running daemon every `interval` until `stop`.
-pub fn monitor(interval: Duration, stop: &Arc<AtomicBool>) -> Result<()> {
-    let stopped = || stop.load(Ordering::Relaxed);
+/// Prints the figures of the running daemon every `interval` until `stopped`.
+pub fn monitor(interval: Duration, stopped: impl Fn() -> bool) -> Result<()> {
     scx_utils::monitor_stats::<Metrics>(&[], interval, stopped, |metrics| metrics.format(&mut io::stdout()))
 }
 

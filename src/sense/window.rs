@@ -24,7 +24,7 @@ pub struct Window {
     pub wall: Duration,
     /// Each CPU's time in it. Only CPUs that were online at its end.
     pub cpu_times: CpuTimes,
-    /// Time in it that processes' migratable tasks really ran, ns.
+    /// Time in it that processes' migratable tasks really ran, ns; 0 for those that only ran shortly before.
     pub used_ns: HashMap<(u32, NodeId), u64>,
     /// Tasks that waited in each node's queue at its end, by node id.
     pub nr_queued: Vec<u32>,
@@ -63,6 +63,7 @@ pub struct Senses {
     reader: CpuTimeReader,
     /// With the run times also of processes that were asked for once and have not been of late.
     last: Option<Sample>,
+    recent: Recent,
     hosts: Hosts,
     probes: Option<Probes>,
 }
@@ -70,7 +71,7 @@ pub struct Senses {
 impl Senses {
     /// Opens what it reads from. Nodes that neither steal nor a host speaks for are probed.
     pub fn open(hosts: Hosts, probes: Option<Probes>) -> Result<Self> {
-        Ok(Senses { reader: CpuTimeReader::open()?, last: None, hosts, probes })
+        Ok(Senses { reader: CpuTimeReader::open()?, last: None, recent: Recent::default(), hosts, probes })
     }
 
     /// The window since the last call; `None` the first time. Only `processes`, if they are named, can have run.
@@ -89,7 +90,10 @@ impl Senses {
         let processes = processes.filter(|_| self.nr_remembered() <= REMEMBERED_MAX);
         let run_times = class.run_times(processes)?;
         let mut now = Sample { at: Instant::now(), cpu_times, run_times, nr_queued: counters.nr_queued };
-        let window = self.last.as_ref().map(|last| between(last, &now));
+        let mut window = self.last.as_ref().map(|last| between(last, &now));
+        if let Some(window) = &mut window {
+            self.recent.complete(&mut window.used_ns, now.at);
+        }
         if let Some(last) = self.last.take().filter(|_| processes.is_some()) {
             remember(last.run_times, &mut now.run_times);
         }
@@ -134,6 +138,11 @@ impl Senses {
         true
     }
 
+    /// A process has been sent to another node: who ran of late ran there, as far as the next windows are concerned.
+    pub fn moved(&mut self, tgid: u32, from: NodeId, to: NodeId) {
+        self.recent.moved(tgid, from, to);
+    }
+
     /// Threads that must stay on the node that they look at.
     pub fn bound_threads(&self) -> Vec<i32> {
         self.probes.as_ref().map(Probes::threads).unwrap_or_default()
@@ -142,6 +151,32 @@ impl Senses {
     /// CPU time that the probes have taken so far.
     pub fn probed(&self) -> Duration {
         self.probes.as_ref().map(Probes::cpu_time).unwrap_or_default()
+    }
+}
+
+/// Who ran where of late. A window may be so short that work on a busy node gets no turn in it; it is there all the same.
+#[derive(Default)]
+struct Recent {
+    last_ran: HashMap<(u32, NodeId), Instant>,
+}
+
+impl Recent {
+    /// Within this time even who is starved by fixed tasks gets a turn (the kernel's deadline server for sched_ext).
+    const LASTS: Duration = Duration::from_secs(1);
+
+    /// Adds to a window that ends `now` who ran shortly before it, at 0 ns.
+    fn complete(&mut self, used_ns: &mut HashMap<(u32, NodeId), u64>, now: Instant) {
+        self.last_ran.extend(used_ns.keys().map(|&key| (key, now)));
+        self.last_ran.retain(|_, at| now.duration_since(*at) < Self::LASTS);
+        for &key in self.last_ran.keys() {
+            used_ns.entry(key).or_insert(0);
+        }
+    }
+
+    fn moved(&mut self, tgid: u32, from: NodeId, to: NodeId) {
+        if let Some(at) = self.last_ran.remove(&(tgid, from)) {
+            self.last_ran.insert((tgid, to), at);
+        }
     }
 }
 
@@ -213,6 +248,33 @@ mod tests {
         assert_eq!(used_ns(950), Some(50));
         assert_eq!(used_ns(900), None);
         assert_eq!(used_ns(20), Some(20), "another process of the same id");
+    }
+
+    #[test]
+    fn who_ran_within_the_last_second_is_still_there() {
+        let (start, key) = (Instant::now(), (7, NodeId(0)));
+        let mut recent = Recent::default();
+        let mut seen = |used_ns: &[((u32, NodeId), u64)], at_ms| {
+            let mut used_ns = used_ns.iter().copied().collect();
+            recent.complete(&mut used_ns, start + Duration::from_millis(at_ms));
+            used_ns.get(&key).copied()
+        };
+        assert_eq!(seen(&[(key, 50)], 0), Some(50));
+        assert_eq!(seen(&[], 999), Some(0));
+        assert_eq!(seen(&[], 1000), None);
+        assert_eq!(seen(&[], 1001), None);
+    }
+
+    #[test]
+    fn who_was_sent_on_is_there_before_it_has_run_there() {
+        let (start, from, to) = (Instant::now(), NodeId(0), NodeId(1));
+        let mut recent = Recent::default();
+        recent.complete(&mut HashMap::from([((7, from), 50), ((8, from), 50)]), start);
+        recent.moved(7, from, to);
+        recent.moved(9, from, to);
+        let mut used_ns = HashMap::new();
+        recent.complete(&mut used_ns, start + Duration::from_millis(50));
+        assert_eq!(used_ns, HashMap::from([((7, to), 0), ((8, from), 0)]));
     }
 
     #[test]
