@@ -38,7 +38,7 @@ pub struct Options {
     #[arg(long, value_name = "ROUND", default_value_t = 0)]
     from: u32,
     /// The interval of scx_vnuma
-    #[arg(long, value_name = "MS", default_value_t = 50, value_parser = clap::value_parser!(u64).range(10..))]
+    #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(10..))]
     interval_ms: u64,
 }
 
