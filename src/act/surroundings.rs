@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::cpu_set::CpuSet;
 use super::irqs;
-use super::knob::Knob;
+use super::knob::{Knob, OpenKnobs};
 use super::move_memory::{MemoryMover, MovedMemory};
 use super::saved::{Saved, SavedError, SavedFile};
 use crate::cell::NodeId;
@@ -51,8 +51,11 @@ pub struct SurroundingsCounts {
 pub struct Surroundings {
     root: PathBuf,
     options: SurroundingsOptions,
+    open: OpenKnobs,
     file: SavedFile,
     saved: Saved,
+    /// What this one has put in the file.
+    stored: Option<Saved>,
     /// The kernel lets nobody move these; not tried again.
     skipped: BTreeSet<Knob>,
     /// Somebody else has set these.
@@ -77,10 +80,12 @@ impl Surroundings {
             if options.irqs || options.workqueues { file.load()?.unwrap_or_default() } else { Saved::default() };
         let memory = options.memory_bytes_per_s.map(MemoryMover::start).transpose();
         Ok(Surroundings {
+            open: OpenKnobs::new(&root),
             root,
             options,
             file,
             saved,
+            stored: None,
             skipped: BTreeSet::new(),
             left: BTreeSet::new(),
             memory: memory.map_err(SurroundingsError::Thread)?,
@@ -140,19 +145,25 @@ impl Surroundings {
             return Ok(());
         }
         self.saved.wrote.insert(to.clone());
-        self.file.store(&self.saved)?;
-        let nr_sets = self.saved.wrote.len();
+        self.store()?;
         for &knob in &due {
             self.turn(knob, &to);
         }
-        if self.saved.wrote.len() != nr_sets {
-            self.file.store(&self.saved)?;
-        }
+        self.store()?;
         let SurroundingsCounts { nr_irqs_skipped, nr_irqs_refused, .. } = self.counts();
         log::debug!(
             "{} IRQs and workqueues to CPUs {to}; {nr_irqs_skipped} IRQs can't move, {nr_irqs_refused} refusals",
             due.len()
         );
+        Ok(())
+    }
+
+    /// Has all that is saved in the file.
+    fn store(&mut self) -> Result<(), SurroundingsError> {
+        if self.stored.as_ref() != Some(&self.saved) {
+            self.file.store(&self.saved)?;
+            self.stored = Some(self.saved.clone());
+        }
         Ok(())
     }
 
@@ -164,12 +175,13 @@ impl Surroundings {
         self.skipped.retain(|knob| !gone(knob));
         self.left.retain(|knob| !gone(knob));
         self.saved.found.retain(|knob, _| !gone(knob));
+        self.open.retain(|knob| !gone(knob));
         let mut due = Vec::new();
         for knob in knobs {
             if self.skipped.contains(&knob) || self.left.contains(&knob) {
                 continue;
             }
-            let now = match knob.read(&self.root) {
+            let now = match self.open.read(knob) {
                 Ok(now) => now,
                 Err(err) => {
                     // An IRQ may end between the listing and the reading.
@@ -206,14 +218,14 @@ impl Surroundings {
     }
 
     fn turn(&mut self, knob: Knob, to: &CpuSet) {
-        let refused = match knob.write(&self.root, to) {
+        let refused = match self.open.write(knob, to) {
             Ok(()) => {
                 match knob {
                     Knob::Irq(_) => self.counts.nr_irqs_moved += 1,
                     Knob::Workqueues => self.counts.nr_workqueues_moved += 1,
                 }
                 // The kernel may take only some of them; that is ours too.
-                if let Ok(now) = knob.read(&self.root) {
+                if let Ok(now) = self.open.read(knob) {
                     self.saved.wrote.insert(now);
                 }
                 return;
