@@ -59,6 +59,12 @@ const volatile u64 preempt_lag_ns = 2 * NSEC_PER_MSEC;
 /* But not of one that itself has run less than this since it woke: tasks that wake each other would do little but switch. */
 const volatile u64 preempt_after_ns = 5 * NSEC_PER_MSEC;
 
+/*
+ * Nor of one that was put there so shortly ago, as the fair class protects a slice: who writes to many and never sleeps
+ * would be switched away from at each write.
+ */
+const volatile u64 preempt_min_ns = 2 * NSEC_PER_MSEC;
+
 /* What a task ran is added to the sums of its process when it is so much: most slices of a task that often sleeps aren't. */
 const volatile u64 sum_from_ns = 1 * NSEC_PER_MSEC;
 
@@ -435,7 +441,9 @@ static bool runs_one_ahead_of(s32 cpu, u64 vtime)
 	if (!cctx || !cctx->is_running)
 		return false;
 	ran_ns = scx_bpf_now() - cctx->started_at;
-	return cctx->awake_ns + ran_ns >= preempt_after_ns && time_before(vtime + preempt_lag_ns, cctx->vtime + ran_ns);
+	if (ran_ns < preempt_min_ns || cctx->awake_ns + ran_ns < preempt_after_ns)
+		return false;
+	return time_before(vtime + preempt_lag_ns, cctx->vtime + ran_ns);
 }
 
 void BPF_STRUCT_OPS(vnuma_enqueue, struct task_struct *p, u64 enq_flags)
