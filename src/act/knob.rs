@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Seek, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -42,14 +42,16 @@ impl Knob {
         cpus.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("'{}' is no set of CPUs", text.trim())))
     }
 
-    fn write_to(self, file: &File, cpus: &CpuSet) -> io::Result<()> {
+    fn write_to(self, mut file: &File, cpus: &CpuSet) -> io::Result<()> {
         let text = match self {
             Knob::Irq(_) => cpus.to_string(),
             Knob::Workqueues => cpus.to_mask(),
         };
         file.set_len(0)?;
+        // Such files don't know a write at an offset (fs/seq_file.c, FMODE_PWRITE).
+        file.rewind()?;
         // In one call: the kernel takes each write for a whole value.
-        file.write_all_at(text.as_bytes(), 0)
+        file.write_all(text.as_bytes())
     }
 
     /// To be read at least.
