@@ -30,7 +30,7 @@ impl Knob {
 
     /// Sets the CPUs. The kernel may refuse.
     pub fn write(self, root: &Path, cpus: &CpuSet) -> io::Result<()> {
-        self.write_to(&self.open(root)?, cpus)
+        self.write_to(&self.open_to_write(root)?, cpus)
     }
 
     fn read_from(self, file: &File) -> io::Result<CpuSet> {
@@ -56,8 +56,11 @@ impl Knob {
 
     /// To be read at least.
     fn open(self, root: &Path) -> io::Result<File> {
-        let path = self.path(root);
-        OpenOptions::new().read(true).write(true).open(&path).or_else(|_| File::open(&path))
+        self.open_to_write(root).or_else(|_| File::open(self.path(root)))
+    }
+
+    fn open_to_write(self, root: &Path) -> io::Result<File> {
+        OpenOptions::new().read(true).write(true).open(self.path(root))
     }
 
     fn path(self, root: &Path) -> PathBuf {
@@ -104,7 +107,9 @@ impl OpenKnobs {
 
     /// As [`Knob::write`].
     pub fn write(&mut self, knob: Knob, cpus: &CpuSet) -> io::Result<()> {
-        self.with(knob, |file| knob.write_to(file, cpus))
+        let done = self.with(knob, |file| knob.write_to(file, cpus));
+        // A file that may only be read is open all the same, and doesn't say why it can't be written.
+        done.map_err(|err| knob.open_to_write(&self.root).err().unwrap_or(err))
     }
 
     /// Closes all but these.
@@ -186,6 +191,17 @@ mod tests {
         assert_eq!(open.read(irq).unwrap_err().kind(), io::ErrorKind::NotFound);
         root.put("proc/irq/24/smp_affinity_list", "0\n");
         assert_eq!(open.read(irq).unwrap(), cpus("0"));
+    }
+
+    #[test]
+    fn why_a_file_can_only_be_read_is_said_when_it_is_written() {
+        let root = FakeRoot::new();
+        let file = root.path().join("proc/irq/24/smp_affinity_list");
+        std::fs::remove_file(&file).unwrap();
+        // A program that runs can be written by nobody, not even root.
+        std::os::unix::fs::symlink("/proc/self/exe", file).unwrap();
+        let mut open = OpenKnobs::new(root.path());
+        assert_eq!(open.write(Knob::Irq(24), &cpus("2")).unwrap_err().kind(), io::ErrorKind::ExecutableFileBusy);
     }
 
     #[test]
