@@ -90,7 +90,7 @@ pub struct RunOptions {
     pub severe: f64,
 
     /// After a move, wait at least this long before the next. A move's cost is the memory that follows it: a gigabyte
-    /// takes a second at 10 Gbit/s, a fifth of this. Work need not wait out of --severe pressure, until
+    /// takes a second at 10 Gbit/s, a fifth of this. Out of --severe pressure, to where it isn't, work need not wait, until
     /// each node has been tried.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     pub cool_down: Duration,

@@ -18,8 +18,9 @@ pub struct GuardOptions {
     pub bad_rounds: u32,
     /// From this share on one bad round is enough, 0..=1.
     pub severe_share: f64,
-    /// After a move, so many rounds pass before the next. Moves out of severe pressure need not wait, as the last may have
-    /// been a mistake; but each mistake rules out a node, so these are fewer than there are nodes, until one does wait.
+    /// After a move, so many rounds pass before the next. Moves out of severe pressure to where it isn't severe need not wait,
+    /// as the last may have been a mistake; but each mistake rules out a node, so these are fewer than there are nodes, until
+    /// one does wait.
     pub cool_down_rounds: u32,
 }
 
@@ -75,19 +76,28 @@ impl Guards {
         plan
     }
 
-    /// Takes moves away from `node` to where others take nearly as much out of `moves`. What becomes of the node's work then,
-    /// if any was taken out.
+    /// Takes moves away from `node` to where others take nearly as much out of `moves`, and while the last move is young, those
+    /// to where they also take a severe share. What becomes of the node's work then, if any was taken out.
     fn keep_what_gains(&self, view: &CellView, node: &Node, moves: &mut Vec<Move>) -> Option<Outcome> {
         // Of a node of which nothing is known, any that is known is better.
         let pressure_share = node.pressure.share()?;
         let share_of = |id| view.node(id).and_then(|to| to.pressure.share()).unwrap_or(0.0);
-        let gains = |step: &Move| share_of(step.to) <= pressure_share - self.options.bad_share;
+        let is_cooling = self.cooling_rounds > 0;
+        let gains = |step: &Move| {
+            let share = share_of(step.to);
+            share <= pressure_share - self.options.bad_share && !(is_cooling && share >= self.options.severe_share)
+        };
         let destination_share =
             moves.iter().find(|step| step.from == node.id && !gains(step)).map(|step| share_of(step.to))?;
         moves.retain(|step| step.from != node.id || gains(step));
         let left: BTreeSet<GroupId> = moves.iter().filter(|step| step.from == node.id).map(|step| step.group).collect();
         if left.is_empty() {
-            return Some(Outcome::LittleBetter { pressure_share, destination_share });
+            let is_better = destination_share <= pressure_share - self.options.bad_share;
+            return Some(if is_better {
+                Outcome::CoolingDown { rounds_left: self.cooling_rounds }
+            } else {
+                Outcome::LittleBetter { pressure_share, destination_share }
+            });
         }
         let left = view.groups_on(node.id).iter().filter(|group| left.contains(&group.id));
         Some(Outcome::Moves { moved_cpus: left.map(|group| group.demand.usage_cpus).sum() })
@@ -218,6 +228,17 @@ mod tests {
         let view = cell(nodes, vec![group(7, 0, 0.5)]);
         let moves = [(); 6].map(|()| round_of(&mut guards, &view).moves.len());
         assert_eq!(moves, [1, 1, 1, 1, 0, 0]);
+    }
+
+    #[test]
+    fn from_one_severe_pressure_to_another_work_waits() {
+        let mut guards = Guards::new(GuardOptions::with_cool_down(2));
+        let nodes = vec![node(0, 1.0, 0.5), node(1, 1.0, 0.3), node(2, 1.0, 0.3)];
+        let view = cell(nodes, vec![group(7, 0, 0.1)]);
+        let outcomes = [(); 4].map(|()| round_of(&mut guards, &view).verdicts[0].outcome);
+        let moves = Outcome::Moves { moved_cpus: 0.1 };
+        let cooling = |rounds_left| Outcome::CoolingDown { rounds_left };
+        assert_eq!(outcomes, [moves, cooling(2), cooling(1), moves]);
     }
 
     #[test]
