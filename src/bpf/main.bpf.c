@@ -60,10 +60,11 @@ const volatile u64 preempt_lag_ns = 2 * NSEC_PER_MSEC;
 const volatile u64 preempt_after_ns = 5 * NSEC_PER_MSEC;
 
 /*
- * Nor of one that was put there so shortly ago, as the fair class protects a slice: who writes to many and never sleeps
- * would be switched away from at each write.
+ * Nor of one that was put there so shortly ago, for each task that waits, as the fair class protects a slice: who writes to
+ * many and never sleeps would be switched away from at each write.
  */
-const volatile u64 preempt_min_ns = 2 * NSEC_PER_MSEC;
+const volatile u64 protect_per_queued_ns = NSEC_PER_MSEC / 2;
+const volatile u64 protect_max_ns = 2 * NSEC_PER_MSEC;
 
 /* What a task ran is added to the sums of its process when it is so much: most slices of a task that often sleeps aren't. */
 const volatile u64 sum_from_ns = 1 * NSEC_PER_MSEC;
@@ -429,19 +430,22 @@ static bool is_stuck_on_cpu(struct task_struct *p)
 }
 
 /*
- * Return true if @cpu runs a task of ours that a waking one's @vtime is well behind of. What it has run since it was put
- * there counts by the wall clock, whatever its weight: a lower bound for most, who are of less than normal weight.
+ * Return true if @cpu runs a task of ours that a waking one's @vtime is well behind of, while @nr_queued wait. What it has
+ * run since it was put there counts by the wall clock, whatever its weight: a lower bound for most, who are of less than
+ * normal weight.
  */
-static bool runs_one_ahead_of(s32 cpu, u64 vtime)
+static bool runs_one_ahead_of(s32 cpu, u64 vtime, u64 nr_queued)
 {
 	const u32 zero = 0;
 	const struct cpu_ctx *cctx = bpf_map_lookup_percpu_elem(&cpu_ctxs, &zero, cpu);
-	u64 ran_ns;
+	u64 ran_ns, protected_ns = nr_queued * protect_per_queued_ns;
 
 	if (!cctx || !cctx->is_running)
 		return false;
+	if (protected_ns > protect_max_ns)
+		protected_ns = protect_max_ns;
 	ran_ns = scx_bpf_now() - cctx->started_at;
-	if (ran_ns < preempt_min_ns || cctx->awake_ns + ran_ns < preempt_after_ns)
+	if (ran_ns < protected_ns || cctx->awake_ns + ran_ns < preempt_after_ns)
 		return false;
 	return time_before(vtime + preempt_lag_ns, cctx->vtime + ran_ns);
 }
@@ -480,7 +484,7 @@ void BPF_STRUCT_OPS(vnuma_enqueue, struct task_struct *p, u64 enq_flags)
 		return;
 	}
 	cpu = scx_bpf_task_cpu(p);
-	if ((enq_flags & SCX_ENQ_WAKEUP) && cpu_to_node(cpu) == node && runs_one_ahead_of(cpu, vtime))
+	if ((enq_flags & SCX_ENQ_WAKEUP) && cpu_to_node(cpu) == node && runs_one_ahead_of(cpu, vtime, nr))
 		kick_cpu(cpu, SCX_KICK_PREEMPT);
 }
 
