@@ -14,7 +14,8 @@ use crate::workers::{Seen, Worker};
 pub const RESTLESS: &[&str] =
     &["--interval", "200ms", "--policy", "rotate", "--no-guards", "--move-irqs", "--move-workqueues"];
 
-const NR_KILLS: u32 = 20;
+/// In one guest; there is a guest for each five.
+const NR_KILLS: u32 = 5;
 /// Each fourth is killed while it starts, the others so soon after.
 const DELAY_MAX: Duration = Duration::from_millis(1500);
 
