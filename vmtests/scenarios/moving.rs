@@ -9,7 +9,7 @@ use crate::guest::{
     destination, hog, hog_node_until_seen, hog_node_until_stolen, node_cpus, node_stats, nr_nodes, run_ns_in,
     share_elsewhere, steal_ticks, target, wait_for, Scheduler,
 };
-use crate::workers::{thread_ids, BoundTo, Setting, Worker};
+use crate::workers::{thread_ids, BoundTo, KeptEmpty, Setting, Worker};
 
 const SHARE_MIN: f64 = 0.95;
 
@@ -99,6 +99,7 @@ pub fn without_contention_nothing_moves() -> Result<String> {
 /// rounds of a second, after so many to settle.
 fn destinations_under_two_hogs(args: &[&str], nr_to_settle: usize, nr_rounds: usize) -> Result<Vec<u32>> {
     let interval = Duration::from_secs(1);
+    let _kept = KeptEmpty::node(1)?;
     let _workers = Worker::start_many(8, &Setting::migratable())?;
     let a_little = |cpu| Worker::start(&Setting { in_bursts: true, cpu: Some(cpu), ..Setting::default() });
     let cpus = [node_cpus(2)?, node_cpus(3)?].concat();

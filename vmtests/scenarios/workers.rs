@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{ensure, Result};
+use anyhow::{ensure, Context, Result};
 use ring::rand::SystemRandom;
 use ring::signature::{EcdsaKeyPair, ECDSA_P256_SHA256_FIXED_SIGNING};
 
@@ -200,6 +200,55 @@ impl Drop for BoundTo {
     fn drop(&mut self) {
         // SAFETY: the mask outlives the call.
         unsafe { libc::sched_setaffinity(0, size_of_val(&self.before), &self.before) };
+    }
+}
+
+/// Keeps a node as empty as the kernel lets it be until this is dropped: tasks that may run elsewhere do, and so do unbound
+/// workqueues. This program may still run there, and what it starts later.
+pub struct KeptEmpty {
+    affinities: Vec<(i32, libc::cpu_set_t)>,
+    workqueues: String,
+}
+
+impl KeptEmpty {
+    const WORKQUEUES: &str = "/sys/devices/virtual/workqueue/cpumask";
+
+    pub fn node(node: u32) -> Result<Self> {
+        let workqueues = std::fs::read_to_string(Self::WORKQUEUES)?;
+        let mut kept = KeptEmpty { affinities: Vec::new(), workqueues };
+        let cpus = crate::guest::node_cpus(node)?;
+        let others = (0..crate::guest::nr_nodes()).filter(|&other| other != node);
+        let others = others.map(crate::guest::node_cpus).collect::<Result<Vec<_>>>()?.concat();
+        let mask: u64 = others.iter().map(|cpu| 1 << cpu).sum();
+        std::fs::write(Self::WORKQUEUES, format!("{mask:x}")).context("moving unbound workqueues")?;
+        let processes = procfs::process::all_processes()?.flatten();
+        let strangers = processes.filter(|process| process.pid != std::process::id() as i32);
+        for task in strangers.filter_map(|process| process.tasks().ok()).flatten().flatten() {
+            // SAFETY: bit masks, for which all bits 0 is valid; CPU_CLR checks its bounds; both outlive the calls.
+            unsafe {
+                let mut before = std::mem::zeroed::<libc::cpu_set_t>();
+                if libc::sched_getaffinity(task.tid, size_of_val(&before), &mut before) < 0 {
+                    continue;
+                }
+                let mut now = before;
+                cpus.iter().for_each(|&cpu| libc::CPU_CLR(cpu as usize, &mut now));
+                // A thread of the kernel's that belongs to this CPU stays, as does who has gone.
+                if libc::sched_setaffinity(task.tid, size_of_val(&now), &now) == 0 {
+                    kept.affinities.push((task.tid, before));
+                }
+            }
+        }
+        Ok(kept)
+    }
+}
+
+impl Drop for KeptEmpty {
+    fn drop(&mut self) {
+        let _ = std::fs::write(Self::WORKQUEUES, &self.workqueues);
+        for (tid, before) in &self.affinities {
+            // SAFETY: the mask outlives the call.
+            unsafe { libc::sched_setaffinity(*tid, size_of_val(before), before) };
+        }
     }
 }
 
