@@ -188,17 +188,18 @@ impl<'a> Daemon<'a> {
         const LATE_ROUNDS: u32 = 20;
 
         let interval = self.options.interval;
-        let (mut due, mut late_rounds) = (Instant::now(), 0u32);
+        let (mut due, mut late_rounds, mut usual_cpu) = (Instant::now(), 0u32, Duration::ZERO);
         while !self.class.has_exited() {
             let cpu_before = thread_cpu_time();
             self.round()?;
-            let round_cpu = thread_cpu_time() - cpu_before;
-            let pause = pause_after(round_cpu);
-            late_rounds = if round_cpu + pause > interval { late_rounds.saturating_add(1) } else { 0 };
+            // One that takes long, as it has much to do, isn't to keep the next from seeing what came of it.
+            usual_cpu = (usual_cpu * 7 + (thread_cpu_time() - cpu_before)) / 8;
+            let pause = pause_after(usual_cpu);
+            late_rounds = if usual_cpu + pause > interval { late_rounds.saturating_add(1) } else { 0 };
             if late_rounds == LATE_ROUNDS {
                 log::warn!(
                     "a round takes {} ms of CPU time, so it comes later than every --interval {} ms: a longer one is kept",
-                    round_cpu.as_millis(),
+                    usual_cpu.as_millis(),
                     interval.as_millis()
                 );
             }
@@ -392,7 +393,7 @@ fn start_probes(
     Ok(Some(probes))
 }
 
-/// How long nothing is done after a round that took so much CPU time: rounds take a fifth of a CPU at most.
+/// How long nothing is done after a round, where rounds take so much CPU time: it is a fifth of a CPU at most.
 fn pause_after(round_cpu: Duration) -> Duration {
     round_cpu * 4
 }
