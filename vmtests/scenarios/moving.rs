@@ -55,20 +55,20 @@ pub fn short_rounds_react_within_a_third_of_a_second() -> Result<String> {
     let mut reactions = Vec::new();
     for _ in 0..10 {
         let from = destination()?;
-        reactions.push(time_to_leave(from, 2)?);
+        reactions.push(time_to_leave(from, 3)?);
         hog(&[])?;
         std::thread::sleep(Duration::from_secs(1));
     }
     reactions.sort_unstable();
     let (median, worst) = (reactions[reactions.len() / 2], reactions[reactions.len() - 1]);
-    ensure!(median <= MEDIAN_MAX && worst <= WORST_MAX, "from the first stolen tick to the last run: {reactions:?}");
+    ensure!(median <= MEDIAN_MAX && worst <= WORST_MAX, "from when a hog showed to the last run: {reactions:?}");
     let ms: Vec<_> = reactions.iter().map(Duration::as_millis).collect();
-    Ok(format!("from the first stolen tick to the last run time on the node, ms: {ms:?}"))
+    Ok(format!("from when a hog showed to the last run time on the node, ms: {ms:?}"))
 }
 
-/// From when so many ticks are stolen from `from` to the last time that migratable work ran there.
+/// From when so many ticks are stolen from `from` within 100 ms to the last time that migratable work ran there.
 pub fn time_to_leave(from: u32, nr_ticks: u64) -> Result<Duration> {
-    hog_node_until_stolen(from, nr_ticks)?;
+    hog_node_until_stolen(from, nr_ticks, Duration::from_millis(100))?;
     let onset = Instant::now();
     let mut last_run = (node_stats(from)?.run_ns, onset);
     while last_run.1.elapsed() < Duration::from_secs(1) && onset.elapsed() < Duration::from_secs(10) {
@@ -95,22 +95,24 @@ pub fn without_contention_nothing_moves() -> Result<String> {
     Ok(format!("20 rounds, {steal} ticks of steal, no retarget"))
 }
 
-/// Hogs on hosts 0 and 1, and a little fixed work on the other nodes: where the migratable work was in each of `nr_rounds`
-/// rounds of a second, after so many to settle.
+/// Hogs on the hosts of nodes 2 and 3, and a little fixed work on the other nodes: where the migratable work, which begins on
+/// node 3, was in each of `nr_rounds` rounds of a second, after so many to settle.
 fn destinations_under_two_hogs(args: &[&str], nr_to_settle: usize, nr_rounds: usize) -> Result<Vec<u32>> {
     let interval = Duration::from_secs(1);
-    let _kept = KeptEmpty::node(1)?;
+    // What the kernel does for all CPUs is done by the first that idles, so that isn't on node 2 either.
+    let _kept = KeptEmpty::node(2)?;
     let _workers = Worker::start_many(8, &Setting::migratable())?;
     let a_little = |cpu| Worker::start(&Setting { in_bursts: true, cpu: Some(cpu), ..Setting::default() });
-    let cpus = [node_cpus(2)?, node_cpus(3)?].concat();
+    // Three for each CPU, so that an empty node seems less loaded also with what the kernel does there.
+    let cpus = [node_cpus(0)?, node_cpus(1)?].concat().repeat(3);
     let _fixed = cpus.into_iter().map(a_little).collect::<Result<Vec<_>>>()?;
-    // Whoever watches does it from node 3, so that node 1 stays empty.
-    let _bound = BoundTo::node(3)?;
-    let _scheduler = Scheduler::start(&[args, &["--interval", "1s", "--start-node", "0"]].concat())?;
+    // Nor is whoever watches.
+    let _bound = BoundTo::node(0)?;
+    let _scheduler = Scheduler::start(&[args, &["--interval", "1s", "--start-node", "3"]].concat())?;
     wait_until_work_runs()?;
     // Long enough for whoever watches to have seen the idle cell.
     std::thread::sleep(2 * interval);
-    hog(&[node_cpus(0)?, node_cpus(1)?].concat())?;
+    hog(&[node_cpus(2)?, node_cpus(3)?].concat())?;
     std::thread::sleep(interval * nr_to_settle as u32);
     let round = |_| -> Result<u32> {
         let run_ns = run_ns_in(interval, nr_nodes())?;
@@ -122,11 +124,11 @@ fn destinations_under_two_hogs(args: &[&str], nr_to_settle: usize, nr_rounds: us
     seen
 }
 
-/// What the thesis's script does: an empty node reads no steal, so the busy host of node 1 looks idle while the work is on
-/// node 0, and that of node 0 while it is on node 1.
+/// What the thesis's script does: an empty node reads no steal, so the busy host of node 2 looks idle while the work is on
+/// node 3, and that of node 3 while it is on node 2.
 pub fn by_steal_alone_work_bounces_between_two_busy_hosts() -> Result<String> {
     let seen = destinations_under_two_hogs(&["--no-probe", "--no-guards"], 2, 12)?;
-    let is_bounce = |pair: &[u32]| pair[0] != pair[1] && pair.iter().all(|&node| node < 2);
+    let is_bounce = |pair: &[u32]| pair[0] != pair[1] && pair.iter().all(|&node| node >= 2);
     let nr_bounces = seen.windows(2).filter(|pair| is_bounce(pair)).count();
     // A tick that is stolen from both at once lets it out in the end.
     ensure!(nr_bounces >= 4, "work didn't bounce: {seen:?}; then this test shows nothing");
@@ -135,7 +137,7 @@ pub fn by_steal_alone_work_bounces_between_two_busy_hosts() -> Result<String> {
 
 pub fn probing_finds_an_idle_host_and_work_stays() -> Result<String> {
     let seen = destinations_under_two_hogs(&[], 3, 10)?;
-    ensure!(seen.iter().all(|&node| node == seen[0] && node >= 2), "work was on nodes {seen:?}, second by second");
+    ensure!(seen.iter().all(|&node| node == seen[0] && node < 2), "work was on nodes {seen:?}, second by second");
     Ok(format!("within two rounds on node {}, and there for 10 more", seen[0]))
 }
 
