@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use super::cgroups::CgroupPaths;
 use super::quota::cpu_quota;
@@ -86,20 +87,28 @@ impl Groups {
 pub struct Quotas {
     root: PathBuf,
     paths: CgroupPaths,
+    /// By cgroup id, as of `read_at`.
+    known: HashMap<u64, Option<f64>>,
+    read_at: Option<Instant>,
 }
 
 impl Quotas {
     /// In the v2 hierarchy mounted at `root`, usually /sys/fs/cgroup.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         let root = root.into();
-        Quotas { paths: CgroupPaths::new(&root), root }
+        Quotas { paths: CgroupPaths::new(&root), root, known: HashMap::new(), read_at: None }
     }
 
-    /// A group asks for no more than its cgroup may use.
+    /// A group asks for no more than its cgroup may use. Quotas are read once a second at most: there is a file for each level.
     pub fn apply(&mut self, groups: &mut Groups) {
-        let mut known = HashMap::<u64, Option<f64>>::new();
+        const PERIOD: Duration = Duration::from_secs(1);
+
+        if self.read_at.is_none_or(|at| at.elapsed() >= PERIOD) {
+            self.known.clear();
+            self.read_at = Some(Instant::now());
+        }
         for members in groups.members.values_mut() {
-            let quota = known.entry(members.cgroup_id).or_insert_with(|| {
+            let quota = self.known.entry(members.cgroup_id).or_insert_with(|| {
                 let path = self.paths.path(members.cgroup_id)?;
                 cpu_quota(&self.root, path)
             });

@@ -48,7 +48,7 @@ pub struct Reading {
 }
 
 /// Why an answer, or two of them, give no reading.
-#[derive(Debug, thiserror::Error, PartialEq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq)]
 pub enum MetricsError {
     /// Its last line has no end.
     #[error("its answer was cut off")]
@@ -89,38 +89,33 @@ enum Kind {
     Guest,
 }
 
-/// The counters of one answer.
+/// What a counter of seconds counts: kind, CPU and mode.
+type Series = (Kind, u32, String);
+
+/// What one answer says of the metrics that we read, of all its CPUs.
 #[derive(Debug)]
-pub struct Counters {
+pub struct Metrics {
     /// The host read them after this moment and before the next.
     asked: Instant,
     answered: Instant,
-    /// Seconds, by what they count, CPU and mode.
-    seconds: BTreeMap<(Kind, u32, String), f64>,
-    nr_cpus: usize,
+    seconds: BTreeMap<Series, f64>,
     waiting_s: Option<f64>,
 }
 
-impl Counters {
-    /// Reads an answer to a request that lasted from `asked` to `answered`. Only `cpus` count, or all if there are none.
-    pub fn parse(
-        text: &str,
-        cpus: Option<&BTreeSet<u32>>,
-        asked: Instant,
-        answered: Instant,
-    ) -> Result<Self, MetricsError> {
+impl Metrics {
+    /// Reads an answer to a request that lasted from `asked` to `answered`.
+    pub fn parse(text: &str, asked: Instant, answered: Instant) -> Result<Self, MetricsError> {
         if !text.ends_with('\n') {
             return Err(MetricsError::CutOff);
         }
-        let mut counters = Counters { asked, answered, seconds: BTreeMap::new(), nr_cpus: 0, waiting_s: None };
+        let mut metrics = Metrics { asked, answered, seconds: BTreeMap::new(), waiting_s: None };
         for line in text.lines().filter(|line| is_wanted(line)) {
-            counters.add(&sample(line)?, line, cpus)?;
+            metrics.add(&sample(line)?, line)?;
         }
-        counters.nr_cpus = counters.check_complete(cpus)?;
-        Ok(counters)
+        Ok(metrics)
     }
 
-    fn add(&mut self, sample: &Sample, line: &str, cpus: Option<&BTreeSet<u32>>) -> Result<(), MetricsError> {
+    fn add(&mut self, sample: &Sample, line: &str) -> Result<(), MetricsError> {
         let unreadable = || MetricsError::Unreadable(beginning(line));
         let seconds = match sample.value {
             Value::Counter(value) | Value::Untyped(value) => value,
@@ -140,13 +135,38 @@ impl Counters {
         };
         let cpu: u32 = sample.labels.get("cpu").and_then(|cpu| cpu.parse().ok()).ok_or_else(unreadable)?;
         let mode = sample.labels.get("mode").ok_or_else(unreadable)?;
-        if cpus.is_some_and(|cpus| !cpus.contains(&cpu)) {
-            return Ok(());
-        }
         match self.seconds.insert((kind, cpu, mode.to_string()), seconds) {
             None => Ok(()),
             Some(_) => Err(unreadable()),
         }
+    }
+}
+
+/// The counters of one answer that count for a node.
+#[derive(Debug)]
+pub struct Counters {
+    asked: Instant,
+    answered: Instant,
+    seconds: BTreeMap<Series, f64>,
+    nr_cpus: usize,
+    waiting_s: Option<f64>,
+}
+
+impl Counters {
+    /// Those of `cpus`, or of all CPUs if there are none.
+    pub fn of(metrics: &Metrics, cpus: Option<&BTreeSet<u32>>) -> Result<Self, MetricsError> {
+        let counts = |&((_, cpu, _), _): &(&Series, &f64)| cpus.is_none_or(|cpus| cpus.contains(cpu));
+        let seconds =
+            metrics.seconds.iter().filter(counts).map(|(series, &seconds)| (series.clone(), seconds)).collect();
+        let Metrics { asked, answered, waiting_s, .. } = *metrics;
+        let mut counters = Counters { asked, answered, seconds, nr_cpus: 0, waiting_s };
+        counters.nr_cpus = counters.check_complete(cpus)?;
+        Ok(counters)
+    }
+
+    /// The host read them after this moment.
+    pub fn asked(&self) -> Instant {
+        self.asked
     }
 
     /// Every CPU that counts has what a reading needs. Returns how many there are.
@@ -258,7 +278,7 @@ mod tests {
     fn parse(text: &str, cpus: Option<&[u32]>, at_s: f64) -> Result<Counters, MetricsError> {
         static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
         let at = *START.get_or_init(Instant::now) + Duration::from_secs_f64(at_s);
-        Counters::parse(text, cpus.map(|cpus| cpus.iter().copied().collect()).as_ref(), at, at)
+        Counters::of(&Metrics::parse(text, at, at)?, cpus.map(|cpus| cpus.iter().copied().collect()).as_ref())
     }
 
     fn reading(before: &str, after: &str, cpus: Option<&[u32]>) -> Result<Reading, MetricsError> {
@@ -283,7 +303,7 @@ mod tests {
             let parse = |(user, idle, guest, system): (f64, f64, f64, f64), at| {
                 let text = text(&[(0, user, idle, guest)]);
                 let text = text.replace("mode=\"system\"} 1", &format!("mode=\"system\"}} {system}"));
-                Counters::parse(&text, None, at, at).unwrap()
+                Counters::of(&Metrics::parse(&text, at, at).unwrap(), None).unwrap()
             };
             let before = parse((0.0, 0.0, 0.0, 0.0), start);
             let after = parse((user, 10.0 - user - system, guest, system), start + Duration::from_secs(10));

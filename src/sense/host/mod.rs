@@ -26,7 +26,7 @@ pub use spec::{host_specs, Auth, HostSpec, HostSpecError};
 
 use super::pressure::Word;
 use crate::cell::NodeId;
-use metrics::Counters;
+use metrics::{Counters, Metrics};
 use scrape::{Answer, Scraper};
 
 /// Hosts are asked at most this often: node_exporter's answer costs them some milliseconds of CPU.
@@ -235,11 +235,12 @@ impl Watch {
     }
 
     fn ask(&mut self) {
-        let answer = self.scraper.scrape();
+        let answer =
+            self.scraper.scrape().map(|Answer { text, asked, answered }| Metrics::parse(&text, asked, answered));
         let url = &self.scraper.spec().url;
         for node in &mut self.nodes {
             let outcome = match &answer {
-                Ok(answer) => node.read(answer).map_err(|err| err.to_string()),
+                Ok(metrics) => node.read(metrics.as_ref()).map_err(|err| err.to_string()),
                 Err(err) => {
                     node.base = None;
                     Err(err.to_string())
@@ -261,13 +262,12 @@ impl Watched {
     }
 
     /// What was taken since the last answer, and when; `None` for the first one.
-    fn read(&mut self, answer: &Answer) -> Result<Option<(Reading, Instant)>, MetricsError> {
+    fn read(&mut self, metrics: Result<&Metrics, &MetricsError>) -> Result<Option<(Reading, Instant)>, MetricsError> {
         // Whatever comes is the new base: nothing is ever measured across a gap.
         let base = self.base.take();
-        let counters = Counters::parse(&answer.text, self.cpus.as_ref(), answer.asked, answer.answered)?;
-        let counters = self.base.insert(counters);
+        let counters = self.base.insert(Counters::of(metrics.map_err(Clone::clone)?, self.cpus.as_ref())?);
         let reading = base.map(|base| counters.since(&base)).transpose()?;
-        Ok(reading.map(|reading| (reading, answer.asked)))
+        Ok(reading.map(|reading| (reading, counters.asked())))
     }
 
     /// One line when it begins to fail, one when that is over.
