@@ -16,7 +16,7 @@ pub const RESTLESS: &[&str] =
 
 /// In one guest; there is a guest for each five.
 const NR_KILLS: u32 = 5;
-/// Each fourth is killed while it starts, the others so soon after.
+/// Each fourth is killed while it starts, the others so soon after; one of them once IRQs are away.
 const DELAY_MAX: Duration = Duration::from_millis(1500);
 
 pub fn killed_at_any_moment_all_is_undone() -> Result<String> {
@@ -48,6 +48,9 @@ fn kill_and_undo(nr: u32, start_time: Duration, random: &mut Random, before: &Af
         scheduler
     } else {
         let scheduler = Scheduler::start(RESTLESS)?;
+        if nr % 4 == 2 {
+            wait_for("IRQs follow", Duration::from_secs(20), || Ok(Affinities::read()?.irqs != before.irqs))?;
+        }
         std::thread::sleep(random.below(DELAY_MAX));
         scheduler
     };
