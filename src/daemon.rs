@@ -188,18 +188,16 @@ impl<'a> Daemon<'a> {
         const LATE_ROUNDS: u32 = 20;
 
         let interval = self.options.interval;
-        let (mut due, mut late_rounds, mut usual_cpu) = (Instant::now(), 0u32, Duration::ZERO);
+        let (mut due, mut late_rounds, mut pace) = (Instant::now(), 0u32, Pace::default());
         while !self.class.has_exited() {
             let cpu_before = thread_cpu_time();
             self.round()?;
-            // One that takes long, as it has much to do, isn't to keep the next from seeing what came of it.
-            usual_cpu = (usual_cpu * 7 + (thread_cpu_time() - cpu_before)) / 8;
-            let pause = pause_after(usual_cpu);
-            late_rounds = if usual_cpu + pause > interval { late_rounds.saturating_add(1) } else { 0 };
+            let pause = pace.pause_after(thread_cpu_time() - cpu_before);
+            late_rounds = if pace.usual_cpu + pause > interval { late_rounds.saturating_add(1) } else { 0 };
             if late_rounds == LATE_ROUNDS {
                 log::warn!(
                     "a round takes {} ms of CPU time, so it comes later than every --interval {} ms: a longer one is kept",
-                    usual_cpu.as_millis(),
+                    pace.usual_cpu.as_millis(),
                     interval.as_millis()
                 );
             }
@@ -393,9 +391,20 @@ fn start_probes(
     Ok(Some(probes))
 }
 
-/// How long nothing is done after a round, where rounds take so much CPU time: it is a fifth of a CPU at most.
-fn pause_after(round_cpu: Duration) -> Duration {
-    round_cpu * 4
+/// How closely rounds may follow each other.
+#[derive(Default)]
+struct Pace {
+    /// CPU time of a round, a mean over the last eight or so.
+    usual_cpu: Duration,
+}
+
+impl Pace {
+    /// How long nothing is done after a round that took so much CPU time: rounds take a fifth of a CPU at most. By what is
+    /// usual: one that takes long, as it moves work, isn't to keep the next from seeing what came of it.
+    fn pause_after(&mut self, round_cpu: Duration) -> Duration {
+        self.usual_cpu = (self.usual_cpu * 7 + round_cpu) / 8;
+        self.usual_cpu * 4
+    }
 }
 
 /// CPU time of this thread so far.
@@ -411,9 +420,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rounds_take_a_fifth_of_a_cpu_at_most() {
-        let round_cpu = Duration::from_millis(30);
-        assert_eq!(round_cpu.as_secs_f64() / (round_cpu + pause_after(round_cpu)).as_secs_f64(), 0.2);
+    fn rounds_take_a_fifth_of_a_cpu_at_most_and_one_that_takes_long_hardly_delays_the_next() {
+        let (round_cpu, mut pace) = (Duration::from_millis(30), Pace::default());
+        let pauses = [(); 100].map(|()| pace.pause_after(round_cpu));
+        let share = round_cpu.as_secs_f64() / (round_cpu + pauses[99]).as_secs_f64();
+        assert!((share - 0.2).abs() < 0.001, "{share}");
+        assert!(pace.pause_after(6 * round_cpu) < 2 * pauses[99]);
     }
 
     #[test]

@@ -82,18 +82,15 @@ impl Guards {
         // Of a node of which nothing is known, any that is known is better.
         let pressure_share = node.pressure.share()?;
         let share_of = |id| view.node(id).and_then(|to| to.pressure.share()).unwrap_or(0.0);
-        let is_cooling = self.cooling_rounds > 0;
-        let gains = |step: &Move| {
-            let share = share_of(step.to);
-            share <= pressure_share - self.options.bad_share && !(is_cooling && share >= self.options.severe_share)
-        };
+        let is_better = |share: f64| share <= pressure_share - self.options.bad_share;
+        let must_wait = |share: f64| self.cooling_rounds > 0 && share >= self.options.severe_share;
+        let gains = |step: &Move| is_better(share_of(step.to)) && !must_wait(share_of(step.to));
         let destination_share =
             moves.iter().find(|step| step.from == node.id && !gains(step)).map(|step| share_of(step.to))?;
         moves.retain(|step| step.from != node.id || gains(step));
         let left: BTreeSet<GroupId> = moves.iter().filter(|step| step.from == node.id).map(|step| step.group).collect();
         if left.is_empty() {
-            let is_better = destination_share <= pressure_share - self.options.bad_share;
-            return Some(if is_better {
+            return Some(if is_better(destination_share) {
                 Outcome::CoolingDown { rounds_left: self.cooling_rounds }
             } else {
                 Outcome::LittleBetter { pressure_share, destination_share }

@@ -106,7 +106,7 @@ fn destinations_under_two_hogs(args: &[&str], nr_to_settle: usize, nr_rounds: us
     // Three for each CPU, so that an empty node seems less loaded also with what the kernel does there.
     let cpus = [node_cpus(0)?, node_cpus(1)?].concat().repeat(3);
     let _fixed = cpus.into_iter().map(a_little).collect::<Result<Vec<_>>>()?;
-    // Nor is whoever watches.
+    // Whoever watches isn't there either.
     let _bound = BoundTo::node(0)?;
     let _scheduler = Scheduler::start(&[args, &["--interval", "1s", "--start-node", "3"]].concat())?;
     wait_until_work_runs()?;

@@ -145,11 +145,8 @@ impl Metrics {
 /// The counters of one answer that count for a node.
 #[derive(Debug)]
 pub struct Counters {
-    asked: Instant,
-    answered: Instant,
-    seconds: BTreeMap<Series, f64>,
+    metrics: Metrics,
     nr_cpus: usize,
-    waiting_s: Option<f64>,
 }
 
 impl Counters {
@@ -158,20 +155,19 @@ impl Counters {
         let counts = |&((_, cpu, _), _): &(&Series, &f64)| cpus.is_none_or(|cpus| cpus.contains(cpu));
         let seconds =
             metrics.seconds.iter().filter(counts).map(|(series, &seconds)| (series.clone(), seconds)).collect();
-        let Metrics { asked, answered, waiting_s, .. } = *metrics;
-        let mut counters = Counters { asked, answered, seconds, nr_cpus: 0, waiting_s };
+        let mut counters = Counters { metrics: Metrics { seconds, ..*metrics }, nr_cpus: 0 };
         counters.nr_cpus = counters.check_complete(cpus)?;
         Ok(counters)
     }
 
     /// The host read them after this moment.
     pub fn asked(&self) -> Instant {
-        self.asked
+        self.metrics.asked
     }
 
     /// Every CPU that counts has what a reading needs. Returns how many there are.
     fn check_complete(&self, cpus: Option<&BTreeSet<u32>>) -> Result<usize, MetricsError> {
-        let found: BTreeSet<u32> = self.seconds.keys().map(|&(_, cpu, _)| cpu).collect();
+        let found: BTreeSet<u32> = self.metrics.seconds.keys().map(|&(_, cpu, _)| cpu).collect();
         let expected = cpus.unwrap_or(&found);
         if expected.is_empty() {
             return Err(MetricsError::Missing(CPU_METRIC.into()));
@@ -179,7 +175,7 @@ impl Counters {
         let needed = MODES_NEEDED.map(|mode| (Kind::Cpu, mode));
         for &cpu in expected {
             for (kind, mode) in needed.into_iter().chain([(Kind::Guest, "user")]) {
-                if !self.seconds.contains_key(&(kind, cpu, mode.to_string())) {
+                if !self.metrics.seconds.contains_key(&(kind, cpu, mode.to_string())) {
                     let metric = if kind == Kind::Cpu { CPU_METRIC } else { GUEST_METRIC };
                     return Err(MetricsError::Missing(format!("{metric}{{cpu=\"{cpu}\",mode=\"{mode}\"}}")));
                 }
@@ -190,11 +186,11 @@ impl Counters {
 
     /// What was taken from `earlier` to this answer.
     pub fn since(&self, earlier: &Counters) -> Result<Reading, MetricsError> {
-        if !self.seconds.keys().eq(earlier.seconds.keys()) {
+        if !self.metrics.seconds.keys().eq(earlier.metrics.seconds.keys()) {
             return Err(MetricsError::OtherSeries);
         }
         let (mut counted_s, mut busy_s, mut programs_s, mut kernel_s, mut guest_s) = (0.0, 0.0, 0.0, 0.0, 0.0);
-        for (((kind, _, mode), now), before) in self.seconds.iter().zip(earlier.seconds.values()) {
+        for (((kind, _, mode), now), before) in self.metrics.seconds.iter().zip(earlier.metrics.seconds.values()) {
             let is_nobodys = NOBODYS.contains(&mode.as_str());
             if now < before && !is_nobodys {
                 return Err(MetricsError::WentBack);
@@ -212,7 +208,7 @@ impl Counters {
         }
         let elapsed_s = counted_s / self.nr_cpus as f64;
         self.check_clock(earlier, elapsed_s)?;
-        let psi_share = match (earlier.waiting_s, self.waiting_s) {
+        let psi_share = match (earlier.metrics.waiting_s, self.metrics.waiting_s) {
             (Some(before), Some(now)) if now < before => return Err(MetricsError::WentBack),
             (Some(before), Some(now)) => Some(((now - before) / elapsed_s).min(1.0)),
             _ => None,
@@ -224,8 +220,8 @@ impl Counters {
     }
 
     fn check_clock(&self, earlier: &Counters, counted_s: f64) -> Result<(), MetricsError> {
-        let at_least_s = self.asked.duration_since(earlier.answered).as_secs_f64();
-        let at_most_s = self.answered.duration_since(earlier.asked).as_secs_f64();
+        let at_least_s = self.metrics.asked.duration_since(earlier.metrics.answered).as_secs_f64();
+        let at_most_s = self.metrics.answered.duration_since(earlier.metrics.asked).as_secs_f64();
         // All but 0 first: shares are of it.
         if counted_s > 0.0 && (at_least_s / OFF_CLOCK_MAX..=at_most_s * OFF_CLOCK_MAX).contains(&counted_s) {
             return Ok(());
