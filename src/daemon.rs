@@ -20,9 +20,9 @@ use scx_vnuma::sense::{
 };
 
 use crate::cli::RunOptions;
-use crate::crowd::Crowd;
 use crate::preflight;
 use crate::shutdown::Shutdown;
+use crate::workload::Workload;
 
 /// Loads the scheduler class and runs it until `shutdown` is told; starts again when the kernel asks for it. Leaves every
 /// round on `board`.
@@ -116,7 +116,7 @@ struct Daemon<'a> {
     nodes: &'a Nodes,
     policy: Box<dyn Policy>,
     guards: Option<Guards>,
-    crowd: Crowd,
+    workload: Workload,
     senses: Senses,
     surroundings: Follower,
     own_threads: OwnThreads,
@@ -150,14 +150,14 @@ impl<'a> Daemon<'a> {
         // Without it rounds go on; only nobody can watch.
         let stats_server = StatsServer::launch(board.clone());
         let stats_server = stats_server.inspect_err(|err| log::warn!("no statistics server: {err:#}")).ok();
-        let crowd = Crowd::new(
+        let workload = Workload::new(
             Selection::new(selectors),
             options.group.into(),
             choose_accesses(options),
             options.places_processes(),
             start,
         );
-        let picked_by = options.picks_by_accesses().then(|| crowd.accesses().name());
+        let picked_by = options.picks_by_accesses().then(|| workload.accesses().name());
         let probes = start_probes(options, class, nodes, &hosts)?;
         Ok(Daemon {
             options,
@@ -167,7 +167,7 @@ impl<'a> Daemon<'a> {
             nodes,
             policy: options.policy(),
             guards: options.guards().map(Guards::new),
-            crowd,
+            workload,
             senses: Senses::open(hosts, probes)?,
             surroundings: Follower::start(Surroundings::new(options.surroundings(), "/")?)?,
             own_threads: OwnThreads::as_they_are(),
@@ -227,13 +227,13 @@ impl<'a> Daemon<'a> {
 
     fn round(&mut self) -> Result<()> {
         // Sense. Selected first, so that a new task's time counts from the window that begins now.
-        let changes = self.crowd.look(self.class, self.options.dry_run)?;
+        let changes = self.workload.look(self.class, self.options.dry_run)?;
         self.note_selection(changes);
         // Under --all, what runs is not what has been selected.
-        let processes = (!self.options.all).then(|| self.crowd.processes());
+        let processes = (!self.options.all).then(|| self.workload.processes());
         let Some(window) = self.senses.window(self.class, processes.as_deref())? else { return Ok(()) };
         let mut words = self.senses.words(&window, self.nodes);
-        let destination = self.crowd.destination();
+        let destination = self.workload.destination();
         let mut view = self.view(&window, &words);
 
         // Decide. Before work goes anywhere, or stays in trouble, the other nodes are looked at once more.
@@ -253,7 +253,7 @@ impl<'a> Daemon<'a> {
         // Act.
         let cpu_before = thread_cpu_time();
         let epoch = self.metrics.epoch;
-        let retargeted = if self.options.dry_run { None } else { self.crowd.carry_out(self.class, &plan, epoch)? };
+        let retargeted = if self.options.dry_run { None } else { self.workload.carry_out(self.class, &plan, epoch)? };
         let retarget_cpu_us = (thread_cpu_time() - cpu_before).as_micros() as u64;
         if retargeted.is_some() {
             self.follow(&plan, destination);
@@ -283,10 +283,10 @@ impl<'a> Daemon<'a> {
             window,
             words,
             nodes: self.nodes,
-            groups: self.crowd.groups(),
-            accesses: self.crowd.accesses(),
-            destination: self.crowd.destination(),
-            homes: self.crowd.homes(),
+            groups: self.workload.groups(),
+            accesses: self.workload.accesses(),
+            destination: self.workload.destination(),
+            homes: self.workload.homes(),
             interval: self.options.interval,
         })
     }
@@ -316,7 +316,7 @@ impl<'a> Daemon<'a> {
             self.surroundings.follow(cpus);
         }
         for step in &plan.moves {
-            let members = self.crowd.groups().get(step.group);
+            let members = self.workload.groups().get(step.group);
             for &tgid in members.iter().flat_map(|members| &members.tgids) {
                 self.senses.moved(tgid, step.from, step.to);
                 self.surroundings.moved(tgid, step.from, step.to);
@@ -332,13 +332,13 @@ impl<'a> Daemon<'a> {
         self.metrics.nr_selected += nr_selected;
         self.metrics.nr_given_back += nr_given_back;
         self.metrics.nr_refused += nr_refused;
-        self.metrics.nr_migratable = self.crowd.nr_migratable();
+        self.metrics.nr_migratable = self.workload.nr_migratable();
     }
 
     fn report(&mut self, round: &Round) -> Result<()> {
         self.blindness.note(&round.view, Instant::now());
         let decision = Decision::of(round);
-        self.metrics.note(round, &decision, self.crowd.destination(), |node| self.class.node_stats(node))?;
+        self.metrics.note(round, &decision, self.workload.destination(), |node| self.class.node_stats(node))?;
         self.metrics.note_surroundings(&self.surroundings.counts());
         let words = &self.metrics.decision;
         if report::is_news(self.last_plan.as_ref(), &round.plan) {

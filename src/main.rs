@@ -1,10 +1,10 @@
 //! `scx_vnuma`: the guest's daemon.
 
 mod cli;
-mod crowd;
 mod daemon;
 mod preflight;
 mod shutdown;
+mod workload;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;

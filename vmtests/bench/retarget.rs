@@ -12,7 +12,7 @@ use crate::workers::{thread_ids, Setting, Worker};
 const NR_RUNNING: usize = 4;
 const THREADS: usize = 100;
 const INTERVAL: Duration = Duration::from_secs(2);
-/// Starting a program takes long in an emulated machine: of a crowd only so many are moved by one, and the rest reckoned.
+/// Starting a program takes long in an emulated machine: of a workload only so many are moved by one, and the rest reckoned.
 const TASKSETS_MAX: usize = 20;
 const TASKSETS: &str = "taskset loop (reckoned from 20)";
 

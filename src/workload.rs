@@ -9,7 +9,7 @@ use scx_vnuma::cell::{GroupId, NodeId, Plan};
 use scx_vnuma::sense::{self, Accesses, Grouping, Groups, Quotas, TaskRecord};
 
 /// The tasks of the guest, as the last round saw them.
-pub struct Crowd {
+pub struct Workload {
     selection: Selection,
     grouping: Grouping,
     tasks: Vec<TaskRecord>,
@@ -23,7 +23,7 @@ pub struct Crowd {
     no_homes: HashMap<GroupId, NodeId>,
 }
 
-impl Crowd {
+impl Workload {
     /// None yet; all that comes up goes to `start`.
     pub fn new(
         selection: Selection,
@@ -32,7 +32,7 @@ impl Crowd {
         places_processes: bool,
         start: NodeId,
     ) -> Self {
-        Crowd {
+        Workload {
             selection,
             grouping,
             tasks: Vec::new(),
