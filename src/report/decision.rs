@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::sources::{said, Said};
+use super::sources::{source_lines, SourceLine};
 use super::Round;
 use crate::bpf::Retargeted;
 use crate::cell::{Moved, Node, NodeId, Outcome, Plan, Pressure, Verdict};
@@ -230,7 +230,7 @@ impl Decision {
         let words = self.words.get(&id);
         let psi =
             words.and_then(|words| words.host_psi_share).map(|psi| format!("PSI of the host {:.0} %", psi * 100.0));
-        let sources: Vec<String> = words.into_iter().flat_map(said).map(source_in_words).chain(psi).collect();
+        let sources: Vec<String> = words.into_iter().flat_map(source_lines).map(source_text).chain(psi).collect();
         let Node { load_cpus, capacity_cpus, .. } = node;
         format!("node {id}: {taken} ({}); load {load_cpus:.2} of {capacity_cpus} CPUs", sources.join("; "))
     }
@@ -261,7 +261,7 @@ fn add(text: &mut String, heading: &str, lines: impl IntoIterator<Item = String>
     }
 }
 
-fn source_in_words(said: Said) -> String {
+fn source_text(said: SourceLine) -> String {
     match (said.source, said.reading) {
         ("steal", None) => "too idle for steal to show".into(),
         (source, None) => format!("{source} does not answer"),

@@ -1,21 +1,21 @@
-//! What each source said of a node, by the source's name.
+//! What each source source_lines of a node, by the source's name.
 
 use std::time::Duration;
 
 use crate::sense::{Word, Words};
 
-/// What one source said.
+/// What one source source_lines.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Said {
+pub(super) struct SourceLine {
     /// `steal`, `host` or `probe`.
     pub source: &'static str,
     /// `None` when it had nothing to say: it failed, or it can't see an idle node.
-    pub reading: Option<Reading>,
+    pub reading: Option<Share>,
 }
 
 /// A share of the node's CPU, and how old it was.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Reading {
+pub(super) struct Share {
     /// 0..=1.
     pub share: f64,
     /// When the round began.
@@ -23,20 +23,20 @@ pub(super) struct Reading {
 }
 
 /// The sources that there are for a node. Steal is one always; it speaks where the guest ran something, or where it shows.
-pub(super) fn said(words: &Words) -> impl Iterator<Item = Said> {
+pub(super) fn source_lines(words: &Words) -> impl Iterator<Item = SourceLine> {
     /// Less is shown as nothing.
     const SHOWS: f64 = 0.005;
 
     let speaks = words.has_run || words.steal_share >= SHOWS;
-    let steal = speaks.then_some(Reading { share: words.steal_share, age: Duration::ZERO });
+    let steal = speaks.then_some(Share { share: words.steal_share, age: Duration::ZERO });
     let others = [("host", words.host), ("probe", words.probe)];
-    let others = others.into_iter().filter_map(|(source, word)| Some(Said { source, reading: reading(word?) }));
-    std::iter::once(Said { source: "steal", reading: steal }).chain(others)
+    let others = others.into_iter().filter_map(|(source, word)| Some(SourceLine { source, reading: share_of(word?) }));
+    std::iter::once(SourceLine { source: "steal", reading: steal }).chain(others)
 }
 
-fn reading(word: Word) -> Option<Reading> {
+fn share_of(word: Word) -> Option<Share> {
     match word {
-        Word::Taken { share, age, .. } => Some(Reading { share, age }),
+        Word::Taken { share, age, .. } => Some(Share { share, age }),
         Word::Failed => None,
     }
 }
@@ -49,16 +49,16 @@ mod tests {
     fn steal_of_an_idle_node_and_a_source_that_failed_say_nothing() {
         let taken = Word::Taken { share: 0.25, age: Duration::from_millis(400), period: Duration::from_secs(1) };
         let words = Words { host: Some(Word::Failed), probe: Some(taken), ..Words::default() };
-        let probed = Reading { share: 0.25, age: Duration::from_millis(400) };
+        let probed = Share { share: 0.25, age: Duration::from_millis(400) };
         let expected = [
-            Said { source: "steal", reading: None },
-            Said { source: "host", reading: None },
-            Said { source: "probe", reading: Some(probed) },
+            SourceLine { source: "steal", reading: None },
+            SourceLine { source: "host", reading: None },
+            SourceLine { source: "probe", reading: Some(probed) },
         ];
-        assert_eq!(said(&words).collect::<Vec<_>>(), expected);
+        assert_eq!(source_lines(&words).collect::<Vec<_>>(), expected);
         let ran = Words { steal_share: 0.5, has_run: true, ..Words::default() };
-        let stolen = Reading { share: 0.5, age: Duration::ZERO };
-        assert_eq!(said(&ran).collect::<Vec<_>>(), [Said { source: "steal", reading: Some(stolen) }]);
-        assert_eq!(said(&Words { has_run: false, ..ran }).next().unwrap().reading, Some(stolen), "it shows");
+        let stolen = Share { share: 0.5, age: Duration::ZERO };
+        assert_eq!(source_lines(&ran).collect::<Vec<_>>(), [SourceLine { source: "steal", reading: Some(stolen) }]);
+        assert_eq!(source_lines(&Words { has_run: false, ..ran }).next().unwrap().reading, Some(stolen), "it shows");
     }
 }

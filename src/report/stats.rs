@@ -10,7 +10,7 @@ use anyhow::Result;
 use scx_stats_derive::{stat_doc, Stats};
 use serde::{Deserialize, Serialize};
 
-use super::sources::said;
+use super::sources::source_lines;
 use super::{Decision, Round};
 use crate::act::SurroundingsCounts;
 use crate::bpf::intf::vnuma_node_stats;
@@ -285,7 +285,7 @@ impl NodeMetrics {
 }
 
 fn sources(words: &Words) -> BTreeMap<String, SourceMetrics> {
-    let metrics = said(words).map(|said| {
+    let metrics = source_lines(words).map(|said| {
         let metrics = said.reading.map_or(SourceMetrics { pressure_pct: -1.0, age_ms: -1 }, |reading| SourceMetrics {
             pressure_pct: reading.share * 100.0,
             age_ms: reading.age.as_millis() as i64,

@@ -19,9 +19,7 @@ pub use accesses::Accesses;
 pub use cgroups::CgroupPaths;
 pub use cpu_time::{CpuTime, CpuTimeError, CpuTimeReader, CpuTimes};
 pub use groups::{Grouping, Groups, Members, Quotas};
-pub use host::{
-    host_specs, Auth, HostSpec, HostSpecError, Hosts, HostsError, MetricsError, Reading as HostReading, ScrapeError,
-};
+pub use host::{host_specs, Auth, HostLoad, HostSpec, HostSpecError, Hosts, HostsError, MetricsError, ScrapeError};
 pub use nodes::Nodes;
 pub use pmu::NoPmu;
 pub use pressure::{Word, Words};

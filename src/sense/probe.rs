@@ -58,11 +58,11 @@ struct Shared {
     is_over: AtomicBool,
     tid: AtomicI32,
     cpu_ns: AtomicU64,
-    latest: Mutex<Option<Reading>>,
+    latest: Mutex<Option<Measurement>>,
 }
 
 #[derive(Clone, Copy)]
-struct Reading {
+struct Measurement {
     /// `None` when the probe could not run.
     share: Option<f64>,
     began: Instant,
@@ -71,11 +71,11 @@ struct Reading {
 }
 
 impl Shared {
-    fn latest(&self) -> Option<Reading> {
+    fn latest(&self) -> Option<Measurement> {
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn publish(&self, latest: Option<Reading>) {
+    fn publish(&self, latest: Option<Measurement>) {
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = latest;
     }
 }
@@ -116,8 +116,10 @@ impl Probes {
     pub fn word(&self, node: NodeId) -> Option<Word> {
         let (shared, _) = self.probes.get(&node)?;
         Some(match shared.latest() {
-            Some(Reading { share: Some(share), began, period }) => Word::Taken { share, age: began.elapsed(), period },
-            Some(Reading { share: None, .. }) | None => Word::Failed,
+            Some(Measurement { share: Some(share), began, period }) => {
+                Word::Taken { share, age: began.elapsed(), period }
+            }
+            Some(Measurement { share: None, .. }) | None => Word::Failed,
         })
     }
 
@@ -201,7 +203,7 @@ impl Probe {
                 Some(share) if share >= BUSY_SHARE => (period * 2).min(self.options.period * BUSY_PERIODS_MAX),
                 Some(_) | None => self.options.period,
             };
-            self.shared.publish(Some(Reading { share: worse, began, period }));
+            self.shared.publish(Some(Measurement { share: worse, began, period }));
             self.shared.cpu_ns.store(thread_cpu_ns(), Ordering::Relaxed);
             std::thread::park_timeout(period.saturating_sub(began.elapsed()));
         }

@@ -38,7 +38,7 @@ const OFF_CLOCK_MAX: f64 = 2.0;
 
 /// What was taken of a host's CPUs between two answers. Shares are 0..=1 of all the CPUs that count.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Reading {
+pub struct HostLoad {
     /// Busy with anything but guests.
     pub taken_share: f64,
     /// Busy with guests, this one and others, and with the kernel's work for them.
@@ -185,7 +185,7 @@ impl Counters {
     }
 
     /// What was taken from `earlier` to this answer.
-    pub fn since(&self, earlier: &Counters) -> Result<Reading, MetricsError> {
+    pub fn since(&self, earlier: &Counters) -> Result<HostLoad, MetricsError> {
         if !self.metrics.seconds.keys().eq(earlier.metrics.seconds.keys()) {
             return Err(MetricsError::OtherSeries);
         }
@@ -216,7 +216,7 @@ impl Counters {
         let guest_s = guest_s.min(programs_s);
         let for_guests_s = if guest_s > 0.0 { (kernel_s * guest_s / programs_s).min(guest_s) } else { 0.0 };
         let guest_share = (guest_s + for_guests_s) / counted_s;
-        Ok(Reading { taken_share: (busy_s / counted_s - guest_share).max(0.0), guest_share, psi_share })
+        Ok(HostLoad { taken_share: (busy_s / counted_s - guest_share).max(0.0), guest_share, psi_share })
     }
 
     fn check_clock(&self, earlier: &Counters, counted_s: f64) -> Result<(), MetricsError> {
@@ -277,7 +277,7 @@ mod tests {
         Counters::of(&Metrics::parse(text, at, at)?, cpus.map(|cpus| cpus.iter().copied().collect()).as_ref())
     }
 
-    fn reading(before: &str, after: &str, cpus: Option<&[u32]>) -> Result<Reading, MetricsError> {
+    fn reading(before: &str, after: &str, cpus: Option<&[u32]>) -> Result<HostLoad, MetricsError> {
         parse(after, cpus, 2.0).unwrap().since(&parse(before, cpus, 0.0).unwrap())
     }
 
@@ -285,7 +285,7 @@ mod tests {
     fn others_take_what_is_busy_and_no_guests() {
         let before = text(&[(0, 10.0, 50.0, 4.0), (1, 10.0, 50.0, 0.0)]);
         let after = text(&[(0, 12.0, 50.0, 5.5), (1, 10.0, 52.0, 0.0)]);
-        let expected = Reading { taken_share: 0.125, guest_share: 0.375, psi_share: None };
+        let expected = HostLoad { taken_share: 0.125, guest_share: 0.375, psi_share: None };
         assert_eq!(reading(&before, &after, None).unwrap(), expected);
         assert_eq!(reading(&before, &after, Some(&[0])).unwrap().taken_share, 0.25);
         assert_eq!(reading(&before, &after, Some(&[1])).unwrap().taken_share, 0.0);

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{select, Receiver, Sender};
 
-pub use metrics::{MetricsError, Reading};
+pub use metrics::{HostLoad, MetricsError};
 pub use scrape::ScrapeError;
 pub use spec::{host_specs, Auth, HostSpec, HostSpecError};
 
@@ -67,7 +67,7 @@ enum Latest {
     /// It has not answered twice yet, or its last answer gave no reading.
     Nothing,
     /// What was taken until this moment.
-    Reading(Reading, Instant),
+    HostLoad(HostLoad, Instant),
 }
 
 /// One host, as rounds see it.
@@ -123,7 +123,7 @@ impl Hosts {
     pub fn word(&self, node: NodeId) -> Option<Word> {
         Some(match self.latest(node)? {
             Latest::Nothing => Word::Failed,
-            Latest::Reading(reading, at) => {
+            Latest::HostLoad(reading, at) => {
                 Word::Taken { share: reading.taken_share, age: at.elapsed(), period: self.period }
             }
         })
@@ -134,7 +134,7 @@ impl Hosts {
     pub fn hurry(&self, patience: Duration) -> bool {
         let began = Instant::now();
         let is_old = |host: &&Host| match *lock(&host.latest) {
-            Latest::Reading(_, at) => began.saturating_duration_since(at) >= LOOK_MIN,
+            Latest::HostLoad(_, at) => began.saturating_duration_since(at) >= LOOK_MIN,
             // Who doesn't answer isn't waited for.
             Latest::Nothing => false,
         };
@@ -150,10 +150,10 @@ impl Hosts {
     }
 
     /// The last reading of the host of `node`, for reports; `None` when there is none now.
-    pub fn reading(&self, node: NodeId) -> Option<Reading> {
+    pub fn reading(&self, node: NodeId) -> Option<HostLoad> {
         match self.latest(node)? {
             Latest::Nothing => None,
-            Latest::Reading(reading, _) => Some(reading),
+            Latest::HostLoad(reading, _) => Some(reading),
         }
     }
 
@@ -247,7 +247,7 @@ impl Watch {
                 }
             };
             *lock(&node.latest) = match outcome {
-                Ok(Some((reading, at))) => Latest::Reading(reading, at),
+                Ok(Some((reading, at))) => Latest::HostLoad(reading, at),
                 Ok(None) | Err(_) => Latest::Nothing,
             };
             node.note(url, outcome.err());
@@ -262,7 +262,7 @@ impl Watched {
     }
 
     /// What was taken since the last answer, and when; `None` for the first one.
-    fn read(&mut self, metrics: Result<&Metrics, &MetricsError>) -> Result<Option<(Reading, Instant)>, MetricsError> {
+    fn read(&mut self, metrics: Result<&Metrics, &MetricsError>) -> Result<Option<(HostLoad, Instant)>, MetricsError> {
         // Whatever comes is the new base: nothing is ever measured across a gap.
         let base = self.base.take();
         let counters = self.base.insert(Counters::of(metrics.map_err(Clone::clone)?, self.cpus.as_ref())?);
