@@ -16,7 +16,8 @@ use scx_vnuma::decision_log::LogWriter;
 use scx_vnuma::policy::{Guards, Policy};
 use scx_vnuma::report::{self, Blindness, Board, Decision, Metrics, Round, StatsServer};
 use scx_vnuma::sense::{
-    self, Accesses, Hosts, Nodes, ProbeOptions, Probes, Scene, Selector, Senses, Window, Words, DEFAULT_SELECTORS,
+    self, Accesses, Hosts, NodeReadings, Nodes, ProbeOptions, Probes, Scene, Selector, Senses, Window,
+    DEFAULT_SELECTORS,
 };
 
 use crate::cli::RunOptions;
@@ -232,18 +233,18 @@ impl<'a> Daemon<'a> {
         // Under --all, what runs is not what has been selected.
         let processes = (!self.options.all).then(|| self.workload.processes());
         let Some(window) = self.senses.window(self.class, processes.as_deref())? else { return Ok(()) };
-        let mut words = self.senses.words(&window, self.nodes);
+        let mut readings = self.senses.readings(&window, self.nodes);
         let destination = self.workload.destination();
-        let mut view = self.view(&window, &words);
+        let mut view = self.view(&window, &readings);
 
         // Decide. Before work goes anywhere, or stays in trouble, the other nodes are looked at once more.
         if let Some(guards) = &mut self.guards {
             guards.see(&view);
         }
         let mut plan = self.decide(&view);
-        if self.must_look_again(&view, &plan) && self.senses.look_again(&mut words) {
+        if self.must_look_again(&view, &plan) && self.senses.look_again(&mut readings) {
             self.looked_again_at = Some(Instant::now());
-            view = self.view(&window, &words);
+            view = self.view(&window, &readings);
             plan = self.decide(&view);
         }
         if let Some(guards) = &mut self.guards {
@@ -266,7 +267,7 @@ impl<'a> Daemon<'a> {
         self.report(&Round {
             number,
             destination,
-            words,
+            readings,
             view,
             plan,
             retargeted,
@@ -278,10 +279,10 @@ impl<'a> Daemon<'a> {
         })
     }
 
-    fn view(&self, window: &Window, words: &BTreeMap<NodeId, Words>) -> CellView {
+    fn view(&self, window: &Window, readings: &BTreeMap<NodeId, NodeReadings>) -> CellView {
         sense::cell_view(&Scene {
             window,
-            words,
+            readings,
             nodes: self.nodes,
             groups: self.workload.groups(),
             accesses: self.workload.accesses(),
@@ -340,11 +341,11 @@ impl<'a> Daemon<'a> {
         let decision = Decision::of(round);
         self.metrics.note(round, &decision, self.workload.destination(), |node| self.class.node_stats(node))?;
         self.metrics.note_surroundings(&self.surroundings.counts());
-        let words = &self.metrics.decision;
+        let text = &self.metrics.decision;
         if report::is_news(self.last_plan.as_ref(), &round.plan) {
-            log::info!("{words}");
+            log::info!("{text}");
         } else {
-            log::debug!("{words}");
+            log::debug!("{text}");
         }
         self.board.post(self.metrics.clone(), decision);
         self.append_to_log(round);
@@ -386,7 +387,7 @@ fn start_probes(
     if options.no_probe {
         return Ok(None);
     }
-    let asked = |node| hosts.word(node).is_none();
+    let asked = |node| hosts.reading(node).is_none();
     let probes = Probes::start(nodes, asked, ProbeOptions::new(options.probe), || class.steal_reader())?;
     Ok(Some(probes))
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use liar::{Liar, Says, LIES};
 use scx_vnuma::cell::NodeId;
-use scx_vnuma::sense::{host_specs, HostSpec, Hosts, Word};
+use scx_vnuma::sense::{host_specs, HostSpec, Hosts, Reading};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -27,9 +27,9 @@ fn start(liars: &[&Liar]) -> Hosts {
 
 /// The share in a word that is one.
 fn share(hosts: &Hosts, node: usize) -> Option<f64> {
-    match hosts.word(NodeId(node as u32)).expect("the node has a host") {
-        Word::Taken { share, .. } => Some(share),
-        Word::Failed => None,
+    match hosts.reading(NodeId(node as u32)).expect("the node has a host") {
+        Reading::Taken { share, .. } => Some(share),
+        Reading::Failed => None,
     }
 }
 
@@ -51,9 +51,9 @@ fn what_others_take_is_known_after_two_answers_and_followed() {
     let hosts = [Liar::start(Says::Taken(0.75)).unwrap(), Liar::start(Says::Taken(0.0)).unwrap()];
     let asked = start(&[&hosts[0], &hosts[1]]);
     assert_eq!(share(&asked, 0), None);
-    assert_eq!(asked.word(NodeId(2)), None);
+    assert_eq!(asked.reading(NodeId(2)), None);
     wait_for("both are known", || is_about(share(&asked, 0), 0.75) && is_about(share(&asked, 1), 0.0));
-    let Some(Word::Taken { age, period, .. }) = asked.word(NodeId(0)) else { panic!("no word") };
+    let Some(Reading::Taken { age, period, .. }) = asked.reading(NodeId(0)) else { panic!("no reading") };
     assert!(period == SECOND && age < 2 * SECOND, "{age:?} old, every {period:?}");
     assert_eq!(asked.psi_share(NodeId(0)), None);
     hosts[0].say(Says::Taken(0.0));

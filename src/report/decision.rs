@@ -7,7 +7,7 @@ use super::sources::{source_lines, SourceLine};
 use super::Round;
 use crate::bpf::Retargeted;
 use crate::cell::{Moved, Node, NodeId, Outcome, Plan, Pressure, Verdict};
-use crate::sense::Words;
+use crate::sense::NodeReadings;
 
 /// Return true if `now` says something else than `before`: worth a line of its own.
 pub fn is_news(before: Option<&Plan>, now: &Plan) -> bool {
@@ -23,7 +23,7 @@ fn kinds(verdicts: &[Verdict]) -> Vec<(NodeId, std::mem::Discriminant<Outcome>)>
 pub struct Decision {
     number: u64,
     nodes: Vec<Node>,
-    words: BTreeMap<NodeId, Words>,
+    readings: BTreeMap<NodeId, NodeReadings>,
     /// Where migratable work was: the nodes that it ran on, else the one that it was sent to.
     places: Vec<NodeId>,
     first: Option<NodeId>,
@@ -47,7 +47,7 @@ impl Decision {
         Decision {
             number: round.number,
             nodes: round.view.nodes.clone(),
-            words: round.words.clone(),
+            readings: round.readings.clone(),
             places,
             first: round.plan.first,
             second: round.plan.second,
@@ -227,10 +227,11 @@ impl Decision {
             }
             Pressure::Unknown => "unknown".into(),
         };
-        let words = self.words.get(&id);
-        let psi =
-            words.and_then(|words| words.host_psi_share).map(|psi| format!("PSI of the host {:.0} %", psi * 100.0));
-        let sources: Vec<String> = words.into_iter().flat_map(source_lines).map(source_text).chain(psi).collect();
+        let readings = self.readings.get(&id);
+        let psi = readings
+            .and_then(|readings| readings.host_psi_share)
+            .map(|psi| format!("PSI of the host {:.0} %", psi * 100.0));
+        let sources: Vec<String> = readings.into_iter().flat_map(source_lines).map(source_text).chain(psi).collect();
         let Node { load_cpus, capacity_cpus, .. } = node;
         format!("node {id}: {taken} ({}); load {load_cpus:.2} of {capacity_cpus} CPUs", sources.join("; "))
     }
@@ -302,7 +303,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::cell::{CellView, Demand, Group, GroupId, Move};
-    use crate::sense::Word;
+    use crate::sense::Reading;
 
     fn in_words(round: &Round) -> String {
         Decision::of(round).line()
@@ -321,13 +322,13 @@ pub(super) mod tests {
             _ => vec![],
         };
         let nodes = vec![node(0, Pressure::Fresh { share: 0.52 }), node(1, Pressure::Fresh { share: 0.0 })];
-        let probe = Word::Taken { share: 0.0, age: Duration::from_millis(400), period: Duration::from_secs(1) };
+        let probe = Reading::Taken { share: 0.0, age: Duration::from_millis(400), period: Duration::from_secs(1) };
         Round {
             number: 4,
             destination: NodeId(0),
-            words: BTreeMap::from([
-                (NodeId(0), Words { steal_share: 0.52, has_run: true, ..Words::default() }),
-                (NodeId(1), Words { probe: Some(probe), ..Words::default() }),
+            readings: BTreeMap::from([
+                (NodeId(0), NodeReadings { steal_share: 0.52, has_run: true, ..NodeReadings::default() }),
+                (NodeId(1), NodeReadings { probe: Some(probe), ..NodeReadings::default() }),
             ]),
             view: CellView { nodes, groups },
             plan: Plan {
@@ -376,10 +377,12 @@ pub(super) mod tests {
     fn an_explanation_has_every_source_and_every_verdict() {
         let mut round = round(MOVES, Some(DONE));
         round.view.nodes.push(node(2, Pressure::Unknown));
-        round.words.insert(NodeId(2), Words { host: Some(Word::Failed), ..Words::default() });
+        round.readings.insert(NodeId(2), NodeReadings { host: Some(Reading::Failed), ..NodeReadings::default() });
         round.view.nodes.push(node(3, Pressure::Stale { share: 0.1, age_rounds: 4 }));
-        let old = Word::Taken { share: 0.1, age: Duration::from_secs(4), period: Duration::from_secs(1) };
-        round.words.insert(NodeId(3), Words { host: Some(old), host_psi_share: Some(0.25), ..Words::default() });
+        let old = Reading::Taken { share: 0.1, age: Duration::from_secs(4), period: Duration::from_secs(1) };
+        round
+            .readings
+            .insert(NodeId(3), NodeReadings { host: Some(old), host_psi_share: Some(0.25), ..NodeReadings::default() });
         round.picked_by = Some("page faults per second of CPU time");
         round.plan.second = Some(NodeId(3));
         let too_recent = Outcome::CoolingDown { rounds_left: 2 };

@@ -22,7 +22,7 @@ pub use stats::{Metrics, NodeMetrics, SourceMetrics};
 
 use crate::bpf::Retargeted;
 use crate::cell::{CellView, NodeId, Plan};
-use crate::sense::Words;
+use crate::sense::NodeReadings;
 
 /// All that there is to say of a round.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +32,7 @@ pub struct Round {
     /// Where migratable work went before that has no node of its own.
     pub destination: NodeId,
     /// What each source said of each node.
-    pub words: BTreeMap<NodeId, Words>,
+    pub readings: BTreeMap<NodeId, NodeReadings>,
     /// What the policy saw.
     pub view: CellView,
     /// What was decided.

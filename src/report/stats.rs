@@ -15,7 +15,7 @@ use super::{Decision, Round};
 use crate::act::SurroundingsCounts;
 use crate::bpf::intf::vnuma_node_stats;
 use crate::cell::{Node, NodeId, Pressure};
-use crate::sense::Words;
+use crate::sense::NodeReadings;
 
 /// What one source said of a node's pressure.
 #[stat_doc]
@@ -229,16 +229,16 @@ impl Metrics {
 
 impl NodeMetrics {
     fn note(&mut self, node: &Node, round: &Round, counters: &vnuma_node_stats) {
-        let words = round.words.get(&node.id).copied().unwrap_or_default();
+        let readings = round.readings.get(&node.id).copied().unwrap_or_default();
         *self = NodeMetrics {
             nr_cpus: node.capacity_cpus as u32,
             pressure_pct: match node.pressure {
                 Pressure::Fresh { share } => share * 100.0,
                 Pressure::Stale { .. } | Pressure::Unknown => -1.0,
             },
-            host_psi_pct: words.host_psi_share.map_or(-1.0, |share| share * 100.0),
-            sources: sources(&words),
-            steal_pct: words.steal_share * 100.0,
+            host_psi_pct: readings.host_psi_share.map_or(-1.0, |share| share * 100.0),
+            sources: sources(&readings),
+            steal_pct: readings.steal_share * 100.0,
             load_cpus: node.load_cpus,
             nr_queued: round.nr_queued.get(node.id.0 as usize).copied().unwrap_or(0),
             run_ms: counters.run_ns / 1_000_000,
@@ -284,8 +284,8 @@ impl NodeMetrics {
     }
 }
 
-fn sources(words: &Words) -> BTreeMap<String, SourceMetrics> {
-    let metrics = source_lines(words).map(|said| {
+fn sources(readings: &NodeReadings) -> BTreeMap<String, SourceMetrics> {
+    let metrics = source_lines(readings).map(|said| {
         let metrics = said.reading.map_or(SourceMetrics { pressure_pct: -1.0, age_ms: -1 }, |reading| SourceMetrics {
             pressure_pct: reading.share * 100.0,
             age_ms: reading.age.as_millis() as i64,
@@ -348,7 +348,7 @@ pub(super) mod tests {
     fn what_is_there_in_some_guests_only_is_shown_there() {
         let mut round = round(STAYS, None);
         round.picked_by = Some("page faults per second of CPU time");
-        round.words.insert(NodeId(1), Words { host_psi_share: Some(0.25), ..Words::default() });
+        round.readings.insert(NodeId(1), NodeReadings { host_psi_share: Some(0.25), ..NodeReadings::default() });
         let mut metrics = Metrics::new(NodeId(0));
         metrics.note(&round, &Decision::of(&round), NodeId(0), |_| Ok(Plain::zeroed())).unwrap();
         metrics.note_surroundings(&SurroundingsCounts {

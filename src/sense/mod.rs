@@ -22,7 +22,7 @@ pub use groups::{Grouping, Groups, Members, Quotas};
 pub use host::{host_specs, Auth, HostLoad, HostSpec, HostSpecError, Hosts, HostsError, MetricsError, ScrapeError};
 pub use nodes::Nodes;
 pub use pmu::NoPmu;
-pub use pressure::{Word, Words};
+pub use pressure::{NodeReadings, Reading};
 pub use probe::{ProbeOptions, Probes};
 pub use selector::{Selector, SelectorError, DEFAULT_SELECTORS};
 pub use tasks::{policy, read_tasks, TaskRecord};

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::{Nodes, Word};
+use super::{Nodes, Reading};
 use crate::affinity;
 use crate::bpf::StealReader;
 use crate::cell::NodeId;
@@ -113,13 +113,13 @@ impl Probes {
     }
 
     /// What the probe of a node found; `None` without one, or when it has not been asked yet.
-    pub fn word(&self, node: NodeId) -> Option<Word> {
+    pub fn reading(&self, node: NodeId) -> Option<Reading> {
         let (shared, _) = self.probes.get(&node)?;
         Some(match shared.latest() {
             Some(Measurement { share: Some(share), began, period }) => {
-                Word::Taken { share, age: began.elapsed(), period }
+                Reading::Taken { share, age: began.elapsed(), period }
             }
-            Some(Measurement { share: None, .. }) | None => Word::Failed,
+            Some(Measurement { share: None, .. }) | None => Reading::Failed,
         })
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::{Accesses, Groups, Nodes, Window, Words};
+use super::{Accesses, Groups, NodeReadings, Nodes, Window};
 use crate::cell::{CellView, Demand, Group, GroupId, Node, NodeId, Pressure};
 
 /// All that a round knows.
@@ -11,7 +11,7 @@ pub struct Scene<'a> {
     /// What happened since the last round.
     pub window: &'a Window,
     /// What the sources say of each node.
-    pub words: &'a BTreeMap<NodeId, Words>,
+    pub readings: &'a BTreeMap<NodeId, NodeReadings>,
     /// The guest's nodes.
     pub nodes: &'a Nodes,
     /// The migratable groups.
@@ -50,8 +50,8 @@ pub fn cell_view(scene: &Scene<'_>) -> CellView {
 fn node(scene: &Scene<'_>, id: NodeId, cpus: &[u32]) -> Node {
     let window = scene.window;
     let capacity_cpus = window.nr_online(cpus) as f64;
-    let pressure = match scene.words.get(&id) {
-        Some(words) if capacity_cpus > 0.0 && !window.wall.is_zero() => words.pressure(scene.interval),
+    let pressure = match scene.readings.get(&id) {
+        Some(readings) if capacity_cpus > 0.0 && !window.wall.is_zero() => readings.pressure(scene.interval),
         _ => Pressure::Unknown,
     };
     // What others take and the guest does not see is load all the same.
@@ -81,7 +81,7 @@ fn group(scene: &Scene<'_>, id: GroupId, node: NodeId, used_ns: u64) -> Group {
 mod tests {
     use super::super::accesses::tests::faults;
     use super::super::tasks::policy;
-    use super::super::{test_task, CpuTime, Grouping, TaskRecord, Word};
+    use super::super::{test_task, CpuTime, Grouping, Reading, TaskRecord};
     use super::*;
 
     const MS: u64 = 1_000_000;
@@ -89,7 +89,7 @@ mod tests {
     /// A scene of 2 s, all of whose tasks are sent to `destination`.
     struct Stage {
         window: Window,
-        words: BTreeMap<NodeId, Words>,
+        readings: BTreeMap<NodeId, NodeReadings>,
         groups: Groups,
         destination: NodeId,
         homes: HashMap<GroupId, NodeId>,
@@ -112,7 +112,7 @@ mod tests {
                 .collect();
             Stage {
                 window,
-                words: [0, 1, 2].map(|node| (NodeId(node), Words::default())).into(),
+                readings: [0, 1, 2].map(|node| (NodeId(node), NodeReadings::default())).into(),
                 groups: Groups::of(&tasks, Grouping::Process),
                 destination: NodeId(destination),
                 homes: HashMap::new(),
@@ -122,7 +122,7 @@ mod tests {
         fn view(&self) -> CellView {
             cell_view(&Scene {
                 window: &self.window,
-                words: &self.words,
+                readings: &self.readings,
                 nodes: &Nodes::new([(NodeId(0), vec![0]), (NodeId(1), vec![1, 2, 3]), (NodeId(2), vec![])]),
                 groups: &self.groups,
                 accesses: &faults([(GroupId(7), 30)]),
@@ -136,9 +136,9 @@ mod tests {
     #[test]
     fn load_is_what_others_take_and_what_runs() {
         let mut stage = Stage::new(&[(0, 1000, 1000), (1, 0, 0), (2, 0, 0), (3, 0, 0)], &[], 0);
-        stage.words.insert(NodeId(0), Words { steal_share: 0.5, has_run: true, ..Words::default() });
-        let host = Word::Taken { share: 0.5, age: Duration::ZERO, period: Duration::from_secs(1) };
-        stage.words.insert(NodeId(1), Words { host: Some(host), ..Words::default() });
+        stage.readings.insert(NodeId(0), NodeReadings { steal_share: 0.5, has_run: true, ..NodeReadings::default() });
+        let host = Reading::Taken { share: 0.5, age: Duration::ZERO, period: Duration::from_secs(1) };
+        stage.readings.insert(NodeId(1), NodeReadings { host: Some(host), ..NodeReadings::default() });
         let nodes = stage.view().nodes;
         assert_eq!((nodes[0].pressure, nodes[0].load_cpus), (Pressure::Fresh { share: 0.5 }, 1.0));
         assert_eq!((nodes[1].capacity_cpus, nodes[1].load_cpus), (3.0, 1.5), "an empty node is as loaded as its host");

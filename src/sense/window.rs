@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::{CpuTime, CpuTimeReader, CpuTimes, Hosts, Nodes, Probes, Word, Words};
+use super::{CpuTime, CpuTimeReader, CpuTimes, Hosts, NodeReadings, Nodes, Probes, Reading};
 use crate::bpf::{RunTime, RunTimes, SchedulerClass};
 use crate::cell::NodeId;
 
@@ -106,34 +106,34 @@ impl Senses {
     }
 
     /// What each node's sources say at the end of `window`. Probes go on where nothing else speaks.
-    pub fn words(&self, window: &Window, nodes: &Nodes) -> BTreeMap<NodeId, Words> {
-        let words = nodes.iter().map(|(node, cpus)| {
-            let (host, host_psi_share) = (self.hosts.word(node), self.hosts.psi_share(node));
-            let mut words = Words { host, host_psi_share, ..steal_words(window, cpus) };
-            if let Some(probes) = self.probes.as_ref().filter(|_| words.host.is_none()) {
-                probes.ask(node, !words.has_run && window.nr_online(cpus) > 0);
-                words.probe = probes.word(node);
+    pub fn readings(&self, window: &Window, nodes: &Nodes) -> BTreeMap<NodeId, NodeReadings> {
+        let readings = nodes.iter().map(|(node, cpus)| {
+            let (host, host_psi_share) = (self.hosts.reading(node), self.hosts.psi_share(node));
+            let mut readings = NodeReadings { host, host_psi_share, ..steal_readings(window, cpus) };
+            if let Some(probes) = self.probes.as_ref().filter(|_| readings.host.is_none()) {
+                probes.ask(node, !readings.has_run && window.nr_online(cpus) > 0);
+                readings.probe = probes.reading(node);
             }
-            (node, words)
+            (node, readings)
         });
-        words.collect()
+        readings.collect()
     }
 
-    /// Asks the hosts and probes the nodes that hardly run anything once more, now, and says in `words` what came out: before
+    /// Asks the hosts and probes the nodes that hardly run anything once more, now, and says in `readings` what came out: before
     /// work goes to a node, more is wanted than what was true a second ago. Returns false when there was nobody to ask.
-    pub fn look_again(&self, words: &mut BTreeMap<NodeId, Words>) -> bool {
-        /// Hosts answer within some ms; one that doesn't is taken at its last word.
+    pub fn look_again(&self, readings: &mut BTreeMap<NodeId, NodeReadings>) -> bool {
+        /// Hosts answer within some ms; one that doesn't is taken at its last reading.
         const PATIENCE: Duration = Duration::from_millis(100);
 
         let has_asked = self.hosts.hurry(PATIENCE);
-        for (node, words) in words.iter_mut() {
-            (words.host, words.host_psi_share) = (self.hosts.word(*node), self.hosts.psi_share(*node));
+        for (node, readings) in readings.iter_mut() {
+            (readings.host, readings.host_psi_share) = (self.hosts.reading(*node), self.hosts.psi_share(*node));
         }
         let Some(probes) = &self.probes else { return has_asked };
-        let is_empty = |node| words.get(&node).is_some_and(|words| !words.has_run);
+        let is_empty = |node| readings.get(&node).is_some_and(|readings| !readings.has_run);
         let late = probes.hurry(is_empty);
-        for (node, words) in words.iter_mut().filter(|(_, words)| !words.has_run) {
-            words.probe = if late.contains(node) { Some(Word::Failed) } else { probes.word(*node) };
+        for (node, readings) in readings.iter_mut().filter(|(_, readings)| !readings.has_run) {
+            readings.probe = if late.contains(node) { Some(Reading::Failed) } else { probes.reading(*node) };
         }
         true
     }
@@ -183,13 +183,13 @@ impl Recent {
 /// Steal shows at most what the guest wanted to run: below this share of a CPU it says little of the host.
 const WANTED_CPUS_MIN: f64 = 0.25;
 
-fn steal_words(window: &Window, cpus: &[u32]) -> Words {
+fn steal_readings(window: &Window, cpus: &[u32]) -> NodeReadings {
     let time = window.sum(cpus);
     let nr_online = window.nr_online(cpus).max(1) as f64;
-    Words {
+    NodeReadings {
         steal_share: (window.in_cpus(time.steal_ns) / nr_online).min(1.0),
         has_run: window.in_cpus(time.busy_ns + time.steal_ns) >= WANTED_CPUS_MIN,
-        ..Words::default()
+        ..NodeReadings::default()
     }
 }
 
@@ -286,8 +286,18 @@ mod tests {
             cpu_times: CpuTimes::from([(0, time(1000, 1000)), (1, time(0, 750)), (2, time(0, 0)), (3, time(400, 0))]),
             ..Window::default()
         };
-        assert_eq!(steal_words(&window, &[0]), Words { steal_share: 0.5, has_run: true, ..Words::default() });
-        assert_eq!(steal_words(&window, &[1, 2, 4]), Words { steal_share: 0.1875, has_run: true, ..Words::default() });
-        assert_eq!(steal_words(&window, &[3]), Words::default(), "a fifth of a CPU can't show what the host does");
+        assert_eq!(
+            steal_readings(&window, &[0]),
+            NodeReadings { steal_share: 0.5, has_run: true, ..NodeReadings::default() }
+        );
+        assert_eq!(
+            steal_readings(&window, &[1, 2, 4]),
+            NodeReadings { steal_share: 0.1875, has_run: true, ..NodeReadings::default() }
+        );
+        assert_eq!(
+            steal_readings(&window, &[3]),
+            NodeReadings::default(),
+            "a fifth of a CPU can't show what the host does"
+        );
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{ensure, Context, Result};
 use scx_vnuma::cell::NodeId;
 use scx_vnuma::decision_log::{LogReader, Round};
-use scx_vnuma::sense::{HostSpec, Hosts, Word};
+use scx_vnuma::sense::{HostSpec, Hosts, Reading};
 
 use crate::guest::{destination, hog, node_cpus, nr_nodes, run_ns_in, steal_ticks, target, wait_for, Scheduler};
 use crate::liar::{Liar, Says, LIES};
@@ -70,9 +70,9 @@ fn nothing_is_probed(scheduler: &Scheduler) -> Result<()> {
 
 /// What is taken of each node by its host's word, once all have one.
 fn taken_by_host(hosts: &Hosts) -> Result<Vec<f64>> {
-    let share = |node| match hosts.word(NodeId(node)) {
-        Some(Word::Taken { share, .. }) => Some(share),
-        Some(Word::Failed) | None => None,
+    let share = |node| match hosts.reading(NodeId(node)) {
+        Some(Reading::Taken { share, .. }) => Some(share),
+        Some(Reading::Failed) | None => None,
     };
     let mut shares = None;
     wait_for("all hosts answer", FIRST_READING, || {
@@ -97,7 +97,7 @@ pub fn hosts_tell_a_hog_from_the_guests_own_work() -> Result<String> {
     taken_by_host(&hosts)?;
     std::thread::sleep(settled);
     let calm = taken_by_host(&hosts)?;
-    let guest_share = hosts.reading(NodeId(0)).map_or(0.0, |reading| reading.guest_share);
+    let guest_share = hosts.load(NodeId(0)).map_or(0.0, |reading| reading.guest_share);
     hog_nodes(&[0, 1])?;
     std::thread::sleep(settled);
     let hogged = taken_by_host(&hosts)?;

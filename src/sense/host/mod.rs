@@ -24,7 +24,7 @@ pub use metrics::{HostLoad, MetricsError};
 pub use scrape::ScrapeError;
 pub use spec::{host_specs, Auth, HostSpec, HostSpecError};
 
-use super::pressure::Word;
+use super::pressure::Reading;
 use crate::cell::NodeId;
 use metrics::{Counters, Metrics};
 use scrape::{Answer, Scraper};
@@ -67,7 +67,7 @@ enum Latest {
     /// It has not answered twice yet, or its last answer gave no reading.
     Nothing,
     /// What was taken until this moment.
-    HostLoad(HostLoad, Instant),
+    Load(HostLoad, Instant),
 }
 
 /// One host, as rounds see it.
@@ -120,11 +120,11 @@ impl Hosts {
     }
 
     /// What the host of `node` last said; `None` when no host is configured for it.
-    pub fn word(&self, node: NodeId) -> Option<Word> {
+    pub fn reading(&self, node: NodeId) -> Option<Reading> {
         Some(match self.latest(node)? {
-            Latest::Nothing => Word::Failed,
-            Latest::HostLoad(reading, at) => {
-                Word::Taken { share: reading.taken_share, age: at.elapsed(), period: self.period }
+            Latest::Nothing => Reading::Failed,
+            Latest::Load(reading, at) => {
+                Reading::Taken { share: reading.taken_share, age: at.elapsed(), period: self.period }
             }
         })
     }
@@ -134,7 +134,7 @@ impl Hosts {
     pub fn hurry(&self, patience: Duration) -> bool {
         let began = Instant::now();
         let is_old = |host: &&Host| match *lock(&host.latest) {
-            Latest::HostLoad(_, at) => began.saturating_duration_since(at) >= LOOK_MIN,
+            Latest::Load(_, at) => began.saturating_duration_since(at) >= LOOK_MIN,
             // Who doesn't answer isn't waited for.
             Latest::Nothing => false,
         };
@@ -150,16 +150,16 @@ impl Hosts {
     }
 
     /// The last reading of the host of `node`, for reports; `None` when there is none now.
-    pub fn reading(&self, node: NodeId) -> Option<HostLoad> {
+    pub fn load(&self, node: NodeId) -> Option<HostLoad> {
         match self.latest(node)? {
             Latest::Nothing => None,
-            Latest::HostLoad(reading, _) => Some(reading),
+            Latest::Load(reading, _) => Some(reading),
         }
     }
 
     /// Share of the time in which something on the host of `node` waited for a CPU, 0..=1, if the host counts it.
     pub fn psi_share(&self, node: NodeId) -> Option<f64> {
-        self.reading(node)?.psi_share
+        self.load(node)?.psi_share
     }
 
     fn latest(&self, node: NodeId) -> Option<Latest> {
@@ -247,7 +247,7 @@ impl Watch {
                 }
             };
             *lock(&node.latest) = match outcome {
-                Ok(Some((reading, at))) => Latest::HostLoad(reading, at),
+                Ok(Some((reading, at))) => Latest::Load(reading, at),
                 Ok(None) | Err(_) => Latest::Nothing,
             };
             node.note(url, outcome.err());
