@@ -16,7 +16,7 @@ use scx_vnuma::decision_log::LogWriter;
 use scx_vnuma::policy::{Guards, Policy};
 use scx_vnuma::report::{self, Blindness, Board, Decision, Metrics, Round, StatsServer};
 use scx_vnuma::sense::{
-    self, Accesses, Hosts, NodeReadings, Nodes, ProbeOptions, Probes, Scene, Selector, Senses, Window,
+    self, Accesses, Hosts, NodeReadings, Nodes, ProbeOptions, Probes, Sampler, Selector, ViewInputs, Window,
     DEFAULT_SELECTORS,
 };
 
@@ -118,7 +118,7 @@ struct Daemon<'a> {
     policy: Box<dyn Policy>,
     guards: Option<Guards>,
     workload: Workload,
-    senses: Senses,
+    sampler: Sampler,
     surroundings: Follower,
     own_threads: OwnThreads,
     _stats_server: Option<StatsServer>,
@@ -169,7 +169,7 @@ impl<'a> Daemon<'a> {
             policy: options.policy(),
             guards: options.guards().map(Guards::new),
             workload,
-            senses: Senses::open(hosts, probes)?,
+            sampler: Sampler::open(hosts, probes)?,
             surroundings: Follower::start(Surroundings::new(options.surroundings(), "/")?)?,
             own_threads: OwnThreads::as_they_are(),
             _stats_server: stats_server,
@@ -232,8 +232,8 @@ impl<'a> Daemon<'a> {
         self.note_selection(changes);
         // Under --all, what runs is not what has been selected.
         let processes = (!self.options.all).then(|| self.workload.processes());
-        let Some(window) = self.senses.window(self.class, processes.as_deref())? else { return Ok(()) };
-        let mut readings = self.senses.readings(&window, self.nodes);
+        let Some(window) = self.sampler.window(self.class, processes.as_deref())? else { return Ok(()) };
+        let mut readings = self.sampler.readings(&window, self.nodes);
         let destination = self.workload.destination();
         let mut view = self.view(&window, &readings);
 
@@ -242,7 +242,7 @@ impl<'a> Daemon<'a> {
             guards.see(&view);
         }
         let mut plan = self.decide(&view);
-        if self.must_look_again(&view, &plan) && self.senses.look_again(&mut readings) {
+        if self.must_look_again(&view, &plan) && self.sampler.look_again(&mut readings) {
             self.looked_again_at = Some(Instant::now());
             view = self.view(&window, &readings);
             plan = self.decide(&view);
@@ -273,14 +273,14 @@ impl<'a> Daemon<'a> {
             retargeted,
             retarget_cpu_us,
             nr_queued: window.nr_queued,
-            probed: self.senses.probed(),
+            probed: self.sampler.probed(),
             page_faults: new_faults,
             picked_by: self.picked_by,
         })
     }
 
     fn view(&self, window: &Window, readings: &BTreeMap<NodeId, NodeReadings>) -> CellView {
-        sense::cell_view(&Scene {
+        sense::cell_view(&ViewInputs {
             window,
             readings,
             nodes: self.nodes,
@@ -313,13 +313,13 @@ impl<'a> Daemon<'a> {
     fn follow(&mut self, plan: &Plan, from: NodeId) {
         let first = plan.first.filter(|&first| first != from);
         if let Some((_, cpus)) = self.nodes.iter().find(|&(node, _)| Some(node) == first) {
-            self.own_threads.follow(cpus, &self.senses.bound_threads());
+            self.own_threads.follow(cpus, &self.sampler.bound_threads());
             self.surroundings.follow(cpus);
         }
         for step in &plan.moves {
             let members = self.workload.groups().get(step.group);
             for &tgid in members.iter().flat_map(|members| &members.tgids) {
-                self.senses.moved(tgid, step.from, step.to);
+                self.sampler.moved(tgid, step.from, step.to);
                 self.surroundings.moved(tgid, step.from, step.to);
             }
         }

@@ -26,8 +26,8 @@ pub use pressure::{NodeReadings, Reading};
 pub use probe::{ProbeOptions, Probes};
 pub use selector::{Selector, SelectorError, DEFAULT_SELECTORS};
 pub use tasks::{policy, read_tasks, TaskRecord};
-pub use view::{cell_view, Scene};
-pub use window::{Senses, Window};
+pub use view::{cell_view, ViewInputs};
+pub use window::{Sampler, Window};
 
 #[cfg(test)]
 pub(crate) use tasks::tests::task as test_task;

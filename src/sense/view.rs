@@ -7,7 +7,7 @@ use super::{Accesses, Groups, NodeReadings, Nodes, Window};
 use crate::cell::{CellView, Demand, Group, GroupId, Node, NodeId, Pressure};
 
 /// All that a round knows.
-pub struct Scene<'a> {
+pub struct ViewInputs<'a> {
     /// What happened since the last round.
     pub window: &'a Window,
     /// What the sources say of each node.
@@ -31,27 +31,27 @@ pub struct Scene<'a> {
 /// A group is on the node that the plan in force has for it, if it ran there; what ran elsewhere meanwhile is bound to
 /// other CPUs by its user and counts as fixed. When that node has no CPU left, all that ran is placed there still: it
 /// runs elsewhere for want of anything better.
-pub fn cell_view(scene: &Scene<'_>) -> CellView {
-    let nodes: Vec<Node> = scene.nodes.iter().map(|(id, cpus)| node(scene, id, cpus)).collect();
+pub fn cell_view(inputs: &ViewInputs<'_>) -> CellView {
+    let nodes: Vec<Node> = inputs.nodes.iter().map(|(id, cpus)| node(inputs, id, cpus)).collect();
     let is_gone = |home: NodeId| nodes.iter().all(|node: &Node| node.id != home || node.capacity_cpus == 0.0);
     let mut used_ns_of = BTreeMap::<(NodeId, GroupId), u64>::new();
-    for (&(tgid, ran_on), used_ns) in &scene.window.used_ns {
+    for (&(tgid, ran_on), used_ns) in &inputs.window.used_ns {
         // A process that ended meanwhile is in no group: nothing of it is left to move.
-        let Some(id) = scene.groups.group_of(tgid) else { continue };
-        let home = scene.homes.get(&id).copied().unwrap_or(scene.destination);
+        let Some(id) = inputs.groups.group_of(tgid) else { continue };
+        let home = inputs.homes.get(&id).copied().unwrap_or(inputs.destination);
         if ran_on == home || is_gone(home) {
             *used_ns_of.entry((home, id)).or_default() += used_ns;
         }
     }
-    let groups = used_ns_of.into_iter().map(|((node, id), used_ns)| group(scene, id, node, used_ns));
+    let groups = used_ns_of.into_iter().map(|((node, id), used_ns)| group(inputs, id, node, used_ns));
     CellView { groups: groups.collect(), nodes }
 }
 
-fn node(scene: &Scene<'_>, id: NodeId, cpus: &[u32]) -> Node {
-    let window = scene.window;
+fn node(inputs: &ViewInputs<'_>, id: NodeId, cpus: &[u32]) -> Node {
+    let window = inputs.window;
     let capacity_cpus = window.nr_online(cpus) as f64;
-    let pressure = match scene.readings.get(&id) {
-        Some(readings) if capacity_cpus > 0.0 && !window.wall.is_zero() => readings.pressure(scene.interval),
+    let pressure = match inputs.readings.get(&id) {
+        Some(readings) if capacity_cpus > 0.0 && !window.wall.is_zero() => readings.pressure(inputs.interval),
         _ => Pressure::Unknown,
     };
     // What others take and the guest does not see is load all the same.
@@ -66,13 +66,13 @@ fn node(scene: &Scene<'_>, id: NodeId, cpus: &[u32]) -> Node {
     Node { id, capacity_cpus, pressure, load_cpus: window.in_cpus(time.steal_ns).max(others_cpus) + busy_cpus }
 }
 
-fn group(scene: &Scene<'_>, id: GroupId, node: NodeId, used_ns: u64) -> Group {
-    let members = scene.groups.get(id);
+fn group(inputs: &ViewInputs<'_>, id: GroupId, node: NodeId, used_ns: u64) -> Group {
+    let members = inputs.groups.get(id);
     let demand = Demand {
         request_cpus: members.map_or(0.0, |members| members.request_cpus),
-        usage_cpus: scene.window.in_cpus(used_ns),
+        usage_cpus: inputs.window.in_cpus(used_ns),
         memory_bytes: members.map_or(0.0, |members| members.rss_bytes),
-        accesses_per_instruction: scene.accesses.of(id, used_ns),
+        accesses_per_instruction: inputs.accesses.of(id, used_ns),
     };
     Group { id, node, nr_tasks: members.map_or(0, |members| members.nr_tasks), demand }
 }
@@ -86,8 +86,8 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    /// A scene of 2 s, all of whose tasks are sent to `destination`.
-    struct Stage {
+    /// A inputs of 2 s, all of whose tasks are sent to `destination`.
+    struct Setup {
         window: Window,
         readings: BTreeMap<NodeId, NodeReadings>,
         groups: Groups,
@@ -95,7 +95,7 @@ mod tests {
         homes: HashMap<GroupId, NodeId>,
     }
 
-    impl Stage {
+    impl Setup {
         /// CPUs with their busy and stolen ms; processes with their node and the ms that they ran there.
         fn new(cpu_ms: &[(u32, u64, u64)], used_ms: &[(u32, u32, u64)], destination: u32) -> Self {
             let time =
@@ -110,7 +110,7 @@ mod tests {
                 .iter()
                 .map(|&(tgid, ..)| TaskRecord { policy: policy::EXT, ..test_task(tgid as i32, "t") })
                 .collect();
-            Stage {
+            Setup {
                 window,
                 readings: [0, 1, 2].map(|node| (NodeId(node), NodeReadings::default())).into(),
                 groups: Groups::of(&tasks, Grouping::Process),
@@ -120,7 +120,7 @@ mod tests {
         }
 
         fn view(&self) -> CellView {
-            cell_view(&Scene {
+            cell_view(&ViewInputs {
                 window: &self.window,
                 readings: &self.readings,
                 nodes: &Nodes::new([(NodeId(0), vec![0]), (NodeId(1), vec![1, 2, 3]), (NodeId(2), vec![])]),
@@ -135,24 +135,24 @@ mod tests {
 
     #[test]
     fn load_is_what_others_take_and_what_runs() {
-        let mut stage = Stage::new(&[(0, 1000, 1000), (1, 0, 0), (2, 0, 0), (3, 0, 0)], &[], 0);
-        stage.readings.insert(NodeId(0), NodeReadings { steal_share: 0.5, has_run: true, ..NodeReadings::default() });
+        let mut setup = Setup::new(&[(0, 1000, 1000), (1, 0, 0), (2, 0, 0), (3, 0, 0)], &[], 0);
+        setup.readings.insert(NodeId(0), NodeReadings { steal_share: 0.5, has_run: true, ..NodeReadings::default() });
         let host = Reading::Taken { share: 0.5, age: Duration::ZERO, period: Duration::from_secs(1) };
-        stage.readings.insert(NodeId(1), NodeReadings { host: Some(host), ..NodeReadings::default() });
-        let nodes = stage.view().nodes;
+        setup.readings.insert(NodeId(1), NodeReadings { host: Some(host), ..NodeReadings::default() });
+        let nodes = setup.view().nodes;
         assert_eq!((nodes[0].pressure, nodes[0].load_cpus), (Pressure::Fresh { share: 0.5 }, 1.0));
         assert_eq!((nodes[1].capacity_cpus, nodes[1].load_cpus), (3.0, 1.5), "an empty node is as loaded as its host");
     }
 
     #[test]
     fn work_whose_ticks_were_lost_still_loads_its_node() {
-        let view = Stage::new(&[(0, 100, 500)], &[(7, 0, 1000)], 0).view();
+        let view = Setup::new(&[(0, 100, 500)], &[(7, 0, 1000)], 0).view();
         assert_eq!(view.nodes[0].load_cpus, 0.25 + 0.5);
     }
 
     #[test]
     fn a_node_without_online_cpus_is_unknown_and_no_candidate() {
-        let view = Stage::new(&[(0, 0, 0), (2, 0, 0)], &[], 0).view();
+        let view = Setup::new(&[(0, 0, 0), (2, 0, 0)], &[], 0).view();
         assert_eq!(view.nodes[1].capacity_cpus, 1.0);
         assert_eq!(view.nodes[2].pressure, Pressure::Unknown);
         assert!(!view.nodes[2].is_candidate());
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn what_its_user_bound_elsewhere_is_not_placed_on_the_destination() {
-        let view = Stage::new(&[(0, 0, 0)], &[(7, 0, 500), (8, 1, 1)], 0).view();
+        let view = Setup::new(&[(0, 0, 0)], &[(7, 0, 500), (8, 1, 1)], 0).view();
         assert_eq!(view.groups.len(), 1);
         let demand = view.groups[0].demand;
         assert_eq!((view.groups[0].id, demand.usage_cpus), (GroupId(7), 0.25));
@@ -169,16 +169,16 @@ mod tests {
 
     #[test]
     fn groups_with_nodes_of_their_own_are_there() {
-        let mut stage = Stage::new(&[(0, 0, 0), (1, 0, 0)], &[(7, 0, 500), (8, 1, 100)], 0);
-        stage.homes.insert(GroupId(8), NodeId(1));
-        let view = stage.view();
+        let mut setup = Setup::new(&[(0, 0, 0), (1, 0, 0)], &[(7, 0, 500), (8, 1, 100)], 0);
+        setup.homes.insert(GroupId(8), NodeId(1));
+        let view = setup.view();
         assert_eq!(view.groups_on(NodeId(0)).len(), 1);
         assert_eq!(view.groups_on(NodeId(1))[0].id, GroupId(8));
     }
 
     #[test]
     fn when_the_destination_is_offline_all_that_ran_is_still_placed_there() {
-        let view = Stage::new(&[(0, 0, 0)], &[(7, 0, 1), (8, 0, 1)], 1).view();
+        let view = Setup::new(&[(0, 0, 0)], &[(7, 0, 1), (8, 0, 1)], 1).view();
         assert_eq!(view.groups_on(NodeId(1)).len(), 2);
     }
 }

@@ -10,7 +10,7 @@ use crate::bpf::{RunTime, RunTimes, SchedulerClass};
 use crate::cell::NodeId;
 
 /// All counters at one moment.
-struct Sample {
+struct Snapshot {
     at: Instant,
     cpu_times: CpuTimes,
     run_times: RunTimes,
@@ -58,20 +58,20 @@ impl Window {
 }
 
 /// Turns counters into windows, one a round, and asks the sources.
-pub struct Senses {
+pub struct Sampler {
     /// For kernels that don't show CPUs' times to programs.
     reader: CpuTimeReader,
     /// With the run times also of processes that were asked for once and have not been of late.
-    last: Option<Sample>,
-    recent: Recent,
+    last: Option<Snapshot>,
+    recently_ran: RecentlyRan,
     hosts: Hosts,
     probes: Option<Probes>,
 }
 
-impl Senses {
+impl Sampler {
     /// Opens what it reads from. Nodes that neither steal nor a host speaks for are probed.
     pub fn open(hosts: Hosts, probes: Option<Probes>) -> Result<Self> {
-        Ok(Senses { reader: CpuTimeReader::open()?, last: None, recent: Recent::default(), hosts, probes })
+        Ok(Sampler { reader: CpuTimeReader::open()?, last: None, recently_ran: RecentlyRan::default(), hosts, probes })
     }
 
     /// The window since the last call; `None` the first time. Only `processes`, if they are named, can have run.
@@ -89,10 +89,10 @@ impl Senses {
         // Reading all tells which of them are alive.
         let processes = processes.filter(|_| self.nr_remembered() <= REMEMBERED_MAX);
         let run_times = class.run_times(processes)?;
-        let mut now = Sample { at: Instant::now(), cpu_times, run_times, nr_queued: counters.nr_queued };
+        let mut now = Snapshot { at: Instant::now(), cpu_times, run_times, nr_queued: counters.nr_queued };
         let mut window = self.last.as_ref().map(|last| between(last, &now));
         if let Some(window) = &mut window {
-            self.recent.complete(&mut window.used_ns, now.at);
+            self.recently_ran.complete(&mut window.used_ns, now.at);
         }
         if let Some(last) = self.last.take().filter(|_| processes.is_some()) {
             remember(last.run_times, &mut now.run_times);
@@ -140,7 +140,7 @@ impl Senses {
 
     /// A process has been sent to another node: who ran of late ran there, as far as the next windows are concerned.
     pub fn moved(&mut self, tgid: u32, from: NodeId, to: NodeId) {
-        self.recent.moved(tgid, from, to);
+        self.recently_ran.moved(tgid, from, to);
     }
 
     /// Threads that must stay on the node that they look at.
@@ -156,11 +156,11 @@ impl Senses {
 
 /// Who ran where of late. A window may be so short that work on a busy node gets no turn in it; it is there all the same.
 #[derive(Default)]
-struct Recent {
+struct RecentlyRan {
     last_ran: HashMap<(u32, NodeId), Instant>,
 }
 
-impl Recent {
+impl RecentlyRan {
     /// Within this time even who is starved by fixed tasks gets a turn (the kernel's deadline server for sched_ext).
     const LASTS: Duration = Duration::from_secs(1);
 
@@ -201,7 +201,7 @@ fn remember(earlier: RunTimes, now: &mut RunTimes) {
     }
 }
 
-fn between(earlier: &Sample, later: &Sample) -> Window {
+fn between(earlier: &Snapshot, later: &Snapshot) -> Window {
     let cpu_times = later.cpu_times.iter().map(|(&cpu, time)| {
         // A CPU that was offline before has no baseline: nothing is known of it in this window.
         let before = earlier.cpu_times.get(&cpu).unwrap_or(time);
@@ -225,8 +225,8 @@ fn between(earlier: &Sample, later: &Sample) -> Window {
 mod tests {
     use super::*;
 
-    fn sample(cpu_times: CpuTimes) -> Sample {
-        Sample { at: Instant::now(), cpu_times, run_times: RunTimes::new(), nr_queued: Vec::new() }
+    fn sample(cpu_times: CpuTimes) -> Snapshot {
+        Snapshot { at: Instant::now(), cpu_times, run_times: RunTimes::new(), nr_queued: Vec::new() }
     }
 
     #[test]
@@ -240,7 +240,7 @@ mod tests {
     fn a_process_that_was_not_asked_for_in_between_goes_on_where_it_was() {
         let sample_of = |tgid: u32, run_ns| {
             let run_times = RunTimes::from([((tgid, NodeId(0)), RunTime { run_ns, stolen_ns: 0 })]);
-            Sample { run_times, ..sample(CpuTimes::new()) }
+            Snapshot { run_times, ..sample(CpuTimes::new()) }
         };
         let mut without_it = sample_of(8, 1);
         remember(sample_of(7, 900).run_times, &mut without_it.run_times);
@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn who_ran_within_the_last_second_is_still_there() {
         let (start, key) = (Instant::now(), (7, NodeId(0)));
-        let mut recent = Recent::default();
+        let mut recent = RecentlyRan::default();
         let mut seen = |used_ns: &[((u32, NodeId), u64)], at_ms| {
             let mut used_ns = used_ns.iter().copied().collect();
             recent.complete(&mut used_ns, start + Duration::from_millis(at_ms));
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn who_was_sent_on_is_there_before_it_has_run_there() {
         let (start, from, to) = (Instant::now(), NodeId(0), NodeId(1));
-        let mut recent = Recent::default();
+        let mut recent = RecentlyRan::default();
         recent.complete(&mut HashMap::from([((7, from), 50), ((8, from), 50)]), start);
         recent.moved(7, from, to);
         recent.moved(9, from, to);
