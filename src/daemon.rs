@@ -128,7 +128,7 @@ struct Daemon<'a> {
     /// What groups are picked by, where that depends on the guest.
     picked_by: Option<&'static str>,
     blindness: Blindness,
-    looked_again_at: Option<Instant>,
+    confirmed_at: Option<Instant>,
 }
 
 impl<'a> Daemon<'a> {
@@ -178,7 +178,7 @@ impl<'a> Daemon<'a> {
             metrics: Metrics::new(start),
             picked_by,
             blindness: Blindness::new(options.interval),
-            looked_again_at: None,
+            confirmed_at: None,
         })
     }
 
@@ -242,8 +242,8 @@ impl<'a> Daemon<'a> {
             guards.see(&view);
         }
         let mut plan = self.decide(&view);
-        if self.must_look_again(&view, &plan) && self.sampler.look_again(&mut readings) {
-            self.looked_again_at = Some(Instant::now());
+        if self.must_confirm(&view, &plan) && self.sampler.confirm(&mut readings) {
+            self.confirmed_at = Some(Instant::now());
             view = self.view(&window, &readings);
             plan = self.decide(&view);
         }
@@ -292,12 +292,12 @@ impl<'a> Daemon<'a> {
         })
     }
 
-    fn must_look_again(&self, view: &CellView, plan: &Plan) -> bool {
+    fn must_confirm(&self, view: &CellView, plan: &Plan) -> bool {
         /// Looking is load on every node, also the busy ones.
         const PAUSE: Duration = Duration::from_secs(1);
 
         let is_trapped = || self.guards.as_ref().is_some_and(|guards| guards.is_trapped(view, plan));
-        let is_rested = || self.looked_again_at.is_none_or(|at| at.elapsed() >= PAUSE);
+        let is_rested = || self.confirmed_at.is_none_or(|at| at.elapsed() >= PAUSE);
         !plan.moves.is_empty() || (is_trapped() && is_rested())
     }
 

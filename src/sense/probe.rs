@@ -54,7 +54,7 @@ pub struct Probes {
 #[derive(Default)]
 struct Shared {
     is_asked: AtomicBool,
-    is_hurried: AtomicBool,
+    must_refresh: AtomicBool,
     is_over: AtomicBool,
     tid: AtomicI32,
     cpu_ns: AtomicU64,
@@ -125,11 +125,11 @@ impl Probes {
 
     /// Probes these nodes at once and for longer, asked or not, and waits for them as long as they take where others get two
     /// thirds. Returns the nodes that have not answered by then.
-    pub fn hurry(&self, wanted: impl Fn(NodeId) -> bool) -> Vec<NodeId> {
+    pub fn refresh_now(&self, wanted: impl Fn(NodeId) -> bool) -> Vec<NodeId> {
         let began = Instant::now();
         let hurried = || self.probes.iter().filter(|(&node, _)| wanted(node));
         for (_, (shared, thread)) in hurried() {
-            shared.is_hurried.store(true, Ordering::Relaxed);
+            shared.must_refresh.store(true, Ordering::Relaxed);
             thread.thread().unpark();
         }
         loop {
@@ -182,21 +182,21 @@ impl Probe {
         let mut period = self.options.period;
         while !self.shared.is_over.load(Ordering::Relaxed) {
             let is_asked = self.shared.is_asked.load(Ordering::Relaxed);
-            let is_hurried = self.shared.is_hurried.swap(false, Ordering::Relaxed);
+            let must_refresh = self.shared.must_refresh.swap(false, Ordering::Relaxed);
             if !is_asked {
                 (before, period) = (None, self.options.period);
             }
-            if !is_asked && !is_hurried {
+            if !is_asked && !must_refresh {
                 std::thread::park();
                 continue;
             }
-            let bursts = if is_hurried { HURRIED_BURSTS } else { 1 };
+            let bursts = if must_refresh { HURRIED_BURSTS } else { 1 };
             let began = Instant::now();
             let share = bind_to_one_of(&self.cpus).and_then(|()| self.spin_at_lowest_priority(bursts));
             let share = share.inspect_err(|err| log::debug!("a probe failed: {err}")).ok();
             // The worse of the last two: a burst is short, and what is busy by halves shows as all or nothing. A hurried one is
             // longer, and what was before is over.
-            let before_too = before.filter(|_| !is_hurried).unwrap_or(0.0);
+            let before_too = before.filter(|_| !must_refresh).unwrap_or(0.0);
             let worse = share.map(|share: f64| share.max(before_too));
             before = share;
             period = match worse {

@@ -121,17 +121,17 @@ impl Sampler {
 
     /// Asks the hosts and probes the nodes that hardly run anything once more, now, and says in `readings` what came out: before
     /// work goes to a node, more is wanted than what was true a second ago. Returns false when there was nobody to ask.
-    pub fn look_again(&self, readings: &mut BTreeMap<NodeId, NodeReadings>) -> bool {
+    pub fn confirm(&self, readings: &mut BTreeMap<NodeId, NodeReadings>) -> bool {
         /// Hosts answer within some ms; one that doesn't is taken at its last reading.
         const PATIENCE: Duration = Duration::from_millis(100);
 
-        let has_asked = self.hosts.hurry(PATIENCE);
+        let has_asked = self.hosts.refresh_now(PATIENCE);
         for (node, readings) in readings.iter_mut() {
             (readings.host, readings.host_psi_share) = (self.hosts.reading(*node), self.hosts.psi_share(*node));
         }
         let Some(probes) = &self.probes else { return has_asked };
         let is_empty = |node| readings.get(&node).is_some_and(|readings| !readings.has_run);
-        let late = probes.hurry(is_empty);
+        let late = probes.refresh_now(is_empty);
         for (node, readings) in readings.iter_mut().filter(|(_, readings)| !readings.has_run) {
             readings.probe = if late.contains(node) { Some(Reading::Failed) } else { probes.reading(*node) };
         }

@@ -76,7 +76,7 @@ struct Host {
     node: NodeId,
     latest: Arc<Mutex<Latest>>,
     /// Holds one wish to be asked at once.
-    hurry: Sender<()>,
+    refresh_now: Sender<()>,
 }
 
 /// The hosts that are asked. Ends its threads when dropped.
@@ -102,10 +102,10 @@ impl Hosts {
             let node = specs[0].node;
             let scraper =
                 Scraper::new(specs[0].clone(), timeout).map_err(|source| HostsError::Host { node, source })?;
-            let (hurry, hurried) = crossbeam_channel::bounded(1);
+            let (refresh_now, hurried) = crossbeam_channel::bounded(1);
             let nodes: Vec<Watched> = specs.into_iter().map(Watched::new).collect();
             for Watched { node, latest, .. } in &nodes {
-                hosts.hosts.push(Host { node: *node, latest: latest.clone(), hurry: hurry.clone() });
+                hosts.hosts.push(Host { node: *node, latest: latest.clone(), refresh_now: refresh_now.clone() });
             }
             let (stopped, alive) = (stopped.clone(), alive.clone());
             let thread = thread::Builder::new().name(format!("host-{node}")).stack_size(STACK_BYTES);
@@ -131,7 +131,7 @@ impl Hosts {
 
     /// Asks all hosts at once, unless they have been asked just now, and waits for the answers until `patience` is over. What
     /// they say then is of the time since they were asked last. Returns false when there is nobody to ask.
-    pub fn hurry(&self, patience: Duration) -> bool {
+    pub fn refresh_now(&self, patience: Duration) -> bool {
         let began = Instant::now();
         let is_old = |host: &&Host| match *lock(&host.latest) {
             Latest::Load(_, at) => began.saturating_duration_since(at) >= LOOK_MIN,
@@ -141,7 +141,7 @@ impl Hosts {
         let asked: Vec<&Host> = self.hosts.iter().filter(is_old).collect();
         for host in &asked {
             // Full means that it is about to be asked already.
-            let _ = host.hurry.try_send(());
+            let _ = host.refresh_now.try_send(());
         }
         while began.elapsed() < patience && asked.iter().any(is_old) {
             thread::sleep(Duration::from_millis(1));
