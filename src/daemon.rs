@@ -14,7 +14,7 @@ use scx_vnuma::bpf::{LoadOptions, SchedulerClass};
 use scx_vnuma::cell::{CellView, NodeId, Plan};
 use scx_vnuma::decision_log::LogWriter;
 use scx_vnuma::policy::{Guards, Policy};
-use scx_vnuma::report::{self, Blindness, Board, Decision, Metrics, Round, StatsServer};
+use scx_vnuma::report::{self, Decision, DecisionHistory, Metrics, Round, StatsServer, Visibility};
 use scx_vnuma::sense::{
     self, Accesses, Hosts, NodeReadings, Nodes, ProbeOptions, Probes, Sampler, Selector, ViewInputs, Window,
     DEFAULT_SELECTORS,
@@ -26,12 +26,12 @@ use crate::shutdown::Shutdown;
 use crate::workload::Workload;
 
 /// Loads the scheduler class and runs it until `shutdown` is told; starts again when the kernel asks for it. Leaves every
-/// round on `board`.
-pub fn run(options: &RunOptions, board: &Arc<Board>, shutdown: &Shutdown) -> Result<()> {
+/// round on `history`.
+pub fn run(options: &RunOptions, history: &Arc<DecisionHistory>, shutdown: &Shutdown) -> Result<()> {
     let mut log = options.log.as_deref().map(|path| open_log(path, options)).transpose()?;
     let mut restarts = Restarts::default();
     loop {
-        let exit = run_once(options, board, &mut log, shutdown)?;
+        let exit = run_once(options, history, &mut log, shutdown)?;
         exit.report()?;
         if !exit.should_restart() {
             return Ok(());
@@ -75,7 +75,7 @@ impl Restarts {
 
 fn run_once(
     options: &RunOptions,
-    board: &Arc<Board>,
+    history: &Arc<DecisionHistory>,
     log: &mut Option<LogWriter<File>>,
     shutdown: &Shutdown,
 ) -> Result<UserExitInfo> {
@@ -96,7 +96,7 @@ fn run_once(
         .context("loading the scheduler class")?;
     log::info!("enabled on {} nodes; migratable work goes to node {start_node}", nodes.with_cpus().len());
 
-    let mut daemon = Daemon::new(options, board, log, &class, &nodes, start_node, hosts)?;
+    let mut daemon = Daemon::new(options, history, log, &class, &nodes, start_node, hosts)?;
     let outcome = daemon.rounds(shutdown);
     // IRQs and workqueues go back with it.
     drop(daemon);
@@ -111,7 +111,7 @@ fn run_once(
 
 struct Daemon<'a> {
     options: &'a RunOptions,
-    board: &'a Arc<Board>,
+    history: &'a Arc<DecisionHistory>,
     log: &'a mut Option<LogWriter<File>>,
     class: &'a SchedulerClass<'a>,
     nodes: &'a Nodes,
@@ -127,14 +127,14 @@ struct Daemon<'a> {
     metrics: Metrics,
     /// What groups are picked by, where that depends on the guest.
     picked_by: Option<&'static str>,
-    blindness: Blindness,
+    visibility: Visibility,
     confirmed_at: Option<Instant>,
 }
 
 impl<'a> Daemon<'a> {
     fn new(
         options: &'a RunOptions,
-        board: &'a Arc<Board>,
+        history: &'a Arc<DecisionHistory>,
         log: &'a mut Option<LogWriter<File>>,
         class: &'a SchedulerClass<'a>,
         nodes: &'a Nodes,
@@ -149,7 +149,7 @@ impl<'a> Daemon<'a> {
             (false, false) => options.select.clone(),
         };
         // Without it rounds go on; only nobody can watch.
-        let stats_server = StatsServer::launch(board.clone());
+        let stats_server = StatsServer::launch(history.clone());
         let stats_server = stats_server.inspect_err(|err| log::warn!("no statistics server: {err:#}")).ok();
         let workload = Workload::new(
             Selection::new(selectors),
@@ -162,7 +162,7 @@ impl<'a> Daemon<'a> {
         let probes = start_probes(options, class, nodes, &hosts)?;
         Ok(Daemon {
             options,
-            board,
+            history,
             log,
             class,
             nodes,
@@ -177,7 +177,7 @@ impl<'a> Daemon<'a> {
             page_faults: act::page_faults(),
             metrics: Metrics::new(start),
             picked_by,
-            blindness: Blindness::new(options.interval),
+            visibility: Visibility::new(options.interval),
             confirmed_at: None,
         })
     }
@@ -337,7 +337,7 @@ impl<'a> Daemon<'a> {
     }
 
     fn report(&mut self, round: &Round) -> Result<()> {
-        self.blindness.note(&round.view, Instant::now());
+        self.visibility.note(&round.view, Instant::now());
         let decision = Decision::of(round);
         self.metrics.note(round, &decision, self.workload.destination(), |node| self.class.node_stats(node))?;
         self.metrics.note_surroundings(&self.surroundings.counts());
@@ -347,7 +347,7 @@ impl<'a> Daemon<'a> {
         } else {
             log::debug!("{text}");
         }
-        self.board.post(self.metrics.clone(), decision);
+        self.history.publish(self.metrics.clone(), decision);
         self.append_to_log(round);
         self.last_plan = Some(round.plan.clone());
         Ok(())

@@ -17,7 +17,7 @@ use anyhow::{bail, ensure, Context, Result};
 use clap::Parser;
 use cli::{Cli, Command, RunOptions};
 use scx_vnuma::act;
-use scx_vnuma::report::{self, Board, MetricsServer};
+use scx_vnuma::report::{self, DecisionHistory, MetricsServer};
 use shutdown::Shutdown;
 use simplelog::ColorChoice;
 
@@ -76,15 +76,15 @@ fn schedule(options: &RunOptions) -> Result<()> {
     if let Err(err) = act::lock_memory() {
         log::warn!("memory can't be locked ({err}): a round may wait for a page; raise RLIMIT_MEMLOCK");
     }
-    let board = Arc::new(Board::default());
+    let history = Arc::new(DecisionHistory::default());
     if let Some(page) = page {
         log::info!("figures for Prometheus at http://{}/metrics", page.address());
-        page.serve(board.clone()).context("starting the thread that serves --metrics")?;
+        page.serve(history.clone()).context("starting the thread that serves --metrics")?;
     }
     if let Some(interval) = options.stats {
         spawn_monitor(interval, shutdown.clone());
     }
-    daemon::run(options, &board, &shutdown)
+    daemon::run(options, &history, &shutdown)
 }
 
 fn spawn_monitor(interval: Duration, shutdown: Shutdown) {

@@ -39,7 +39,7 @@ struct Job {
 #[derive(Default)]
 struct Shared {
     jobs: Mutex<VecDeque<Job>>,
-    /// Told of each new job, and of the end.
+    /// HistoryEntry of each new job, and of the end.
     news: Condvar,
     is_over: AtomicBool,
     nr_processes: AtomicU64,

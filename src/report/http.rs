@@ -19,7 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::{openmetrics, Board};
+use super::{openmetrics, DecisionHistory};
 
 /// Connections at a time; others wait in the kernel's queue.
 const NR_CONNECTIONS_MAX: usize = 8;
@@ -62,12 +62,12 @@ impl MetricsServer {
         self.address
     }
 
-    /// Answers from the board, in a thread that lives as long as the program.
-    pub fn serve(self, board: Arc<Board>) -> io::Result<()> {
+    /// Answers from the history, in a thread that lives as long as the program.
+    pub fn serve(self, history: Arc<DecisionHistory>) -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let thread = std::thread::Builder::new().name("metrics".into()).stack_size(STACK_LEN);
         thread.spawn(move || {
-            let served = runtime.block_on(accept_all(self.listener, board));
+            let served = runtime.block_on(accept_all(self.listener, history));
             // The loop ends only when the listener can't be taken over.
             served.unwrap_or_else(|err| log::warn!("the page of metrics is not served: {err}"));
         })?;
@@ -75,7 +75,7 @@ impl MetricsServer {
     }
 }
 
-async fn accept_all(listener: std::net::TcpListener, board: Arc<Board>) -> io::Result<()> {
+async fn accept_all(listener: std::net::TcpListener, history: Arc<DecisionHistory>) -> io::Result<()> {
     /// Out of file descriptors, most likely: some become free.
     const PAUSE: Duration = Duration::from_millis(200);
 
@@ -85,10 +85,10 @@ async fn accept_all(listener: std::net::TcpListener, board: Arc<Board>) -> io::R
         let Ok(permit) = connections.clone().acquire_owned().await else { return Ok(()) };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let board = board.clone();
+                let history = history.clone();
                 tokio::spawn(async move {
                     // Whatever became of it, it is over.
-                    let _ = tokio::time::timeout(TIME_FOR_ALL, converse(stream, board)).await;
+                    let _ = tokio::time::timeout(TIME_FOR_ALL, converse(stream, history)).await;
                     drop(permit);
                 });
             }
@@ -100,9 +100,9 @@ async fn accept_all(listener: std::net::TcpListener, board: Arc<Board>) -> io::R
     }
 }
 
-async fn converse(stream: TcpStream, board: Arc<Board>) -> hyper::Result<()> {
+async fn converse(stream: TcpStream, history: Arc<DecisionHistory>) -> hyper::Result<()> {
     let answer = service_fn(|request| {
-        let answer = answer(request.method(), request.uri().path(), &board);
+        let answer = answer(request.method(), request.uri().path(), &history);
         async { Ok::<_, Infallible>(answer) }
     });
     http1::Builder::new()
@@ -114,9 +114,9 @@ async fn converse(stream: TcpStream, board: Arc<Board>) -> hyper::Result<()> {
         .await
 }
 
-fn answer(method: &Method, path: &str, board: &Board) -> Response<Full<Bytes>> {
+fn answer(method: &Method, path: &str, history: &DecisionHistory) -> Response<Full<Bytes>> {
     let (status, content_type, text) = match (method, path) {
-        (&Method::GET | &Method::HEAD, "/metrics") => match openmetrics::page(&board.metrics()) {
+        (&Method::GET | &Method::HEAD, "/metrics") => match openmetrics::page(&history.metrics()) {
             Ok(page) => (StatusCode::OK, openmetrics::CONTENT_TYPE, page),
             Err(err) => (StatusCode::INTERNAL_SERVER_ERROR, "text/plain", format!("{err:#}\n")),
         },
@@ -145,9 +145,9 @@ mod tests {
     fn serve(metrics: Metrics) -> SocketAddr {
         let server = MetricsServer::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = server.address();
-        let board = Arc::new(Board::default());
-        board.post(metrics, Decision::of(&round(STAYS, None)));
-        server.serve(board).unwrap();
+        let history = Arc::new(DecisionHistory::default());
+        history.publish(metrics, Decision::of(&round(STAYS, None)));
+        server.serve(history).unwrap();
         address
     }
 

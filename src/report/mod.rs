@@ -1,24 +1,24 @@
 //! What operators see: each decision in words, and the figures over scx_stats and as OpenMetrics.
 
-mod blindness;
-mod board;
 mod decision;
+mod history;
 mod http;
 mod openmetrics;
 mod server;
 mod sources;
 mod stats;
+mod visibility;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub use blindness::Blindness;
-pub use board::{Board, Told};
 pub use decision::{is_news, Decision};
+pub use history::{DecisionHistory, HistoryEntry};
 pub use http::{BindError, MetricsServer};
 pub use openmetrics::{page, CONTENT_TYPE};
 pub use server::{describe_stats, explain, monitor, StatsServer};
 pub use stats::{Metrics, NodeMetrics, SourceMetrics};
+pub use visibility::Visibility;
 
 use crate::bpf::Retargeted;
 use crate::cell::{CellView, NodeId, Plan};

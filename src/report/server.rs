@@ -7,44 +7,44 @@ use std::time::Duration;
 use anyhow::{bail, Context, Result};
 use scx_stats::prelude::*;
 
-use super::{Board, Metrics, NodeMetrics, SourceMetrics, Told};
+use super::{DecisionHistory, HistoryEntry, Metrics, NodeMetrics, SourceMetrics};
 
 /// What `explain` asks for; `top` is what scx_stats calls the figures.
 const DECISIONS: &str = "decisions";
 /// How many of them.
 const NR: &str = "n";
 
-/// Answers from the board, in threads of its own. Dropping it ends it.
+/// Answers from the history, in threads of its own. Dropping it ends it.
 pub struct StatsServer {
     _server: scx_stats::prelude::StatsServer<(), ()>,
 }
 
 impl StatsServer {
     /// Begins to answer.
-    pub fn launch(board: Arc<Board>) -> Result<Self> {
-        Ok(StatsServer { _server: scx_stats::prelude::StatsServer::new(data(board)).launch()? })
+    pub fn launch(history: Arc<DecisionHistory>) -> Result<Self> {
+        Ok(StatsServer { _server: scx_stats::prelude::StatsServer::new(data(history)).launch()? })
     }
 }
 
-fn data(board: Arc<Board>) -> StatsServerData<(), ()> {
-    let board_too = board.clone();
+fn data(history: Arc<DecisionHistory>) -> StatsServerData<(), ()> {
+    let board_too = history.clone();
     StatsServerData::new()
         .add_meta(Metrics::meta())
         .add_meta(NodeMetrics::meta())
         .add_meta(SourceMetrics::meta())
-        .add_stats("top", Box::new(move |_args, _channels| board.metrics().to_json()))
+        .add_stats("top", Box::new(move |_args, _channels| history.metrics().to_json()))
         .add_stats(
             DECISIONS,
             Box::new(move |args, _channels| {
                 let nr = args.get(NR).map(|nr| nr.parse()).transpose().context("n takes a number")?;
-                let told = board_too.decisions(nr.unwrap_or(usize::MAX));
-                Ok(serde_json::to_value(told.iter().map(in_words).collect::<Vec<_>>())?)
+                let entry = board_too.decisions(nr.unwrap_or(usize::MAX));
+                Ok(serde_json::to_value(entry.iter().map(in_words).collect::<Vec<_>>())?)
             }),
         )
 }
 
-fn in_words(told: &Told) -> String {
-    let Told { first_round, ago, decision } = told;
+fn in_words(entry: &HistoryEntry) -> String {
+    let HistoryEntry { first_round, ago, decision } = entry;
     let number = decision.number();
     let rounds = match number - first_round {
         0 => format!("round {number}"),
@@ -80,12 +80,12 @@ pub fn explain(nr: usize, out: &mut impl Write) -> Result<()> {
     };
     let args = [("target", DECISIONS.to_string()), (NR, nr.to_string())];
     let args = args.map(|(key, value)| (key.to_string(), value)).to_vec();
-    let told: Vec<String> =
+    let entry: Vec<String> =
         client.request("stats", args).context("the scheduler that is running does not tell its decisions")?;
-    if told.is_empty() {
+    if entry.is_empty() {
         return Ok(writeln!(out, "no round has ended yet")?);
     }
-    match out.write_all(told.join("\n").as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(entry.join("\n").as_bytes()).and_then(|()| out.flush()) {
         // Whoever read it has seen enough.
         Err(err) if err.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => Ok(written?),
@@ -100,17 +100,17 @@ mod tests {
 
     #[test]
     fn rounds_that_were_alike_are_told_once() {
-        let board = Board::default();
+        let history = DecisionHistory::default();
         for number in 1..=5 {
-            board.post(Metrics::default(), Decision::of(&Round { number, ..round(STAYS, None) }));
+            history.publish(Metrics::default(), Decision::of(&Round { number, ..round(STAYS, None) }));
         }
-        board.post(Metrics::default(), Decision::of(&Round { number: 6, ..round(MOVES, Some(DONE)) }));
-        let told: Vec<String> = board.decisions(2).iter().map(in_words).collect();
+        history.publish(Metrics::default(), Decision::of(&Round { number: 6, ..round(MOVES, Some(DONE)) }));
+        let entry: Vec<String> = history.decisions(2).iter().map(in_words).collect();
         assert!(
-            told[0].starts_with("rounds 1 to 5 (5 alike, the last is shown), 0.0 s ago: stay on node 0\n"),
-            "{told:?}"
+            entry[0].starts_with("rounds 1 to 5 (5 alike, the last is shown), 0.0 s ago: stay on node 0\n"),
+            "{entry:?}"
         );
-        assert!(told[0].contains("\n  refused  node 0: others take 0.10 CPU of it, less than 0.25\n"), "{told:?}");
-        assert!(told[1].starts_with("round 6, 0.0 s ago: epoch 3: move from node 0 to 1\n"), "{told:?}");
+        assert!(entry[0].contains("\n  refused  node 0: others take 0.10 CPU of it, less than 0.25\n"), "{entry:?}");
+        assert!(entry[1].starts_with("round 6, 0.0 s ago: epoch 3: move from node 0 to 1\n"), "{entry:?}");
     }
 }

@@ -11,7 +11,7 @@ const NR_KEPT: usize = 256;
 
 /// Written once a round; nobody who reads keeps the lock for longer than a copy of a pointer takes.
 #[derive(Debug, Default)]
-pub struct Board {
+pub struct DecisionHistory {
     metrics: Mutex<Arc<Metrics>>,
     decisions: Mutex<VecDeque<Kept>>,
 }
@@ -23,9 +23,9 @@ struct Kept {
     decision: Arc<Decision>,
 }
 
-/// A decision to be told.
+/// A decision to be entry.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct HistoryEntry {
     /// The first of the rounds that were alike.
     pub first_round: u64,
     /// How long ago the last of them was.
@@ -34,9 +34,9 @@ pub struct Told {
     pub decision: Arc<Decision>,
 }
 
-impl Board {
+impl DecisionHistory {
     /// Leaves a round.
-    pub fn post(&self, metrics: Metrics, decision: Decision) {
+    pub fn publish(&self, metrics: Metrics, decision: Decision) {
         *self.metrics.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(metrics);
         let mut kept = self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
         let mut first_round = decision.number();
@@ -57,15 +57,15 @@ impl Board {
     }
 
     /// The last `nr` decisions, the newest last.
-    pub fn decisions(&self, nr: usize) -> Vec<Told> {
+    pub fn decisions(&self, nr: usize) -> Vec<HistoryEntry> {
         let kept = self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
         let last = kept.iter().skip(kept.len().saturating_sub(nr));
-        let told = |kept: &Kept| Told {
+        let entry = |kept: &Kept| HistoryEntry {
             first_round: kept.first_round,
             ago: kept.at.elapsed(),
             decision: kept.decision.clone(),
         };
-        last.map(told).collect()
+        last.map(entry).collect()
     }
 }
 
@@ -75,40 +75,40 @@ mod tests {
     use super::super::Round;
     use super::*;
 
-    fn post(board: &Board, rounds: impl IntoIterator<Item = (u64, Round)>) {
+    fn publish(history: &DecisionHistory, rounds: impl IntoIterator<Item = (u64, Round)>) {
         for (number, round) in rounds {
             let round = Round { number, ..round };
-            board.post(Metrics { nr_rounds: number, ..Metrics::default() }, Decision::of(&round));
+            history.publish(Metrics { nr_rounds: number, ..Metrics::default() }, Decision::of(&round));
         }
     }
 
-    fn kept(board: &Board) -> Vec<(u64, u64)> {
-        board.decisions(usize::MAX).iter().map(|told| (told.first_round, told.decision.number())).collect()
+    fn kept(history: &DecisionHistory) -> Vec<(u64, u64)> {
+        history.decisions(usize::MAX).iter().map(|entry| (entry.first_round, entry.decision.number())).collect()
     }
 
     #[test]
     fn rounds_that_stay_alike_are_one_decision_and_moves_never_are() {
-        let board = Board::default();
-        post(&board, (1..=5).map(|number| (number, round(STAYS, None))));
-        post(&board, (6..=7).map(|number| (number, round(MOVES, Some(DONE)))));
-        post(&board, [(8, round(STAYS, None))]);
-        assert_eq!(kept(&board), [(1, 5), (6, 6), (7, 7), (8, 8)]);
-        assert_eq!(board.metrics().nr_rounds, 8);
-        assert_eq!(board.decisions(1)[0].decision.number(), 8);
+        let history = DecisionHistory::default();
+        publish(&history, (1..=5).map(|number| (number, round(STAYS, None))));
+        publish(&history, (6..=7).map(|number| (number, round(MOVES, Some(DONE)))));
+        publish(&history, [(8, round(STAYS, None))]);
+        assert_eq!(kept(&history), [(1, 5), (6, 6), (7, 7), (8, 8)]);
+        assert_eq!(history.metrics().nr_rounds, 8);
+        assert_eq!(history.decisions(1)[0].decision.number(), 8);
     }
 
     #[test]
     fn after_another_load_rounds_are_counted_anew() {
-        let board = Board::default();
-        post(&board, [(7, round(STAYS, None)), (1, round(STAYS, None))]);
-        assert_eq!(kept(&board), [(7, 7), (1, 1)]);
+        let history = DecisionHistory::default();
+        publish(&history, [(7, round(STAYS, None)), (1, round(STAYS, None))]);
+        assert_eq!(kept(&history), [(7, 7), (1, 1)]);
     }
 
     #[test]
     fn only_the_last_decisions_are_kept() {
-        let board = Board::default();
-        post(&board, (1..=1000).map(|number| (number, round(MOVES, Some(DONE)))));
-        assert_eq!(kept(&board).len(), NR_KEPT);
-        assert_eq!(kept(&board)[0], (1000 - NR_KEPT as u64 + 1, 1000 - NR_KEPT as u64 + 1));
+        let history = DecisionHistory::default();
+        publish(&history, (1..=1000).map(|number| (number, round(MOVES, Some(DONE)))));
+        assert_eq!(kept(&history).len(), NR_KEPT);
+        assert_eq!(kept(&history)[0], (1000 - NR_KEPT as u64 + 1, 1000 - NR_KEPT as u64 + 1));
     }
 }

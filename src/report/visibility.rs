@@ -11,7 +11,7 @@ const PERIODS_TO_BEGIN: u32 = 3;
 
 /// Watches whether anything is known.
 #[derive(Debug)]
-pub struct Blindness {
+pub struct Visibility {
     patience: Duration,
     was_known: bool,
     since: Option<Instant>,
@@ -24,11 +24,11 @@ enum News {
     SeesAgain,
 }
 
-impl Blindness {
+impl Visibility {
     /// In rounds of `interval`.
     pub fn new(interval: Duration) -> Self {
         let patience = interval.max(PERIOD_MIN) * PERIODS_TO_BEGIN;
-        Blindness { patience, was_known: false, since: None, is_said: false }
+        Visibility { patience, was_known: false, since: None, is_said: false }
     }
 
     /// Once a round.
@@ -65,8 +65,8 @@ mod tests {
 
     /// What is said in rounds of a second, in which something is known or nothing is.
     fn said(known: &[bool]) -> Vec<(usize, News)> {
-        let (mut blindness, start) = (Blindness::new(PERIOD_MIN), Instant::now());
-        let news = |(nr, &is_known)| Some((nr, blindness.news(is_known, start + PERIOD_MIN * nr as u32)?));
+        let (mut visibility, start) = (Visibility::new(PERIOD_MIN), Instant::now());
+        let news = |(nr, &is_known)| Some((nr, visibility.news(is_known, start + PERIOD_MIN * nr as u32)?));
         known.iter().enumerate().filter_map(news).collect()
     }
 
