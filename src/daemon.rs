@@ -239,7 +239,7 @@ impl<'a> Daemon<'a> {
 
         // Decide. Before work goes anywhere, or stays in trouble, the other nodes are looked at once more.
         if let Some(guards) = &mut self.guards {
-            guards.see(&view);
+            guards.observe(&view);
         }
         let mut plan = self.decide(&view);
         if self.must_confirm(&view, &plan) && self.sampler.confirm(&mut readings) {
@@ -248,7 +248,7 @@ impl<'a> Daemon<'a> {
             plan = self.decide(&view);
         }
         if let Some(guards) = &mut self.guards {
-            guards.settle(&plan);
+            guards.commit(&plan);
         }
 
         // Act.
@@ -296,15 +296,15 @@ impl<'a> Daemon<'a> {
         /// Looking is load on every node, also the busy ones.
         const PAUSE: Duration = Duration::from_secs(1);
 
-        let is_trapped = || self.guards.as_ref().is_some_and(|guards| guards.is_trapped(view, plan));
+        let is_stuck = || self.guards.as_ref().is_some_and(|guards| guards.is_stuck(view, plan));
         let is_rested = || self.confirmed_at.is_none_or(|at| at.elapsed() >= PAUSE);
-        !plan.moves.is_empty() || (is_trapped() && is_rested())
+        !plan.moves.is_empty() || (is_stuck() && is_rested())
     }
 
     fn decide(&self, view: &CellView) -> Plan {
         let plan = self.policy.decide(view);
         match &self.guards {
-            Some(guards) => guards.hold_back(view, plan),
+            Some(guards) => guards.filter(view, plan),
             None => plan,
         }
     }

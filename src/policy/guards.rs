@@ -48,7 +48,7 @@ impl Guards {
     }
 
     /// Takes note of what is seen: once a round, first.
-    pub fn see(&mut self, view: &CellView) {
+    pub fn observe(&mut self, view: &CellView) {
         for node in &view.nodes {
             let bad_rounds = self.bad_rounds.entry(node.id).or_default();
             *bad_rounds = match badness(node, &self.options) {
@@ -61,12 +61,12 @@ impl Guards {
     }
 
     /// The plan without the moves that must wait.
-    pub fn hold_back(&self, view: &CellView, mut plan: Plan) -> Plan {
+    pub fn filter(&self, view: &CellView, mut plan: Plan) -> Plan {
         for verdict in &mut plan.verdicts {
             let moves = matches!(verdict.outcome, Outcome::Moves { .. });
             let node = view.node(verdict.node).filter(|node| moves && node.capacity_cpus > 0.0);
             let Some(node) = node else { continue };
-            let held = self.hold(node, view.nodes.len()).or_else(|| self.keep_what_gains(view, node, &mut plan.moves));
+            let held = self.hold(node, view.nodes.len()).or_else(|| self.drop_gainless(view, node, &mut plan.moves));
             if let Some(held) = held {
                 *verdict = Verdict { node: verdict.node, outcome: held };
             }
@@ -78,7 +78,7 @@ impl Guards {
 
     /// Takes moves away from `node` to where others take nearly as much out of `moves`, and while the last move is young, those
     /// to where they also take a severe share. What becomes of the node's work then, if any was taken out.
-    fn keep_what_gains(&self, view: &CellView, node: &Node, moves: &mut Vec<Move>) -> Option<Outcome> {
+    fn drop_gainless(&self, view: &CellView, node: &Node, moves: &mut Vec<Move>) -> Option<Outcome> {
         // Of a node of which nothing is known, any that is known is better.
         let pressure_share = node.pressure.share()?;
         let share_of = |id| view.node(id).and_then(|to| to.pressure.share()).unwrap_or(0.0);
@@ -102,7 +102,7 @@ impl Guards {
 
     /// Return true if work that may leave a node under severe pressure stays there by `plan`, as no other node is known to be
     /// better. What is known of the others may be old.
-    pub fn is_trapped(&self, view: &CellView, plan: &Plan) -> bool {
+    pub fn is_stuck(&self, view: &CellView, plan: &Plan) -> bool {
         let is_severe = |node: &Node| node.pressure.share().is_some_and(|share| share >= self.options.severe_share);
         let stays = |node: &Node| plan.moves.iter().all(|step| step.from != node.id);
         let may_leave = |node: &Node| self.hold(node, view.nodes.len()).is_none();
@@ -111,7 +111,7 @@ impl Guards {
     }
 
     /// Takes note of what is done: once a round, last.
-    pub fn settle(&mut self, plan: &Plan) {
+    pub fn commit(&mut self, plan: &Plan) {
         if plan.moves.is_empty() {
             self.cooling_rounds = self.cooling_rounds.saturating_sub(1);
         } else {
@@ -163,9 +163,9 @@ mod tests {
     use crate::policy::{Coarse, Policy};
 
     fn round_of(guards: &mut Guards, view: &CellView) -> Plan {
-        guards.see(view);
-        let plan = guards.hold_back(view, Coarse::on_steal(f64::MIN_POSITIVE).decide(view));
-        guards.settle(&plan);
+        guards.observe(view);
+        let plan = guards.filter(view, Coarse::on_steal(f64::MIN_POSITIVE).decide(view));
+        guards.commit(&plan);
         plan
     }
 
@@ -258,16 +258,16 @@ mod tests {
 
     #[test]
     fn work_under_severe_pressure_is_trapped_while_all_others_seem_as_bad() {
-        let is_trapped = |here, there| {
+        let is_stuck = |here, there| {
             let view = cell(vec![node(0, 1.0, here), node(1, 1.0, there)], vec![group(7, 0, 0.5)]);
             let mut guards = Guards::new(GuardOptions::with_cool_down(3));
             let plan = round_of(&mut guards, &view);
-            (guards.is_trapped(&view, &plan), plan.moves.len())
+            (guards.is_stuck(&view, &plan), plan.moves.len())
         };
-        assert_eq!(is_trapped(0.3, 0.9), (true, 0));
-        assert_eq!(is_trapped(0.3, 0.29), (true, 0), "little better");
-        assert_eq!(is_trapped(0.3, 0.0), (false, 1));
-        assert_eq!(is_trapped(0.2, 0.9), (false, 0), "not severe");
+        assert_eq!(is_stuck(0.3, 0.9), (true, 0));
+        assert_eq!(is_stuck(0.3, 0.29), (true, 0), "little better");
+        assert_eq!(is_stuck(0.3, 0.0), (false, 1));
+        assert_eq!(is_stuck(0.2, 0.9), (false, 0), "not severe");
     }
 
     #[test]
@@ -283,8 +283,8 @@ mod tests {
             verdicts: vec![verdict],
         };
         let mut guards = Guards::new(GuardOptions::with_cool_down(3));
-        guards.see(&view);
-        let plan = guards.hold_back(&view, plan);
+        guards.observe(&view);
+        let plan = guards.filter(&view, plan);
         assert_eq!(plan.moves, [step(7, 1)]);
         assert_eq!(plan.verdicts[0].outcome, Outcome::Moves { moved_cpus: 0.25 });
     }

@@ -44,12 +44,12 @@ pub fn follow(
         followed.add(&view);
         let Some(policy) = policy else { continue };
         if let Some(guards) = &mut guards {
-            guards.see(&view);
+            guards.observe(&view);
         }
         let mut plan = policy.decide(&view);
         if let Some(guards) = &mut guards {
-            plan = guards.hold_back(&view, plan);
-            guards.settle(&plan);
+            plan = guards.filter(&view, plan);
+            guards.commit(&plan);
         }
         followed.moves += u64::from(!plan.moves.is_empty());
         followed.moved_groups += plan.moves.len() as u64;

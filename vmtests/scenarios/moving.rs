@@ -96,7 +96,7 @@ pub fn without_contention_nothing_moves() -> Result<String> {
 }
 
 /// Hogs on the hosts of nodes 2 and 3, and a little fixed work on the other nodes: where the migratable work, which begins on
-/// node 3, was in each of `nr_rounds` rounds of a second, after so many to settle.
+/// node 3, was in each of `nr_rounds` rounds of a second, after so many to commit.
 fn destinations_under_two_hogs(args: &[&str], nr_to_settle: usize, nr_rounds: usize) -> Result<Vec<u32>> {
     let interval = Duration::from_secs(1);
     // What the kernel does for all CPUs is done by the first that idles, so that isn't on node 2 either.
