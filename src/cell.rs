@@ -181,7 +181,8 @@ pub enum Outcome {
         source_cpus: f64,
     },
     /// Nearly all of the node's load is the work itself: moving it only moves the problem.
-    MostlyOwnLoad {
+    #[serde(alias = "mostly_own_load")]
+    SelfInflicted {
         /// CPU that would move.
         moved_cpus: f64,
         /// The node's load.
@@ -195,7 +196,8 @@ pub enum Outcome {
         warning_cpus: f64,
     },
     /// The work that fits on a destination is too little to be worth a move.
-    TooLittle {
+    #[serde(alias = "too_little")]
+    BelowMinGain {
         /// CPU that would move.
         moved_cpus: f64,
         /// What it would have to exceed.
@@ -206,17 +208,20 @@ pub enum Outcome {
         /// Share of the node's capacity that others take, 0..=1.
         pressure_share: f64,
         /// What it would have to reach.
-        bad_share: f64,
+        #[serde(alias = "bad_share")]
+        enter_share: f64,
     },
     /// It would move, but the node has not been bad for long enough.
-    NotYet {
+    #[serde(alias = "not_yet")]
+    NotSustained {
         /// Bad rounds in a row so far.
         bad_rounds: u32,
         /// How many it takes.
         needed_rounds: u32,
     },
     /// It would move, but others take nearly as much of the destination: the work would only be sent on.
-    LittleBetter {
+    #[serde(alias = "little_better")]
+    GainTooSmall {
         /// Share of the node's capacity that others take, 0..=1.
         pressure_share: f64,
         /// The same of the destination.

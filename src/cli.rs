@@ -227,8 +227,8 @@ impl RunOptions {
         const BAD_FOR: Duration = Duration::from_secs(2);
         let rounds = |time: Duration| (time.as_secs_f64() / self.interval.as_secs_f64()).ceil() as u32;
         let guards = GuardOptions {
-            bad_share: self.bad,
-            calm_share: self.calm.min(self.bad),
+            enter_share: self.bad,
+            exit_share: self.calm.min(self.bad),
             bad_rounds: self.bad_rounds.unwrap_or(rounds(BAD_FOR).max(2)),
             severe_share: self.severe.max(self.bad),
             cool_down_rounds: rounds(self.cool_down),

@@ -51,7 +51,7 @@ impl Coarse {
         } else if destination_cpus > source.load_cpus {
             Outcome::DestinationWouldExceedSource { destination_cpus, source_cpus: source.load_cpus }
         } else if moved_cpus > self.useful_share * source.load_cpus {
-            Outcome::MostlyOwnLoad { moved_cpus, source_cpus: source.load_cpus }
+            Outcome::SelfInflicted { moved_cpus, source_cpus: source.load_cpus }
         } else if destination_cpus > warning_cpus {
             Outcome::PastWarning { destination_cpus, warning_cpus }
         } else {
@@ -174,7 +174,7 @@ mod tests {
     fn on_load_work_that_is_nearly_all_of_the_load_stays() {
         let plan =
             Coarse::on_load(0.8, 1.0).decide(&cell(vec![node(0, 1.0, 0.1), node(1, 1.0, 0.0)], vec![group(7, 0, 0.5)]));
-        assert!(matches!(plan.verdicts[0].outcome, Outcome::MostlyOwnLoad { .. }));
+        assert!(matches!(plan.verdicts[0].outcome, Outcome::SelfInflicted { .. }));
     }
 
     #[test]

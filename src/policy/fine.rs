@@ -155,7 +155,7 @@ impl Fine {
         } else if destination_cpus > first.warning_cpus {
             Outcome::PastWarning { destination_cpus, warning_cpus: first.warning_cpus }
         } else {
-            Outcome::TooLittle { moved_cpus, min_gain_cpus: self.min_gain_cpus }
+            Outcome::BelowMinGain { moved_cpus, min_gain_cpus: self.min_gain_cpus }
         }
     }
 }

@@ -11,9 +11,11 @@ use crate::cell::{CellView, GroupId, Move, Node, NodeId, Outcome, Plan, Verdict}
 pub struct GuardOptions {
     /// A round in which others take this share of a node or more is a bad one for it, 0..=1. A move must leave so much
     /// behind at least.
-    pub bad_share: f64,
+    #[serde(alias = "bad_share")]
+    pub enter_share: f64,
     /// A round in which they take less than this ends a row of bad ones, 0..=1; in between it goes on, without growing.
-    pub calm_share: f64,
+    #[serde(alias = "calm_share")]
+    pub exit_share: f64,
     /// A node is left after so many bad rounds in a row.
     pub bad_rounds: u32,
     /// From this share on one bad round is enough, 0..=1.
@@ -27,7 +29,7 @@ pub struct GuardOptions {
 impl GuardOptions {
     /// The daemon's defaults in rounds of 2 s, but for the cool-down.
     pub fn with_cool_down(cool_down_rounds: u32) -> Self {
-        GuardOptions { bad_share: 0.05, calm_share: 0.02, bad_rounds: 2, severe_share: 0.25, cool_down_rounds }
+        GuardOptions { enter_share: 0.05, exit_share: 0.02, bad_rounds: 2, severe_share: 0.25, cool_down_rounds }
     }
 }
 
@@ -82,7 +84,7 @@ impl Guards {
         // Of a node of which nothing is known, any that is known is better.
         let pressure_share = node.pressure.share()?;
         let share_of = |id| view.node(id).and_then(|to| to.pressure.share()).unwrap_or(0.0);
-        let is_better = |share: f64| share <= pressure_share - self.options.bad_share;
+        let is_better = |share: f64| share <= pressure_share - self.options.enter_share;
         let must_wait = |share: f64| self.cooling_rounds > 0 && share >= self.options.severe_share;
         let gains = |step: &Move| is_better(share_of(step.to)) && !must_wait(share_of(step.to));
         let destination_share =
@@ -93,7 +95,7 @@ impl Guards {
             return Some(if is_better(destination_share) {
                 Outcome::CoolingDown { rounds_left: self.cooling_rounds }
             } else {
-                Outcome::LittleBetter { pressure_share, destination_share }
+                Outcome::GainTooSmall { pressure_share, destination_share }
             });
         }
         let left = view.groups_on(node.id).iter().filter(|group| left.contains(&group.id));
@@ -122,14 +124,14 @@ impl Guards {
 
     /// Why a node's work must wait; `None` if it need not.
     fn hold(&self, node: &Node, nr_nodes: usize) -> Option<Outcome> {
-        let GuardOptions { bad_share, bad_rounds: needed_rounds, .. } = self.options;
+        let GuardOptions { enter_share, bad_rounds: needed_rounds, .. } = self.options;
         let bad_rounds = self.bad_rounds.get(&node.id).copied().unwrap_or(0);
         let pressure_share = node.pressure.share();
-        if bad_rounds == 0 || pressure_share.is_some_and(|share| share < bad_share) {
-            return Some(Outcome::Calm { pressure_share: pressure_share.unwrap_or(0.0), bad_share });
+        if bad_rounds == 0 || pressure_share.is_some_and(|share| share < enter_share) {
+            return Some(Outcome::Calm { pressure_share: pressure_share.unwrap_or(0.0), enter_share });
         }
         if bad_rounds < needed_rounds {
-            return Some(Outcome::NotYet { bad_rounds, needed_rounds });
+            return Some(Outcome::NotSustained { bad_rounds, needed_rounds });
         }
         let is_severe = pressure_share.is_some_and(|share| share >= self.options.severe_share);
         let corrects = is_severe && self.nr_corrections + 1 < nr_nodes;
@@ -148,8 +150,8 @@ enum Badness {
 /// A node of unknown pressure is a bad one: it may be about to fail.
 fn badness(node: &Node, options: &GuardOptions) -> Badness {
     match node.pressure.share() {
-        Some(share) if share < options.calm_share => Badness::Calm,
-        Some(share) if share < options.bad_share => Badness::Between,
+        Some(share) if share < options.exit_share => Badness::Calm,
+        Some(share) if share < options.enter_share => Badness::Between,
         Some(share) if share >= options.severe_share => Badness::Severe,
         Some(_) | None => Badness::Bad,
     }
@@ -177,7 +179,7 @@ mod tests {
             match plan.verdicts.first().map(|verdict| verdict.outcome) {
                 Some(Outcome::Moves { .. }) => "moves",
                 Some(Outcome::Calm { .. }) => "calm",
-                Some(Outcome::NotYet { .. }) => "not yet",
+                Some(Outcome::NotSustained { .. }) => "not yet",
                 Some(Outcome::CoolingDown { .. }) => "cooling",
                 _ => "other",
             }
@@ -252,7 +254,7 @@ mod tests {
         let view = |there| cell(vec![node(0, 1.0, 0.3), node(1, 1.0, there)], vec![group(7, 0, 0.5)]);
         let outcome =
             |there| round_of(&mut Guards::new(GuardOptions::with_cool_down(3)), &view(there)).verdicts[0].outcome;
-        assert_eq!(outcome(0.27), Outcome::LittleBetter { pressure_share: 0.3, destination_share: 0.27 });
+        assert_eq!(outcome(0.27), Outcome::GainTooSmall { pressure_share: 0.3, destination_share: 0.27 });
         assert_eq!(outcome(0.2), Outcome::Moves { moved_cpus: 0.5 });
     }
 

@@ -179,22 +179,22 @@ impl Decision {
             Outcome::DestinationWouldExceedSource { destination_cpus, source_cpus } => {
                 format!("the least loaded node would be at {destination_cpus:.2} CPU, more than its {source_cpus:.2}")
             }
-            Outcome::MostlyOwnLoad { moved_cpus, source_cpus } => {
+            Outcome::SelfInflicted { moved_cpus, source_cpus } => {
                 format!("{moved_cpus:.2} of its {source_cpus:.2} CPU is the migratable work itself")
             }
             Outcome::PastWarning { destination_cpus, warning_cpus } => format!(
                 "the least loaded node would be at {destination_cpus:.2} CPU, past the line of {warning_cpus:.2}"
             ),
-            Outcome::TooLittle { moved_cpus, min_gain_cpus } => {
+            Outcome::BelowMinGain { moved_cpus, min_gain_cpus } => {
                 format!("only {moved_cpus:.2} CPU would move, not more than {min_gain_cpus:.2}")
             }
-            Outcome::Calm { pressure_share, bad_share } => {
-                format!("others take {:.1} % of it, less than {:.1} %", pressure_share * 100.0, bad_share * 100.0)
+            Outcome::Calm { pressure_share, enter_share } => {
+                format!("others take {:.1} % of it, less than {:.1} %", pressure_share * 100.0, enter_share * 100.0)
             }
-            Outcome::NotYet { bad_rounds, needed_rounds } => {
+            Outcome::NotSustained { bad_rounds, needed_rounds } => {
                 format!("it has been bad for {bad_rounds} of {}", counted(needed_rounds.into(), "round"))
             }
-            Outcome::LittleBetter { pressure_share, destination_share } => format!(
+            Outcome::GainTooSmall { pressure_share, destination_share } => format!(
                 "others take {:.0} % of it and {:.0} % of the destination, which is too little better",
                 100.0 * pressure_share,
                 100.0 * destination_share

@@ -48,7 +48,7 @@ fn predict(run: &Run, turn: &Turn) -> Result<Prediction> {
     // The daemon starts before the load does, and the log ends with the load.
     let nr_under_load = (turn.hosts.lasted_s * 1e3 / turn.guest.interval_ms as f64).round() as usize;
     let under_load = rounds[rounds.len().saturating_sub(nr_under_load)..].to_vec();
-    let avoid_share = guard_options.bad_share;
+    let avoid_share = guard_options.enter_share;
     let policy: Box<dyn Policy> = match turn.hosts.arm {
         Arm::Fine => Box::new(Fine { order: Order::Memory, warning_share: 1.0, min_gain_cpus: 0.0, avoid_share }),
         _ => Box::new(Coarse { avoid_share, ..Coarse::on_steal(f64::MIN_POSITIVE) }),
