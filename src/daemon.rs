@@ -216,7 +216,7 @@ impl<'a> Daemon<'a> {
         /// The kernel doesn't wake us when it ends the scheduler class.
         const LOOK_AT_LEAST_EVERY: Duration = Duration::from_millis(250);
 
-        while !shutdown.is_told() && !self.class.has_exited() {
+        while !shutdown.is_requested() && !self.class.has_exited() {
             let left = due.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return true;

@@ -56,14 +56,14 @@ fn init_log(verbose: u8) -> Result<()> {
 
 fn schedule(options: &RunOptions) -> Result<()> {
     let shutdown = Shutdown::of_this_thread();
-    let told = shutdown.clone();
-    ctrlc::set_handler(move || told.tell()).context("setting up the signal handler")?;
+    let for_handler = shutdown.clone();
+    ctrlc::set_handler(move || for_handler.request()).context("setting up the signal handler")?;
 
     if let Some(interval) = options.monitor {
         if preflight::running_scheduler()?.is_none() {
             log::info!("no scx_vnuma is running: waiting for one");
         }
-        return report::monitor(interval, || shutdown.is_told());
+        return report::monitor(interval, || shutdown.is_requested());
     }
     let page = options.metrics.map(MetricsServer::bind).transpose()?;
     preflight::check_machine()?;
@@ -89,7 +89,7 @@ fn schedule(options: &RunOptions) -> Result<()> {
 
 fn spawn_monitor(interval: Duration, shutdown: Shutdown) {
     std::thread::spawn(move || {
-        if let Err(err) = report::monitor(interval, || shutdown.is_told()) {
+        if let Err(err) = report::monitor(interval, || shutdown.is_requested()) {
             log::warn!("statistics ended: {err:#}");
         }
     });

@@ -10,31 +10,31 @@ use std::time::Duration;
 /// Not a channel: those spin and yield for a while before they sleep, and a round may be short.
 #[derive(Clone)]
 pub struct Shutdown {
-    is_told: Arc<AtomicBool>,
+    is_requested: Arc<AtomicBool>,
     sleeper: Thread,
 }
 
 impl Shutdown {
     /// For the thread that makes it.
     pub fn of_this_thread() -> Self {
-        Shutdown { is_told: Arc::default(), sleeper: std::thread::current() }
+        Shutdown { is_requested: Arc::default(), sleeper: std::thread::current() }
     }
 
     /// It is time; again is as good as once.
-    pub fn tell(&self) {
-        self.is_told.store(true, Ordering::Release);
+    pub fn request(&self) {
+        self.is_requested.store(true, Ordering::Release);
         self.sleeper.unpark();
     }
 
     /// Return true once it is time.
-    pub fn is_told(&self) -> bool {
-        self.is_told.load(Ordering::Acquire)
+    pub fn is_requested(&self) -> bool {
+        self.is_requested.load(Ordering::Acquire)
     }
 
     /// Sleeps so long, or shorter: until it is time, or now and then for no reason. Only for the thread that made it.
     pub fn sleep(&self, at_most: Duration) {
         debug_assert_eq!(std::thread::current().id(), self.sleeper.id(), "another thread's shutdown");
-        if !self.is_told() {
+        if !self.is_requested() {
             std::thread::park_timeout(at_most);
         }
     }
@@ -50,13 +50,13 @@ mod tests {
     fn who_is_told_sleeps_no_longer() {
         let shutdown = Shutdown::of_this_thread();
         shutdown.sleep(Duration::from_millis(1));
-        assert!(!shutdown.is_told());
+        assert!(!shutdown.is_requested());
         let start = Instant::now();
         let teller = std::thread::spawn({
             let shutdown = shutdown.clone();
-            move || shutdown.tell()
+            move || shutdown.request()
         });
-        while !shutdown.is_told() {
+        while !shutdown.is_requested() {
             shutdown.sleep(Duration::from_secs(60));
         }
         shutdown.sleep(Duration::from_secs(60));
