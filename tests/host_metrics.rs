@@ -1,8 +1,8 @@
 //! Asking hosts over real sockets: what is true is believed, what isn't never is, and nobody waits for it.
 #![cfg(feature = "daemon")]
 
-#[path = "../vmtests/scenarios/liar.rs"]
-mod liar;
+#[path = "../vmtests/scenarios/fake_exporter.rs"]
+mod fake_exporter;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use liar::{Liar, Says, LIES};
+use fake_exporter::{FakeExporter, Says, FAULTS};
 use scx_vnuma::cell::NodeId;
 use scx_vnuma::sense::{host_specs, HostSpec, Hosts, Reading};
 
@@ -20,8 +20,8 @@ fn spec(node: usize, address: SocketAddr) -> HostSpec {
     format!("{node}=http://{address}?cpus=0").parse().expect("a good spec")
 }
 
-fn start(liars: &[&Liar]) -> Hosts {
-    let specs = liars.iter().enumerate().map(|(node, liar)| spec(node, liar.address()));
+fn start(exporters: &[&FakeExporter]) -> Hosts {
+    let specs = exporters.iter().enumerate().map(|(node, exporter)| spec(node, exporter.address()));
     Hosts::start(specs.collect(), SECOND).expect("threads start")
 }
 
@@ -48,7 +48,7 @@ fn is_about(share: Option<f64>, expected: f64) -> bool {
 
 #[test]
 fn what_others_take_is_known_after_two_answers_and_followed() {
-    let hosts = [Liar::start(Says::Taken(0.75)).unwrap(), Liar::start(Says::Taken(0.0)).unwrap()];
+    let hosts = [FakeExporter::start(Says::Taken(0.75)).unwrap(), FakeExporter::start(Says::Taken(0.0)).unwrap()];
     let asked = start(&[&hosts[0], &hosts[1]]);
     assert_eq!(share(&asked, 0), None);
     assert_eq!(asked.reading(NodeId(2)), None);
@@ -64,30 +64,30 @@ fn what_others_take_is_known_after_two_answers_and_followed() {
 
 #[test]
 fn no_lie_is_believed_and_all_are_forgotten_when_the_truth_is_back() {
-    let liars: Vec<Liar> = LIES.iter().map(|_| Liar::start(Says::Taken(0.25)).unwrap()).collect();
-    let asked = start(&liars.iter().collect::<Vec<_>>());
-    wait_for("all are known", || (0..LIES.len()).all(|node| is_about(share(&asked, node), 0.25)));
-    for (liar, lie) in liars.iter().zip(LIES) {
-        liar.say(lie);
+    let exporters: Vec<FakeExporter> = FAULTS.iter().map(|_| FakeExporter::start(Says::Taken(0.25)).unwrap()).collect();
+    let asked = start(&exporters.iter().collect::<Vec<_>>());
+    wait_for("all are known", || (0..FAULTS.len()).all(|node| is_about(share(&asked, node), 0.25)));
+    for (exporter, lie) in exporters.iter().zip(FAULTS) {
+        exporter.say(lie);
     }
     // Two periods and the longest time-out later the last true word is gone.
     std::thread::sleep(3 * SECOND);
     let start = Instant::now();
     while start.elapsed() < 3 * SECOND {
-        for (node, lie) in LIES.iter().enumerate() {
+        for (node, lie) in FAULTS.iter().enumerate() {
             let looked = Instant::now();
             assert_eq!(share(&asked, node), None, "{lie:?}");
             assert!(looked.elapsed() < Duration::from_millis(100), "a round waited {:?}", looked.elapsed());
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    liars.iter().for_each(|liar| liar.say(Says::Taken(0.5)));
-    wait_for("all are known again", || (0..LIES.len()).all(|node| is_about(share(&asked, node), 0.5)));
+    exporters.iter().for_each(|exporter| exporter.say(Says::Taken(0.5)));
+    wait_for("all are known again", || (0..FAULTS.len()).all(|node| is_about(share(&asked, node), 0.5)));
 }
 
 #[test]
 fn a_host_that_dies_is_unknown() {
-    let host = Liar::start(Says::Taken(0.0)).unwrap();
+    let host = FakeExporter::start(Says::Taken(0.0)).unwrap();
     let asked = start(&[&host]);
     wait_for("it is known", || is_about(share(&asked, 0), 0.0));
     drop(host);
@@ -96,7 +96,7 @@ fn a_host_that_dies_is_unknown() {
 
 #[test]
 fn a_hung_host_does_not_delay_the_end() {
-    let host = Liar::start(Says::Nothing).unwrap();
+    let host = FakeExporter::start(Says::Nothing).unwrap();
     let asked = start(&[&host]);
     wait_for("it is asked", || !host.requests().is_empty());
     let end = Instant::now();
@@ -106,7 +106,7 @@ fn a_hung_host_does_not_delay_the_end() {
 
 #[test]
 fn a_host_has_one_thread_whatever_its_nodes_and_it_ends_with_its_owner() {
-    let hosts = [(); 2].map(|()| Liar::start(Says::Taken(0.0)).unwrap());
+    let hosts = [(); 2].map(|()| FakeExporter::start(Says::Taken(0.0)).unwrap());
     let specs = (300..304).map(|node| spec(node, hosts[node % 2].address())).collect();
     let asked = Hosts::start(specs, SECOND).unwrap();
     let nr_threads = || {
@@ -152,7 +152,7 @@ fn credentials_come_from_their_files_as_they_are_at_the_time() {
     let folder = Folder::new("credentials");
     folder.write("password", "sesame\n");
     folder.write("token", "first\n");
-    let hosts = [Liar::start(Says::Taken(0.0)).unwrap(), Liar::start(Says::Taken(0.0)).unwrap()];
+    let hosts = [FakeExporter::start(Says::Taken(0.0)).unwrap(), FakeExporter::start(Says::Taken(0.0)).unwrap()];
     let [basic, bearer] = hosts.each_ref().map(|host| format!("url = 'http://{}'", host.address()));
     let specs = from_file(
         &folder,
@@ -162,7 +162,7 @@ fn credentials_come_from_their_files_as_they_are_at_the_time() {
         ),
     );
     let _asked = Hosts::start(specs, SECOND).unwrap();
-    let last = |host: &Liar| host.requests().last().cloned().unwrap_or_default();
+    let last = |host: &FakeExporter| host.requests().last().cloned().unwrap_or_default();
     // `printf aladdin:sesame | base64`
     wait_for("the password is sent", || last(&hosts[0]).contains("authorization: Basic YWxhZGRpbjpzZXNhbWU=\n"));
     wait_for("the token is sent", || last(&hosts[1]).contains("authorization: Bearer first\n"));
@@ -226,7 +226,7 @@ fn a_certificate_is_only_believed_from_its_ca_file() {
     let folder = Folder::new("tls");
     let certificate = rcgen::generate_simple_self_signed(["127.0.0.1".into()]).unwrap();
     folder.write("ca.pem", &certificate.cert.pem());
-    let host = Liar::start(Says::Taken(0.5)).unwrap();
+    let host = FakeExporter::start(Says::Taken(0.5)).unwrap();
     let address = tls_in_front_of(host.address(), &certificate);
     let specs = from_file(
         &folder,

@@ -14,9 +14,9 @@ use scx_vnuma::cell::NodeId;
 use scx_vnuma::decision_log::{LogReader, Round};
 use scx_vnuma::policy::{Fine, Order, Policy};
 
+use crate::fake_exporter::{FakeExporter, Says};
 use crate::guest::{hog, node_cpus, nr_nodes, placement, process_run_ns, target, wait_for, Scheduler};
 use crate::hosts::liar_host;
-use crate::liar::{Liar, Says};
 use crate::workers::{Setting, Worker};
 
 /// A node is loaded to this share at most, so that neither destination can take all four processes.
@@ -183,7 +183,7 @@ impl Drop for Parent {
 pub fn a_forked_process_runs_beside_its_parent() -> Result<String> {
     let other = Worker::start(&Setting::migratable())?;
     let parent = Parent::start()?;
-    let hosts = (0..nr_nodes()).map(|_| Ok(Liar::start(Says::Taken(0.0))?)).collect::<Result<Vec<_>>>()?;
+    let hosts = (0..nr_nodes()).map(|_| Ok(FakeExporter::start(Says::Taken(0.0))?)).collect::<Result<Vec<_>>>()?;
     let host_args: Vec<String> = (0u32..).zip(&hosts).map(|(node, host)| liar_host(node, host)).collect();
     // Each uses half a node: one fits on a destination, two don't.
     let mut args = vec!["--policy", "fine", "--order", "none", "--warning", "0.75", "--start-node", "0"];

@@ -1,4 +1,4 @@
-//! With the hosts' own metrics, work finds the idle one and is not taken in by liars.
+//! With the hosts' own metrics, work finds the idle one and is not taken in by exporters.
 //!
 //! The hosts of the lab answer by node_exporter; those that lie or die are servers in the guest itself.
 
@@ -12,8 +12,8 @@ use scx_vnuma::cell::NodeId;
 use scx_vnuma::decision_log::{LogReader, Round};
 use scx_vnuma::sense::{HostSpec, Hosts, Reading};
 
+use crate::fake_exporter::{FakeExporter, Says, FAULTS};
 use crate::guest::{destination, hog, node_cpus, nr_nodes, run_ns_in, steal_ticks, target, wait_for, Scheduler};
-use crate::liar::{Liar, Says, LIES};
 use crate::workers::{Setting, Worker};
 
 const ROUND: Duration = Duration::from_secs(1);
@@ -32,8 +32,8 @@ fn lab_hosts() -> Result<Vec<String>> {
 }
 
 /// `--host` for a node whose host is played by a server of ours.
-pub fn liar_host(node: u32, liar: &Liar) -> String {
-    format!("{node}=http://{}", liar.address())
+pub fn liar_host(node: u32, exporter: &FakeExporter) -> String {
+    format!("{node}=http://{}", exporter.address())
 }
 
 /// Starts it with rounds of 1 s and with these hosts, one for each node: then nothing is probed.
@@ -143,29 +143,29 @@ pub fn with_host_metrics_work_goes_past_hogged_hosts_and_stays() -> Result<Strin
     Ok(format!("on node {to} after {rounds:.1} rounds; {share:.3} of the run time of ten rounds there"))
 }
 
-pub fn liars_are_never_chosen_and_delay_no_round() -> Result<String> {
+pub fn faulty_exporters_are_never_chosen_and_delay_no_round() -> Result<String> {
     /// The default of `--severe`.
     const SEVERE_SHARE: f64 = 0.25;
 
-    let log = format!("/tmp/liars.{}.jsonl", std::process::id());
+    let log = format!("/tmp/exporters.{}.jsonl", std::process::id());
     let _workers = Worker::start_many(2, &Setting::migratable())?;
-    let liars = (0..4).map(|_| Ok(Liar::start(Says::Taken(0.0))?)).collect::<Result<Vec<_>>>()?;
-    let hosts: Vec<String> = (0u32..).zip(&liars).map(|(node, liar)| liar_host(node, liar)).collect();
+    let exporters = (0..4).map(|_| Ok(FakeExporter::start(Says::Taken(0.0))?)).collect::<Result<Vec<_>>>()?;
+    let hosts: Vec<String> = (0u32..).zip(&exporters).map(|(node, exporter)| liar_host(node, exporter)).collect();
     let mut scheduler = start_with(&hosts, &["--start-node", "0", "--cool-down", "0s", "--log", &log])?;
     let start = Instant::now();
     std::thread::sleep(3 * ROUND);
 
     // Nodes 0 and 3 tell the truth, and the one that has the work is pressed each time.
-    for lies in LIES.chunks(2) {
-        for (liar, lie) in liars[1..3].iter().zip(lies) {
-            liar.say(*lie);
+    for lies in FAULTS.chunks(2) {
+        for (exporter, lie) in exporters[1..3].iter().zip(lies) {
+            exporter.say(*lie);
         }
         // The last true word is gone.
         std::thread::sleep(2 * ROUND);
         let from = destination()?;
         let to = 3 - from;
-        liars[to as usize].say(Says::Taken(0.0));
-        liars[from as usize].say(Says::Taken(0.9));
+        exporters[to as usize].say(Says::Taken(0.0));
+        exporters[from as usize].say(Says::Taken(0.9));
         wait_for(&format!("beside {lies:?} work is sent to node {to}"), 6 * ROUND, || Ok(destination()? == to))?;
     }
     ensure!(scheduler.is_alive()?, "scx_vnuma has ended: {}", scheduler.log()?);
@@ -181,8 +181,8 @@ pub fn liars_are_never_chosen_and_delay_no_round() -> Result<String> {
         !round.plan.moves.is_empty() || with_work.any(|node| node.pressure.share() >= Some(SEVERE_SHARE))
     };
     let most = 1.1 * expected + 2.0 + rounds.iter().filter(looks_again).count() as f64;
-    for liar in &liars {
-        let nr_requests = liar.requests().len() as f64;
+    for exporter in &exporters {
+        let nr_requests = exporter.requests().len() as f64;
         ensure!(
             (0.8 * expected..most).contains(&nr_requests),
             "{nr_requests} requests in {passed:.1?}, {most:.0} at most"
@@ -190,13 +190,14 @@ pub fn liars_are_never_chosen_and_delay_no_round() -> Result<String> {
     }
     let moved: Vec<NodeId> = rounds.iter().flat_map(|round| &round.plan.moves).map(|step| step.to).collect();
     ensure!(!moved.is_empty() && moved.iter().all(|to| [0, 3].contains(&to.0)), "work was sent to {moved:?}");
-    Ok(format!("{} lies, {} rounds in {passed:.1?}", LIES.len(), rounds.len()))
+    Ok(format!("{} lies, {} rounds in {passed:.1?}", FAULTS.len(), rounds.len()))
 }
 
 pub fn a_destination_whose_host_dies_is_left() -> Result<String> {
     let _workers = Worker::start_many(2, &Setting::migratable())?;
     let idle = Says::Taken(0.0);
-    let mut hosts = [idle, idle, idle, Says::HangsUp].map(Liar::start).into_iter().collect::<Result<Vec<_>, _>>()?;
+    let mut hosts =
+        [idle, idle, idle, Says::HangsUp].map(FakeExporter::start).into_iter().collect::<Result<Vec<_>, _>>()?;
     let args: Vec<String> = (0u32..).zip(&hosts).map(|(node, host)| liar_host(node, host)).collect();
     let scheduler = start_with(&args, &["--start-node", "0"])?;
     std::thread::sleep(6 * ROUND);

@@ -11,7 +11,7 @@ use crate::shapes::nothing_is_left;
 use crate::workers::{Seen, Worker};
 
 /// Changes of plan, IRQ and workqueue all the time, whatever is seen.
-pub const RESTLESS: &[&str] =
+pub const CHURN_ARGS: &[&str] =
     &["--interval", "200ms", "--policy", "rotate", "--no-guards", "--move-irqs", "--move-workqueues"];
 
 /// In one guest; there is a guest for each five.
@@ -26,7 +26,7 @@ pub fn killed_at_any_moment_all_is_undone() -> Result<String> {
     let workers = mixed_load()?;
     let before = (seen(&workers), Affinities::read()?);
     let started = Instant::now();
-    drop(Scheduler::start(RESTLESS)?);
+    drop(Scheduler::start(CHURN_ARGS)?);
     let start_time = started.elapsed();
     all_as_before(&workers, &before)?;
 
@@ -43,11 +43,11 @@ pub fn killed_at_any_moment_all_is_undone() -> Result<String> {
 /// Returns whether IRQs were elsewhere when it was killed.
 fn kill_and_undo(nr: u32, start_time: Duration, random: &mut Random, before: &Affinities) -> Result<bool> {
     let mut scheduler = if nr % 4 == 0 {
-        let scheduler = Scheduler::spawn(RESTLESS)?;
+        let scheduler = Scheduler::spawn(CHURN_ARGS)?;
         std::thread::sleep(random.below(start_time));
         scheduler
     } else {
-        let scheduler = Scheduler::start(RESTLESS)?;
+        let scheduler = Scheduler::start(CHURN_ARGS)?;
         if nr % 4 == 2 {
             wait_for("IRQs follow", Duration::from_secs(20), || Ok(Affinities::read()?.irqs != before.irqs))?;
         }
@@ -64,7 +64,7 @@ fn kill_and_undo(nr: u32, start_time: Duration, random: &mut Random, before: &Af
         let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "restore ended with {}: {said}", output.status);
     } else {
-        let mut next = Scheduler::start(RESTLESS)?;
+        let mut next = Scheduler::start(CHURN_ARGS)?;
         wait_for("it moves work", Duration::from_secs(20), || Ok(target()?.epoch > 0))?;
         next.end(if nr % 4 == 1 { libc::SIGINT } else { libc::SIGTERM })?;
     }

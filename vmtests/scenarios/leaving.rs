@@ -8,7 +8,7 @@ use anyhow::{ensure, Result};
 use scx_vnuma::bpf::PIN_DIR;
 
 use crate::guest::{sched_ext_state, wait_for, Affinities, Scheduler};
-use crate::killing::RESTLESS;
+use crate::killing::CHURN_ARGS;
 use crate::shapes::nothing_is_left;
 use crate::workers::{Seen, Setting, Worker};
 
@@ -38,7 +38,7 @@ pub fn seen(workers: &[Worker]) -> Vec<Seen> {
 
 fn start_and_wait_until_selected(workers: &[Worker]) -> Result<Scheduler> {
     let before = Affinities::read()?;
-    let scheduler = Scheduler::start(RESTLESS)?;
+    let scheduler = Scheduler::start(CHURN_ARGS)?;
     wait_for("what matches becomes migratable", Duration::from_secs(10), || {
         Ok(workers[..NR_SELECTED].iter().all(Worker::is_migratable))
     })?;

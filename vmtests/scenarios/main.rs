@@ -10,6 +10,7 @@ mod bound;
 #[path = "../experiments/colocation/arms.rs"]
 mod colocation;
 mod demo;
+mod fake_exporter;
 mod fine;
 mod fixed;
 mod following;
@@ -18,7 +19,6 @@ mod hosts;
 mod hotplug;
 mod killing;
 mod leaving;
-mod liar;
 mod moving;
 mod scale;
 mod shapes;
@@ -73,7 +73,10 @@ const SCENARIOS: &[Scenario] = &[
         "with_host_metrics_work_goes_past_hogged_hosts_and_stays",
         hosts::with_host_metrics_work_goes_past_hogged_hosts_and_stays,
     ),
-    ("liars_are_never_chosen_and_delay_no_round", hosts::liars_are_never_chosen_and_delay_no_round),
+    (
+        "faulty_exporters_are_never_chosen_and_delay_no_round",
+        hosts::faulty_exporters_are_never_chosen_and_delay_no_round,
+    ),
     ("a_destination_whose_host_dies_is_left", hosts::a_destination_whose_host_dies_is_left),
 ];
 

@@ -36,7 +36,7 @@ pub enum Says {
 }
 
 /// Every lie there is.
-pub const LIES: [Says; 15] = [
+pub const FAULTS: [Says; 15] = [
     Says::User("NaN"),
     Says::User("-5"),
     Says::User("1e300"),
@@ -67,13 +67,13 @@ struct Script {
 }
 
 /// The server. Dead when dropped: connections are refused then.
-pub struct Liar {
+pub struct FakeExporter {
     address: SocketAddr,
     script: Arc<Mutex<Script>>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
-impl Liar {
+impl FakeExporter {
     pub fn start(says: Says) -> std::io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let address = listener.local_addr()?;
@@ -90,7 +90,7 @@ impl Liar {
                 thread::spawn(move || stream.and_then(|stream| answer(stream, &script)));
             }
         });
-        Ok(Liar { address, script, thread: Some(thread) })
+        Ok(FakeExporter { address, script, thread: Some(thread) })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -109,7 +109,7 @@ impl Liar {
     }
 }
 
-impl Drop for Liar {
+impl Drop for FakeExporter {
     fn drop(&mut self) {
         lock(&self.script).ended = true;
         // Wakes the thread, which then closes its listener.
