@@ -1,7 +1,7 @@
 //! The decision log: what a policy saw and what it answered, round by round. The daemon writes it, the simulator replays
 //! it under other policies.
 //!
-//! JSON lines. The first is a [`Header`]; each further one is a [`Round`]. A reader refuses another version.
+//! JSON lines. The first is a [`Header`]; each further one is a [`LoggedRound`]. A reader refuses another version.
 
 use std::io::{self, BufRead, Write};
 
@@ -31,7 +31,7 @@ pub struct Header {
 
 /// One round.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Round {
+pub struct LoggedRound {
     /// Its number.
     pub round: u64,
     /// What the policy saw.
@@ -136,7 +136,7 @@ impl<R: BufRead> LogReader<R> {
 }
 
 impl<R: BufRead> Iterator for LogReader<R> {
-    type Item = Result<Round, LogError>;
+    type Item = Result<LoggedRound, LogError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let text = self.lines.next()?;
@@ -179,8 +179,8 @@ mod tests {
         log.append(2, &view(), &Plan::default()).unwrap();
         let log = LogReader::new(bytes.as_slice()).unwrap();
         assert_eq!((log.header.policy.as_str(), log.header.guards), ("coarse", Some(GuardOptions::with_cool_down(3))));
-        let rounds: Vec<Round> = log.map(Result::unwrap).collect();
-        assert_eq!(rounds[0], Round { round: 1, view: view(), plan: plan() });
+        let rounds: Vec<LoggedRound> = log.map(Result::unwrap).collect();
+        assert_eq!(rounds[0], LoggedRound { round: 1, view: view(), plan: plan() });
         assert_eq!((rounds.len(), rounds[1].round), (2, 2));
     }
 

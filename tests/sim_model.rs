@@ -7,7 +7,7 @@ use scx_vnuma::policy::Order;
 use scx_vnuma::sim::engine::{Outcome, Prepared};
 use scx_vnuma::sim::params::{Params, PolicyKind};
 use scx_vnuma::sim::placement::{Placement, Shard};
-use scx_vnuma::sim::trace::{TaskId, Trace, TracedTask, Window};
+use scx_vnuma::sim::trace::{TaskId, Trace, TracedTask, UsageWindow};
 
 const S: i64 = 1_000_000;
 
@@ -47,7 +47,7 @@ impl Story {
         let id = (after + 1..).map(|job| TaskId { job, index: 0 }).find(|&id| placement.machine(id) == part.machine);
         let start_us = part.at_s * S;
         let windows = self.trace.windows.len()..self.trace.windows.len() + 1;
-        self.trace.windows.push(Window {
+        self.trace.windows.push(UsageWindow {
             start_us,
             cpu_mean: part.cpus,
             cpu_max: part.max_cpus,

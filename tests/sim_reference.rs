@@ -13,7 +13,7 @@ use scx_vnuma::sim::figures::{gini, Figures};
 use scx_vnuma::sim::params::{Params, PolicyKind};
 use scx_vnuma::sim::placement::{mix, Shard};
 use scx_vnuma::sim::tasks::exact;
-use scx_vnuma::sim::trace::{TaskId, Trace, Window};
+use scx_vnuma::sim::trace::{TaskId, Trace, UsageWindow};
 
 const INSTANT_S: f64 = 1e-7;
 
@@ -25,7 +25,7 @@ struct Task {
     request: f64,
     priority: u32,
     /// Work done at which each window begins to hold.
-    windows: Vec<(f64, Window)>,
+    windows: Vec<(f64, UsageWindow)>,
     done_s: f64,
     /// How many windows have begun.
     begun: usize,
@@ -38,7 +38,7 @@ impl Task {
         }
     }
 
-    fn window(&self) -> Window {
+    fn window(&self) -> UsageWindow {
         self.begun.checked_sub(1).map(|at| self.windows[at].1).unwrap_or_default()
     }
 

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use crate::cell::{CellView, Group, GroupId, Node, NodeId, Plan, Pressure};
-use crate::decision_log::Round;
+use crate::decision_log::LoggedRound;
 use crate::policy::{Guards, Policy};
 
 /// Work on a node of which others take less than this has all that it wants: the guards call it bad from here on.
@@ -33,7 +33,7 @@ pub struct Followed {
 ///
 /// Work shares a node's CPU with others as equals of whom none wants more than its node has: it gets what others leave.
 pub fn follow(
-    rounds: impl IntoIterator<Item = Round>,
+    rounds: impl IntoIterator<Item = LoggedRound>,
     policy: Option<&dyn Policy>,
     mut guards: Option<Guards>,
 ) -> Followed {
@@ -155,8 +155,8 @@ mod tests {
     use crate::policy::{Coarse, GuardOptions};
 
     /// Rounds in which others take these shares of nodes 0 and 1, with a group of the log on node 0 that got the rest.
-    fn rounds(shares: &[[f64; 2]]) -> Vec<Round> {
-        let round = |(number, &[on_0, on_1]): (usize, &[f64; 2])| Round {
+    fn rounds(shares: &[[f64; 2]]) -> Vec<LoggedRound> {
+        let round = |(number, &[on_0, on_1]): (usize, &[f64; 2])| LoggedRound {
             round: number as u64 + 1,
             view: cell(vec![node(0, 1.0, on_0), node(1, 1.0, on_1)], vec![group(7, 0, 1.0 - on_0)]),
             plan: Plan::default(),

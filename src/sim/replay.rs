@@ -4,7 +4,7 @@
 //! differ, not where another policy would have led.
 
 use crate::cell::{Moved, Plan};
-use crate::decision_log::Round;
+use crate::decision_log::LoggedRound;
 use crate::policy::Policy;
 
 /// One round under two policies.
@@ -25,7 +25,7 @@ pub struct Replayed {
 }
 
 /// Ask a policy what it would have decided; none decides to move nothing.
-pub fn replay(round: Round, policy: Option<&dyn Policy>) -> Replayed {
+pub fn replay(round: LoggedRound, policy: Option<&dyn Policy>) -> Replayed {
     let plan = policy.map(|policy| policy.decide(&round.view)).unwrap_or_default();
     let in_order = |plan: &Plan| {
         let mut moves: Vec<_> = plan.moves.iter().map(|step| (step.group, step.from, step.to)).collect();

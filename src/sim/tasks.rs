@@ -1,6 +1,6 @@
 //! From what a trace says of a task to the work that it brings to the cluster.
 
-use super::trace::{TaskId, Trace, TracedTask, Window};
+use super::trace::{TaskId, Trace, TracedTask, UsageWindow};
 
 /// Loads and reservations are multiples of this. Sums of such numbers are exact in an `f64` (up to 8192 machines' worth),
 /// so they don't depend on the order of adding and never drift while tasks come and go.
@@ -51,7 +51,7 @@ pub struct SimTask<'a> {
     pub windows_at_start: u32,
     /// Trace time at which its work is 0.
     base_us: i64,
-    windows: &'a [Window],
+    windows: &'a [UsageWindow],
 }
 
 impl<'a> SimTask<'a> {
@@ -80,7 +80,7 @@ impl<'a> SimTask<'a> {
     }
 
     /// The work done at which a window starts to hold, and the window.
-    pub fn window(&self, position: usize) -> Option<(f64, &'a Window)> {
+    pub fn window(&self, position: usize) -> Option<(f64, &'a UsageWindow)> {
         let window = self.windows.get(position)?;
         Some((seconds(window.start_us - self.base_us), window))
     }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use scx_vnuma::policy::Order;
 use scx_vnuma::sim::params::{Params, PolicyKind};
-use scx_vnuma::sim::trace::{TaskId, Trace, TracedTask, Window};
+use scx_vnuma::sim::trace::{TaskId, Trace, TracedTask, UsageWindow};
 
 const HORIZON_US: i64 = 3_600_000_000;
 
@@ -16,14 +16,14 @@ fn any_time_us() -> impl Strategy<Value = i64> {
     ]
 }
 
-fn any_window() -> impl Strategy<Value = (i64, Window)> {
+fn any_window() -> impl Strategy<Value = (i64, UsageWindow)> {
     let amounts = (0.0f32..0.2, 0.0f32..0.06, 0.0f32..0.1, 0.0f32..0.03);
     (any_time_us(), amounts).prop_map(|(start_us, (cpu_mean, cpu_max, memory, accesses_per_instruction))| {
-        (start_us, Window { start_us, cpu_mean, cpu_max, memory, accesses_per_instruction })
+        (start_us, UsageWindow { start_us, cpu_mean, cpu_max, memory, accesses_per_instruction })
     })
 }
 
-fn any_task() -> impl Strategy<Value = (TracedTask, Vec<Window>)> {
+fn any_task() -> impl Strategy<Value = (TracedTask, Vec<UsageWindow>)> {
     let times = (
         proptest::option::of(any_time_us()),
         proptest::option::of(any_time_us()),

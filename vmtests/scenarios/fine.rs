@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
 use scx_vnuma::cell::NodeId;
-use scx_vnuma::decision_log::{LogReader, Round};
+use scx_vnuma::decision_log::{LogReader, LoggedRound};
 use scx_vnuma::policy::{Fine, Order, Policy};
 
 use crate::fake_exporter::{FakeExporter, Says};
@@ -56,7 +56,7 @@ fn flees_as_planned(
     order: Order,
     args: &[&str],
     group_of: impl Fn(&Worker) -> u64,
-) -> Result<Round> {
+) -> Result<LoggedRound> {
     // A log is always a new file.
     let log = format!("/tmp/fine.{}.jsonl", workers.first().context("no workers")?.pid);
     let warning = WARNING.to_string();
@@ -95,7 +95,7 @@ fn flees_as_planned(
 }
 
 /// Those of algorithm 4-2: no destination ends up more loaded than the node that work leaves, or past the warning line.
-fn guards_hold(round: &Round) -> Result<()> {
+fn guards_hold(round: &LoggedRound) -> Result<()> {
     /// Loads are sums, made in another order.
     const ROUNDING_CPUS: f64 = 1e-9;
 
@@ -133,7 +133,7 @@ fn run_ns(workers: &[Worker]) -> Result<Vec<Vec<u64>>> {
     workers.iter().map(|worker| process_run_ns(worker.pid)).collect()
 }
 
-fn first_move(log: &str) -> Result<Round> {
+fn first_move(log: &str) -> Result<LoggedRound> {
     let rounds = LogReader::new(BufReader::new(File::open(log)?))?.collect::<Result<Vec<_>, _>>()?;
     rounds.into_iter().find(|round| !round.plan.moves.is_empty()).context("the decision log has no move")
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Context, Result};
 use scx_vnuma::cell::NodeId;
-use scx_vnuma::decision_log::{LogReader, Round};
+use scx_vnuma::decision_log::{LogReader, LoggedRound};
 use scx_vnuma::sense::{HostSpec, Hosts, Reading};
 
 use crate::fake_exporter::{FakeExporter, Says, FAULTS};
@@ -176,7 +176,7 @@ pub fn faulty_exporters_are_never_chosen_and_delay_no_round() -> Result<String> 
     let expected = passed.as_secs_f64() / ROUND.as_secs_f64();
     ensure!(rounds.len() as f64 > 0.9 * expected, "{} rounds in {passed:.1?}", rounds.len());
     // Whatever they say, they are asked once a second, and once more before work leaves, or finds nowhere to go to.
-    let looks_again = |round: &&Round| {
+    let looks_again = |round: &&LoggedRound| {
         let mut with_work = round.view.nodes.iter().filter(|node| !round.view.groups_on(node.id).is_empty());
         !round.plan.moves.is_empty() || with_work.any(|node| node.pressure.share() >= Some(SEVERE_SHARE))
     };

@@ -10,7 +10,7 @@ use std::collections::binary_heap::{BinaryHeap, PeekMut};
 use super::series::Bins;
 use super::INSTANT_S;
 use crate::sim::tasks::{exact, SimTask};
-use crate::sim::trace::Window;
+use crate::sim::trace::UsageWindow;
 
 /// Reservations may pass the capacity by this much: they are sums of decimal fractions.
 const ADMISSION_SLACK_CPUS: f64 = 1e-9;
@@ -55,7 +55,7 @@ pub(super) struct Running {
     /// The next change is the end.
     ends_next: bool,
     pub(super) cpus: f64,
-    pub(super) usage: Window,
+    pub(super) usage: UsageWindow,
     pub(super) reserved_cpus: f64,
     // The task's own, at hand for rebalances.
     pub(super) request_cpus: f64,

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::{Job, Synthetic};
 use crate::sim::error::SimError;
-use crate::sim::trace::{TracedTask, Window};
+use crate::sim::trace::{TracedTask, UsageWindow};
 
 /// Tasks in one part, about.
 const PART_TASKS: f64 = 20_000.0;
@@ -64,7 +64,7 @@ fn write_part(synthetic: &Synthetic, folder: &Path, part: u64, parts: u64) -> Re
             writeln!(file, "{time_us},,{},{},,{kind},,,{priority},{request_cpus},{request_memory},,0", id.job, id.index)
         })
     })?;
-    let mut usage: Vec<(&TracedTask, &Window, i64)> = Vec::with_capacity(windows.len());
+    let mut usage: Vec<(&TracedTask, &UsageWindow, i64)> = Vec::with_capacity(windows.len());
     for (_, task) in &tasks {
         let last_us = task.end_us.unwrap_or(synthetic.end_us());
         let of_task = &windows[task.windows.clone()];
@@ -74,7 +74,7 @@ fn write_part(synthetic: &Synthetic, folder: &Path, part: u64, parts: u64) -> Re
     usage.sort_by_key(|(task, window, _)| (window.start_us, task.id));
     write_gz(&folder.join("task_usage").join(&name), |file| {
         usage.iter().try_for_each(|(task, window, end_us)| {
-            let Window { start_us, cpu_mean, cpu_max, memory, accesses_per_instruction: mai } = window;
+            let UsageWindow { start_us, cpu_mean, cpu_max, memory, accesses_per_instruction: mai } = window;
             writeln!(
                 file,
                 "{start_us},{end_us},{},{},,{cpu_mean},{memory},{memory},,,{memory},,,{cpu_max},,,{mai},,,",

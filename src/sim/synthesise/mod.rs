@@ -16,7 +16,7 @@ use self::calibration::{Tier, TIERS};
 use self::random::Random;
 use super::error::SimError;
 use super::placement::{Placement, Shard};
-use super::trace::{Input, ParquetWriter, TaskId, Trace, TracedTask, Window};
+use super::trace::{Input, ParquetWriter, TaskId, Trace, TracedTask, UsageWindow};
 
 /// Traces begin ten minutes after time 0, as the published one does.
 const START_US: i64 = 600 * SECOND_US;
@@ -112,7 +112,7 @@ impl Synthetic {
     }
 
     /// One task of a job, its windows appended to `windows`; none if it has no time to run.
-    fn task(&self, job: &Job, index: u32, windows: &mut Vec<Window>) -> Option<TracedTask> {
+    fn task(&self, job: &Job, index: u32, windows: &mut Vec<UsageWindow>) -> Option<TracedTask> {
         let mut random = Random::of(self.seed, job.id, u64::from(index) + 1);
         let end_us = self.end_us();
         let wait_us = (random.share() * 2e6) as i64;
@@ -137,7 +137,7 @@ impl Synthetic {
         })
     }
 
-    fn usage(&self, job: &Job, first_us: i64, last_us: i64, random: &mut Random, windows: &mut Vec<Window>) {
+    fn usage(&self, job: &Job, first_us: i64, last_us: i64, random: &mut Random, windows: &mut Vec<UsageWindow>) {
         let tier = job.tier;
         let mean_cpus = job.request_cpus * tier.cpu_over_request.draw(random);
         let memory = job.request_memory * tier.memory_over_request.draw(random);
@@ -149,7 +149,7 @@ impl Synthetic {
             // So that the mean over windows is the task's mean.
             let factor = (calibration::WINDOW_SD_LOG * deviation - calibration::WINDOW_SD_LOG.powi(2) / 2.0).exp();
             let cpu_mean = (mean_cpus * factor).min(1.0);
-            windows.push(Window {
+            windows.push(UsageWindow {
                 start_us,
                 cpu_mean: four_digits(cpu_mean) as f32,
                 cpu_max: four_digits((cpu_mean * tier.max_over_mean_cpu.draw(random)).min(1.0)) as f32,
@@ -162,7 +162,7 @@ impl Synthetic {
     }
 
     /// Draw tasks side by side, in order, each with its windows; those that have no time to run are left out.
-    fn draw(&self, batch: &[(Job, u32)]) -> Vec<(TracedTask, Vec<Window>)> {
+    fn draw(&self, batch: &[(Job, u32)]) -> Vec<(TracedTask, Vec<UsageWindow>)> {
         let draw = |(job, index): &(Job, u32)| {
             let mut windows = Vec::new();
             self.task(job, *index, &mut windows).map(|task| (task, windows))
@@ -228,7 +228,7 @@ fn four_digits(value: f64) -> f64 {
 mod tests {
     use super::*;
 
-    fn tasks(synthetic: Synthetic) -> (Vec<TracedTask>, Vec<Window>) {
+    fn tasks(synthetic: Synthetic) -> (Vec<TracedTask>, Vec<UsageWindow>) {
         let mut windows = Vec::new();
         let tasks = synthetic
             .jobs()

@@ -124,13 +124,13 @@ impl<'a> Row<'a> {
         self.optional_amount(field, name, MAX_SHARE)
     }
 
-    /// The same to the precision of a [`super::Window`]; an empty number is 0.
+    /// The same to the precision of a [`super::UsageWindow`]; an empty number is 0.
     #[inline]
     pub(super) fn share(&self, field: usize, name: &str) -> Result<f32, RowError> {
         Ok(self.optional_share(field, name)?.unwrap_or(0.0) as f32)
     }
 
-    /// A ratio of counts, to the precision of a [`super::Window`]; an empty number is 0.
+    /// A ratio of counts, to the precision of a [`super::UsageWindow`]; an empty number is 0.
     #[inline]
     pub(super) fn ratio(&self, field: usize, name: &str) -> Result<f32, RowError> {
         Ok(self.optional_amount(field, name, MAX_RATIO)?.unwrap_or(0.0) as f32)

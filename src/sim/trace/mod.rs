@@ -36,7 +36,7 @@ impl fmt::Display for TaskId {
 /// What a task used from `start_us` on, until its next window starts. CPU and memory as shares of the trace's largest
 /// machine, with the four significant digits that the trace gives.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Window {
+pub struct UsageWindow {
     /// Trace time, microseconds.
     pub start_us: i64,
     /// Mean CPU.
@@ -74,7 +74,7 @@ pub struct Trace {
     /// Tasks with at least one event and one usage window, in order of id.
     pub tasks: Vec<TracedTask>,
     /// Every task's usage windows, task by task.
-    pub windows: Vec<Window>,
+    pub windows: Vec<UsageWindow>,
     /// The smallest window start over all usage rows read, even those of tasks left out; trace time.
     pub first_us: i64,
     /// The largest window end, likewise.
@@ -89,7 +89,7 @@ pub struct Trace {
 
 impl Trace {
     /// One task's windows, in order of (start, end).
-    pub fn windows_of(&self, task: &TracedTask) -> &[Window] {
+    pub fn windows_of(&self, task: &TracedTask) -> &[UsageWindow] {
         &self.windows[task.windows.clone()]
     }
 }

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::csv::{Gather, Row, RowError, Table};
 use super::events::{backwards, ByTask};
-use super::{OddityKind, TaskId, Window};
+use super::{OddityKind, TaskId, UsageWindow};
 
 /// The sampled CPU usage, the 20th field, came with version 2.1.
 pub(super) const TASK_USAGE: Table = Table { name: "task_usage", min_fields: 19, max_fields: 20 };
@@ -15,7 +15,7 @@ pub(super) struct UsageRow {
     /// Position of its task among those kept.
     pub(super) task: u32,
     pub(super) end_us: i64,
-    pub(super) window: Window,
+    pub(super) window: UsageWindow,
 }
 
 /// The windows of one part whose tasks are known, and the span of all.
@@ -73,7 +73,7 @@ impl Gather for UsageRows<'_> {
         let start_us = row.time_us(0, "start time")?;
         let end_us = row.time_us(1, "end time")?;
         let id = TaskId { job: row.integer(2, "job ID")?, index: row.index(3, "task index")? };
-        let window = Window {
+        let window = UsageWindow {
             start_us,
             cpu_mean: row.share(5, "CPU rate")?,
             cpu_max: row.share(13, "maximum CPU rate")?,
@@ -108,7 +108,7 @@ const MAX_STRETCHES: usize = 4;
 
 /// Every task's windows in order of (start, end), task by task, and where each task's begin; one more entry ends the
 /// last. Rows of equal start and end stay in file order.
-pub(super) fn by_task(parts: &[Vec<UsageRow>], nr_tasks: usize) -> (Vec<Window>, Vec<usize>) {
+pub(super) fn by_task(parts: &[Vec<UsageRow>], nr_tasks: usize) -> (Vec<UsageWindow>, Vec<usize>) {
     let mut starts = vec![0; nr_tasks + 1];
     for row in parts.iter().flatten() {
         starts[row.task as usize + 1] += 1;
@@ -116,7 +116,7 @@ pub(super) fn by_task(parts: &[Vec<UsageRow>], nr_tasks: usize) -> (Vec<Window>,
     for task in 0..nr_tasks {
         starts[task + 1] += starts[task];
     }
-    let mut windows = vec![Window::default(); starts[nr_tasks]];
+    let mut windows = vec![UsageWindow::default(); starts[nr_tasks]];
     let mut stretches = Vec::new();
     let mut rest = windows.as_mut_slice();
     let len = nr_tasks.div_ceil(rayon::current_num_threads().min(MAX_STRETCHES)).max(1);
@@ -132,7 +132,7 @@ pub(super) fn by_task(parts: &[Vec<UsageRow>], nr_tasks: usize) -> (Vec<Window>,
 
 /// Put the windows of the tasks from `first` on into `windows`, which is all theirs. `starts` are the places among all
 /// windows where each of these tasks begins, and where the last one ends.
-fn place(parts: &[Vec<UsageRow>], first: usize, starts: &[usize], windows: &mut [Window]) {
+fn place(parts: &[Vec<UsageRow>], first: usize, starts: &[usize], windows: &mut [UsageWindow]) {
     let bounds: Vec<usize> = starts.iter().map(|start| start - starts[0]).collect();
     let mut next = bounds[..bounds.len() - 1].to_vec();
     let mut ends_us = vec![0; windows.len()];
@@ -150,7 +150,7 @@ fn place(parts: &[Vec<UsageRow>], first: usize, starts: &[usize], windows: &mut 
 }
 
 /// Sort a task's windows by (start, end). Most are in order as they come.
-fn in_order(windows: &mut [Window], ends_us: &[i64]) {
+fn in_order(windows: &mut [UsageWindow], ends_us: &[i64]) {
     let keys = || windows.iter().map(|window| window.start_us).zip(ends_us.iter().copied());
     if keys().is_sorted() {
         return;

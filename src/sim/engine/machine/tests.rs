@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::{Finished, Machine, World};
 use crate::sim::tasks::{Horizon, SimTask};
-use crate::sim::trace::{TaskId, Trace, TracedTask, Window};
+use crate::sim::trace::{TaskId, Trace, TracedTask, UsageWindow};
 
 const MINUTE_US: i64 = 60_000_000;
 
@@ -18,10 +18,10 @@ fn trace(tasks: &[(i64, i64, f64, Vec<f32>)]) -> Trace {
     for ((minute, minutes, request_cpus, cpus), index) in tasks.iter().zip(0..) {
         let start_us = minute * MINUTE_US;
         let first = trace.windows.len();
-        trace.windows.extend(cpus.iter().zip(0..).map(|(&cpu_mean, at)| Window {
+        trace.windows.extend(cpus.iter().zip(0..).map(|(&cpu_mean, at)| UsageWindow {
             start_us: start_us + at * 3 * MINUTE_US,
             cpu_mean,
-            ..Window::default()
+            ..UsageWindow::default()
         }));
         trace.tasks.push(TracedTask {
             id: TaskId { job: 1, index },

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use super::positioned::Positioned;
 use super::{failed, Head, FORMAT, HEAD_KEY};
 use crate::sim::error::SimError;
-use crate::sim::trace::{TaskId, Trace, TracedTask, Window};
+use crate::sim::trace::{TaskId, Trace, TracedTask, UsageWindow};
 
 /// Read the tasks that `keep` wants. `read` is told of each row group.
 pub fn read(path: &Path, keep: &(dyn Fn(TaskId) -> bool + Sync), read: &(dyn Fn() + Sync)) -> Result<Trace, SimError> {
@@ -33,7 +33,7 @@ pub fn read(path: &Path, keep: &(dyn Fn(TaskId) -> bool + Sync), read: &(dyn Fn(
     // A few groups at a time: of a large file, only what is kept is ever in memory.
     let groups: Vec<usize> = (0..reader.num_row_groups()).collect();
     for batch in groups.chunks(8 * rayon::current_num_threads()) {
-        let batch: Vec<(Vec<TracedTask>, Vec<Window>)> = batch
+        let batch: Vec<(Vec<TracedTask>, Vec<UsageWindow>)> = batch
             .par_iter()
             .map(|&group| {
                 let group = Group { reader: &reader, group }.read(keep);
@@ -78,7 +78,10 @@ struct Group<'a> {
 }
 
 impl Group<'_> {
-    fn read(&self, keep: &(dyn Fn(TaskId) -> bool + Sync)) -> Result<(Vec<TracedTask>, Vec<Window>), ParquetError> {
+    fn read(
+        &self,
+        keep: &(dyn Fn(TaskId) -> bool + Sync),
+    ) -> Result<(Vec<TracedTask>, Vec<UsageWindow>), ParquetError> {
         let mut tasks = self.tasks()?;
         let runs = Runs::of(&tasks, keep);
         if runs.kept_windows == 0 {
@@ -91,7 +94,7 @@ impl Group<'_> {
             task.windows = next..next + len;
             next += len;
         }
-        let mut windows = vec![Window::default(); runs.kept_windows];
+        let mut windows = vec![UsageWindow::default(); runs.kept_windows];
         self.windows::<Int64Type>(8, &runs, &mut windows, |window, start_us| window.start_us = start_us)?;
         self.windows::<FloatType>(9, &runs, &mut windows, |window, cpu| window.cpu_mean = cpu)?;
         self.windows::<FloatType>(10, &runs, &mut windows, |window, cpu| window.cpu_max = cpu)?;
@@ -160,8 +163,8 @@ impl Group<'_> {
         &self,
         column: usize,
         runs: &Runs,
-        windows: &mut [Window],
-        set: impl Fn(&mut Window, T::T),
+        windows: &mut [UsageWindow],
+        set: impl Fn(&mut UsageWindow, T::T),
     ) -> Result<(), ParquetError> {
         let mut reader = self.column::<T>(column)?;
         let mut values = Vec::with_capacity(runs.kept_windows);

@@ -16,7 +16,7 @@ use parquet::schema::types::ColumnPath;
 
 use super::{failed, Head, FORMAT, HEAD_KEY, SCHEMA};
 use crate::sim::error::SimError;
-use crate::sim::trace::{Trace, TracedTask, Window};
+use crate::sim::trace::{Trace, TracedTask, UsageWindow};
 
 /// Enough windows to make a row group worth its overhead, few enough to give every core one.
 const ROW_GROUP_WINDOWS: usize = 1 << 17;
@@ -126,14 +126,14 @@ fn optional_times(
 /// The windows of a row group. Lists are never empty: every value is there (definition 1), and begins a row (repetition
 /// 0) or goes on with it (1).
 struct WindowColumns<'a> {
-    windows: Vec<&'a Window>,
+    windows: Vec<&'a UsageWindow>,
     definition: Vec<i16>,
     repetition: Vec<i16>,
 }
 
 impl<'a> WindowColumns<'a> {
     fn new(trace: &'a Trace, tasks: &'a [TracedTask]) -> Self {
-        let windows: Vec<&Window> = tasks.iter().flat_map(|task| trace.windows_of(task)).collect();
+        let windows: Vec<&UsageWindow> = tasks.iter().flat_map(|task| trace.windows_of(task)).collect();
         let repetition = tasks.iter().flat_map(|task| (0..task.windows.len()).map(|at| i16::from(at > 0))).collect();
         WindowColumns { definition: vec![1; windows.len()], repetition, windows }
     }
@@ -141,7 +141,7 @@ impl<'a> WindowColumns<'a> {
     fn write<T: DataType>(
         &mut self,
         group: &mut GroupWriter<'_>,
-        value: fn(&Window) -> T::T,
+        value: fn(&UsageWindow) -> T::T,
     ) -> Result<(), ParquetError> {
         let values: Vec<T::T> = self.windows.iter().map(|window| value(window)).collect();
         let mut column = column(group)?;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::BufReader;
 
 use anyhow::{Context, Result};
-use scx_vnuma::decision_log::{LogReader, Round};
+use scx_vnuma::decision_log::{LogReader, LoggedRound};
 use scx_vnuma::policy::{Coarse, Fine, Guards, Order, Policy};
 use scx_vnuma::sim::follow::{follow, Followed};
 
@@ -44,7 +44,7 @@ fn predict(run: &Run, turn: &Turn) -> Result<Prediction> {
     let file = File::open(path).with_context(|| path.display().to_string())?;
     let log = LogReader::new(BufReader::new(file)).with_context(|| path.display().to_string())?;
     let guard_options = log.header.guards.with_context(|| format!("{}: it names no guards", path.display()))?;
-    let rounds = log.collect::<Result<Vec<Round>, _>>().with_context(|| path.display().to_string())?;
+    let rounds = log.collect::<Result<Vec<LoggedRound>, _>>().with_context(|| path.display().to_string())?;
     // The daemon starts before the load does, and the log ends with the load.
     let nr_under_load = (turn.hosts.lasted_s * 1e3 / turn.guest.interval_ms as f64).round() as usize;
     let under_load = rounds[rounds.len().saturating_sub(nr_under_load)..].to_vec();
