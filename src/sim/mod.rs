@@ -8,7 +8,6 @@ pub mod cli;
 pub mod engine;
 mod error;
 pub mod figures;
-pub mod follow;
 pub mod params;
 pub mod placement;
 mod progress;
@@ -20,5 +19,6 @@ pub mod sweep;
 pub mod synthesise;
 pub mod tasks;
 pub mod trace;
+pub mod what_if;
 
 pub use error::SimError;

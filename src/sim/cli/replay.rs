@@ -12,8 +12,8 @@ use super::table::aligned;
 use crate::cell::{Moved, NodeId, Plan};
 use crate::decision_log::LogReader;
 use crate::policy::{Coarse, Fine, GuardOptions, Guards, Order, Policy};
-use crate::sim::follow::{follow, Followed};
 use crate::sim::replay::{replay, Replayed};
+use crate::sim::what_if::{what_if, WhatIf};
 use crate::sim::SimError;
 
 /// Ask another policy.
@@ -64,7 +64,7 @@ impl Replay {
         let file = File::open(&self.log).map_err(SimError::file(&self.log))?;
         let log = LogReader::new(BufReader::new(file)).with_context(|| self.log.display().to_string())?;
         if self.follow {
-            return self.follow(log, policy.as_deref());
+            return self.what_if(log, policy.as_deref());
         }
         let logged_policy = log.header.policy.clone();
         let mut stdout = std::io::stdout().lock();
@@ -85,7 +85,7 @@ impl Replay {
         Ok(stdout.flush()?)
     }
 
-    fn follow(&self, log: LogReader<BufReader<File>>, policy: Option<&dyn Policy>) -> anyhow::Result<()> {
+    fn what_if(&self, log: LogReader<BufReader<File>>, policy: Option<&dyn Policy>) -> anyhow::Result<()> {
         /// The daemon's, in rounds of 2 s.
         const COOL_DOWN_ROUNDS: u32 = 3;
 
@@ -94,8 +94,8 @@ impl Replay {
         options.bad_rounds = self.bad_rounds.unwrap_or(options.bad_rounds);
         let rounds = log.collect::<Result<Vec<_>, _>>().with_context(|| self.log.display().to_string())?;
         let guards = (!self.no_guards).then(|| Guards::new(options));
-        let followed = follow(rounds, policy, guards);
-        let text = if self.json { serde_json::to_string(&followed)? + "\n" } else { followed_text(&followed) };
+        let outcome = what_if(rounds, policy, guards);
+        let text = if self.json { serde_json::to_string(&outcome)? + "\n" } else { followed_text(&outcome) };
         Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
     }
 
@@ -114,12 +114,12 @@ impl Replay {
     }
 }
 
-fn followed_text(followed: &Followed) -> String {
+fn followed_text(outcome: &WhatIf) -> String {
     let node = |(node, share): (&NodeId, &f64)| format!("node {node}: {:.1} % busy\n", 100.0 * share);
-    let nodes: String = followed.utilisation.iter().map(node).collect();
+    let nodes: String = outcome.utilisation.iter().map(node).collect();
     format!(
         "{} rounds, {} moves of {} groups; the work got {:.3} CPUs\n{nodes}",
-        followed.rounds, followed.moves, followed.moved_groups, followed.work_cpus
+        outcome.rounds, outcome.moves, outcome.moved_groups, outcome.work_cpus
     )
 }
 

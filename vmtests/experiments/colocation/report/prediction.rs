@@ -6,7 +6,7 @@ use std::io::BufReader;
 use anyhow::{Context, Result};
 use scx_vnuma::decision_log::{LogReader, LoggedRound};
 use scx_vnuma::policy::{Coarse, Fine, Guards, Order, Policy};
-use scx_vnuma::sim::follow::{follow, Followed};
+use scx_vnuma::sim::what_if::{what_if, WhatIf};
 
 use super::data::{Figure, Run, Turn};
 use crate::record::Arm;
@@ -53,8 +53,8 @@ fn predict(run: &Run, turn: &Turn) -> Result<Prediction> {
         Arm::Fine => Box::new(Fine { order: Order::Memory, warning_share: 1.0, min_gain_cpus: 0.0, avoid_share }),
         _ => Box::new(Coarse { avoid_share, ..Coarse::on_steal(f64::MIN_POSITIVE) }),
     };
-    let Followed { moves, utilisation, work_cpus, .. } =
-        follow(under_load, Some(&*policy), Some(Guards::new(guard_options)));
+    let WhatIf { moves, utilisation, work_cpus, .. } =
+        what_if(under_load, Some(&*policy), Some(Guards::new(guard_options)));
     let alone = run.turns(Arm::LcOnly).iter().find(|alone| alone.hosts.round == turn.hosts.round);
     let alone = alone.context("BUG: a round without LC only")?;
     let nr_nodes = utilisation.len().max(1) as f64;

@@ -16,7 +16,7 @@ const UNPRESSED_SHARE: f64 = 0.05;
 
 /// What came of it.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
-pub struct Followed {
+pub struct WhatIf {
     /// Rounds.
     pub rounds: u64,
     /// Plans that moved something.
@@ -32,16 +32,16 @@ pub struct Followed {
 /// Live through the rounds under a policy; without one, nothing moves.
 ///
 /// Work shares a node's CPU with others as equals of whom none wants more than its node has: it gets what others leave.
-pub fn follow(
+pub fn what_if(
     rounds: impl IntoIterator<Item = LoggedRound>,
     policy: Option<&dyn Policy>,
     mut guards: Option<Guards>,
-) -> Followed {
+) -> WhatIf {
     let mut cell = SimulatedCell::default();
-    let mut followed = Followed::default();
+    let mut outcome = WhatIf::default();
     for round in rounds {
         let view = cell.next(&round.view);
-        followed.add(&view);
+        outcome.add(&view);
         let Some(policy) = policy else { continue };
         if let Some(guards) = &mut guards {
             guards.observe(&view);
@@ -51,12 +51,12 @@ pub fn follow(
             plan = guards.filter(&view, plan);
             guards.commit(&plan);
         }
-        followed.moves += u64::from(!plan.moves.is_empty());
-        followed.moved_groups += plan.moves.len() as u64;
+        outcome.moves += u64::from(!plan.moves.is_empty());
+        outcome.moved_groups += plan.moves.len() as u64;
         cell.carry_out(&plan, policy.places_groups());
     }
-    followed.average();
-    followed
+    outcome.average();
+    outcome
 }
 
 /// What is known from round to round.
@@ -130,7 +130,7 @@ fn share(node: &mut Node, staying_cpus: f64, groups: &mut [Group]) {
     node.load_cpus = staying_cpus + wanted_cpus * factor;
 }
 
-impl Followed {
+impl WhatIf {
     fn add(&mut self, view: &CellView) {
         self.rounds += 1;
         self.work_cpus += view.groups.iter().map(|group| group.demand.usage_cpus).sum::<f64>();
@@ -167,25 +167,25 @@ mod tests {
     #[test]
     fn plans_are_carried_out_though_the_log_did_otherwise() {
         let shares = [[0.0, 0.0], [0.5, 0.0], [0.5, 0.0], [0.5, 0.0]];
-        let followed = follow(rounds(&shares), Some(&Coarse::on_steal(0.25)), None);
-        assert_eq!((followed.rounds, followed.moves, followed.moved_groups), (4, 1, 1));
+        let outcome = what_if(rounds(&shares), Some(&Coarse::on_steal(0.25)), None);
+        assert_eq!((outcome.rounds, outcome.moves, outcome.moved_groups), (4, 1, 1));
         // Two rounds on node 0, of which others took half in one, and two on node 1.
-        assert_eq!(followed.work_cpus, (1.0 + 0.5 + 1.0 + 1.0) / 4.0);
-        assert_eq!(followed.utilisation[&NodeId(0)], (1.0 + 1.0 + 0.5 + 0.5) / 4.0);
-        assert_eq!(followed.utilisation[&NodeId(1)], 0.5);
+        assert_eq!(outcome.work_cpus, (1.0 + 0.5 + 1.0 + 1.0) / 4.0);
+        assert_eq!(outcome.utilisation[&NodeId(0)], (1.0 + 1.0 + 0.5 + 0.5) / 4.0);
+        assert_eq!(outcome.utilisation[&NodeId(1)], 0.5);
     }
 
     #[test]
     fn without_a_policy_nothing_moves() {
-        let followed = follow(rounds(&[[0.5, 0.0]; 3]), None, None);
-        assert_eq!((followed.moves, followed.utilisation[&NodeId(1)]), (0, 0.0));
+        let outcome = what_if(rounds(&[[0.5, 0.0]; 3]), None, None);
+        assert_eq!((outcome.moves, outcome.utilisation[&NodeId(1)]), (0, 0.0));
     }
 
     #[test]
     fn guards_hold_its_moves_back() {
         let options = GuardOptions { bad_rounds: 3, severe_share: 1.0, ..GuardOptions::with_cool_down(0) };
-        let followed = follow(rounds(&[[0.5, 0.0]; 5]), Some(&Coarse::on_steal(0.25)), Some(Guards::new(options)));
-        assert_eq!((followed.moves, followed.utilisation[&NodeId(1)]), (1, 2.0 * 0.5 / 5.0));
+        let outcome = what_if(rounds(&[[0.5, 0.0]; 5]), Some(&Coarse::on_steal(0.25)), Some(Guards::new(options)));
+        assert_eq!((outcome.moves, outcome.utilisation[&NodeId(1)]), (1, 2.0 * 0.5 / 5.0));
     }
 
     #[test]
@@ -196,9 +196,9 @@ mod tests {
             round.view.groups[0].demand.usage_cpus = 0.75;
             round.view.nodes[1].load_cpus = 0.5;
         }
-        let followed = follow(log, None, None);
-        assert_eq!((followed.work_cpus, followed.utilisation[&NodeId(0)]), (0.75, 1.0));
-        assert_eq!(followed.utilisation[&NodeId(1)], 0.5);
+        let outcome = what_if(log, None, None);
+        assert_eq!((outcome.work_cpus, outcome.utilisation[&NodeId(0)]), (0.75, 1.0));
+        assert_eq!(outcome.utilisation[&NodeId(1)], 0.5);
     }
 
     /// The same decisions, group by group.
@@ -226,7 +226,7 @@ mod tests {
             log[at].view.groups[0].demand.usage_cpus = 0.25;
             log[at].view.groups.push(group(8, 0, 0.25));
         }
-        let utilisation = |policy: &dyn Policy| follow(log.clone(), Some(policy), None).utilisation[&NodeId(1)];
+        let utilisation = |policy: &dyn Policy| what_if(log.clone(), Some(policy), None).utilisation[&NodeId(1)];
         assert_eq!(utilisation(&Coarse::on_steal(0.25)), 0.5 / 3.0);
         assert_eq!(utilisation(&OneByOne(Coarse::on_steal(0.25))), 0.25 / 3.0);
     }
@@ -236,6 +236,6 @@ mod tests {
         let mut log = rounds(&[[0.0, 0.0]; 3]);
         log[0].plan.moves.push(Move { group: GroupId(7), from: NodeId(0), to: NodeId(1) });
         log[1].view.groups[0].node = NodeId(1);
-        assert_eq!(follow(log, None, None).utilisation[&NodeId(0)], 1.0);
+        assert_eq!(what_if(log, None, None).utilisation[&NodeId(0)], 1.0);
     }
 }
