@@ -13,7 +13,7 @@ pub type CpuNs = (u32, u64, u64);
 
 /// Everything at one moment.
 #[derive(Clone, Debug, Default)]
-pub struct Counters {
+pub struct KernelCounters {
     /// The online CPUs in order of id; `None` on kernels that don't show it to programs.
     pub cpu_times: Option<Vec<CpuNs>>,
     /// Tasks that wait in each node's queue, by node id.

@@ -4,7 +4,7 @@ mod counters;
 mod scheduler_class;
 mod steal;
 
-pub use counters::{Counters, CpuNs};
+pub use counters::{CpuNs, KernelCounters};
 pub use scheduler_class::{
     cannot_kick_cpus, remove_pins, LoadOptions, Retargeted, RunTime, RunTimes, SchedulerClass, OPS_NAME, PINNED_TASKS,
     PIN_DIR,

@@ -9,7 +9,7 @@ use anyhow::{bail, Context, Result};
 use libbpf_rs::{MapCore, MapFlags, OpenObject};
 use scx_utils::{compat, scx_ops_attach, scx_ops_load, scx_ops_open, uei_exited, uei_read, UserExitInfo};
 
-use super::counters::{Counters, MappedCpuTimes};
+use super::counters::{KernelCounters, MappedCpuTimes};
 use super::steal::StealReader;
 use super::{intf, run, BpfSkel, BpfSkelBuilder, Plain};
 use crate::cell::NodeId;
@@ -206,11 +206,11 @@ impl<'a> SchedulerClass<'a> {
     }
 
     /// Each CPU's time and each queue's length, now.
-    pub fn counters(&self) -> Result<Counters> {
+    pub fn counters(&self) -> Result<KernelCounters> {
         let mut args = intf::vnuma_counters_args::zeroed();
         run(&self.skel.progs.read_counters, &mut args).context("reading the CPUs' counters")?;
         let cpu_times = (args.has_cpu_times != 0).then(|| self.cpu_times.online());
-        Ok(Counters { cpu_times, nr_queued: args.nr_queued.to_vec() })
+        Ok(KernelCounters { cpu_times, nr_queued: args.nr_queued.to_vec() })
     }
 
     /// What reads the stolen time of the CPU that it is called on.

@@ -33,7 +33,7 @@ const MODES_NEEDED: [&str; 3] = ["idle", "system", "user"];
 
 /// No counter of seconds gets here: three hundred years.
 const SECONDS_MAX: f64 = 1e10;
-/// Counters that go so much slower or faster than our clock are no measurement: a cache answers, or something lies.
+/// NodeCounters that go so much slower or faster than our clock are no measurement: a cache answers, or something lies.
 const OFF_CLOCK_MAX: f64 = 2.0;
 
 /// What was taken of a host's CPUs between two answers. Shares are 0..=1 of all the CPUs that count.
@@ -94,7 +94,7 @@ type Series = (Kind, u32, String);
 
 /// What one answer says of the metrics that we read, of all its CPUs.
 #[derive(Debug)]
-pub struct Metrics {
+pub struct CpuCounters {
     /// The host read them after this moment and before the next.
     asked: Instant,
     answered: Instant,
@@ -102,13 +102,13 @@ pub struct Metrics {
     waiting_s: Option<f64>,
 }
 
-impl Metrics {
+impl CpuCounters {
     /// Reads an answer to a request that lasted from `asked` to `answered`.
     pub fn parse(text: &str, asked: Instant, answered: Instant) -> Result<Self, MetricsError> {
         if !text.ends_with('\n') {
             return Err(MetricsError::CutOff);
         }
-        let mut metrics = Metrics { asked, answered, seconds: BTreeMap::new(), waiting_s: None };
+        let mut metrics = CpuCounters { asked, answered, seconds: BTreeMap::new(), waiting_s: None };
         for line in text.lines().filter(|line| is_wanted(line)) {
             metrics.add(&sample(line)?, line)?;
         }
@@ -144,18 +144,18 @@ impl Metrics {
 
 /// The counters of one answer that count for a node.
 #[derive(Debug)]
-pub struct Counters {
-    metrics: Metrics,
+pub struct NodeCounters {
+    metrics: CpuCounters,
     nr_cpus: usize,
 }
 
-impl Counters {
+impl NodeCounters {
     /// Those of `cpus`, or of all CPUs if there are none.
-    pub fn of(metrics: &Metrics, cpus: Option<&BTreeSet<u32>>) -> Result<Self, MetricsError> {
+    pub fn of(metrics: &CpuCounters, cpus: Option<&BTreeSet<u32>>) -> Result<Self, MetricsError> {
         let counts = |&((_, cpu, _), _): &(&Series, &f64)| cpus.is_none_or(|cpus| cpus.contains(cpu));
         let seconds =
             metrics.seconds.iter().filter(counts).map(|(series, &seconds)| (series.clone(), seconds)).collect();
-        let mut counters = Counters { metrics: Metrics { seconds, ..*metrics }, nr_cpus: 0 };
+        let mut counters = NodeCounters { metrics: CpuCounters { seconds, ..*metrics }, nr_cpus: 0 };
         counters.nr_cpus = counters.check_complete(cpus)?;
         Ok(counters)
     }
@@ -185,7 +185,7 @@ impl Counters {
     }
 
     /// What was taken from `earlier` to this answer.
-    pub fn since(&self, earlier: &Counters) -> Result<HostLoad, MetricsError> {
+    pub fn since(&self, earlier: &NodeCounters) -> Result<HostLoad, MetricsError> {
         if !self.metrics.seconds.keys().eq(earlier.metrics.seconds.keys()) {
             return Err(MetricsError::OtherSeries);
         }
@@ -219,7 +219,7 @@ impl Counters {
         Ok(HostLoad { taken_share: (busy_s / counted_s - guest_share).max(0.0), guest_share, psi_share })
     }
 
-    fn check_clock(&self, earlier: &Counters, counted_s: f64) -> Result<(), MetricsError> {
+    fn check_clock(&self, earlier: &NodeCounters, counted_s: f64) -> Result<(), MetricsError> {
         let at_least_s = self.metrics.asked.duration_since(earlier.metrics.answered).as_secs_f64();
         let at_most_s = self.metrics.answered.duration_since(earlier.metrics.asked).as_secs_f64();
         // All but 0 first: shares are of it.
@@ -271,10 +271,10 @@ mod tests {
         text
     }
 
-    fn parse(text: &str, cpus: Option<&[u32]>, at_s: f64) -> Result<Counters, MetricsError> {
+    fn parse(text: &str, cpus: Option<&[u32]>, at_s: f64) -> Result<NodeCounters, MetricsError> {
         static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
         let at = *START.get_or_init(Instant::now) + Duration::from_secs_f64(at_s);
-        Counters::of(&Metrics::parse(text, at, at)?, cpus.map(|cpus| cpus.iter().copied().collect()).as_ref())
+        NodeCounters::of(&CpuCounters::parse(text, at, at)?, cpus.map(|cpus| cpus.iter().copied().collect()).as_ref())
     }
 
     fn reading(before: &str, after: &str, cpus: Option<&[u32]>) -> Result<HostLoad, MetricsError> {
@@ -299,7 +299,7 @@ mod tests {
             let parse = |(user, idle, guest, system): (f64, f64, f64, f64), at| {
                 let text = text(&[(0, user, idle, guest)]);
                 let text = text.replace("mode=\"system\"} 1", &format!("mode=\"system\"}} {system}"));
-                Counters::of(&Metrics::parse(&text, at, at).unwrap(), None).unwrap()
+                NodeCounters::of(&CpuCounters::parse(&text, at, at).unwrap(), None).unwrap()
             };
             let before = parse((0.0, 0.0, 0.0, 0.0), start);
             let after = parse((user, 10.0 - user - system, guest, system), start + Duration::from_secs(10));

@@ -26,14 +26,14 @@ pub use spec::{host_specs, Auth, HostSpec, HostSpecError};
 
 use super::pressure::Reading;
 use crate::cell::NodeId;
-use metrics::{Counters, Metrics};
+use metrics::{CpuCounters, NodeCounters};
 use scrape::{Answer, Scraper};
 
 /// Hosts are asked at most this often: node_exporter's answer costs them some milliseconds of CPU.
 const PERIOD_MIN: Duration = Duration::from_secs(1);
 /// However long the period is, an answer that takes longer is none.
 const TIMEOUT_MAX: Duration = Duration::from_secs(4);
-/// Counters count in ticks of 10 ms: in less than this they tell little.
+/// NodeCounters count in ticks of 10 ms: in less than this they tell little.
 const LOOK_MIN: Duration = Duration::from_millis(200);
 /// How long the end waits for requests that are under way; those that take longer end by themselves.
 const END_WAIT: Duration = Duration::from_millis(200);
@@ -205,7 +205,7 @@ struct Watched {
     node: NodeId,
     cpus: Option<BTreeSet<u32>>,
     latest: Arc<Mutex<Latest>>,
-    base: Option<Counters>,
+    base: Option<NodeCounters>,
     failing_since: Option<Instant>,
 }
 
@@ -236,7 +236,7 @@ impl Watch {
 
     fn ask(&mut self) {
         let answer =
-            self.scraper.scrape().map(|Answer { text, asked, answered }| Metrics::parse(&text, asked, answered));
+            self.scraper.scrape().map(|Answer { text, asked, answered }| CpuCounters::parse(&text, asked, answered));
         let url = &self.scraper.spec().url;
         for node in &mut self.nodes {
             let outcome = match &answer {
@@ -262,10 +262,13 @@ impl Watched {
     }
 
     /// What was taken since the last answer, and when; `None` for the first one.
-    fn read(&mut self, metrics: Result<&Metrics, &MetricsError>) -> Result<Option<(HostLoad, Instant)>, MetricsError> {
+    fn read(
+        &mut self,
+        metrics: Result<&CpuCounters, &MetricsError>,
+    ) -> Result<Option<(HostLoad, Instant)>, MetricsError> {
         // Whatever comes is the new base: nothing is ever measured across a gap.
         let base = self.base.take();
-        let counters = self.base.insert(Counters::of(metrics.map_err(Clone::clone)?, self.cpus.as_ref())?);
+        let counters = self.base.insert(NodeCounters::of(metrics.map_err(Clone::clone)?, self.cpus.as_ref())?);
         let reading = base.map(|base| counters.since(&base)).transpose()?;
         Ok(reading.map(|reading| (reading, counters.asked())))
     }
