@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use scx_vnuma::act::SurroundingsOptions;
 use scx_vnuma::cell::NodeId;
-use scx_vnuma::policy::{Coarse, Fine, GuardOptions, Order, Policy, Rotate};
+use scx_vnuma::policy::{GuardOptions, Order, Policy, PolicyName, PolicySettings, World};
 use scx_vnuma::sense::{host_specs, Grouping, HostSpec, HostSpecError, Selector};
 
 /// Sends migratable work to the vNUMA node whose host is idlest, and leaves all other tasks alone.
@@ -45,7 +45,7 @@ pub struct RunOptions {
     /// How to decide: `coarse` sends all migratable work to the least loaded node when others take too much of its
     /// node (the thesis's algorithm 3-1); `fine` sends processes one by one, to the least loaded node and then to the
     /// second least loaded (algorithms 4-2 and 4-3).
-    #[arg(long, value_enum, default_value = "coarse")]
+    #[arg(long, value_parser = PolicyName::value_parser(World::Live), default_value = "coarse")]
     pub policy: PolicyName,
 
     /// The order in which `fine` picks processes: 0 none, 1 request, 2 cpu, 3 memory, 4 cpu-desc or 5 mai: memory
@@ -196,15 +196,6 @@ pub struct RunOptions {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum PolicyName {
-    Coarse,
-    Fine,
-    /// A drill: the next node, every round.
-    #[value(hide = true)]
-    Rotate,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum GroupName {
     /// The threads of a process.
     Process,
@@ -245,16 +236,14 @@ impl RunOptions {
         let default_ticks = if self.no_guards { THESIS_TICKS } else { f64::MIN_POSITIVE };
         // Nor is one of those a destination that would be left again.
         let avoid_share = if self.no_guards { f64::INFINITY } else { self.bad };
-        match self.policy {
-            PolicyName::Coarse => {
-                let trigger_cpus = self.threshold_ticks.unwrap_or(default_ticks) / TICKS_OF_ONE_CPU;
-                Box::new(Coarse { avoid_share, ..Coarse::on_steal(trigger_cpus) })
-            }
-            PolicyName::Fine => {
-                Box::new(Fine { order: self.order, warning_share: self.warning, min_gain_cpus: 0.0, avoid_share })
-            }
-            PolicyName::Rotate => Box::new(Rotate),
-        }
+        let settings = PolicySettings {
+            trigger_cpus: Some(self.threshold_ticks.unwrap_or(default_ticks) / TICKS_OF_ONE_CPU),
+            warning_share: self.warning,
+            avoid_share,
+            order: self.order,
+            ..PolicySettings::default()
+        };
+        self.policy.make(&settings)
     }
 
     /// All hosts of `--host` and `--hosts`, for a guest with these nodes.
@@ -267,7 +256,7 @@ impl RunOptions {
         if self.dry_run {
             return SurroundingsOptions::default();
         }
-        let as_in_the_thesis = self.policy == PolicyName::Coarse;
+        let as_in_the_thesis = self.policy == PolicyName::COARSE;
         SurroundingsOptions {
             irqs: self.move_irqs.unwrap_or(as_in_the_thesis),
             workqueues: self.move_workqueues.unwrap_or(as_in_the_thesis),
@@ -352,7 +341,7 @@ mod tests {
         let run = parse(&[]).unwrap().run;
         assert_eq!(run.interval, Duration::from_millis(500));
         assert_eq!(run.threshold_ticks, None);
-        assert_eq!(run.policy, PolicyName::Coarse);
+        assert_eq!(run.policy, PolicyName::COARSE);
     }
 
     #[test]

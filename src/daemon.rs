@@ -13,7 +13,7 @@ use scx_vnuma::act::{self, Follower, OwnThreads, Selection, SelectionChanges, Su
 use scx_vnuma::bpf::{LoadOptions, SchedulerClass};
 use scx_vnuma::cell::{CellView, NodeId, Plan};
 use scx_vnuma::decision_log::LogWriter;
-use scx_vnuma::policy::{Guards, Policy};
+use scx_vnuma::policy::{Confirmation, Decider};
 use scx_vnuma::report::{self, Decision, DecisionHistory, Metrics, Round, StatsServer, Visibility};
 use scx_vnuma::sense::{
     self, Accesses, Hosts, NodeReadings, Nodes, ProbeOptions, Probes, Sampler, Selector, ViewInputs, Window,
@@ -115,8 +115,7 @@ struct Daemon<'a> {
     log: &'a mut Option<LogWriter<File>>,
     class: &'a SchedulerClass<'a>,
     nodes: &'a Nodes,
-    policy: Box<dyn Policy>,
-    guards: Option<Guards>,
+    decider: Decider,
     workload: Workload,
     sampler: Sampler,
     surroundings: Follower,
@@ -166,8 +165,7 @@ impl<'a> Daemon<'a> {
             log,
             class,
             nodes,
-            policy: options.policy(),
-            guards: options.guards().map(Guards::new),
+            decider: Decider::new(options.policy(), options.guards()),
             workload,
             sampler: Sampler::open(hosts, probes)?,
             surroundings: Follower::start(Surroundings::new(options.surroundings(), "/")?)?,
@@ -238,18 +236,14 @@ impl<'a> Daemon<'a> {
         let mut view = self.view(&window, &readings);
 
         // Decide. Before work goes anywhere, or stays in trouble, the other nodes are looked at once more.
-        if let Some(guards) = &mut self.guards {
-            guards.observe(&view);
-        }
-        let mut plan = self.decide(&view);
+        self.decider.observe(&view);
+        let mut plan = self.decider.decide(&view);
         if self.must_confirm(&view, &plan) && self.sampler.confirm(&mut readings) {
             self.confirmed_at = Some(Instant::now());
             view = self.view(&window, &readings);
-            plan = self.decide(&view);
+            plan = self.decider.decide(&view);
         }
-        if let Some(guards) = &mut self.guards {
-            guards.commit(&plan);
-        }
+        self.decider.commit(&plan);
 
         // Act.
         let cpu_before = thread_cpu_time();
@@ -296,16 +290,10 @@ impl<'a> Daemon<'a> {
         /// Looking is load on every node, also the busy ones.
         const PAUSE: Duration = Duration::from_secs(1);
 
-        let is_stuck = || self.guards.as_ref().is_some_and(|guards| guards.is_stuck(view, plan));
-        let is_rested = || self.confirmed_at.is_none_or(|at| at.elapsed() >= PAUSE);
-        !plan.moves.is_empty() || (is_stuck() && is_rested())
-    }
-
-    fn decide(&self, view: &CellView) -> Plan {
-        let plan = self.policy.decide(view);
-        match &self.guards {
-            Some(guards) => guards.filter(view, plan),
-            None => plan,
+        match self.decider.needs_confirmation(view, plan) {
+            Confirmation::NotNeeded => false,
+            Confirmation::Now => true,
+            Confirmation::WhenRested => self.confirmed_at.is_none_or(|at| at.elapsed() >= PAUSE),
         }
     }
 

@@ -8,10 +8,10 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use scx_vnuma::policy::Order;
+use scx_vnuma::policy::{Order, PolicyName};
 use scx_vnuma::sim::engine::Prepared;
 use scx_vnuma::sim::figures::Figures;
-use scx_vnuma::sim::params::{Params, PolicyKind};
+use scx_vnuma::sim::params::Params;
 use scx_vnuma::sim::placement::Shard;
 use scx_vnuma::sim::trace::{expand, from_csv, CsvTables, Oddities, Trace};
 
@@ -54,7 +54,7 @@ struct Wanted {
     network_bytes_per_s: f64,
 }
 
-fn agrees(policy: PolicyKind, order: Option<Order>, wanted: &Wanted) {
+fn agrees(policy: PolicyName, order: Option<Order>, wanted: &Wanted) {
     let Some(figures) = figures(&Params::default().with_policy(policy, order)) else { return };
     assert_eq!(figures.tasks, 18_624);
     let pairs = [
@@ -78,7 +78,7 @@ fn none_agrees() {
         migrations: 0.0,
         network_bytes_per_s: 0.0,
     };
-    agrees(PolicyKind::None, None, &wanted);
+    agrees(PolicyName::NONE, None, &wanted);
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn coarse_agrees() {
         migrations: 54270.0,
         network_bytes_per_s: 2.63421e9,
     };
-    agrees(PolicyKind::Coarse, None, &wanted);
+    agrees(PolicyName::COARSE, None, &wanted);
 }
 
 #[test]
@@ -104,12 +104,12 @@ fn fine_by_memory_agrees() {
         migrations: 62665.0,
         network_bytes_per_s: 2.59839e9,
     };
-    agrees(PolicyKind::Fine, Some(Order::Memory), &wanted);
+    agrees(PolicyName::FINE, Some(Order::Memory), &wanted);
 }
 
 #[test]
 fn machines_pooled_by_cell_show_what_placement_could_reach() {
-    let params = Params { machines: 200, capacity: 2.0, ..Params::default() }.with_policy(PolicyKind::None, None);
+    let params = Params { machines: 200, capacity: 2.0, ..Params::default() }.with_policy(PolicyName::NONE, None);
     let Some(figures) = figures(&params) else { return };
     within("cpu_utilisation", figures.cpu_utilisation, 0.3185, 0.001);
     within("gini", figures.gini, 0.103, 0.005);

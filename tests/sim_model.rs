@@ -3,9 +3,9 @@
 // A test's helpers fail by panicking, as its asserts do.
 #![allow(clippy::unwrap_used)]
 
-use scx_vnuma::policy::Order;
+use scx_vnuma::policy::{Order, PolicyName};
 use scx_vnuma::sim::engine::{Outcome, Prepared};
-use scx_vnuma::sim::params::{Params, PolicyKind};
+use scx_vnuma::sim::params::Params;
 use scx_vnuma::sim::placement::{Placement, Shard};
 use scx_vnuma::sim::trace::{TaskId, Trace, TracedTask, UsageWindow};
 
@@ -66,7 +66,7 @@ impl Story {
         self
     }
 
-    fn run(&self, policy: PolicyKind) -> Outcome {
+    fn run(&self, policy: PolicyName) -> Outcome {
         let params = Params { machines: self.machines, ..Params::default() }.with_policy(policy, Some(Order::Memory));
         Prepared::new(&self.trace, &params, Shard::WHOLE).run(&params, &|| {})
     }
@@ -78,7 +78,7 @@ fn about(value: f64, wanted: f64) -> bool {
 
 #[test]
 fn a_task_alone_takes_as_long_as_its_work() {
-    let cell = &Story::new(1, 1000).with(PART).run(PolicyKind::None).cells[0];
+    let cell = &Story::new(1, 1000).with(PART).run(PolicyName::NONE).cells[0];
     assert_eq!(cell.finished, 1);
     assert!(about(cell.turnaround_s, 100.0));
     assert!(about(cell.busy_cpu_s[0], 10.0));
@@ -87,7 +87,7 @@ fn a_task_alone_takes_as_long_as_its_work() {
 #[test]
 fn tasks_that_want_twice_the_machine_take_twice_as_long() {
     let half = Part { cpus: 0.5, request: 0.2, ..PART };
-    let cell = &Story::new(1, 1000).with(half).with(half).run(PolicyKind::None).cells[0];
+    let cell = &Story::new(1, 1000).with(half).with(half).run(PolicyName::NONE).cells[0];
     assert!(about(cell.turnaround_s, 400.0), "{}", cell.turnaround_s);
     assert!(about(cell.busy_cpu_s[0], 100.0));
     assert!(about(cell.over_cpu_s[0], 100.0));
@@ -99,19 +99,19 @@ fn a_task_waits_until_its_request_fits_and_a_smaller_one_overtakes_it() {
     let small = Part { request: 0.1, at_s: 2, ..PART };
     let story = Story::new(1, 1000).with(big).with(Part { at_s: 1, ..big }).with(small);
     // The first ends at 100 s, the second waits for it until 100 s and ends at 200 s, the third starts at once.
-    assert!(about(story.run(PolicyKind::None).cells[0].turnaround_s, 100.0 + 199.0 + 100.0));
+    assert!(about(story.run(PolicyName::NONE).cells[0].turnaround_s, 100.0 + 199.0 + 100.0));
 }
 
 #[test]
 fn a_request_past_the_machine_starts_when_nothing_runs() {
     let huge = Part { request: 0.9, ..PART };
-    let cell = &Story::new(1, 1000).with(huge).with(Part { at_s: 1, ..huge }).run(PolicyKind::None).cells[0];
+    let cell = &Story::new(1, 1000).with(huge).with(Part { at_s: 1, ..huge }).run(PolicyName::NONE).cells[0];
     assert!(about(cell.turnaround_s, 100.0 + 199.0));
 }
 
 #[test]
 fn what_would_end_with_the_trace_has_not_finished() {
-    let cell = &Story::new(1, 100).with(PART).run(PolicyKind::None).cells[0];
+    let cell = &Story::new(1, 100).with(PART).run(PolicyName::NONE).cells[0];
     assert_eq!((cell.finished, cell.unfinished), (0, 1));
 }
 
@@ -120,7 +120,7 @@ fn coarse_moves_all_light_tasks_of_a_busy_machine_to_the_idle_one_and_pays_for_t
     let busy = Part { cpus: 0.3, request: 0.3, work_s: 900, ..PART };
     let light = Part { work_s: 900, ..LIGHT };
     let story = Story::new(2, 100).with(busy).with(light).with(light);
-    let outcome = story.run(PolicyKind::Coarse);
+    let outcome = story.run(PolicyName::COARSE);
     assert_eq!(outcome.cells[0].migrations, 2);
     assert_eq!(outcome.cells[0].migrated_bytes, 128 << 30);
     assert_eq!((outcome.rounds.to_first[0], outcome.rounds.to_second[0]), (2, 0));
@@ -129,7 +129,7 @@ fn coarse_moves_all_light_tasks_of_a_busy_machine_to_the_idle_one_and_pays_for_t
 #[test]
 fn coarse_leaves_a_machine_alone_whose_load_is_nearly_all_light_tasks() {
     let story = Story::new(2, 100).with(Part { work_s: 900, ..LIGHT });
-    assert_eq!(story.run(PolicyKind::Coarse).cells[0].migrations, 0);
+    assert_eq!(story.run(PolicyName::COARSE).cells[0].migrations, 0);
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn fine_fills_the_first_destination_up_to_the_source_and_sends_the_rest_to_the_s
     for _ in 0..5 {
         story = story.with(light);
     }
-    let rounds = story.run(PolicyKind::Fine).rounds;
+    let rounds = story.run(PolicyName::FINE).rounds;
     assert_eq!((rounds.migratable[0], rounds.to_first[0], rounds.to_second[0]), (5, 2, 2));
 }
 
@@ -149,7 +149,7 @@ fn fine_fills_the_first_destination_up_to_the_source_and_sends_the_rest_to_the_s
 fn moving_keeps_the_work_done() {
     let busy = Part { cpus: 0.3, request: 0.3, work_s: 900, ..PART };
     let story = Story::new(2, 500).with(busy).with(Part { work_s: 200, ..LIGHT });
-    let outcome = story.run(PolicyKind::Coarse);
+    let outcome = story.run(PolicyName::COARSE);
     assert!(outcome.cells[0].migrations > 0);
     assert!(about(outcome.cells[0].turnaround_s, 200.0));
 }
@@ -161,6 +161,6 @@ fn a_move_lets_waiting_tasks_start_at_the_source() {
     let waits = Part { request: 0.2, at_s: 1, work_s: 10, ..PART };
     let story = Story::new(2, 500).with(busy).with(light).with(waits);
     // It starts with the first rebalance, at 60 s, and ends at 70 s.
-    assert!(about(story.run(PolicyKind::Coarse).cells[0].turnaround_s, 69.0));
-    assert_eq!(story.run(PolicyKind::None).cells[0].finished, 0);
+    assert!(about(story.run(PolicyName::COARSE).cells[0].turnaround_s, 69.0));
+    assert_eq!(story.run(PolicyName::NONE).cells[0].finished, 0);
 }

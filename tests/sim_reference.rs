@@ -7,10 +7,10 @@ mod random_traces;
 
 use proptest::prelude::*;
 use random_traces::{any_params, any_trace};
-use scx_vnuma::policy::Order;
+use scx_vnuma::policy::{Order, PolicyName};
 use scx_vnuma::sim::engine::Prepared;
 use scx_vnuma::sim::figures::{gini, Figures};
-use scx_vnuma::sim::params::{Params, PolicyKind};
+use scx_vnuma::sim::params::Params;
 use scx_vnuma::sim::placement::{mix, Shard};
 use scx_vnuma::sim::tasks::exact;
 use scx_vnuma::sim::trace::{TaskId, Trace, UsageWindow};
@@ -136,13 +136,13 @@ fn moves(cell: &[Machine], params: &Params) -> Vec<(TaskId, usize, usize)> {
     let loads: Vec<f64> = cell.iter().map(Machine::load).collect();
     let mut by_load: Vec<usize> = (0..cell.len()).collect();
     by_load.sort_by(|&a, &b| loads[a].total_cmp(&loads[b]));
-    let destinations = &by_load[..by_load.len().min(if params.policy == PolicyKind::Coarse { 1 } else { 2 })];
+    let destinations = &by_load[..by_load.len().min(if params.policy == PolicyName::COARSE { 1 } else { 2 })];
     let mut with_moves = loads.clone();
     let mut moves = Vec::new();
     for from in (0..cell.len()).filter(|from| !destinations.contains(from)) {
         let tasks = cell[from].migratable(params);
         let warning = params.warning * params.capacity;
-        if params.policy == PolicyKind::Coarse {
+        if params.policy == PolicyName::COARSE {
             let (low, moved) = (destinations[0], tasks.iter().map(Task::cpus).sum::<f64>());
             let reached = with_moves[low] + moved;
             if reached <= loads[from] && moved <= params.useful * loads[from] && reached <= warning {
@@ -189,7 +189,7 @@ fn simulate(trace: &Trace, params: &Params) -> Figures {
                 .fold(f64::INFINITY, f64::min)
         };
         let rebalance_s =
-            if params.policy == PolicyKind::None { f64::INFINITY } else { f64::from(round) * params.interval_s };
+            if params.policy == PolicyName::NONE { f64::INFINITY } else { f64::from(round) * params.interval_s };
         let arrival_s = arrivals.peek().map_or(f64::INFINITY, |task| task.submit_s);
         let due_s = machines.iter().map(change_s).fold(arrival_s.min(rebalance_s), f64::min);
         let ends = due_s >= length_s - INSTANT_S;

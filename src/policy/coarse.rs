@@ -1,6 +1,6 @@
 //! Coarse-grained: all migratable work of a pressed node goes to the least loaded one.
 
-use super::{least_loaded, Policy};
+use super::{least_loaded, Policy, PolicySettings};
 use crate::cell::{CellView, Move, Node, Outcome, Plan, Verdict};
 
 /// The thesis's coarse-grained scheduler, live (algorithm 3-1) and simulated (algorithm 4-1).
@@ -57,6 +57,16 @@ impl Coarse {
         } else {
             Outcome::Moves { moved_cpus }
         }
+    }
+}
+
+impl From<&PolicySettings> for Coarse {
+    fn from(settings: &PolicySettings) -> Self {
+        let coarse = match settings.trigger_cpus {
+            Some(trigger_cpus) => Coarse::on_steal(trigger_cpus),
+            None => Coarse::on_load(settings.useful_share, settings.warning_share),
+        };
+        Coarse { avoid_share: settings.avoid_share, ..coarse }
     }
 }
 

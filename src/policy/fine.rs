@@ -1,86 +1,7 @@
 //! Fine-grained: tasks one by one, in a chosen order, to the least loaded node and then to the second least loaded.
 
-use std::fmt;
-use std::str::FromStr;
-
-use super::{least_loaded, Policy};
+use super::{least_loaded, Order, Policy, PolicySettings};
 use crate::cell::{CellView, Group, Move, Node, NodeId, Outcome, Plan, Verdict};
-
-/// The order in which `fine` picks work: algorithm 4-3's `sort_option`, by number or by name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Order {
-    /// 0: by id.
-    #[serde(rename = "none")]
-    Unsorted,
-    /// 1: least CPU asked for first.
-    Request,
-    /// 2: least CPU used first.
-    Cpu,
-    /// 3: least memory first, which makes moves cheap.
-    #[default]
-    Memory,
-    /// 4: most CPU used first.
-    CpuDesc,
-    /// 5: least memory accesses per instruction (MAI) first.
-    Mai,
-}
-
-impl Order {
-    /// All of them, by number.
-    pub const ALL: [Order; 6] =
-        [Order::Unsorted, Order::Request, Order::Cpu, Order::Memory, Order::CpuDesc, Order::Mai];
-
-    /// Its number in algorithm 4-3.
-    pub fn number(self) -> u8 {
-        self as u8
-    }
-
-    /// Its name, as in `--order`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Order::Unsorted => "none",
-            Order::Request => "request",
-            Order::Cpu => "cpu",
-            Order::Memory => "memory",
-            Order::CpuDesc => "cpu-desc",
-            Order::Mai => "mai",
-        }
-    }
-
-    /// Sort groups that are in order of id; equals stay in that order.
-    fn sort(self, groups: &mut [Group]) {
-        let ascending = |key: fn(&Group) -> f64| move |a: &Group, b: &Group| key(a).total_cmp(&key(b));
-        match self {
-            Order::Unsorted => {}
-            Order::Request => groups.sort_by(ascending(|group| group.demand.request_cpus)),
-            Order::Cpu => groups.sort_by(ascending(|group| group.demand.usage_cpus)),
-            Order::Memory => groups.sort_by(ascending(|group| group.demand.memory_bytes)),
-            Order::CpuDesc => groups.sort_by(ascending(|group| -group.demand.usage_cpus)),
-            Order::Mai => groups.sort_by(ascending(|group| group.demand.accesses_per_instruction)),
-        }
-    }
-}
-
-impl fmt::Display for Order {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// Not an order.
-#[derive(Debug, thiserror::Error)]
-#[error("'{0}' is not an order; orders are 0 none, 1 request, 2 cpu, 3 memory, 4 cpu-desc, 5 mai")]
-pub struct UnknownOrder(String);
-
-impl FromStr for Order {
-    type Err = UnknownOrder;
-
-    fn from_str(text: &str) -> Result<Self, UnknownOrder> {
-        let known = |order: &Order| order.name() == text || order.number().to_string() == text;
-        Order::ALL.into_iter().find(known).ok_or_else(|| UnknownOrder(text.to_owned()))
-    }
-}
 
 /// The thesis's fine-grained scheduler (algorithms 4-2 and 4-3).
 ///
@@ -124,6 +45,17 @@ impl Destination {
             fits
         });
         (fits.count(), picked_cpus)
+    }
+}
+
+impl From<&PolicySettings> for Fine {
+    fn from(settings: &PolicySettings) -> Self {
+        Fine {
+            order: settings.order,
+            warning_share: settings.warning_share,
+            min_gain_cpus: settings.min_gain_cpus,
+            avoid_share: settings.avoid_share,
+        }
     }
 }
 

@@ -1,14 +1,23 @@
 //! Where migratable work should run: pure functions of a [`CellView`].
 
 mod coarse;
+mod decider;
 mod fine;
 mod guards;
+mod order;
+mod registry;
 mod rotate;
+mod stay;
 
 pub use coarse::Coarse;
-pub use fine::{Fine, Order, UnknownOrder};
-pub use guards::{GuardOptions, Guards};
+pub use decider::{Confirmation, Decider};
+pub use fine::Fine;
+pub use guards::GuardOptions;
+use guards::Guards;
+pub use order::{Order, UnknownOrder};
+pub use registry::{PolicyName, PolicySettings, UnknownPolicy, World};
 pub use rotate::Rotate;
+pub use stay::Stay;
 
 use crate::cell::{CellView, Node, NodeId, Plan};
 

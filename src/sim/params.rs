@@ -4,7 +4,7 @@ use super::error::SimError;
 use super::placement::Placement;
 use super::tasks::{seconds, Horizon};
 use super::trace::Trace;
-use crate::policy::{Coarse, Fine, Order, Policy};
+use crate::policy::{Order, Policy, PolicyName, PolicySettings};
 
 /// Most machines of a cluster: each takes memory, and no cluster is larger.
 const MAX_MACHINES: u32 = 10_000_000;
@@ -17,23 +17,11 @@ const MAX_ROUNDS: f64 = 1e7;
 /// Longest span that is simulated, seconds: in a longer one a double no longer tells two instants apart.
 const MAX_SPAN_S: f64 = 1e8;
 
-/// Which scheduler runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PolicyKind {
-    /// Nothing moves.
-    None,
-    /// Algorithm 4-1.
-    Coarse,
-    /// Algorithms 4-2 and 4-3.
-    Fine,
-}
-
 /// Everything that a run's figures depend on besides the trace.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Params {
     /// Which scheduler runs.
-    pub policy: PolicyKind,
+    pub policy: PolicyName,
     /// In which order `fine` picks tasks; the others have none.
     pub order: Option<Order>,
     /// Machines in the cluster.
@@ -69,7 +57,7 @@ pub struct Params {
 impl Default for Params {
     fn default() -> Self {
         Params {
-            policy: PolicyKind::Fine,
+            policy: PolicyName::FINE,
             order: Some(Order::Memory),
             machines: 800,
             capacity: 0.5,
@@ -91,30 +79,30 @@ impl Default for Params {
 
 impl Params {
     /// The same with another policy.
-    pub fn with_policy(&self, policy: PolicyKind, order: Option<Order>) -> Params {
+    pub fn with_policy(&self, policy: PolicyName, order: Option<Order>) -> Params {
         Params { policy, order, ..self.clone() }
     }
 
     /// The scheduler, ready to decide; none when nothing moves.
     pub fn policy(&self) -> Option<Box<dyn Policy>> {
-        match self.policy {
-            PolicyKind::None => None,
-            PolicyKind::Coarse => Some(Box::new(Coarse::on_load(self.useful, self.warning))),
-            PolicyKind::Fine => Some(Box::new(Fine {
-                order: self.order.unwrap_or_default(),
-                warning_share: self.warning,
-                min_gain_cpus: self.min_gain,
-                avoid_share: f64::INFINITY,
-            })),
+        (self.policy != PolicyName::NONE).then(|| self.policy.make(&self.policy_settings()))
+    }
+
+    fn policy_settings(&self) -> PolicySettings {
+        PolicySettings {
+            useful_share: self.useful,
+            warning_share: self.warning,
+            min_gain_cpus: self.min_gain,
+            order: self.order.unwrap_or_default(),
+            ..PolicySettings::default()
         }
     }
 
-    /// "none", "coarse" or "fine, by …": what figures call the policy.
+    /// What figures call the policy: "none", "coarse", "fine memory".
     pub fn policy_label(&self) -> String {
-        match self.policy {
-            PolicyKind::None => "none".to_owned(),
-            PolicyKind::Coarse => "coarse".to_owned(),
-            PolicyKind::Fine => format!("fine {}", self.order.unwrap_or_default()),
+        match self.policy.has_orders() {
+            true => format!("{} {}", self.policy, self.order.unwrap_or_default()),
+            false => self.policy.to_string(),
         }
     }
 
@@ -131,7 +119,7 @@ impl Params {
 
     /// How many rebalances there are: at `interval`, `2 interval`, … after t0, before t1.
     pub fn rounds(&self, horizon: Horizon) -> usize {
-        if self.policy == PolicyKind::None {
+        if self.policy == PolicyName::NONE {
             return 0;
         }
         let length_s = horizon.length_s();

@@ -1,11 +1,11 @@
 //! What another policy would have decided in the rounds of a decision log.
 //!
 //! Each round is judged on its own: the view is the one that the recorded decisions led to, so a replay says how decisions
-//! differ, not where another policy would have led.
+//! differ, not where another policy would have led ([`what_if`](super::what_if) does that).
 
 use crate::cell::{Moved, Plan};
 use crate::decision_log::LoggedRound;
-use crate::policy::Policy;
+use crate::policy::Decider;
 
 /// One round under two policies.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -24,9 +24,18 @@ pub struct Replayed {
     pub replayed_plan: Plan,
 }
 
-/// Ask a policy what it would have decided; none decides to move nothing.
-pub fn replay(round: LoggedRound, policy: Option<&dyn Policy>) -> Replayed {
-    let plan = policy.map(|policy| policy.decide(&round.view)).unwrap_or_default();
+/// Ask another decider for each round of a log; without one nothing moves.
+///
+/// The decider observes what the log's views show and commits what the log's plans did, so its guards are in the state that
+/// the recorded decisions led to.
+pub fn replay(round: LoggedRound, decider: Option<&mut Decider>) -> Replayed {
+    let plan = decider.map(|decider| {
+        decider.observe(&round.view);
+        let plan = decider.decide(&round.view);
+        decider.commit(&round.plan);
+        plan
+    });
+    let plan = plan.unwrap_or_default();
     let in_order = |plan: &Plan| {
         let mut moves: Vec<_> = plan.moves.iter().map(|step| (step.group, step.from, step.to)).collect();
         moves.sort_unstable();
@@ -39,5 +48,43 @@ pub fn replay(round: LoggedRound, policy: Option<&dyn Policy>) -> Replayed {
         replayed: plan.moved(&round.view),
         logged_plan: round.plan,
         replayed_plan: plan,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::test_cell::{cell, group, node};
+    use crate::policy::{Coarse, GuardOptions};
+
+    fn decider() -> Decider {
+        let options = GuardOptions { bad_rounds: 2, severe_share: 1.0, ..GuardOptions::with_cool_down(3) };
+        Decider::new(Box::new(Coarse::on_steal(0.25)), Some(options))
+    }
+
+    /// What `decider` says of views in which others take half of node 0, where the work stays whatever is decided.
+    fn log() -> Vec<LoggedRound> {
+        let mut live = decider();
+        let round = |number| {
+            let view = cell(vec![node(0, 1.0, 0.5), node(1, 1.0, 0.0)], vec![group(7, 0, 0.4)]);
+            LoggedRound { round: number, plan: live.round(&view), view }
+        };
+        (1..=8).map(round).collect()
+    }
+
+    #[test]
+    fn a_log_replayed_by_the_decider_that_wrote_it_is_the_same_in_every_round() {
+        let mut again = decider();
+        let replayed: Vec<Replayed> = log().into_iter().map(|round| replay(round, Some(&mut again))).collect();
+        assert!(replayed.iter().all(|round| round.same));
+        let moves: Vec<usize> = replayed.iter().map(|round| round.replayed_plan.moves.len()).collect();
+        assert_eq!(moves, [0, 1, 0, 0, 0, 1, 0, 0], "two bad rounds make a move, then it cools down");
+    }
+
+    #[test]
+    fn without_guards_the_same_policy_moves_more() {
+        let mut unguarded = Decider::new(Box::new(Coarse::on_steal(0.25)), None);
+        let differ = log().into_iter().filter(|round| !replay(round.clone(), Some(&mut unguarded)).same).count();
+        assert_eq!(differ, 6);
     }
 }

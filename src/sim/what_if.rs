@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::cell::{CellView, Group, GroupId, Node, NodeId, Plan, Pressure};
 use crate::decision_log::LoggedRound;
-use crate::policy::{Guards, Policy};
+use crate::policy::Decider;
 
 /// Work on a node of which others take less than this has all that it wants: the guards call it bad from here on.
 const UNPRESSED_SHARE: f64 = 0.05;
@@ -29,31 +29,20 @@ pub struct WhatIf {
     pub work_cpus: f64,
 }
 
-/// Live through the rounds under a policy; without one, nothing moves.
+/// Live through the rounds under a decider; without one, nothing moves.
 ///
 /// Work shares a node's CPU with others as equals of whom none wants more than its node has: it gets what others leave.
-pub fn what_if(
-    rounds: impl IntoIterator<Item = LoggedRound>,
-    policy: Option<&dyn Policy>,
-    mut guards: Option<Guards>,
-) -> WhatIf {
+pub fn what_if(rounds: impl IntoIterator<Item = LoggedRound>, mut decider: Option<Decider>) -> WhatIf {
     let mut cell = SimulatedCell::default();
     let mut outcome = WhatIf::default();
     for round in rounds {
         let view = cell.next(&round.view);
         outcome.add(&view);
-        let Some(policy) = policy else { continue };
-        if let Some(guards) = &mut guards {
-            guards.observe(&view);
-        }
-        let mut plan = policy.decide(&view);
-        if let Some(guards) = &mut guards {
-            plan = guards.filter(&view, plan);
-            guards.commit(&plan);
-        }
+        let Some(decider) = &mut decider else { continue };
+        let plan = decider.round(&view);
         outcome.moves += u64::from(!plan.moves.is_empty());
         outcome.moved_groups += plan.moves.len() as u64;
-        cell.carry_out(&plan, policy.places_groups());
+        cell.carry_out(&plan, decider.places_groups());
     }
     outcome.average();
     outcome
@@ -152,7 +141,11 @@ mod tests {
     use super::*;
     use crate::cell::Move;
     use crate::policy::test_cell::{cell, group, node};
-    use crate::policy::{Coarse, GuardOptions};
+    use crate::policy::{Coarse, GuardOptions, Policy};
+
+    fn decider(policy: impl Policy + 'static) -> Option<Decider> {
+        Some(Decider::new(Box::new(policy), None))
+    }
 
     /// Rounds in which others take these shares of nodes 0 and 1, with a group of the log on node 0 that got the rest.
     fn rounds(shares: &[[f64; 2]]) -> Vec<LoggedRound> {
@@ -167,7 +160,7 @@ mod tests {
     #[test]
     fn plans_are_carried_out_though_the_log_did_otherwise() {
         let shares = [[0.0, 0.0], [0.5, 0.0], [0.5, 0.0], [0.5, 0.0]];
-        let outcome = what_if(rounds(&shares), Some(&Coarse::on_steal(0.25)), None);
+        let outcome = what_if(rounds(&shares), decider(Coarse::on_steal(0.25)));
         assert_eq!((outcome.rounds, outcome.moves, outcome.moved_groups), (4, 1, 1));
         // Two rounds on node 0, of which others took half in one, and two on node 1.
         assert_eq!(outcome.work_cpus, (1.0 + 0.5 + 1.0 + 1.0) / 4.0);
@@ -177,14 +170,15 @@ mod tests {
 
     #[test]
     fn without_a_policy_nothing_moves() {
-        let outcome = what_if(rounds(&[[0.5, 0.0]; 3]), None, None);
+        let outcome = what_if(rounds(&[[0.5, 0.0]; 3]), None);
         assert_eq!((outcome.moves, outcome.utilisation[&NodeId(1)]), (0, 0.0));
     }
 
     #[test]
     fn guards_hold_its_moves_back() {
         let options = GuardOptions { bad_rounds: 3, severe_share: 1.0, ..GuardOptions::with_cool_down(0) };
-        let outcome = what_if(rounds(&[[0.5, 0.0]; 5]), Some(&Coarse::on_steal(0.25)), Some(Guards::new(options)));
+        let outcome =
+            what_if(rounds(&[[0.5, 0.0]; 5]), Some(Decider::new(Box::new(Coarse::on_steal(0.25)), Some(options))));
         assert_eq!((outcome.moves, outcome.utilisation[&NodeId(1)]), (1, 2.0 * 0.5 / 5.0));
     }
 
@@ -196,7 +190,7 @@ mod tests {
             round.view.groups[0].demand.usage_cpus = 0.75;
             round.view.nodes[1].load_cpus = 0.5;
         }
-        let outcome = what_if(log, None, None);
+        let outcome = what_if(log, None);
         assert_eq!((outcome.work_cpus, outcome.utilisation[&NodeId(0)]), (0.75, 1.0));
         assert_eq!(outcome.utilisation[&NodeId(1)], 0.5);
     }
@@ -226,9 +220,9 @@ mod tests {
             log[at].view.groups[0].demand.usage_cpus = 0.25;
             log[at].view.groups.push(group(8, 0, 0.25));
         }
-        let utilisation = |policy: &dyn Policy| what_if(log.clone(), Some(policy), None).utilisation[&NodeId(1)];
-        assert_eq!(utilisation(&Coarse::on_steal(0.25)), 0.5 / 3.0);
-        assert_eq!(utilisation(&OneByOne(Coarse::on_steal(0.25))), 0.25 / 3.0);
+        let utilisation = |decider| what_if(log.clone(), decider).utilisation[&NodeId(1)];
+        assert_eq!(utilisation(decider(Coarse::on_steal(0.25))), 0.5 / 3.0);
+        assert_eq!(utilisation(decider(OneByOne(Coarse::on_steal(0.25)))), 0.25 / 3.0);
     }
 
     #[test]
@@ -236,6 +230,6 @@ mod tests {
         let mut log = rounds(&[[0.0, 0.0]; 3]);
         log[0].plan.moves.push(Move { group: GroupId(7), from: NodeId(0), to: NodeId(1) });
         log[1].view.groups[0].node = NodeId(1);
-        assert_eq!(what_if(log, None, None).utilisation[&NodeId(0)], 1.0);
+        assert_eq!(what_if(log, None).utilisation[&NodeId(0)], 1.0);
     }
 }

@@ -1,8 +1,8 @@
 //! Random traces and parameters.
 
 use proptest::prelude::*;
-use scx_vnuma::policy::Order;
-use scx_vnuma::sim::params::{Params, PolicyKind};
+use scx_vnuma::policy::{Order, PolicyName};
+use scx_vnuma::sim::params::Params;
 use scx_vnuma::sim::trace::{TaskId, Trace, TracedTask, UsageWindow};
 
 const HORIZON_US: i64 = 3_600_000_000;
@@ -58,9 +58,9 @@ pub fn any_trace() -> impl Strategy<Value = Trace> {
 /// Any policy and order on a few machines.
 pub fn any_params() -> impl Strategy<Value = Params> {
     let policy = prop_oneof![
-        Just((PolicyKind::None, None)),
-        Just((PolicyKind::Coarse, None)),
-        proptest::sample::select(&Order::ALL[..]).prop_map(|order| (PolicyKind::Fine, Some(order))),
+        Just((PolicyName::NONE, None)),
+        Just((PolicyName::COARSE, None)),
+        proptest::sample::select(&Order::ALL[..]).prop_map(|order| (PolicyName::FINE, Some(order))),
     ];
     (policy, 1u32..14, 1u32..6, 0.3f64..2.0, 0u64..5).prop_map(|((policy, order), machines, cell, overcommit, seed)| {
         Params { policy, order, machines, cell, overcommit, seed, useful: 1.0, ..Params::default() }

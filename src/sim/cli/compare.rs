@@ -8,10 +8,10 @@ use clap::Args;
 use super::load::{is_sample, load, Wanted};
 use super::options::{ModelOptions, RunningOptions, TraceOptions};
 use super::table;
-use crate::policy::Order;
+use crate::policy::{Order, PolicyName, World};
 use crate::sim::engine::Prepared;
 use crate::sim::figures::Figures;
-use crate::sim::params::{Params, PolicyKind};
+use crate::sim::params::Params;
 use crate::sim::placement::Shard;
 use crate::sim::progress::Progress;
 use crate::sim::report::Report;
@@ -38,17 +38,21 @@ pub struct Compare {
 /// A policy and its figures, side by side with others.
 #[derive(serde::Serialize)]
 struct Compared<'a> {
-    policy: PolicyKind,
+    policy: PolicyName,
     order: Option<Order>,
     #[serde(flatten)]
     figures: &'a Figures,
 }
 
-/// none, coarse and fine in every order.
+/// Every policy that the simulator offers, in every order that it has.
 pub fn every_policy(base: &Params) -> Vec<Params> {
-    let fixed = [(PolicyKind::None, None), (PolicyKind::Coarse, None)];
-    let fine = Order::ALL.map(|order| (PolicyKind::Fine, Some(order)));
-    fixed.into_iter().chain(fine).map(|(policy, order)| base.with_policy(policy, order)).collect()
+    let orders = |policy: PolicyName| match policy.has_orders() {
+        true => Order::ALL.map(Some).to_vec(),
+        false => vec![None],
+    };
+    let named =
+        PolicyName::all(World::Simulated).flat_map(|policy| orders(policy).into_iter().map(move |it| (policy, it)));
+    named.map(|(policy, order)| base.with_policy(policy, order)).collect()
 }
 
 impl Compare {

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-use crate::policy::Order;
-use crate::sim::params::{Params, PolicyKind};
+use crate::policy::{Order, PolicyName, World};
+use crate::sim::params::Params;
 use crate::sim::placement::Shard;
 use crate::sim::sample;
 
@@ -35,7 +35,7 @@ pub struct TraceOptions {
 #[command(next_help_heading = "Model")]
 pub struct ModelOptions {
     /// The scheduler [default: fine]
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = PolicyName::value_parser(World::Simulated))]
     pub policy: Option<PolicyName>,
     /// The order in which `fine` picks tasks: 0 none, 1 request, 2 cpu, 3 memory, 4 cpu-desc, 5 mai [default: memory]
     #[arg(long)]
@@ -88,11 +88,11 @@ impl ModelOptions {
     /// The parameters, checked.
     pub fn params(&self, of_sample: bool) -> anyhow::Result<Params> {
         let default = Params::default();
-        let policy = self.policy.map_or(default.policy, PolicyName::kind);
+        let policy = self.policy.unwrap_or(default.policy);
         let machines = if of_sample { sample::MACHINES } else { default.machines };
         let params = Params {
             policy,
-            order: (policy == PolicyKind::Fine).then(|| self.order.unwrap_or_default()),
+            order: policy.has_orders().then(|| self.order.unwrap_or_default()),
             machines: self.machines.unwrap_or(machines),
             capacity: self.capacity.unwrap_or(default.capacity),
             cell: self.cell.unwrap_or(default.cell),
@@ -139,27 +139,6 @@ pub const MAX_THREADS: i64 = 1024;
 pub fn start_threads(threads: Option<u16>) -> anyhow::Result<()> {
     let threads = threads.map_or(0, usize::from);
     Ok(rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?)
-}
-
-/// `--policy`'s values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum PolicyName {
-    /// Nothing moves
-    None,
-    /// All of a machine's migratable tasks go to the least loaded machine of the cell
-    Coarse,
-    /// Tasks go one by one to the two least loaded machines of the cell
-    Fine,
-}
-
-impl PolicyName {
-    fn kind(self) -> PolicyKind {
-        match self {
-            PolicyName::None => PolicyKind::None,
-            PolicyName::Coarse => PolicyKind::Coarse,
-            PolicyName::Fine => PolicyKind::Fine,
-        }
-    }
 }
 
 /// A time: a plain number of seconds, or with units as in `1h 30min`.

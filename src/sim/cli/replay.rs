@@ -7,11 +7,10 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 
-use super::options::PolicyName;
 use super::table::aligned;
 use crate::cell::{Moved, NodeId, Plan};
 use crate::decision_log::LogReader;
-use crate::policy::{Coarse, Fine, GuardOptions, Guards, Order, Policy};
+use crate::policy::{Decider, GuardOptions, Order, PolicyName, PolicySettings, World};
 use crate::sim::replay::{replay, Replayed};
 use crate::sim::what_if::{what_if, WhatIf};
 use crate::sim::SimError;
@@ -22,7 +21,7 @@ pub struct Replay {
     /// A decision log of the daemon
     log: PathBuf,
     /// The policy to ask
-    #[arg(long, value_enum, default_value = "fine")]
+    #[arg(long, value_parser = PolicyName::value_parser(World::Simulated), default_value = "fine")]
     policy: PolicyName,
     /// The order in which `fine` picks: 0 none, 1 request, 2 cpu, 3 memory, 4 cpu-desc, 5 mai
     #[arg(long, default_value = "memory")]
@@ -42,15 +41,13 @@ pub struct Replay {
     /// Carry its plans out too, and say where they lead: the log gives what others take and what the work wants
     #[arg(long)]
     follow: bool,
-    /// With --follow: after a move, so many rounds pass before the next, as with the daemon's --cool-down [default: as in
-    /// the log]
+    /// Guards: rounds to wait after a move, as with the daemon's --cool-down [default: as in the log]
     #[arg(long, value_name = "ROUNDS")]
     cool_down_rounds: Option<u32>,
-    /// With --follow: a node is left after so many bad rounds in a row, as with the daemon's --bad-rounds [default: as in the
-    /// log]
+    /// Guards: bad rounds in a row before a node is left, as with the daemon's --bad-rounds [default: as in the log]
     #[arg(long, value_name = "ROUNDS")]
     bad_rounds: Option<u32>,
-    /// With --follow: every plan is carried out at once
+    /// Decide without the guards: every plan counts as carried out at once
     #[arg(long)]
     no_guards: bool,
     /// Print JSON lines: one a round, with both plans; with --follow one in all
@@ -60,18 +57,22 @@ pub struct Replay {
 
 impl Replay {
     pub fn run(self) -> anyhow::Result<()> {
-        let policy = self.policy();
         let file = File::open(&self.log).map_err(SimError::file(&self.log))?;
         let log = LogReader::new(BufReader::new(file)).with_context(|| self.log.display().to_string())?;
+        let decider = self.decider(log.header.guards);
         if self.follow {
-            return self.what_if(log, policy.as_deref());
+            return self.what_if(log, decider);
         }
+        self.replay(log, decider)
+    }
+
+    fn replay(&self, log: LogReader<BufReader<File>>, mut decider: Option<Decider>) -> anyhow::Result<()> {
         let logged_policy = log.header.policy.clone();
         let mut stdout = std::io::stdout().lock();
         let mut rounds = Vec::new();
         for round in log {
             let round = round.with_context(|| self.log.display().to_string())?;
-            let replayed = replay(round, policy.as_deref());
+            let replayed = replay(round, decider.as_mut());
             if self.json {
                 writeln!(stdout, "{}", serde_json::to_string(&replayed)?)?;
             } else {
@@ -79,42 +80,40 @@ impl Replay {
             }
         }
         if !self.json {
-            let name = policy.as_deref().map_or("none", Policy::name);
-            stdout.write_all(text(&logged_policy, name, &rounds).as_bytes())?;
+            stdout.write_all(text(&logged_policy, self.policy.as_str(), &rounds).as_bytes())?;
         }
         Ok(stdout.flush()?)
     }
 
-    fn what_if(&self, log: LogReader<BufReader<File>>, policy: Option<&dyn Policy>) -> anyhow::Result<()> {
-        /// The daemon's, in rounds of 2 s.
-        const COOL_DOWN_ROUNDS: u32 = 3;
-
-        let mut options = log.header.guards.unwrap_or(GuardOptions::with_cool_down(COOL_DOWN_ROUNDS));
-        options.cool_down_rounds = self.cool_down_rounds.unwrap_or(options.cool_down_rounds);
-        options.bad_rounds = self.bad_rounds.unwrap_or(options.bad_rounds);
+    fn what_if(&self, log: LogReader<BufReader<File>>, decider: Option<Decider>) -> anyhow::Result<()> {
         let rounds = log.collect::<Result<Vec<_>, _>>().with_context(|| self.log.display().to_string())?;
-        let guards = (!self.no_guards).then(|| Guards::new(options));
-        let outcome = what_if(rounds, policy, guards);
-        let text = if self.json { serde_json::to_string(&outcome)? + "\n" } else { followed_text(&outcome) };
+        let outcome = what_if(rounds, decider);
+        let text = if self.json { serde_json::to_string(&outcome)? + "\n" } else { what_if_text(&outcome) };
         Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
     }
 
-    fn policy(&self) -> Option<Box<dyn Policy>> {
-        match (self.policy, self.trigger) {
-            (PolicyName::None, _) => None,
-            (PolicyName::Coarse, Some(trigger_cpus)) => Some(Box::new(Coarse::on_steal(trigger_cpus))),
-            (PolicyName::Coarse, None) => Some(Box::new(Coarse::on_load(self.useful, self.warning))),
-            (PolicyName::Fine, _) => Some(Box::new(Fine {
-                order: self.order,
-                warning_share: self.warning,
-                min_gain_cpus: self.min_gain,
-                avoid_share: f64::INFINITY,
-            })),
-        }
+    /// The policy under guards, which are the log's unless options say otherwise.
+    fn decider(&self, logged: Option<GuardOptions>) -> Option<Decider> {
+        /// The daemon's default, in rounds of 2 s.
+        const COOL_DOWN_ROUNDS: u32 = 3;
+
+        let mut guards = logged.unwrap_or(GuardOptions::with_cool_down(COOL_DOWN_ROUNDS));
+        guards.cool_down_rounds = self.cool_down_rounds.unwrap_or(guards.cool_down_rounds);
+        guards.bad_rounds = self.bad_rounds.unwrap_or(guards.bad_rounds);
+        let settings = PolicySettings {
+            trigger_cpus: self.trigger,
+            useful_share: self.useful,
+            warning_share: self.warning,
+            min_gain_cpus: self.min_gain,
+            order: self.order,
+            ..PolicySettings::default()
+        };
+        let policy = (self.policy != PolicyName::NONE).then(|| self.policy.make(&settings))?;
+        Some(Decider::new(policy, (!self.no_guards).then_some(guards)))
     }
 }
 
-fn followed_text(outcome: &WhatIf) -> String {
+fn what_if_text(outcome: &WhatIf) -> String {
     let node = |(node, share): (&NodeId, &f64)| format!("node {node}: {:.1} % busy\n", 100.0 * share);
     let nodes: String = outcome.utilisation.iter().map(node).collect();
     format!(

@@ -10,10 +10,10 @@ use rayon::prelude::*;
 use super::load::{is_sample, load, Wanted};
 use super::options::{ModelOptions, RunningOptions, TraceOptions};
 use super::table;
-use crate::policy::Order;
+use crate::policy::{Order, PolicyName};
 use crate::sim::engine::Prepared;
 use crate::sim::figures::Figures;
-use crate::sim::params::{Params, PolicyKind};
+use crate::sim::params::Params;
 use crate::sim::placement::Shard;
 use crate::sim::progress::Progress;
 use crate::sim::report::Report;
@@ -116,9 +116,9 @@ impl Sweep {
         }
         let order = Some(self.model.order.unwrap_or(Order::Memory));
         vec![
-            params.with_policy(PolicyKind::None, None),
-            params.with_policy(PolicyKind::Coarse, None),
-            params.with_policy(PolicyKind::Fine, order),
+            params.with_policy(PolicyName::NONE, None),
+            params.with_policy(PolicyName::COARSE, None),
+            params.with_policy(PolicyName::FINE, order),
         ]
     }
 }

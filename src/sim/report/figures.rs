@@ -2,8 +2,8 @@
 
 use super::chart::{bars, lines, Bar, Frame, Line, WIDE};
 use super::DrawError;
+use crate::policy::PolicyName;
 use crate::sim::figures::Figures;
-use crate::sim::params::PolicyKind;
 use crate::sim::result::RunResult;
 
 /// One figure: its drawings and what to read from it.
@@ -67,7 +67,7 @@ pub(super) fn service(runs: &[RunResult]) -> Result<Figure, DrawError> {
 
 /// Runs that move anything.
 fn movers(runs: &[RunResult]) -> impl Iterator<Item = &RunResult> {
-    runs.iter().filter(|run| run.parameters.policy != PolicyKind::None)
+    runs.iter().filter(|run| run.parameters.policy != PolicyName::NONE)
 }
 
 /// Most points a line is drawn with.
@@ -129,7 +129,7 @@ pub(super) fn network(runs: &[RunResult]) -> Result<Figure, DrawError> {
 
 /// Figure 5-8, of the run under fine by memory, or else of the first that is fine.
 pub(super) fn destinations(runs: &[RunResult]) -> Result<Option<Figure>, DrawError> {
-    let fine = || runs.iter().filter(|run| run.parameters.policy == PolicyKind::Fine);
+    let fine = || runs.iter().filter(|run| run.parameters.policy == PolicyName::FINE);
     let by_memory = fine().find(|run| run.parameters.policy_label() == "fine memory");
     let Some(run) = by_memory.or_else(|| fine().next()) else {
         return Ok(None);

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::figures::Figure;
-use crate::sim::params::PolicyKind;
+use crate::policy::PolicyName;
 use crate::sim::result::RunResult;
 
 const CELL_W: f64 = 3.6;
@@ -15,8 +15,8 @@ const LEVELS: u64 = 16;
 
 /// Before: under no policy. After: under the best one by Gini coefficient.
 pub(super) fn before_and_after(runs: &[RunResult]) -> Option<Figure> {
-    let before = runs.iter().find(|run| run.parameters.policy == PolicyKind::None);
-    let movers = runs.iter().filter(|run| run.parameters.policy != PolicyKind::None);
+    let before = runs.iter().find(|run| run.parameters.policy == PolicyName::NONE);
+    let movers = runs.iter().filter(|run| run.parameters.policy != PolicyName::NONE);
     let after = movers.min_by(|a, b| a.figures.gini.total_cmp(&b.figures.gini));
     let shown: Vec<&RunResult> = before.into_iter().chain(after).collect();
     if shown.is_empty() {

@@ -5,7 +5,7 @@ use std::io::BufReader;
 
 use anyhow::{Context, Result};
 use scx_vnuma::decision_log::{LogReader, LoggedRound};
-use scx_vnuma::policy::{Coarse, Fine, Guards, Order, Policy};
+use scx_vnuma::policy::{Decider, PolicyName, PolicySettings};
 use scx_vnuma::sim::what_if::{what_if, WhatIf};
 
 use super::data::{Figure, Run, Turn};
@@ -44,17 +44,19 @@ fn predict(run: &Run, turn: &Turn) -> Result<Prediction> {
     let file = File::open(path).with_context(|| path.display().to_string())?;
     let log = LogReader::new(BufReader::new(file)).with_context(|| path.display().to_string())?;
     let guard_options = log.header.guards.with_context(|| format!("{}: it names no guards", path.display()))?;
+    let log_policy = log.header.policy.clone();
     let rounds = log.collect::<Result<Vec<LoggedRound>, _>>().with_context(|| path.display().to_string())?;
     // The daemon starts before the load does, and the log ends with the load.
     let nr_under_load = (turn.hosts.lasted_s * 1e3 / turn.guest.interval_ms as f64).round() as usize;
     let under_load = rounds[rounds.len().saturating_sub(nr_under_load)..].to_vec();
-    let avoid_share = guard_options.enter_share;
-    let policy: Box<dyn Policy> = match turn.hosts.arm {
-        Arm::Fine => Box::new(Fine { order: Order::Memory, warning_share: 1.0, min_gain_cpus: 0.0, avoid_share }),
-        _ => Box::new(Coarse { avoid_share, ..Coarse::on_steal(f64::MIN_POSITIVE) }),
+    let settings = PolicySettings {
+        trigger_cpus: Some(f64::MIN_POSITIVE),
+        avoid_share: guard_options.enter_share,
+        ..PolicySettings::default()
     };
-    let WhatIf { moves, utilisation, work_cpus, .. } =
-        what_if(under_load, Some(&*policy), Some(Guards::new(guard_options)));
+    let name: PolicyName = log_policy.parse().with_context(|| path.display().to_string())?;
+    let decider = Decider::new(name.make(&settings), Some(guard_options));
+    let WhatIf { moves, utilisation, work_cpus, .. } = what_if(under_load, Some(decider));
     let alone = run.turns(Arm::LcOnly).iter().find(|alone| alone.hosts.round == turn.hosts.round);
     let alone = alone.context("BUG: a round without LC only")?;
     let nr_nodes = utilisation.len().max(1) as f64;

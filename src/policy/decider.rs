@@ -1,0 +1,140 @@
+//! One round of deciding: a policy, the guards that hold its moves back, and what they remember.
+//!
+//! The daemon, the replay of a log and the what-if all decide through this type, so the three can't drift apart. A round is
+//! [`observe`](Decider::observe), [`decide`](Decider::decide) and [`commit`](Decider::commit). Between the last two the daemon
+//! may *confirm*: when the plan would move work, or leaves it under severe pressure, it measures the other nodes once more and
+//! decides again from the fresher view.
+
+use super::{GuardOptions, Guards, Policy};
+use crate::cell::{CellView, Plan};
+
+/// A policy under guards, with their memory. It has no clock: it counts rounds.
+pub struct Decider {
+    policy: Box<dyn Policy>,
+    guards: Option<Guards>,
+}
+
+impl Decider {
+    /// A policy whose moves pass the guards; without guards every plan is carried out at once.
+    pub fn new(policy: Box<dyn Policy>, guards: Option<GuardOptions>) -> Self {
+        Decider { policy, guards: guards.map(Guards::new) }
+    }
+
+    /// The policy's name, as in `--policy`.
+    pub fn name(&self) -> &'static str {
+        self.policy.name()
+    }
+
+    /// See [`Policy::places_groups`].
+    pub fn places_groups(&self) -> bool {
+        self.policy.places_groups()
+    }
+
+    /// Take note of a round's view: once a round, first.
+    pub fn observe(&mut self, view: &CellView) {
+        if let Some(guards) = &mut self.guards {
+            guards.observe(view);
+        }
+    }
+
+    /// The plan for a view. Changes nothing, so it may be asked again after a confirmation.
+    pub fn decide(&self, view: &CellView) -> Plan {
+        let plan = self.policy.decide(view);
+        match &self.guards {
+            Some(guards) => guards.filter(view, plan),
+            None => plan,
+        }
+    }
+
+    /// Return true if the plan should be confirmed by fresh measurements before it is carried out: it moves work, or leaves
+    /// work under severe pressure for want of a better node.
+    pub fn needs_confirmation(&self, view: &CellView, plan: &Plan) -> Confirmation {
+        if !plan.moves.is_empty() {
+            Confirmation::Now
+        } else if self.guards.as_ref().is_some_and(|guards| guards.is_stuck(view, plan)) {
+            Confirmation::WhenRested
+        } else {
+            Confirmation::NotNeeded
+        }
+    }
+
+    /// Take note of the plan that is carried out: once a round, last.
+    pub fn commit(&mut self, plan: &Plan) {
+        if let Some(guards) = &mut self.guards {
+            guards.commit(plan);
+        }
+    }
+
+    /// A whole round without a confirmation.
+    pub fn round(&mut self, view: &CellView) -> Plan {
+        self.observe(view);
+        let plan = self.decide(view);
+        self.commit(&plan);
+        plan
+    }
+}
+
+/// Whether a plan wants fresh measurements before it is carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confirmation {
+    /// It moves nothing that a fresher view could stop.
+    NotNeeded,
+    /// Work is stuck under severe pressure: measure, but not more often than a measurement is worth, since measuring loads
+    /// every node.
+    WhenRested,
+    /// Work is about to move: measure now.
+    Now,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::test_cell::{cell, group, node};
+    use crate::policy::Coarse;
+
+    fn decider(bad_rounds: u32) -> Decider {
+        let options = GuardOptions { bad_rounds, severe_share: 1.0, ..GuardOptions::with_cool_down(2) };
+        Decider::new(Box::new(Coarse::on_steal(0.25)), Some(options))
+    }
+
+    fn pressed() -> CellView {
+        cell(vec![node(0, 1.0, 0.5), node(1, 1.0, 0.0)], vec![group(7, 0, 0.4)])
+    }
+
+    #[test]
+    fn a_move_waits_for_its_bad_rounds_and_is_then_confirmed() {
+        let mut decider = decider(2);
+        assert!(decider.round(&pressed()).moves.is_empty());
+        decider.observe(&pressed());
+        let plan = decider.decide(&pressed());
+        assert_eq!(plan.moves.len(), 1);
+        assert_eq!(decider.needs_confirmation(&pressed(), &plan), Confirmation::Now);
+        assert_eq!(decider.decide(&pressed()), plan, "deciding changes nothing");
+    }
+
+    #[test]
+    fn a_committed_move_starts_the_cool_down() {
+        let mut decider = decider(1);
+        assert_eq!(decider.round(&pressed()).moves.len(), 1);
+        assert!(decider.round(&pressed()).moves.is_empty(), "the last move is too recent");
+    }
+
+    #[test]
+    fn without_guards_every_plan_is_carried_out() {
+        let mut decider = Decider::new(Box::new(Coarse::on_steal(0.25)), None);
+        for _ in 0..3 {
+            assert_eq!(decider.round(&pressed()).moves.len(), 1);
+        }
+    }
+
+    #[test]
+    fn work_stuck_under_severe_pressure_asks_for_a_look_at_leisure() {
+        let mut decider = Decider::new(Box::new(Coarse::on_steal(0.25)), Some(GuardOptions::with_cool_down(2)));
+        let stuck = cell(vec![node(0, 1.0, 0.6), node(1, 1.0, 0.6)], vec![group(7, 0, 0.4)]);
+        decider.observe(&stuck);
+        let plan = decider.decide(&stuck);
+        assert_eq!(decider.needs_confirmation(&stuck, &plan), Confirmation::WhenRested);
+        let calm = cell(vec![node(0, 1.0, 0.0), node(1, 1.0, 0.0)], vec![group(7, 0, 0.4)]);
+        assert_eq!(decider.needs_confirmation(&calm, &Plan::default()), Confirmation::NotNeeded);
+    }
+}

@@ -1,0 +1,226 @@
+//! The register of policies: every name that a command line, a log or a result may contain, and how to make the policy.
+//!
+//! Adding a policy means adding its file and one entry here.
+
+use std::fmt;
+use std::str::FromStr;
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+
+use super::{Coarse, Fine, Order, Policy, Rotate, Stay};
+
+/// What policies are made from. Each takes what it needs; the daemon and the simulator fill it in from their options.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PolicySettings {
+    /// Act on steal when others take at least this much CPU of a node (algorithm 3-1). Without it `coarse` acts on load
+    /// (algorithm 4-1).
+    pub trigger_cpus: Option<f64>,
+    /// On load, a node's work stays when it is more than this share of the node's load.
+    pub useful_share: f64,
+    /// No destination is loaded past this share of its capacity.
+    pub warning_share: f64,
+    /// A batch of groups moves only if its CPU is above this.
+    pub min_gain_cpus: f64,
+    /// A node of which others take this share or more is a destination only if all are like that.
+    pub avoid_share: f64,
+    /// The order in which groups are picked.
+    pub order: Order,
+}
+
+impl Default for PolicySettings {
+    /// The thesis's simulation.
+    fn default() -> Self {
+        PolicySettings {
+            trigger_cpus: None,
+            useful_share: 0.8,
+            warning_share: 1.0,
+            min_gain_cpus: 0.0,
+            avoid_share: f64::INFINITY,
+            order: Order::default(),
+        }
+    }
+}
+
+/// Which of the two worlds offers a policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum World {
+    /// The daemon.
+    Live,
+    /// The simulator.
+    Simulated,
+}
+
+/// One entry of the register.
+struct Registered {
+    name: &'static str,
+    /// One line for `--help`.
+    about: &'static str,
+    /// The worlds that offer it.
+    worlds: &'static [World],
+    /// Offered, but not listed: it exercises the machinery and is no policy for work that matters.
+    is_drill: bool,
+    /// `--order` changes what it decides, so a comparison has a row for each order.
+    has_orders: bool,
+    make: fn(&PolicySettings) -> Box<dyn Policy>,
+}
+
+const BOTH: &[World] = &[World::Live, World::Simulated];
+
+/// In the order of comparisons and help texts.
+static REGISTER: [Registered; 4] = [
+    Registered {
+        name: "none",
+        about: "Nothing moves",
+        worlds: &[World::Simulated],
+        is_drill: false,
+        has_orders: false,
+        make: |_| Box::new(Stay),
+    },
+    Registered {
+        name: "coarse",
+        about: "All of a node's migratable work goes to the least loaded node",
+        worlds: BOTH,
+        is_drill: false,
+        has_orders: false,
+        make: |settings| Box::new(Coarse::from(settings)),
+    },
+    Registered {
+        name: "fine",
+        about: "Groups go one by one to the two least loaded nodes",
+        worlds: BOTH,
+        is_drill: false,
+        has_orders: true,
+        make: |settings| Box::new(Fine::from(settings)),
+    },
+    Registered {
+        name: "rotate",
+        about: "A drill: all migratable work goes to the next node, every round",
+        worlds: &[World::Live],
+        is_drill: true,
+        has_orders: false,
+        make: |_| Box::new(Rotate),
+    },
+];
+
+/// The name of a registered policy.
+#[derive(Clone, Copy)]
+pub struct PolicyName(&'static Registered);
+
+impl PolicyName {
+    /// Nothing moves.
+    pub const NONE: PolicyName = PolicyName(&REGISTER[0]);
+    /// Algorithms 3-1 and 4-1.
+    pub const COARSE: PolicyName = PolicyName(&REGISTER[1]);
+    /// Algorithms 4-2 and 4-3.
+    pub const FINE: PolicyName = PolicyName(&REGISTER[2]);
+
+    /// The policies that a world offers for real work, in the order of comparisons.
+    pub fn all(world: World) -> impl Iterator<Item = PolicyName> {
+        REGISTER.iter().filter(move |it| it.worlds.contains(&world) && !it.is_drill).map(PolicyName)
+    }
+
+    /// As on the command line and in logs.
+    pub fn as_str(self) -> &'static str {
+        self.0.name
+    }
+
+    /// Return true if the policy picks groups in an [`Order`].
+    pub fn has_orders(self) -> bool {
+        self.0.has_orders
+    }
+
+    /// Make the policy.
+    pub fn make(self, settings: &PolicySettings) -> Box<dyn Policy> {
+        (self.0.make)(settings)
+    }
+
+    /// A parser of `--policy` values for clap that knows what `world` offers.
+    pub fn value_parser(world: World) -> impl TypedValueParser<Value = PolicyName> {
+        let offered = REGISTER.iter().filter(move |it| it.worlds.contains(&world));
+        let values = offered.map(|it| PossibleValue::new(it.name).help(it.about).hide(it.is_drill));
+        PossibleValuesParser::new(values).try_map(|name| name.parse::<PolicyName>())
+    }
+}
+
+impl PartialEq for PolicyName {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name == other.0.name
+    }
+}
+
+impl Eq for PolicyName {}
+
+impl fmt::Display for PolicyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.0.name)
+    }
+}
+
+impl fmt::Debug for PolicyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PolicyName({})", self.0.name)
+    }
+}
+
+/// Not a policy.
+#[derive(Debug, thiserror::Error)]
+#[error("'{name}' is not a policy; policies are {known}")]
+pub struct UnknownPolicy {
+    name: String,
+    known: String,
+}
+
+impl FromStr for PolicyName {
+    type Err = UnknownPolicy;
+
+    fn from_str(name: &str) -> Result<Self, UnknownPolicy> {
+        let found = REGISTER.iter().find(|it| it.name == name);
+        found.map(PolicyName).ok_or_else(|| UnknownPolicy {
+            name: name.to_owned(),
+            known: REGISTER.iter().map(|it| it.name).collect::<Vec<_>>().join(", "),
+        })
+    }
+}
+
+impl serde::Serialize for PolicyName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.name)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for PolicyName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        name.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_policy_is_registered_under_its_own_name() {
+        for entry in &REGISTER {
+            assert_eq!(PolicyName(entry).make(&PolicySettings::default()).name(), entry.name);
+            assert_eq!(entry.name.parse::<PolicyName>().unwrap(), PolicyName(entry));
+        }
+        assert_eq!((PolicyName::NONE.as_str(), PolicyName::COARSE.as_str()), ("none", "coarse"));
+        assert_eq!(PolicyName::FINE.as_str(), "fine");
+    }
+
+    #[test]
+    fn an_unknown_name_is_refused_with_those_that_are_known() {
+        let message = "finest".parse::<PolicyName>().unwrap_err().to_string();
+        assert!(message.contains("'finest'") && message.contains("none, coarse, fine"), "{message}");
+        assert!(serde_json::from_str::<PolicyName>("\"finest\"").is_err());
+        assert_eq!(serde_json::to_string(&PolicyName::FINE).unwrap(), "\"fine\"");
+    }
+
+    #[test]
+    fn drills_are_accepted_but_not_among_what_a_world_offers() {
+        let live: Vec<_> = PolicyName::all(World::Live).map(PolicyName::as_str).collect();
+        assert_eq!(live, ["coarse", "fine"]);
+        assert!("rotate".parse::<PolicyName>().is_ok());
+    }
+}

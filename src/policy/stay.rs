@@ -1,0 +1,18 @@
+//! Nothing moves: the baseline of comparisons.
+
+use super::Policy;
+use crate::cell::{CellView, Plan};
+
+/// Leaves every group where it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stay;
+
+impl Policy for Stay {
+    fn name(&self) -> &'static str {
+        "none"
+    }
+
+    fn decide(&self, _view: &CellView) -> Plan {
+        Plan::default()
+    }
+}
