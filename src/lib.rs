@@ -19,6 +19,8 @@ mod affinity;
 #[cfg(feature = "daemon")]
 pub mod bpf;
 pub mod cell;
+#[cfg(feature = "daemon")]
+pub mod daemon;
 pub mod decision_log;
 pub mod policy;
 #[cfg(feature = "daemon")]
@@ -27,3 +29,5 @@ pub mod report;
 pub mod sense;
 #[cfg(feature = "sim")]
 pub mod sim;
+#[cfg(feature = "daemon")]
+pub mod work;

@@ -1,24 +1,15 @@
 //! `scx_vnuma`: the guest's daemon.
 
-mod cli;
-mod daemon;
-mod preflight;
-mod shutdown;
-mod workload;
-
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
 use clap::Parser;
-use cli::{Cli, Command, RunOptions};
-use scx_vnuma::act;
-use scx_vnuma::report::{self, DecisionHistory, MetricsServer};
-use shutdown::Shutdown;
+use scx_vnuma::daemon::{self, preflight, Cli, Command, RunOptions, Shutdown};
+use scx_vnuma::work::make_migratable;
+use scx_vnuma::{act, report};
 use simplelog::ColorChoice;
 
 fn main() -> ExitCode {
@@ -65,38 +56,11 @@ fn schedule(options: &RunOptions) -> Result<()> {
         }
         return report::monitor(interval, || shutdown.is_requested());
     }
-    let page = options.metrics.map(MetricsServer::bind).transpose()?;
-    preflight::check_machine()?;
-    preflight::warn_of_gaps();
-    if let Some(restored) = act::restore_after_kill()? {
-        log::info!("undid what a killed scx_vnuma had left: {restored}");
-        // Nothing that keeps us from going on.
-        restored.failure.iter().for_each(|err| log::warn!("{err}"));
-    }
-    if let Err(err) = act::lock_memory() {
-        log::warn!("memory can't be locked ({err}): a round may wait for a page; raise RLIMIT_MEMLOCK");
-    }
-    let history = Arc::new(DecisionHistory::default());
-    if let Some(page) = page {
-        log::info!("figures for Prometheus at http://{}/metrics", page.address());
-        page.serve(history.clone()).context("starting the thread that serves --metrics")?;
-    }
-    if let Some(interval) = options.stats {
-        spawn_monitor(interval, shutdown.clone());
-    }
-    daemon::run(options, &history, &shutdown)
-}
-
-fn spawn_monitor(interval: Duration, shutdown: Shutdown) {
-    std::thread::spawn(move || {
-        if let Err(err) = report::monitor(interval, || shutdown.is_requested()) {
-            log::warn!("statistics ended: {err:#}");
-        }
-    });
+    daemon::run(options, &shutdown)
 }
 
 fn exec(command: &[OsString]) -> Result<()> {
-    act::make_migratable(0).context("this kernel has no sched_ext, so no task can be migratable")?;
+    make_migratable(0).context("this kernel has no sched_ext, so no task can be migratable")?;
     let [program, args @ ..] = command else { bail!("BUG: exec without a command") };
     let err = std::process::Command::new(program).args(args).exec();
     Err(err).with_context(|| format!("running {}", program.to_string_lossy()))

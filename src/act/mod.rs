@@ -1,5 +1,4 @@
-//! Makes decisions true, and undoes them: which tasks are migratable, what follows them (IRQs, workqueues, memory, the
-//! daemon itself), and a daemon that never waits for a page.
+//! What follows the work when a plan moves it (IRQs, workqueues, memory, the daemon's own threads), and how all of it is undone.
 
 mod cpu_set;
 #[cfg(test)]
@@ -8,10 +7,8 @@ mod follower;
 mod irqs;
 mod knob;
 mod memory;
-mod migratable;
 mod move_memory;
 mod own_threads;
-mod placements;
 mod restore;
 mod saved;
 mod surroundings;
@@ -19,10 +16,8 @@ mod workqueues;
 
 pub use follower::Follower;
 pub use memory::{lock_memory, page_faults};
-pub use migratable::{make_migratable, Selection, SelectionChanges};
 pub use move_memory::MovedMemory;
 pub use own_threads::OwnThreads;
-pub use placements::Placements;
-pub use restore::{give_back_all, restore_after_kill, Restored};
+pub use restore::{restore_after_kill, Restored};
 pub use saved::SavedError;
 pub use surroundings::{PutBack, Surroundings, SurroundingsCounts, SurroundingsError, SurroundingsOptions};

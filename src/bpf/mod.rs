@@ -1,13 +1,15 @@
 //! The scheduler class, compiled from `main.bpf.c` at build time, and what it shares with the daemon (`intf.h`).
 
+mod class;
 mod counters;
 mod scheduler_class;
 mod steal;
 
+pub use class::Class;
 pub use counters::{CpuNs, KernelCounters};
 pub use scheduler_class::{
-    cannot_kick_cpus, remove_pins, LoadOptions, Retargeted, RunTime, RunTimes, SchedulerClass, OPS_NAME, PINNED_TASKS,
-    PIN_DIR,
+    cannot_kick_cpus, remove_pins, LoadOptions, NodeStats, Retargeted, RunTime, RunTimes, SchedulerClass, OPS_NAME,
+    PINNED_TASKS, PIN_DIR,
 };
 pub use steal::StealReader;
 

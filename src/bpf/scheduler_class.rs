@@ -9,6 +9,7 @@ use anyhow::{bail, Context, Result};
 use libbpf_rs::{MapCore, MapFlags, OpenObject};
 use scx_utils::{compat, scx_ops_attach, scx_ops_load, scx_ops_open, uei_exited, uei_read, UserExitInfo};
 
+use super::class::Class;
 use super::counters::{KernelCounters, MappedCpuTimes};
 use super::steal::StealReader;
 use super::{intf, run, BpfSkel, BpfSkelBuilder, Plain};
@@ -47,6 +48,36 @@ pub struct Retargeted {
     pub nr_moved: u32,
     /// CPUs that were made to reconsider what they run.
     pub nr_kicked: u32,
+}
+
+/// A node's counters since load, as its CPUs keep them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeStats {
+    /// Time that migratable tasks held a CPU of the node, ns.
+    pub run_ns: u64,
+    /// The part of it in which the host ran something else, ns.
+    pub stolen_ns: u64,
+    /// Times that a migratable task was put on a CPU.
+    pub nr_runs: u64,
+    /// Of these: tasks that may not run on their destination.
+    pub nr_elsewhere: u64,
+    /// Of these: tasks sent on at once, since the plan had changed meanwhile.
+    pub nr_stragglers: u64,
+    /// Queued tasks that changes of plan brought here.
+    pub nr_arrived: u64,
+}
+
+impl From<&intf::vnuma_node_stats> for NodeStats {
+    fn from(stats: &intf::vnuma_node_stats) -> Self {
+        NodeStats {
+            run_ns: stats.run_ns,
+            stolen_ns: stats.stolen_ns,
+            nr_runs: stats.nr_runs,
+            nr_elsewhere: stats.nr_elsewhere,
+            nr_stragglers: stats.nr_stragglers,
+            nr_arrived: stats.nr_arrived,
+        }
+    }
 }
 
 /// CPU time of a process's migratable tasks on one node, since the process began.
@@ -137,59 +168,6 @@ impl<'a> SchedulerClass<'a> {
         link.pin(PINNED_TASKS).with_context(|| format!("pinning {PINNED_TASKS}"))
     }
 
-    /// Names the nodes of processes, for the plan that [`retarget`](Self::retarget) puts in force next; a process that is
-    /// asleep follows when it wakes. Without a node of its own a process goes to the first destination.
-    pub fn place(&self, epoch: u64, placements: &[(u32, NodeId)]) -> Result<()> {
-        if placements.is_empty() {
-            return Ok(());
-        }
-        let keys: Vec<u8> = placements.iter().flat_map(|(tgid, _)| tgid.to_ne_bytes()).collect();
-        let mut values = Vec::with_capacity(size_of_val(placements) * 2);
-        for (_, node) in placements {
-            let mut value = intf::vnuma_placement::zeroed();
-            value.epoch = epoch;
-            value.node = node.0 as i32;
-            values.extend_from_slice(value.as_bytes());
-        }
-        let count = placements.len() as u32;
-        let map = &self.skel.maps.placement;
-        map.update_batch(&keys, &values, count, MapFlags::ANY, MapFlags::ANY)
-            .with_context(|| format!("placing {count} processes"))
-    }
-
-    /// The node of a process that has one of its own.
-    pub fn placement(&self, tgid: u32) -> Result<Option<NodeId>> {
-        let value = self.skel.maps.placement.lookup(&tgid.to_ne_bytes(), MapFlags::ANY)?;
-        let own = value.as_deref().and_then(intf::vnuma_placement::from_bytes);
-        Ok(own.and_then(|own| u32::try_from(own.node).ok()).map(NodeId))
-    }
-
-    /// Puts a plan in force.
-    pub fn retarget(&self, first: NodeId, second: Option<NodeId>) -> Result<Retargeted> {
-        let no_node = intf::vnuma_sentinel_VNUMA_NO_NODE;
-        let mut args = intf::vnuma_retarget_args {
-            nr_destinations: 1 + u32::from(second.is_some()),
-            destination: intf::vnuma_destination {
-                first: first.0 as i32,
-                second: second.map_or(no_node, |node| node.0 as i32),
-            },
-            ..Plain::zeroed()
-        };
-        run(&self.skel.progs.retarget, &mut args)
-            .with_context(|| format!("sending migratable work to node {first}"))?;
-        Ok(Retargeted { epoch: args.epoch, nr_moved: args.nr_moved, nr_kicked: args.nr_kicked })
-    }
-
-    /// Marks a task as selected and records its own policy. Returns false when it has gone.
-    pub fn select(&self, tid: i32) -> Result<bool> {
-        self.mark(tid, true)
-    }
-
-    /// Takes the mark back. Returns false when the task has gone.
-    pub fn unselect(&self, tid: i32) -> Result<bool> {
-        self.mark(tid, false)
-    }
-
     fn mark(&self, tid: i32, selected: bool) -> Result<bool> {
         let mut args = intf::vnuma_select_args { tid, selected: u32::from(selected), ..Plain::zeroed() };
         match run(&self.skel.progs.select_task, &mut args) {
@@ -199,36 +177,9 @@ impl<'a> SchedulerClass<'a> {
         }
     }
 
-    /// A record (`struct vnuma_task_record`) of every user task that may migrate, one after the other.
-    pub fn task_records(&self) -> Result<impl Read> {
-        let link = self.skel.links.tasks.as_ref().context("BUG: the task iterator was not attached")?;
-        libbpf_rs::Iter::new(link).context("starting the task iterator")
-    }
-
-    /// Each CPU's time and each queue's length, now.
-    pub fn counters(&self) -> Result<KernelCounters> {
-        let mut args = intf::vnuma_counters_args::zeroed();
-        run(&self.skel.progs.read_counters, &mut args).context("reading the CPUs' counters")?;
-        let cpu_times = (args.has_cpu_times != 0).then(|| self.cpu_times.online());
-        Ok(KernelCounters { cpu_times, nr_queued: args.nr_queued.to_vec() })
-    }
-
     /// What reads the stolen time of the CPU that it is called on.
     pub fn steal_reader(&self) -> Result<StealReader> {
         StealReader::of(&self.skel.progs.read_steal)
-    }
-
-    /// The run time of these processes by node; without any named, of all that were migratable and are alive.
-    pub fn run_times(&self, processes: Option<&[u32]>) -> Result<RunTimes> {
-        /// Reading the whole map takes as long as so many look-ups at least: it visits every bucket, and most are empty.
-        const LOOKUPS_MAX: usize = 256;
-        let nr_nodes = self.skel.maps.rodata_data.as_ref().map_or(0, |knobs| knobs.nr_nodes);
-        match processes {
-            Some(processes) if processes.len() * nr_nodes as usize <= LOOKUPS_MAX => {
-                self.run_times_of(processes, nr_nodes)
-            }
-            _ => self.all_run_times(),
-        }
     }
 
     fn run_times_of(&self, processes: &[u32], nr_nodes: u32) -> Result<RunTimes> {
@@ -257,23 +208,95 @@ impl<'a> SchedulerClass<'a> {
         Ok(typed.collect())
     }
 
-    /// A node's counters since load.
-    pub fn node_stats(&self, node: NodeId) -> Result<intf::vnuma_node_stats> {
-        let value = self.skel.maps.node_stats.lookup(&node.0.to_ne_bytes(), MapFlags::ANY)?;
-        let stats = value.as_deref().and_then(intf::vnuma_node_stats::from_bytes);
-        stats.with_context(|| format!("BUG: no counters for node {node}"))
-    }
-
-    /// Return true if the kernel has ended the scheduler class.
-    pub fn has_exited(&self) -> bool {
-        uei_exited!(&self.skel, uei)
-    }
-
     /// Detaches it, takes the pins away and says how it ended.
     pub fn unload(mut self) -> UserExitInfo {
         drop(self.link.take());
         remove_pins();
         uei_read!(&self.skel, uei)
+    }
+}
+
+impl Class for SchedulerClass<'_> {
+    fn place(&self, epoch: u64, placements: &[(u32, NodeId)]) -> Result<()> {
+        if placements.is_empty() {
+            return Ok(());
+        }
+        let keys: Vec<u8> = placements.iter().flat_map(|(tgid, _)| tgid.to_ne_bytes()).collect();
+        let mut values = Vec::with_capacity(size_of_val(placements) * 2);
+        for (_, node) in placements {
+            let mut value = intf::vnuma_placement::zeroed();
+            value.epoch = epoch;
+            value.node = node.0 as i32;
+            values.extend_from_slice(value.as_bytes());
+        }
+        let count = placements.len() as u32;
+        let map = &self.skel.maps.placement;
+        map.update_batch(&keys, &values, count, MapFlags::ANY, MapFlags::ANY)
+            .with_context(|| format!("placing {count} processes"))
+    }
+
+    fn placement(&self, tgid: u32) -> Result<Option<NodeId>> {
+        let value = self.skel.maps.placement.lookup(&tgid.to_ne_bytes(), MapFlags::ANY)?;
+        let own = value.as_deref().and_then(intf::vnuma_placement::from_bytes);
+        Ok(own.and_then(|own| u32::try_from(own.node).ok()).map(NodeId))
+    }
+
+    fn retarget(&self, first: NodeId, second: Option<NodeId>) -> Result<Retargeted> {
+        let no_node = intf::vnuma_sentinel_VNUMA_NO_NODE;
+        let mut args = intf::vnuma_retarget_args {
+            nr_destinations: 1 + u32::from(second.is_some()),
+            destination: intf::vnuma_destination {
+                first: first.0 as i32,
+                second: second.map_or(no_node, |node| node.0 as i32),
+            },
+            ..Plain::zeroed()
+        };
+        run(&self.skel.progs.retarget, &mut args)
+            .with_context(|| format!("sending migratable work to node {first}"))?;
+        Ok(Retargeted { epoch: args.epoch, nr_moved: args.nr_moved, nr_kicked: args.nr_kicked })
+    }
+
+    fn select(&self, tid: i32) -> Result<bool> {
+        self.mark(tid, true)
+    }
+
+    fn unselect(&self, tid: i32) -> Result<bool> {
+        self.mark(tid, false)
+    }
+
+    fn task_records(&self) -> Result<Box<dyn Read + '_>> {
+        let link = self.skel.links.tasks.as_ref().context("BUG: the task iterator was not attached")?;
+        Ok(Box::new(libbpf_rs::Iter::new(link).context("starting the task iterator")?))
+    }
+
+    fn counters(&self) -> Result<KernelCounters> {
+        let mut args = intf::vnuma_counters_args::zeroed();
+        run(&self.skel.progs.read_counters, &mut args).context("reading the CPUs' counters")?;
+        let cpu_times = (args.has_cpu_times != 0).then(|| self.cpu_times.online());
+        Ok(KernelCounters { cpu_times, nr_queued: args.nr_queued.to_vec() })
+    }
+
+    fn run_times(&self, processes: Option<&[u32]>) -> Result<RunTimes> {
+        /// Reading the whole map takes as long as so many look-ups at least: it visits every bucket, and most are empty.
+        const LOOKUPS_MAX: usize = 256;
+        let nr_nodes = self.skel.maps.rodata_data.as_ref().map_or(0, |knobs| knobs.nr_nodes);
+        match processes {
+            Some(processes) if processes.len() * nr_nodes as usize <= LOOKUPS_MAX => {
+                self.run_times_of(processes, nr_nodes)
+            }
+            _ => self.all_run_times(),
+        }
+    }
+
+    fn node_stats(&self, node: NodeId) -> Result<NodeStats> {
+        let value = self.skel.maps.node_stats.lookup(&node.0.to_ne_bytes(), MapFlags::ANY)?;
+        let stats = value.as_deref().and_then(intf::vnuma_node_stats::from_bytes);
+        let stats = stats.with_context(|| format!("BUG: no counters for node {node}"))?;
+        Ok(NodeStats::from(&stats))
+    }
+
+    fn has_exited(&self) -> bool {
+        uei_exited!(&self.skel, uei)
     }
 }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::sources::source_lines;
 use super::{Decision, Round};
 use crate::act::SurroundingsCounts;
-use crate::bpf::intf::vnuma_node_stats;
+use crate::bpf::NodeStats;
 use crate::cell::{Node, NodeId, Pressure};
 use crate::sense::NodeReadings;
 
@@ -151,7 +151,7 @@ impl Metrics {
         round: &Round,
         decision: &Decision,
         destination: NodeId,
-        counters: impl Fn(NodeId) -> Result<vnuma_node_stats>,
+        counters: impl Fn(NodeId) -> Result<NodeStats>,
     ) -> Result<()> {
         self.nr_rounds = round.number;
         self.decision = decision.line();
@@ -228,7 +228,7 @@ impl Metrics {
 }
 
 impl NodeMetrics {
-    fn note(&mut self, node: &Node, round: &Round, counters: &vnuma_node_stats) {
+    fn note(&mut self, node: &Node, round: &Round, counters: &NodeStats) {
         let readings = round.readings.get(&node.id).copied().unwrap_or_default();
         *self = NodeMetrics {
             nr_cpus: node.capacity_cpus as u32,
@@ -299,11 +299,10 @@ fn sources(readings: &NodeReadings) -> BTreeMap<String, SourceMetrics> {
 pub(super) mod tests {
     use super::super::decision::tests::{round, DONE, MOVES, STAYS};
     use super::*;
-    use crate::bpf::Plain;
 
     /// After a move of 3 MiB from node 0 to node 1, by counters that are the same on both.
     pub(in crate::report) fn metrics() -> Metrics {
-        let counters = || vnuma_node_stats { run_ns: 1_500_000_000, nr_arrived: 6, ..Plain::zeroed() };
+        let counters = || NodeStats { run_ns: 1_500_000_000, nr_arrived: 6, ..NodeStats::default() };
         let mut metrics = Metrics::new(NodeId(0));
         let round = round(MOVES, Some(DONE));
         metrics.note(&round, &Decision::of(&round), NodeId(1), |_| Ok(counters())).unwrap();
@@ -317,7 +316,7 @@ pub(super) mod tests {
             |metrics: &Metrics| (metrics.epoch, metrics.nr_retargets, metrics.moved_bytes, metrics.destination);
         assert_eq!(figures(&metrics), (3, 1, 3 << 20, 1));
         let round = round(STAYS, None);
-        metrics.note(&round, &Decision::of(&round), NodeId(1), |_| Ok(Plain::zeroed())).unwrap();
+        metrics.note(&round, &Decision::of(&round), NodeId(1), |_| Ok(NodeStats::default())).unwrap();
         assert_eq!(figures(&metrics), (3, 1, 3 << 20, 1));
         assert_eq!((metrics.nodes[&0].nr_moved_out, metrics.nodes[&1].nr_moved_in), (1, 1));
         assert_eq!(metrics.last_moved_bytes, 3 << 20);
@@ -350,7 +349,7 @@ pub(super) mod tests {
         round.picked_by = Some("page faults per second of CPU time");
         round.readings.insert(NodeId(1), NodeReadings { host_psi_share: Some(0.25), ..NodeReadings::default() });
         let mut metrics = Metrics::new(NodeId(0));
-        metrics.note(&round, &Decision::of(&round), NodeId(0), |_| Ok(Plain::zeroed())).unwrap();
+        metrics.note(&round, &Decision::of(&round), NodeId(0), |_| Ok(NodeStats::default())).unwrap();
         metrics.note_surroundings(&SurroundingsCounts {
             nr_irqs_moved: 4,
             nr_irqs_skipped: 3,

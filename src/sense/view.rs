@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::{Accesses, Groups, NodeReadings, Nodes, Window};
+use super::{NodeReadings, Nodes, Window};
 use crate::cell::{CellView, Demand, Group, GroupId, Node, NodeId, Pressure};
+use crate::work::{Accesses, Groups};
 
 /// All that a round knows.
 pub struct ViewInputs<'a> {
@@ -79,10 +80,9 @@ fn group(inputs: &ViewInputs<'_>, id: GroupId, node: NodeId, used_ns: u64) -> Gr
 
 #[cfg(test)]
 mod tests {
-    use super::super::accesses::tests::faults;
-    use super::super::tasks::policy;
-    use super::super::{test_task, CpuTime, Grouping, Reading, TaskRecord};
+    use super::super::{CpuTime, Reading};
     use super::*;
+    use crate::work::{policy, test_faults, test_task, Grouping, TaskRecord};
 
     const MS: u64 = 1_000_000;
 
@@ -125,7 +125,7 @@ mod tests {
                 readings: &self.readings,
                 nodes: &Nodes::new([(NodeId(0), vec![0]), (NodeId(1), vec![1, 2, 3]), (NodeId(2), vec![])]),
                 groups: &self.groups,
-                accesses: &faults([(GroupId(7), 30)]),
+                accesses: &test_faults([(GroupId(7), 30)]),
                 destination: self.destination,
                 homes: &self.homes,
                 interval: Duration::from_secs(2),

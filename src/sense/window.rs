@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::{CpuTime, CpuTimeReader, CpuTimes, Hosts, NodeReadings, Nodes, Probes, Reading};
-use crate::bpf::{RunTime, RunTimes, SchedulerClass};
+use crate::bpf::{Class, RunTime, RunTimes};
 use crate::cell::NodeId;
 
 /// All counters at one moment.
@@ -75,7 +75,7 @@ impl Sampler {
     }
 
     /// The window since the last call; `None` the first time. Only `processes`, if they are named, can have run.
-    pub fn window(&mut self, class: &SchedulerClass<'_>, processes: Option<&[u32]>) -> Result<Option<Window>> {
+    pub fn window(&mut self, class: &dyn Class, processes: Option<&[u32]>) -> Result<Option<Window>> {
         /// So many are remembered at most, though many of their processes may have ended.
         const REMEMBERED_MAX: usize = 4096;
 

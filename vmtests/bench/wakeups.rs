@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use anyhow::{ensure, Result};
-use scx_vnuma::act::make_migratable;
+use scx_vnuma::work::make_migratable;
 
 use super::{peers, Extent};
 use crate::guest::{node_cpus, wait_for, Scheduler};

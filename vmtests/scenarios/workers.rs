@@ -153,7 +153,7 @@ impl Worker {
 
     /// Return true if the scheduler class has it.
     pub fn is_migratable(&self) -> bool {
-        self.seen().policy & !libc::SCHED_RESET_ON_FORK == scx_vnuma::sense::policy::EXT as i32
+        self.seen().policy & !libc::SCHED_RESET_ON_FORK == scx_vnuma::work::policy::EXT as i32
     }
 
     pub fn renice(&self, nice: i32) {
@@ -285,7 +285,7 @@ fn be_worker(setting: &Setting, tally: &'static Tally) -> ! {
             libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &cpus);
         }
     }
-    if setting.chooses_ext && scx_vnuma::act::make_migratable(0).is_err() {
+    if setting.chooses_ext && scx_vnuma::work::make_migratable(0).is_err() {
         std::process::exit(1);
     }
     // Written to, so that it is really there; kept for good.

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
+use super::Groups;
 use crate::cell::{GroupId, NodeId, Plan};
-use crate::sense::Groups;
 
 /// Every migratable group's node, and what the kernel has been told of its processes.
 #[derive(Debug, Default)]
@@ -61,7 +61,7 @@ impl Placements {
 mod tests {
     use super::*;
     use crate::cell::Move;
-    use crate::sense::{policy, test_task, Grouping, TaskRecord};
+    use crate::work::{policy, test_task, Grouping, TaskRecord};
 
     fn groups(tgids: &[i32]) -> Groups {
         let task = |&tgid: &i32| TaskRecord { policy: policy::EXT, ..test_task(tgid, "t") };

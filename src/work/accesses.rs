@@ -205,16 +205,16 @@ fn note_failure(task: &TaskRecord, err: &io::Error) {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use std::cell::RefCell;
     use std::rc::Rc;
 
-    use super::super::tasks::policy;
+    use super::super::policy;
     use super::super::{test_task, Grouping};
     use super::*;
 
     /// Faults of a round in which these groups had so many.
-    pub(in crate::sense) fn faults(new: impl IntoIterator<Item = (GroupId, u64)>) -> Accesses {
+    pub(crate) fn faults(new: impl IntoIterator<Item = (GroupId, u64)>) -> Accesses {
         Accesses(By::Faults(Faults { new: new.into_iter().collect(), ..Faults::default() }))
     }
 

@@ -3,11 +3,11 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::act::SurroundingsOptions;
+use crate::policy::{GuardOptions, Order, PolicyName, PolicySettings, World};
+use crate::sense::HostSpec;
+use crate::work::{Grouping, Selector};
 use clap::{Args, Parser, Subcommand};
-use scx_vnuma::act::SurroundingsOptions;
-use scx_vnuma::cell::NodeId;
-use scx_vnuma::policy::{GuardOptions, Order, Policy, PolicyName, PolicySettings, World};
-use scx_vnuma::sense::{host_specs, Grouping, HostSpec, HostSpecError, Selector};
 
 /// Sends migratable work to the vNUMA node whose host is idlest, and leaves all other tasks alone.
 ///
@@ -16,12 +16,15 @@ use scx_vnuma::sense::{host_specs, Grouping, HostSpec, HostSpecError, Selector};
 #[derive(Debug, Parser)]
 #[command(name = "scx_vnuma", version, args_conflicts_with_subcommands = true)]
 pub struct Cli {
+    /// What to do instead of scheduling.
     #[command(subcommand)]
     pub command: Option<Command>,
+    /// How to schedule.
     #[command(flatten)]
     pub run: RunOptions,
 }
 
+/// What the program does instead of scheduling.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a command as migratable, whatever the selectors say; its children are migratable too.
@@ -40,6 +43,7 @@ pub enum Command {
     },
 }
 
+/// The options of scheduling. Their help is the manual.
 #[derive(Clone, Debug, Args)]
 pub struct RunOptions {
     /// How to decide: `coarse` sends all migratable work to the least loaded node when others take too much of its
@@ -214,7 +218,7 @@ impl From<GroupName> for Grouping {
 
 impl RunOptions {
     /// What the guards hold back; `None` without them.
-    pub fn guards(&self) -> Option<GuardOptions> {
+    pub(super) fn guards(&self) -> Option<GuardOptions> {
         const BAD_FOR: Duration = Duration::from_secs(2);
         let rounds = |time: Duration| (time.as_secs_f64() / self.interval.as_secs_f64()).ceil() as u32;
         let guards = GuardOptions {
@@ -227,32 +231,26 @@ impl RunOptions {
         (!self.no_guards).then_some(guards)
     }
 
-    /// The policy that was asked for.
-    pub fn policy(&self) -> Box<dyn Policy> {
+    /// What the policy is made from.
+    pub(super) fn policy_settings(&self) -> PolicySettings {
         /// The thesis counts ticks of 10 ms in rounds of 2 s.
         const TICKS_OF_ONE_CPU: f64 = 200.0;
         const THESIS_TICKS: f64 = 50.0;
         // With guards, they say what is too much: any pressure may move work then.
         let default_ticks = if self.no_guards { THESIS_TICKS } else { f64::MIN_POSITIVE };
-        // Nor is one of those a destination that would be left again.
+        // With guards, a node that would be left again is no destination.
         let avoid_share = if self.no_guards { f64::INFINITY } else { self.bad };
-        let settings = PolicySettings {
+        PolicySettings {
             trigger_cpus: Some(self.threshold_ticks.unwrap_or(default_ticks) / TICKS_OF_ONE_CPU),
             warning_share: self.warning,
             avoid_share,
             order: self.order,
             ..PolicySettings::default()
-        };
-        self.policy.make(&settings)
-    }
-
-    /// All hosts of `--host` and `--hosts`, for a guest with these nodes.
-    pub fn host_specs(&self, nodes: &[NodeId]) -> Result<Vec<HostSpec>, HostSpecError> {
-        host_specs(&self.host, self.hosts.as_deref(), nodes)
+        }
     }
 
     /// What follows the work beside tasks; nothing does in a dry run.
-    pub fn surroundings(&self) -> SurroundingsOptions {
+    pub(super) fn surroundings(&self) -> SurroundingsOptions {
         if self.dry_run {
             return SurroundingsOptions::default();
         }
@@ -262,16 +260,6 @@ impl RunOptions {
             workqueues: self.move_workqueues.unwrap_or(as_in_the_thesis),
             memory_bytes_per_s: self.move_memory.then_some(self.memory_rate),
         }
-    }
-
-    /// Whether groups are picked by their memory accesses per instruction.
-    pub fn picks_by_accesses(&self) -> bool {
-        self.places_processes() && self.order == Order::Mai
-    }
-
-    /// Whether plans name processes' nodes one by one.
-    pub fn places_processes(&self) -> bool {
-        self.policy().places_groups()
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use crate::bpf::{self, OPS_NAME};
+use crate::cell::NodeId;
+use crate::sense::Nodes;
 use anyhow::{bail, ensure, Context, Result};
 use scx_utils::compat;
-use scx_vnuma::bpf::{self, OPS_NAME};
-use scx_vnuma::cell::NodeId;
-use scx_vnuma::sense::Nodes;
 
 const SCHED_EXT_DIR: &str = "/sys/kernel/sched_ext";
 

@@ -4,8 +4,8 @@ use std::io;
 
 use anyhow::Result;
 
-use crate::bpf::SchedulerClass;
-use crate::sense::{policy, CgroupPaths, Selector, TaskRecord};
+use super::{policy, CgroupPaths, Selector, TaskRecord};
+use crate::bpf::Class;
 
 /// The kernel's flag beside the policy (include/uapi/linux/sched.h), which a change of policy would clear.
 const SCHED_RESET_ON_FORK: libc::c_int = 0x4000_0000;
@@ -78,7 +78,7 @@ impl Selection {
     }
 
     /// Makes what matches migratable and gives back what no longer does. Tasks that end meanwhile are no error.
-    pub fn apply(&mut self, class: &SchedulerClass<'_>, tasks: &mut [TaskRecord]) -> Result<SelectionChanges> {
+    pub fn apply(&mut self, class: &dyn Class, tasks: &mut [TaskRecord]) -> Result<SelectionChanges> {
         let mut changes = SelectionChanges::default();
         for task in tasks {
             let Some(change) = self.change(task) else { continue };
@@ -114,7 +114,7 @@ impl Selection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sense::test_task;
+    use crate::work::test_task;
 
     fn selection() -> Selection {
         let mut selection = Selection::new(vec!["nice>=1".parse().unwrap()]);

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use globset::{Glob, GlobMatcher};
 
 use super::cgroups::CgroupPaths;
-use super::tasks::{policy, TaskRecord};
+use super::{policy, TaskRecord};
 
 /// One `--select`. A task migrates when any of them matches it.
 #[derive(Clone, Debug)]
@@ -90,7 +90,7 @@ impl Selector {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tasks::tests::task;
+    use super::super::task::tests::task;
     use super::*;
 
     fn selects(selector: &str, task: &TaskRecord) -> bool {

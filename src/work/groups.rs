@@ -121,7 +121,7 @@ impl Quotas {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tasks::policy;
+    use super::super::policy;
     use super::super::test_task;
     use super::*;
 

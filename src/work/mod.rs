@@ -1,12 +1,37 @@
-//! The migratable tasks from round to round: which there are, in which groups, and where plans have put them.
+//! The workload: which tasks are migratable, in which groups they move, what a group asks for, and where plans have put it.
+
+mod accesses;
+mod cgroups;
+mod give_back;
+mod groups;
+mod placements;
+mod pmu;
+mod quota;
+mod selection;
+mod selector;
+mod task;
 
 use std::collections::HashMap;
 
 use anyhow::Result;
-use scx_vnuma::act::{Placements, Selection, SelectionChanges};
-use scx_vnuma::bpf::{Retargeted, SchedulerClass};
-use scx_vnuma::cell::{GroupId, NodeId, Plan};
-use scx_vnuma::sense::{self, Accesses, Grouping, Groups, Quotas, TaskRecord};
+
+pub use accesses::Accesses;
+pub use cgroups::CgroupPaths;
+pub use give_back::give_back_all;
+pub use groups::{Grouping, Groups, Members, Quotas};
+pub use placements::Placements;
+pub use pmu::NoPmu;
+pub use selection::{make_migratable, Selection, SelectionChanges};
+pub use selector::{Selector, SelectorError, DEFAULT_SELECTORS};
+pub use task::{policy, read_tasks, TaskRecord};
+
+#[cfg(test)]
+pub(crate) use accesses::tests::faults as test_faults;
+#[cfg(test)]
+pub(crate) use task::tests::task as test_task;
+
+use crate::bpf::{Class, Retargeted};
+use crate::cell::{GroupId, NodeId, Plan};
 
 /// The tasks of the guest, as the last round saw them.
 pub struct Workload {
@@ -45,9 +70,10 @@ impl Workload {
         }
     }
 
-    /// Looks who is there, and makes migratable what a selector matches; a dry run only looks.
-    pub fn look(&mut self, class: &SchedulerClass<'_>, dry_run: bool) -> Result<SelectionChanges> {
-        sense::read_tasks(class.task_records()?, &mut self.tasks)?;
+    /// Reads the tasks again, and makes migratable what a selector matches and gives back what no longer does; a dry run only
+    /// reads.
+    pub fn refresh(&mut self, class: &dyn Class, dry_run: bool) -> Result<SelectionChanges> {
+        read_tasks(class.task_records()?, &mut self.tasks)?;
         let changes =
             if dry_run { SelectionChanges::default() } else { self.selection.apply(class, &mut self.tasks)? };
         self.groups = Groups::of(&self.tasks, self.grouping);
@@ -61,7 +87,7 @@ impl Workload {
     }
 
     /// Puts the plan in force; `None` when it moves nothing.
-    pub fn carry_out(&mut self, class: &SchedulerClass<'_>, plan: &Plan, epoch: u64) -> Result<Option<Retargeted>> {
+    pub fn carry_out(&mut self, class: &dyn Class, plan: &Plan, epoch: u64) -> Result<Option<Retargeted>> {
         let Some(first) = plan.first.filter(|_| !plan.moves.is_empty()) else { return Ok(None) };
         if let Some(placements) = &mut self.placements {
             placements.carry_out(plan);

@@ -1,0 +1,42 @@
+//! What a round needs of the scheduler class, so that the round loop can be tested without a kernel.
+
+use std::io::Read;
+
+use anyhow::Result;
+
+use super::{KernelCounters, NodeStats, Retargeted, RunTimes};
+use crate::cell::NodeId;
+
+/// The scheduler class as a round sees it: the loaded one, or one that a test scripts.
+pub trait Class {
+    /// A record (`struct vnuma_task_record`) of every user task that may migrate, one after the other.
+    fn task_records(&self) -> Result<Box<dyn Read + '_>>;
+
+    /// Marks a task as selected and records its own policy. Returns false when it has gone.
+    fn select(&self, tid: i32) -> Result<bool>;
+
+    /// Takes the mark back. Returns false when the task has gone.
+    fn unselect(&self, tid: i32) -> Result<bool>;
+
+    /// Each CPU's time and each queue's length, now.
+    fn counters(&self) -> Result<KernelCounters>;
+
+    /// The run time of these processes by node; without any named, of all that were migratable and are alive.
+    fn run_times(&self, processes: Option<&[u32]>) -> Result<RunTimes>;
+
+    /// Names the nodes of processes, for the plan that [`retarget`](Self::retarget) puts in force next; a process that is
+    /// asleep follows when it wakes. Without a node of its own a process goes to the first destination.
+    fn place(&self, epoch: u64, placements: &[(u32, NodeId)]) -> Result<()>;
+
+    /// The node of a process that has one of its own.
+    fn placement(&self, tgid: u32) -> Result<Option<NodeId>>;
+
+    /// Puts a plan in force.
+    fn retarget(&self, first: NodeId, second: Option<NodeId>) -> Result<Retargeted>;
+
+    /// A node's counters since load.
+    fn node_stats(&self, node: NodeId) -> Result<NodeStats>;
+
+    /// Return true if the kernel has ended the scheduler class.
+    fn has_exited(&self) -> bool;
+}

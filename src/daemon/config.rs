@@ -1,0 +1,118 @@
+//! The options, resolved once: what a load of the scheduler class and its rounds are made from.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::options::RunOptions;
+use crate::act::SurroundingsOptions;
+use crate::bpf::LoadOptions;
+use crate::cell::NodeId;
+use crate::policy::{Decider, GuardOptions, Order, PolicyName, PolicySettings};
+use crate::sense::{host_specs, HostSpec, HostSpecError, ProbeOptions};
+use crate::work::{Accesses, Grouping, Selection, Selector, Workload, DEFAULT_SELECTORS};
+
+/// What the options come to.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Time between two rounds.
+    pub interval: Duration,
+    /// Decide and report, but change nothing.
+    pub dry_run: bool,
+    /// Take every ordinary task.
+    pub all: bool,
+    /// IRQs, workqueues and memory that go where the work goes.
+    pub surroundings: SurroundingsOptions,
+    /// Probes of empty nodes; `None` when they are off.
+    pub probes: Option<ProbeOptions>,
+    /// The policy that decides.
+    pub policy: PolicyName,
+    /// What holds its moves back.
+    pub guards: Option<GuardOptions>,
+    policy_settings: PolicySettings,
+    selectors: Vec<Selector>,
+    grouping: Grouping,
+    hosts: Vec<HostSpec>,
+    hosts_file: Option<PathBuf>,
+    exit_dump_len: u32,
+    verbose: u8,
+}
+
+impl Config {
+    /// Resolves options that clap has checked one by one.
+    pub fn new(options: &RunOptions) -> Result<Self> {
+        let selectors = match (options.all, options.select.is_empty()) {
+            (true, _) => Vec::new(),
+            (false, true) => {
+                DEFAULT_SELECTORS.map(|text| text.parse::<Selector>()).into_iter().collect::<Result<_, _>>()?
+            }
+            (false, false) => options.select.clone(),
+        };
+        Ok(Config {
+            interval: options.interval,
+            dry_run: options.dry_run,
+            all: options.all,
+            surroundings: options.surroundings(),
+            probes: (!options.no_probe).then(|| ProbeOptions::new(options.probe)),
+            policy: options.policy,
+            guards: options.guards(),
+            policy_settings: options.policy_settings(),
+            selectors,
+            grouping: options.group.into(),
+            hosts: options.host.clone(),
+            hosts_file: options.hosts.clone(),
+            exit_dump_len: options.exit_dump_len,
+            verbose: options.verbose,
+        })
+    }
+
+    /// The policy under its guards.
+    pub fn decider(&self) -> Decider {
+        Decider::new(self.policy.make(&self.policy_settings), self.guards)
+    }
+
+    /// The workload before the first round; what comes up goes to `start`.
+    pub fn workload(&self, start: NodeId) -> Workload {
+        let selection = Selection::new(self.selectors.clone());
+        Workload::new(selection, self.grouping, self.accesses(), self.places_processes(), start)
+    }
+
+    /// How the scheduler class is loaded.
+    pub fn load_options(&self, start_node: NodeId) -> LoadOptions {
+        LoadOptions {
+            start_node,
+            switch_all: self.all,
+            places_processes: self.places_processes(),
+            exit_dump_len: self.exit_dump_len,
+            verbose: self.verbose > 1,
+        }
+    }
+
+    /// All hosts of `--host` and `--hosts`, for a guest with these nodes.
+    pub fn host_specs(&self, nodes: &[NodeId]) -> Result<Vec<HostSpec>, HostSpecError> {
+        host_specs(&self.hosts, self.hosts_file.as_deref(), nodes)
+    }
+
+    /// Return true if plans name processes' nodes one by one.
+    pub fn places_processes(&self) -> bool {
+        self.decider().places_groups()
+    }
+
+    /// Return true if groups are picked by their memory accesses per instruction.
+    pub fn picks_by_accesses(&self) -> bool {
+        self.policy.has_orders() && self.policy_settings.order == Order::Mai
+    }
+
+    /// What `--order mai` goes by in this guest.
+    fn accesses(&self) -> Accesses {
+        if !self.picks_by_accesses() {
+            return Accesses::by_faults();
+        }
+        let accesses = Accesses::by_pmu();
+        let accesses = accesses.inspect_err(|err| log::info!("no memory accesses are counted: {err}"));
+        let accesses = accesses.unwrap_or_else(|_| Accesses::by_faults());
+        log::info!("--order mai goes by {}", accesses.name());
+        accesses
+    }
+}

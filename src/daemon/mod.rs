@@ -1,0 +1,124 @@
+//! The daemon: loads the scheduler class, runs rounds of sense, decide, act and report, and ends in an orderly way.
+
+mod clock;
+mod config;
+mod options;
+mod pacing;
+pub mod preflight;
+mod reporter;
+mod restarts;
+mod round;
+mod shutdown;
+
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+pub use config::Config;
+pub use options::{Cli, Command, RunOptions};
+pub use reporter::{DecisionLog, Reporter};
+pub use round::Rounds;
+use scx_utils::UserExitInfo;
+pub use shutdown::Shutdown;
+
+use crate::act;
+use crate::bpf::SchedulerClass;
+use crate::report::{self, DecisionHistory, MetricsServer, StatsServer};
+use crate::sense::{Hosts, Nodes, Probes, Sampler};
+use crate::work::{give_back_all, read_tasks};
+use restarts::Restarts;
+
+/// Schedules until `shutdown` is requested, with all that people and programs watch it by.
+pub fn run(options: &RunOptions, shutdown: &Shutdown) -> Result<()> {
+    let page = options.metrics.map(MetricsServer::bind).transpose()?;
+    preflight::check_machine()?;
+    preflight::warn_of_gaps();
+    if let Some(restored) = act::restore_after_kill()? {
+        log::info!("undid what a killed scx_vnuma had left: {restored}");
+        // It is no reason not to start.
+        restored.failure.iter().for_each(|err| log::warn!("{err}"));
+    }
+    if let Err(err) = act::lock_memory() {
+        log::warn!("memory can't be locked ({err}): a round may wait for a page; raise RLIMIT_MEMLOCK");
+    }
+    let history = Arc::new(DecisionHistory::default());
+    if let Some(page) = page {
+        log::info!("figures for Prometheus at http://{}/metrics", page.address());
+        page.serve(history.clone()).context("starting the thread that serves --metrics")?;
+    }
+    if let Some(interval) = options.stats {
+        spawn_monitor(interval, shutdown.clone());
+    }
+    run_until_told(&Config::new(options)?, options, &history, shutdown)
+}
+
+fn spawn_monitor(interval: Duration, shutdown: Shutdown) {
+    std::thread::spawn(move || {
+        if let Err(err) = report::monitor(interval, || shutdown.is_requested()) {
+            log::warn!("statistics ended: {err:#}");
+        }
+    });
+}
+
+/// Loads the scheduler class, again each time the kernel asks for a restart.
+fn run_until_told(
+    config: &Config,
+    options: &RunOptions,
+    history: &Arc<DecisionHistory>,
+    shutdown: &Shutdown,
+) -> Result<()> {
+    let mut log = DecisionLog::create(options.log.as_deref(), config.policy.as_str(), config.guards)?;
+    let mut restarts = Restarts::default();
+    loop {
+        let exit = run_once(config, options, history, &mut log, shutdown)?;
+        exit.report()?;
+        if !exit.should_restart() {
+            return Ok(());
+        }
+        restarts.note(Instant::now())?;
+        log::info!("restarting at the kernel's request");
+    }
+}
+
+fn run_once(
+    config: &Config,
+    options: &RunOptions,
+    history: &Arc<DecisionHistory>,
+    log: &mut DecisionLog,
+    shutdown: &Shutdown,
+) -> Result<UserExitInfo> {
+    let nodes = Nodes::from_sysfs().context("reading the NUMA nodes")?;
+    let start = preflight::choose_start_node(&nodes, options.start_node, options.allow_single_node)?;
+    let specs = config.host_specs(&nodes.iter().map(|(node, _)| node).collect::<Vec<_>>())?;
+    let hosts = Hosts::start(specs, config.interval)?;
+    let mut object = MaybeUninit::uninit();
+    let class = SchedulerClass::load(&config.load_options(start), nodes.iter(), &mut object)
+        .inspect_err(|_| crate::bpf::remove_pins())
+        .context("loading the scheduler class")?;
+    log::info!("enabled on {} nodes; migratable work goes to node {start}", nodes.with_cpus().len());
+
+    // Without it rounds go on; only nobody can watch.
+    let stats_server = StatsServer::launch(history.clone());
+    let _stats_server = stats_server.inspect_err(|err| log::warn!("no statistics server: {err:#}")).ok();
+    let probes = start_probes(config, &class, &nodes, &hosts)?;
+    let reporter = Reporter::new(history, log, config.interval, start);
+    let mut rounds = Rounds::new(config, &class, &nodes, start, Sampler::open(hosts, probes)?, reporter)?;
+    let outcome = rounds.run(shutdown);
+    // IRQs and workqueues go back with it.
+    drop(rounds);
+
+    // While still attached, so that children go on inheriting the record of their own policy.
+    let given_back = give_back_all(|tasks| Ok(read_tasks(crate::bpf::Class::task_records(&class)?, tasks)?));
+    let exit = class.unload();
+    log::info!("disabled; {} tasks went back to the policy they had", given_back?);
+    outcome?;
+    Ok(exit)
+}
+
+/// Probes for every node, unless they are off. Nodes whose host is asked are probed only before a move.
+fn start_probes(config: &Config, class: &SchedulerClass<'_>, nodes: &Nodes, hosts: &Hosts) -> Result<Option<Probes>> {
+    let Some(options) = config.probes else { return Ok(None) };
+    let has_no_host = |node| hosts.reading(node).is_none();
+    Probes::start(nodes, has_no_host, options, || class.steal_reader()).map(Some)
+}

@@ -1,0 +1,116 @@
+//! What a round leaves behind: a line, the statistics, the decision history and the decision log.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::act::{self, SurroundingsCounts};
+use crate::bpf::Class;
+use crate::cell::{NodeId, Plan};
+use crate::decision_log::LogWriter;
+use crate::policy::GuardOptions;
+use crate::report::{self, Decision, DecisionHistory, Metrics, Round, Visibility};
+use crate::work::SelectionChanges;
+
+/// The decision log of `--log`, which outlives restarts of the scheduler class.
+pub struct DecisionLog(Option<LogWriter<File>>);
+
+impl DecisionLog {
+    /// A new log at `path`: an existing file may be somebody's record. Without a path nothing is written.
+    pub fn create(path: Option<&Path>, policy: &str, guards: Option<GuardOptions>) -> Result<Self> {
+        let Some(path) = path else { return Ok(DecisionLog(None)) };
+        let file = File::create_new(path);
+        let file =
+            file.with_context(|| format!("--log {}: it must be a new file in a folder that exists", path.display()))?;
+        let log = LogWriter::new(file, policy, guards).with_context(|| format!("writing {}", path.display()))?;
+        Ok(DecisionLog(Some(log)))
+    }
+
+    /// A full disk ends the log, not the scheduling.
+    fn append(&mut self, round: &Round) {
+        let Some(log) = &mut self.0 else { return };
+        if let Err(err) = log.append(round.number, &round.view, &round.plan) {
+            log::warn!("the decision log ends here: {err}");
+            self.0 = None;
+        }
+    }
+}
+
+/// Reports rounds to people and programs.
+pub struct Reporter<'a> {
+    history: &'a Arc<DecisionHistory>,
+    log: &'a mut DecisionLog,
+    metrics: Metrics,
+    visibility: Visibility,
+    last_plan: Option<Plan>,
+    page_faults: u64,
+}
+
+impl<'a> Reporter<'a> {
+    /// Before the first round, with all migratable work sent to `start`.
+    pub fn new(history: &'a Arc<DecisionHistory>, log: &'a mut DecisionLog, interval: Duration, start: NodeId) -> Self {
+        Reporter {
+            history,
+            log,
+            metrics: Metrics::new(start),
+            visibility: Visibility::new(interval),
+            last_plan: None,
+            page_faults: act::page_faults(),
+        }
+    }
+
+    /// The number of the plan in force.
+    pub fn epoch(&self) -> u64 {
+        self.metrics.epoch
+    }
+
+    /// The number of the round that runs, from 1.
+    pub fn round_number(&self) -> u64 {
+        self.metrics.nr_rounds + 1
+    }
+
+    /// The daemon's page faults since this was called last.
+    pub fn new_page_faults(&mut self) -> u64 {
+        let now = act::page_faults();
+        now - std::mem::replace(&mut self.page_faults, now)
+    }
+
+    /// Takes note of the tasks whose policy a round changed.
+    pub fn note_selection(&mut self, changes: SelectionChanges, nr_migratable: u64) {
+        let SelectionChanges { nr_selected, nr_given_back, nr_refused } = changes;
+        if changes != SelectionChanges::default() {
+            log::info!("{nr_selected} tasks became migratable, {nr_given_back} went back, {nr_refused} were refused");
+        }
+        self.metrics.nr_selected += nr_selected;
+        self.metrics.nr_given_back += nr_given_back;
+        self.metrics.nr_refused += nr_refused;
+        self.metrics.nr_migratable = nr_migratable;
+    }
+
+    /// Reports a round that is over. `destination` is where migratable work goes from now on.
+    pub fn report(
+        &mut self,
+        round: &Round,
+        destination: NodeId,
+        class: &dyn Class,
+        counts: &SurroundingsCounts,
+    ) -> Result<()> {
+        self.visibility.note(&round.view, Instant::now());
+        let decision = Decision::of(round);
+        self.metrics.note(round, &decision, destination, |node| class.node_stats(node))?;
+        self.metrics.note_surroundings(counts);
+        let text = &self.metrics.decision;
+        if report::is_news(self.last_plan.as_ref(), &round.plan) {
+            log::info!("{text}");
+        } else {
+            log::debug!("{text}");
+        }
+        self.history.publish(self.metrics.clone(), decision);
+        self.log.append(round);
+        self.last_plan = Some(round.plan.clone());
+        Ok(())
+    }
+}

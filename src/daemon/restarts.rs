@@ -1,0 +1,47 @@
+//! A bound on restarts: a restart loop is worse than staying off.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use anyhow::{ensure, Result};
+
+/// Counts the restarts that the kernel asked for.
+#[derive(Default)]
+pub struct Restarts {
+    at: VecDeque<Instant>,
+}
+
+impl Restarts {
+    const MAX: usize = 3;
+    const WITHIN: Duration = Duration::from_secs(60);
+
+    /// Takes note of one more; an error when there were too many in too short a time.
+    pub fn note(&mut self, now: Instant) -> Result<()> {
+        self.at.retain(|&at| now.duration_since(at) < Self::WITHIN);
+        ensure!(
+            self.at.len() < Self::MAX,
+            "the kernel ended scx_vnuma {} times within {} s: it stays off, all tasks run under the fair class",
+            self.at.len() + 1,
+            Self::WITHIN.as_secs()
+        );
+        self.at.push_back(now);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fourth_restart_within_a_minute_is_refused() {
+        let start = Instant::now();
+        let mut restarts = Restarts::default();
+        for s in [0, 10, 20] {
+            restarts.note(start + Duration::from_secs(s)).unwrap();
+        }
+        let message = restarts.note(start + Duration::from_secs(30)).unwrap_err().to_string();
+        assert!(message.contains("stays off"), "{message}");
+        restarts.note(start + Duration::from_secs(61)).unwrap();
+    }
+}

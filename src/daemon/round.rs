@@ -1,0 +1,179 @@
+//! A round: sense, decide, confirm, act, report.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::clock::thread_cpu_time;
+use super::config::Config;
+use super::pacing::Pace;
+use super::reporter::Reporter;
+use super::Shutdown;
+use crate::act::{Follower, OwnThreads, Surroundings};
+use crate::bpf::Class;
+use crate::cell::{CellView, NodeId, Plan};
+use crate::policy::{Confirmation, Decider};
+use crate::report::Round;
+use crate::sense::{self, NodeReadings, Nodes, Sampler, ViewInputs, Window};
+use crate::work::Workload;
+
+/// Measuring loads every node, also the busy ones: work that is stuck has the nodes measured again at most this often.
+const CONFIRMATION_PAUSE: Duration = Duration::from_secs(1);
+
+/// The rounds of one load of the scheduler class.
+pub struct Rounds<'a> {
+    config: &'a Config,
+    class: &'a dyn Class,
+    nodes: &'a Nodes,
+    decider: Decider,
+    workload: Workload,
+    sampler: Sampler,
+    /// IRQs, workqueues and memory, which go where the work goes.
+    surroundings: Follower,
+    own_threads: OwnThreads,
+    reporter: Reporter<'a>,
+    confirmed_at: Option<Instant>,
+}
+
+impl<'a> Rounds<'a> {
+    /// Before the first round, with all migratable work sent to `start`.
+    pub fn new(
+        config: &'a Config,
+        class: &'a dyn Class,
+        nodes: &'a Nodes,
+        start: NodeId,
+        sampler: Sampler,
+        reporter: Reporter<'a>,
+    ) -> Result<Self> {
+        Ok(Rounds {
+            config,
+            class,
+            nodes,
+            decider: config.decider(),
+            workload: config.workload(start),
+            sampler,
+            surroundings: Follower::start(Surroundings::new(config.surroundings, "/")?)?,
+            own_threads: OwnThreads::as_they_are(),
+            reporter,
+            confirmed_at: None,
+        })
+    }
+
+    /// Rounds at a steady pace until `shutdown` is requested or the kernel ends the scheduler class.
+    pub fn run(&mut self, shutdown: &Shutdown) -> Result<()> {
+        let mut pace = Pace::new(self.config.interval);
+        while !self.class.has_exited() {
+            let cpu_before = thread_cpu_time();
+            self.round()?;
+            let due = pace.next_due(thread_cpu_time() - cpu_before);
+            if !self.wait_until(due, shutdown) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sleeps until `due`. Returns false when it is time to leave.
+    fn wait_until(&self, due: Instant, shutdown: &Shutdown) -> bool {
+        /// The kernel doesn't wake us when it ends the scheduler class.
+        const CHECK_EVERY: Duration = Duration::from_millis(250);
+
+        while !shutdown.is_requested() && !self.class.has_exited() {
+            let left = due.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return true;
+            }
+            shutdown.sleep(left.min(CHECK_EVERY));
+        }
+        false
+    }
+
+    /// One round. The first only takes the baselines of what later rounds measure.
+    pub fn round(&mut self) -> Result<()> {
+        // Sense. Tasks are selected first, so that a new task's time counts from the window that begins now.
+        let changes = self.workload.refresh(self.class, self.config.dry_run)?;
+        self.reporter.note_selection(changes, self.workload.nr_migratable());
+        // Under --all, what runs is not what has been selected.
+        let processes = (!self.config.all).then(|| self.workload.processes());
+        let Some(window) = self.sampler.window(self.class, processes.as_deref())? else { return Ok(()) };
+        let mut readings = self.sampler.readings(&window, self.nodes);
+        let destination = self.workload.destination();
+        let mut view = self.view(&window, &readings);
+
+        // Decide, and confirm before work goes anywhere or stays in trouble.
+        self.decider.observe(&view);
+        let mut plan = self.decider.decide(&view);
+        if self.must_confirm(&view, &plan) && self.sampler.confirm(&mut readings) {
+            self.confirmed_at = Some(Instant::now());
+            view = self.view(&window, &readings);
+            plan = self.decider.decide(&view);
+        }
+        self.decider.commit(&plan);
+
+        // Act.
+        let cpu_before = thread_cpu_time();
+        let epoch = self.reporter.epoch();
+        let retargeted = match self.config.dry_run {
+            true => None,
+            false => self.workload.carry_out(self.class, &plan, epoch)?,
+        };
+        let retarget_cpu_us = (thread_cpu_time() - cpu_before).as_micros() as u64;
+        if retargeted.is_some() {
+            self.move_along(&plan, destination);
+        }
+
+        // Report.
+        let round = Round {
+            number: self.reporter.round_number(),
+            destination,
+            readings,
+            view,
+            plan,
+            retargeted,
+            retarget_cpu_us,
+            nr_queued: window.nr_queued,
+            probed: self.sampler.probed(),
+            page_faults: self.reporter.new_page_faults(),
+            picked_by: self.config.picks_by_accesses().then(|| self.workload.accesses().name()),
+        };
+        self.reporter.report(&round, self.workload.destination(), self.class, &self.surroundings.counts())
+    }
+
+    fn view(&self, window: &Window, readings: &BTreeMap<NodeId, NodeReadings>) -> CellView {
+        sense::cell_view(&ViewInputs {
+            window,
+            readings,
+            nodes: self.nodes,
+            groups: self.workload.groups(),
+            accesses: self.workload.accesses(),
+            destination: self.workload.destination(),
+            homes: self.workload.homes(),
+            interval: self.config.interval,
+        })
+    }
+
+    fn must_confirm(&self, view: &CellView, plan: &Plan) -> bool {
+        match self.decider.needs_confirmation(view, plan) {
+            Confirmation::NotNeeded => false,
+            Confirmation::Now => true,
+            Confirmation::WhenRested => self.confirmed_at.is_none_or(|at| at.elapsed() >= CONFIRMATION_PAUSE),
+        }
+    }
+
+    /// Moves along what goes with the tasks; `from` was the first destination until now.
+    fn move_along(&mut self, plan: &Plan, from: NodeId) {
+        let first = plan.first.filter(|&first| first != from);
+        if let Some((_, cpus)) = self.nodes.iter().find(|&(node, _)| Some(node) == first) {
+            self.own_threads.follow(cpus, &self.sampler.bound_threads());
+            self.surroundings.follow(cpus);
+        }
+        for step in &plan.moves {
+            let members = self.workload.groups().get(step.group);
+            for &tgid in members.iter().flat_map(|members| &members.tgids) {
+                self.sampler.moved(tgid, step.from, step.to);
+                self.surroundings.moved(tgid, step.from, step.to);
+            }
+        }
+    }
+}
