@@ -1,0 +1,186 @@
+//! The daemon's rounds over a scheduler class that the test scripts: no kernel, no root.
+#![cfg(feature = "daemon")]
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io::{Cursor, Read};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{bail, Result};
+use clap::Parser;
+use scx_vnuma::bpf::intf::vnuma_task_record;
+use scx_vnuma::bpf::{Class, KernelCounters, NodeStats, Plain, Retargeted, RunTime, RunTimes};
+use scx_vnuma::cell::NodeId;
+use scx_vnuma::daemon::{Cli, Config, DecisionLog, Reporter, Rounds};
+use scx_vnuma::report::DecisionHistory;
+use scx_vnuma::sense::{Hosts, Nodes, Sampler};
+use scx_vnuma::work::policy;
+
+const MS: u64 = 1_000_000;
+/// Of the migratable process, which chose to be so: no policy of a real task changes.
+const TGID: u32 = 7;
+
+/// A guest of three nodes with a CPU each. Time passes for its counters when the test says so.
+#[derive(Default)]
+struct FakeClass {
+    state: RefCell<State>,
+}
+
+#[derive(Default)]
+struct State {
+    epoch: u64,
+    destination: NodeId,
+    placements: HashMap<u32, NodeId>,
+    /// By node: stolen and used ns.
+    steal_ns: [u64; 3],
+    run_times: RunTimes,
+    fails: bool,
+}
+
+impl FakeClass {
+    /// The process wants a whole CPU for so long, of which others take a share on each node.
+    fn pass(&self, time: Duration, stolen_share: [f64; 3]) {
+        let mut state = self.state.borrow_mut();
+        let node = state.placements.get(&TGID).copied().unwrap_or(state.destination);
+        let ns = time.as_nanos() as u64;
+        let stolen_ns = (ns as f64 * stolen_share[node.0 as usize]) as u64;
+        state.steal_ns[node.0 as usize] += stolen_ns;
+        let run_time = state.run_times.entry((TGID, node)).or_default();
+        run_time.run_ns += ns;
+        run_time.stolen_ns += stolen_ns;
+    }
+
+    fn destination(&self) -> (NodeId, u64) {
+        let state = self.state.borrow();
+        (state.destination, state.epoch)
+    }
+}
+
+impl Class for FakeClass {
+    fn task_records(&self) -> Result<Box<dyn Read + '_>> {
+        let mut record = vnuma_task_record::zeroed();
+        (record.tid, record.tgid) = (TGID as i32, TGID as i32);
+        (record.policy, record.own_policy) = (policy::EXT, policy::EXT);
+        record.rss_pages = 256;
+        Ok(Box::new(Cursor::new(record.as_bytes().to_vec())))
+    }
+
+    fn select(&self, tid: i32) -> Result<bool> {
+        bail!("task {tid} was selected, which chose to be migratable")
+    }
+
+    fn unselect(&self, tid: i32) -> Result<bool> {
+        bail!("task {tid} was given back, which chose to be migratable")
+    }
+
+    fn counters(&self) -> Result<KernelCounters> {
+        let state = self.state.borrow();
+        if state.fails {
+            bail!("the counters can't be read");
+        }
+        let busy_ns = |node: u32| {
+            let time = state.run_times.get(&(TGID, NodeId(node))).copied().unwrap_or_default();
+            time.used_ns()
+        };
+        let cpu_times = (0..3).map(|cpu| (cpu, busy_ns(cpu), state.steal_ns[cpu as usize])).collect();
+        Ok(KernelCounters { cpu_times: Some(cpu_times), nr_queued: vec![0; 3] })
+    }
+
+    fn run_times(&self, _processes: Option<&[u32]>) -> Result<RunTimes> {
+        Ok(self.state.borrow().run_times.clone())
+    }
+
+    fn place(&self, _epoch: u64, placements: &[(u32, NodeId)]) -> Result<()> {
+        self.state.borrow_mut().placements.extend(placements.iter().copied());
+        Ok(())
+    }
+
+    fn placement(&self, tgid: u32) -> Result<Option<NodeId>> {
+        Ok(self.state.borrow().placements.get(&tgid).copied())
+    }
+
+    fn retarget(&self, first: NodeId, _second: Option<NodeId>) -> Result<Retargeted> {
+        let mut state = self.state.borrow_mut();
+        state.destination = first;
+        state.epoch += 1;
+        Ok(Retargeted { epoch: state.epoch, nr_moved: 0, nr_kicked: 1 })
+    }
+
+    fn node_stats(&self, _node: NodeId) -> Result<NodeStats> {
+        Ok(NodeStats::default())
+    }
+
+    fn has_exited(&self) -> bool {
+        false
+    }
+}
+
+/// Runs rounds under these options, each after time has passed with shares stolen on the nodes. Returns the history.
+fn rounds(class: &FakeClass, args: &[&str], stolen_shares: &[[f64; 3]]) -> Result<Arc<DecisionHistory>> {
+    let options = Cli::try_parse_from(
+        [&["scx_vnuma", "--no-probe", "--move-irqs=false", "--move-workqueues=false"], args].concat(),
+    )
+    .expect("the options are right")
+    .run;
+    let config = Config::new(&options)?;
+    let nodes = Nodes::new([(NodeId(0), vec![0]), (NodeId(1), vec![1]), (NodeId(2), vec![2])]);
+    let history = Arc::new(DecisionHistory::default());
+    let mut log = DecisionLog::create(None, config.policy.as_str(), config.guards)?;
+    let reporter = Reporter::new(&history, &mut log, config.interval, NodeId(0));
+    let sampler = Sampler::open(Hosts::start(Vec::new(), config.interval)?, None)?;
+    let mut rounds = Rounds::new(&config, class, &nodes, NodeId(0), sampler, reporter)?;
+    rounds.round()?;
+    for &shares in stolen_shares {
+        // The window is measured by the real clock.
+        std::thread::sleep(Duration::from_millis(20));
+        class.pass(Duration::from_millis(20), shares);
+        rounds.round()?;
+    }
+    drop(rounds);
+    Ok(history)
+}
+
+#[test]
+fn severe_steal_moves_the_work_in_the_round_that_sees_it() {
+    let class = FakeClass::default();
+    let history = rounds(&class, &[], &[[0.0, 0.0, 0.0], [0.5, 0.0, 0.0], [0.0, 0.0, 0.0]]).unwrap();
+    assert_eq!(class.destination(), (NodeId(1), 1));
+    let metrics = history.metrics();
+    assert_eq!((metrics.nr_rounds, metrics.nr_retargets, metrics.destination), (3, 1, 1));
+    assert_eq!(metrics.last_moved_bytes, 256 * 4096);
+    let moved = history.decisions(2).iter().map(|entry| entry.decision.what()).collect::<Vec<_>>();
+    assert!(moved[0].contains("move from node 0 to 1"), "{moved:?}");
+}
+
+#[test]
+fn a_single_mildly_bad_round_moves_nothing() {
+    let class = FakeClass::default();
+    rounds(&class, &[], &[[0.0, 0.0, 0.0], [0.15, 0.0, 0.0], [0.0, 0.0, 0.0], [0.15, 0.0, 0.0]]).unwrap();
+    assert_eq!(class.destination(), (NodeId(0), 0));
+}
+
+#[test]
+fn a_dry_run_decides_but_retargets_nothing() {
+    let class = FakeClass::default();
+    let history = rounds(&class, &["--dry-run"], &[[0.0, 0.0, 0.0], [0.5, 0.0, 0.0]]).unwrap();
+    assert_eq!(class.destination(), (NodeId(0), 0));
+    assert!(history.decisions(1)[0].decision.what().contains("would move"), "it says what it would do");
+}
+
+#[test]
+fn fine_names_the_node_of_each_process_before_it_retargets() {
+    let class = FakeClass::default();
+    // Nodes 1 and 2 are the two least loaded, so work leaves node 0 for the first of them.
+    rounds(&class, &["--policy", "fine"], &[[0.0, 0.0, 0.0], [0.5, 0.0, 0.0], [0.0, 0.0, 0.0]]).unwrap();
+    assert_eq!(class.placement(TGID).unwrap(), Some(NodeId(1)));
+    assert_eq!(class.destination(), (NodeId(1), 1));
+}
+
+#[test]
+fn a_round_that_cannot_read_the_counters_names_what_failed() {
+    let class = FakeClass::default();
+    class.state.borrow_mut().fails = true;
+    let err = rounds(&class, &[], &[]).map(|_| ()).unwrap_err();
+    assert!(err.to_string().contains("counters"), "{err:#}");
+}
