@@ -10,14 +10,13 @@ use std::time::Duration;
 use anyhow::{bail, Result};
 use clap::Parser;
 use scx_vnuma::bpf::intf::vnuma_task_record;
-use scx_vnuma::bpf::{Class, KernelCounters, NodeStats, Plain, Retargeted, RunTime, RunTimes};
+use scx_vnuma::bpf::{Class, KernelCounters, NodeStats, Plain, Retargeted, RunTimes};
 use scx_vnuma::cell::NodeId;
 use scx_vnuma::daemon::{Cli, Config, DecisionLog, Reporter, Rounds};
 use scx_vnuma::report::DecisionHistory;
 use scx_vnuma::sense::{Hosts, Nodes, Sampler};
 use scx_vnuma::work::policy;
 
-const MS: u64 = 1_000_000;
 /// Of the migratable process, which chose to be so: no policy of a real task changes.
 const TGID: u32 = 7;
 

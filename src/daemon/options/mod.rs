@@ -1,6 +1,8 @@
 //! The daemon's options. Their help is the manual.
 
-use std::net::{Ipv4Addr, SocketAddr};
+mod values;
+
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::act::SurroundingsOptions;
@@ -8,11 +10,15 @@ use crate::policy::{GuardOptions, Order, PolicyName, PolicySettings, World};
 use crate::sense::HostSpec;
 use crate::work::{Grouping, Selector};
 use clap::{Args, Parser, Subcommand};
+use values::{
+    parse_duration, parse_interval, parse_listen_address, parse_probe, parse_seconds, parse_share,
+    parse_threshold_ticks,
+};
 
-/// Sends migratable work to the vNUMA node whose host is idlest, and leaves all other tasks alone.
+/// Runs best-effort tasks on the vNUMA nodes whose hosts are idle, and leaves all other tasks alone.
 ///
-/// Migratable are the tasks that a selector matches and what `scx_vnuma exec` starts, with their children. All other
-/// tasks stay in the kernel's fair class, which preempts migratable ones.
+/// A task is migratable if a selector matches it or if `scx_vnuma exec` started it; its children are migratable too. All
+/// other tasks are fixed: they stay in the kernel's fair class, which preempts migratable ones.
 #[derive(Debug, Parser)]
 #[command(name = "scx_vnuma", version, args_conflicts_with_subcommands = true)]
 pub struct Cli {
@@ -27,17 +33,17 @@ pub struct Cli {
 /// What the program does instead of scheduling.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run a command as migratable, whatever the selectors say; its children are migratable too.
+    /// Run a command as a migratable task, whatever the selectors say. Its children are migratable too.
     Exec {
         /// The command and its arguments.
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<std::ffi::OsString>,
     },
-    /// Undo what a killed scx_vnuma left: give tasks, IRQs and workqueues back what they had, and remove pinned maps.
+    /// Undo what a killed scx_vnuma left behind: restore tasks' policies, IRQ and workqueue affinities, and remove pinned maps.
     Restore,
-    /// Tell the last decisions of the scx_vnuma that is running: what was seen, chosen, refused and done, and why.
+    /// Explain the last decisions of the running scx_vnuma: what it measured, chose, refused and did, and why.
     Explain {
-        /// How many decisions; rounds in which all stayed for the same reasons count as one. It keeps 256.
+        /// Number of decisions, at most 256. Consecutive rounds that moved nothing for the same reasons count as one.
         #[arg(short, value_name = "NUMBER", default_value = "20")]
         nr: usize,
     },
@@ -46,143 +52,166 @@ pub enum Command {
 /// The options of scheduling. Their help is the manual.
 #[derive(Clone, Debug, Args)]
 pub struct RunOptions {
-    /// How to decide: `coarse` sends all migratable work to the least loaded node when others take too much of its
-    /// node (the thesis's algorithm 3-1); `fine` sends processes one by one, to the least loaded node and then to the
-    /// second least loaded (algorithms 4-2 and 4-3).
+    /// Scheduling policy.
+    ///
+    /// `coarse` moves all migratable work to the least loaded node when others take too much of the node it is on
+    /// (algorithm 3-1 of the thesis). `fine` moves processes one by one to the two least loaded nodes (algorithms 4-2 and
+    /// 4-3).
     #[arg(long, value_parser = PolicyName::value_parser(World::Live), default_value = "coarse")]
     pub policy: PolicyName,
 
-    /// The order in which `fine` picks processes: 0 none, 1 request, 2 cpu, 3 memory, 4 cpu-desc or 5 mai: memory
-    /// accesses per instruction, which are last-level cache misses where the guest has a PMU; where it has none, page
-    /// faults per second of CPU time stand for them, and it says so.
+    /// Order in which `fine` picks processes.
+    ///
+    /// 0 none, 1 request, 2 cpu, 3 memory, 4 cpu-desc or 5 mai. mai is memory accesses per instruction: last-level cache
+    /// misses where the guest has a PMU, page faults per second of CPU time where it has none. The log says which.
     #[arg(long, value_name = "ORDER", default_value = "memory")]
     pub order: Order,
 
-    /// What `fine` moves as a whole.
+    /// Unit that `fine` moves as a whole.
     #[arg(long, value_enum, default_value = "process")]
     pub group: GroupName,
 
-    /// `fine` loads a destination to at most this share of its CPUs.
+    /// Maximum load of a destination under `fine`, as a share of its CPUs.
     #[arg(long, value_name = "SHARE", default_value = "1.0", value_parser = parse_share)]
     pub warning: f64,
 
-    /// Time between two decisions, as in `100ms` or `2s`. Work leaves a busy host after about as long.
+    /// Time between two decisions, as in `100ms` or `2s`.
+    ///
+    /// Work leaves a busy host after about this long.
     #[arg(long, value_name = "DURATION", default_value = "500ms", value_parser = parse_interval)]
     pub interval: Duration,
 
-    /// `coarse` moves when others take at least this much of the node that runs the work: ticks (10 ms) of steal per 2 s
-    /// of wall time, over all its CPUs, whatever the interval [default: what --bad says; 50, a quarter of one CPU, with
-    /// --no-guards].
+    /// Steal at which `coarse` moves work, in ticks of 10 ms per 2 s of wall time over all CPUs of the node.
+    ///
+    /// It does not depend on --interval. Default: set by --bad; 50, a quarter of a CPU, with --no-guards.
     #[arg(long, value_name = "TICKS", value_parser = parse_threshold_ticks)]
     pub threshold_ticks: Option<f64>,
 
-    /// A node is left only after bad rounds: others took at least this share of its CPUs.
+    /// Share of a node's CPU that others must take for a round to count as bad.
+    ///
+    /// Only bad rounds make work leave a node (see --bad-rounds).
     #[arg(long, value_name = "SHARE", default_value = "0.05", value_parser = parse_share)]
     pub bad: f64,
 
-    /// Less than this ends a row of bad rounds; in between it goes on without growing.
+    /// Share of a node's CPU below which a series of bad rounds ends.
+    ///
+    /// Between --calm and --bad the series neither ends nor grows.
     #[arg(long, value_name = "SHARE", default_value = "0.02", value_parser = parse_share)]
     pub calm: f64,
 
-    /// So many bad rounds in a row make a move. What is mild must last to be worth one
-    /// [default: as many as make 2 s, and 2 at least].
+    /// Number of consecutive bad rounds after which work leaves a node.
+    ///
+    /// Default: the number of rounds in 2 s, at least 2.
     #[arg(long, value_name = "ROUNDS", value_parser = clap::value_parser!(u32).range(1..))]
     pub bad_rounds: Option<u32>,
 
-    /// From this share on, one bad round is enough. The default is the thesis's 50 ticks of steal in 2 s.
+    /// Share of a node's CPU from which a single bad round is enough.
+    ///
+    /// The default is the thesis's 50 ticks of steal in 2 s.
     #[arg(long, value_name = "SHARE", default_value = "0.25", value_parser = parse_share)]
     pub severe: f64,
 
-    /// After a move, wait at least this long before the next. A move's cost is the memory that follows it: a gigabyte
-    /// takes a second at 10 Gbit/s, a fifth of this. Out of --severe pressure, to where it isn't, work need not wait, until
-    /// each node has been tried.
+    /// Minimum time between two moves.
+    ///
+    /// A move costs the memory that follows it: a gigabyte takes a second at 10 Gbit/s. Severe pressure skips the cool-down
+    /// until every node has been tried.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     pub cool_down: Duration,
 
-    /// Decide without --bad, --calm, --bad-rounds, --severe and --cool-down, as the thesis's script does.
+    /// Ignore --bad, --calm, --bad-rounds, --severe and --cool-down, as the thesis's script does.
     #[arg(long)]
     pub no_guards: bool,
 
-    /// Where nothing else says how busy an empty node's host is, let one of its CPUs spin this long each second, at the
-    /// lowest priority, and see how much of it is stolen. While it is found busy that is done less often, down to every
-    /// four seconds; before work is sent anywhere it is done on all such nodes at once, for three times as long.
+    /// Time per second that a CPU of an empty node spins to measure steal.
+    ///
+    /// An idle vCPU accrues no steal, so an empty node looks idle however busy its host is. A probe spins at the lowest
+    /// priority on nodes that have no other source. A node found busy is probed less often, down to every four seconds.
+    /// Before work moves, all such nodes are probed at once for three times as long.
     #[arg(long, value_name = "DURATION", default_value = "10ms", value_parser = parse_probe)]
     pub probe: Duration,
 
-    /// Probe nothing: an empty node without another source counts as idle.
+    /// Never probe: an empty node without another source counts as idle.
     #[arg(long)]
     pub no_probe: bool,
 
-    /// IRQs are handled where migratable work goes, from its first move on. Per-CPU and managed IRQs stay
-    /// [default: true for `coarse`, as in algorithm 3-1; else false].
+    /// Move IRQs to the CPUs of the node that migratable work is on, from its first move on.
+    ///
+    /// Per-CPU and managed IRQs stay. Default: true for `coarse`, as in algorithm 3-1; otherwise false.
     #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           hide_possible_values = true)]
     pub move_irqs: Option<bool>,
 
-    /// The kernel's unbound workqueues run where migratable work goes, from its first move on
-    /// [default: true for `coarse`, as in algorithm 3-1; else false].
+    /// Move unbound workqueues to the CPUs of the node that migratable work is on, from its first move on.
+    ///
+    /// Default: true for `coarse`, as in algorithm 3-1; otherwise false.
     #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           hide_possible_values = true)]
     pub move_workqueues: Option<bool>,
 
-    /// Move the memory of processes that move after them, in the background: where a node's memory is really remote and
-    /// pages don't move by themselves, as they do in a distributed VM.
+    /// Move the memory of processes that move, in the background.
+    ///
+    /// Use it where a node's memory is really remote and pages don't move by themselves, as they do in a distributed VM.
     #[arg(long)]
     pub move_memory: bool,
 
-    /// How fast --move-memory may be, bytes per second, in the mean over processes [default: 134217728, about a tenth
-    /// of 10 Gbit/s].
+    /// Maximum rate of --move-memory in bytes per second, averaged over processes.
+    ///
+    /// Default: 134217728, about a tenth of 10 Gbit/s.
     #[arg(long, value_name = "BYTES", default_value = "134217728", hide_default_value = true,
           value_parser = clap::value_parser!(u64).range(1..), requires = "move_memory")]
     pub memory_rate: u64,
 
-    /// The node that migratable work goes to at first [default: the first node with CPUs].
+    /// Node on which migratable work starts. Default: the first node with CPUs.
     #[arg(long, value_name = "NODE")]
     pub start_node: Option<u32>,
 
-    /// A task that matches is migratable; repeatable, any match counts: `cgroup=/batch/**`, `comm=GLOB`, `uid=N`,
-    /// `nice>=N`, `policy=batch|idle`. Kernel threads and real-time tasks never are
-    /// [default: `nice>=1` and `policy=batch|idle`].
+    /// Make tasks that match migratable; repeatable, any match counts.
+    ///
+    /// Selectors are `cgroup=/batch/**`, `comm=GLOB`, `uid=N`, `nice>=N` and `policy=batch|idle`. Kernel threads and
+    /// real-time tasks are never migratable. Default: `nice>=1` and `policy=batch|idle`.
     #[arg(long, value_name = "SELECTOR")]
     pub select: Vec<Selector>,
 
-    /// Take every ordinary task, as the thesis's script does; then nothing is fixed but real-time tasks.
+    /// Make every ordinary task migratable, as the thesis's script does. Only real-time tasks stay fixed.
     #[arg(long, conflicts_with = "select")]
     pub all: bool,
 
-    /// Where a node's host says how busy it is: the URL of its Prometheus node_exporter, as in
-    /// `0=http://host-a:9100?cpus=0-7`; repeatable. `cpus=` names the host's CPUs that the node runs on; without it all
-    /// of them count.
+    /// URL of the node_exporter of a node's host, as in `0=http://host-a:9100?cpus=0-7`; repeatable.
+    ///
+    /// `cpus=` names the host's CPUs that the node runs on. Without it all CPUs of the host count.
     #[arg(long, value_name = "NODE=URL")]
     pub host: Vec<HostSpec>,
 
-    /// The same in a file, with passwords, tokens and certificates: a `[[host]]` for each node, with `node`, `url` and, if
-    /// need be, `cpus`, `user` and `password_file`, `bearer_token_file`, `ca_file`.
+    /// File with hosts, their passwords, tokens and certificates.
+    ///
+    /// It has a `[[host]]` for each node, with `node` and `url`, and optionally `cpus`, `user` and `password_file`,
+    /// `bearer_token_file`, `ca_file`.
     #[arg(long, value_name = "FILE.toml")]
     pub hosts: Option<std::path::PathBuf>,
 
-    /// Decide and report, but move nothing.
+    /// Decide and report, but change nothing.
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Run even if only one node has CPUs, where there is nowhere to move to.
+    /// Run even if only one node has CPUs, so that there is nowhere to move work.
     #[arg(long)]
     pub allow_single_node: bool,
 
-    /// Write what each round saw and decided to this new file, for `vnuma-sim replay`.
+    /// Record each round's view and plan in this new file, for `vnuma-sim replay`.
     #[arg(long, value_name = "FILE.jsonl")]
     pub log: Option<std::path::PathBuf>,
 
-    /// Print statistics every so many seconds.
+    /// Print statistics every SECONDS.
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     pub stats: Option<Duration>,
 
-    /// Print statistics of the scx_vnuma that is running, every so many seconds, and start none.
+    /// Print the statistics of the scx_vnuma that is already running every SECONDS; don't start another.
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     pub monitor: Option<Duration>,
 
-    /// Serve the statistics as OpenMetrics, for Prometheus, at http://ADDR/metrics. A port alone, `9100` or `:9100`, is
-    /// on 127.0.0.1; `0.0.0.0:9100` and `[::]:9100` answer everybody.
+    /// Serve the statistics as OpenMetrics at http://ADDR/metrics.
+    ///
+    /// A port alone, `9100` or `:9100`, listens on 127.0.0.1; `0.0.0.0:9100` and `[::]:9100` listen on all addresses.
     #[arg(long, value_name = "ADDR", value_parser = parse_listen_address)]
     pub metrics: Option<SocketAddr>,
 
@@ -190,11 +219,11 @@ pub struct RunOptions {
     #[arg(long)]
     pub help_stats: bool,
 
-    /// Length of the exit report's dump in bytes; 0 for the kernel's default.
+    /// Length of the dump in the exit report, in bytes; 0 for the kernel's default.
     #[arg(long, value_name = "BYTES", default_value = "0")]
     pub exit_dump_len: u32,
 
-    /// Print every round's decision, not only what changes; twice, also what libbpf says.
+    /// Log every round's decision, not only changes; given twice, also what libbpf says.
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
 }
@@ -249,7 +278,7 @@ impl RunOptions {
         }
     }
 
-    /// What follows the work beside tasks; nothing does in a dry run.
+    /// What moves along with the tasks; nothing does in a dry run.
     pub(super) fn surroundings(&self) -> SurroundingsOptions {
         if self.dry_run {
             return SurroundingsOptions::default();
@@ -261,59 +290,6 @@ impl RunOptions {
             memory_bytes_per_s: self.move_memory.then_some(self.memory_rate),
         }
     }
-}
-
-/// Shorter rounds than this cost more than they tell.
-const INTERVAL_MIN: Duration = Duration::from_millis(10);
-
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|_| "write a duration as 100ms or 2s".to_string())
-}
-
-fn parse_interval(text: &str) -> Result<Duration, String> {
-    let interval = parse_duration(text)?;
-    if interval < INTERVAL_MIN {
-        return Err(format!("must be at least {}", humantime::format_duration(INTERVAL_MIN)));
-    }
-    Ok(interval)
-}
-
-/// Longer probes would be work.
-const PROBE_MAX: Duration = Duration::from_millis(100);
-
-fn parse_probe(text: &str) -> Result<Duration, String> {
-    match parse_duration(text)? {
-        burst if (Duration::from_millis(1)..=PROBE_MAX).contains(&burst) => Ok(burst),
-        _ => Err("takes a duration from 1ms to 100ms; --no-probe turns it off".into()),
-    }
-}
-
-fn parse_share(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
-        _ => Err("takes a share from 0 to 1, as in 0.05".into()),
-    }
-}
-
-fn parse_threshold_ticks(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(ticks) if ticks.is_finite() && ticks > 0.0 => Ok(ticks),
-        _ => Err("takes a number of ticks above 0".into()),
-    }
-}
-
-fn parse_seconds(text: &str) -> Result<Duration, String> {
-    match text.parse::<f64>() {
-        Ok(seconds) if (0.001..1e6).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
-        _ => Err("takes a number of seconds above 0, as in 1 or 0.5".into()),
-    }
-}
-
-fn parse_listen_address(text: &str) -> Result<SocketAddr, String> {
-    let port = text.strip_prefix(':').unwrap_or(text).parse::<u16>();
-    let on_loopback = port.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-    let refused = |_| "takes a port, or an address of this machine and a port, as in 9100 or 0.0.0.0:9100".to_string();
-    on_loopback.or_else(|_| text.parse()).map_err(refused)
 }
 
 #[cfg(test)]

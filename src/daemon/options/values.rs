@@ -1,0 +1,57 @@
+//! The values that options take, with an error that names the form expected.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+/// A round costs more than shorter ones could tell.
+const INTERVAL_MIN: Duration = Duration::from_millis(10);
+
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "write a duration as 100ms or 2s".to_string())
+}
+
+pub(super) fn parse_interval(text: &str) -> Result<Duration, String> {
+    let interval = parse_duration(text)?;
+    if interval < INTERVAL_MIN {
+        return Err(format!("must be at least {}", humantime::format_duration(INTERVAL_MIN)));
+    }
+    Ok(interval)
+}
+
+/// A longer probe would be a load of its own.
+const PROBE_MAX: Duration = Duration::from_millis(100);
+
+pub(super) fn parse_probe(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        burst if (Duration::from_millis(1)..=PROBE_MAX).contains(&burst) => Ok(burst),
+        _ => Err("takes a duration from 1ms to 100ms; --no-probe turns it off".into()),
+    }
+}
+
+pub(super) fn parse_share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("takes a share from 0 to 1, as in 0.05".into()),
+    }
+}
+
+pub(super) fn parse_threshold_ticks(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(ticks) if ticks.is_finite() && ticks > 0.0 => Ok(ticks),
+        _ => Err("takes a number of ticks above 0".into()),
+    }
+}
+
+pub(super) fn parse_seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.001..1e6).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("takes a number of seconds above 0, as in 1 or 0.5".into()),
+    }
+}
+
+pub(super) fn parse_listen_address(text: &str) -> Result<SocketAddr, String> {
+    let port = text.strip_prefix(':').unwrap_or(text).parse::<u16>();
+    let on_loopback = port.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    let refused = |_| "takes a port, or an address of this machine and a port, as in 9100 or 0.0.0.0:9100".to_string();
+    on_loopback.or_else(|_| text.parse()).map_err(refused)
+}
