@@ -15,7 +15,7 @@ pub(super) mod table;
 use std::io;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// Replay a cluster trace through a simulated cluster under the schedulers of scx_vnuma, and show what each does to CPU
 /// utilisation, balance, overcommit, task duration and the network.
@@ -44,6 +44,11 @@ enum Command {
     Replay(replay::Replay),
     /// Draw results as one HTML page
     Report(report::Report),
+}
+
+/// The command line's definition, for documentation.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Run the command line; the exit code is 0, 1 after an error, 2 after wrong usage.
