@@ -1,8 +1,8 @@
-//! The CPU clock of a thread.
+//! A thread's CPU clock.
 
 use std::time::Duration;
 
-/// CPU time of this thread so far.
+/// CPU time that the calling thread has used so far.
 pub fn thread_cpu_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: time outlives the call, which fills it in; this clock always exists.
