@@ -83,7 +83,10 @@ impl<'a> Reporter<'a> {
     pub fn note_selection(&mut self, changes: SelectionChanges, nr_migratable: u64) {
         let SelectionChanges { nr_selected, nr_given_back, nr_refused } = changes;
         if changes != SelectionChanges::default() {
-            log::info!("{nr_selected} tasks became migratable, {nr_given_back} got their own policy back, {nr_refused} were refused");
+            log::info!(
+                "{nr_selected} tasks became migratable, {nr_given_back} got their own policy back, \
+                 {nr_refused} were refused"
+            );
         }
         self.metrics.nr_selected += nr_selected;
         self.metrics.nr_given_back += nr_given_back;
