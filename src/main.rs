@@ -3,11 +3,12 @@
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{bail, ensure, Context, Result};
 use clap::Parser;
-use scx_vnuma::daemon::{self, preflight, Cli, Command, RunOptions, Shutdown};
+use scx_vnuma::daemon::{self, preflight, Cli, Command, InstanceLock, RunOptions, Shutdown, LOCK_FILE};
 use scx_vnuma::work::make_migratable;
 use scx_vnuma::{act, report};
 use simplelog::ColorChoice;
@@ -60,6 +61,7 @@ fn schedule(options: &RunOptions) -> Result<()> {
 }
 
 fn exec(command: &[OsString]) -> Result<()> {
+    preflight::check_pid_namespace()?;
     make_migratable(0).context("this kernel has no sched_ext, so no task can be migratable")?;
     let [program, args @ ..] = command else { bail!("BUG: exec without a command") };
     let err = std::process::Command::new(program).args(args).exec();
@@ -68,9 +70,11 @@ fn exec(command: &[OsString]) -> Result<()> {
 
 fn restore() -> Result<()> {
     ensure!(preflight::is_root(), "restore changes other users' tasks and must run as root: try sudo");
+    preflight::check_pid_namespace()?;
     if let Some(name) = preflight::running_scheduler()?.filter(|name| preflight::is_ours(name)) {
         bail!("scx_vnuma is running ({name}); end it with INT or TERM and it restores everything itself");
     }
+    let _lock = InstanceLock::acquire(Path::new(LOCK_FILE))?;
     match act::restore_after_kill()? {
         Some(restored) => {
             println!("{restored}");

@@ -119,3 +119,23 @@ fn exec_on_a_kernel_without_sched_ext_says_why_not() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("no sched_ext"), "{}", stderr(&output));
 }
+
+#[test]
+fn in_a_pid_namespace_of_its_own_it_refuses_with_the_remedy() {
+    // A namespace of users makes one of processes possible without root.
+    let unshared = |args: &[&str]| {
+        let scx_vnuma = env!("CARGO_BIN_EXE_scx_vnuma");
+        let unshare = ["--user", "--map-root-user", "--pid", "--fork", "--mount-proc", scx_vnuma];
+        Command::new("unshare").args(unshare).args(args).output().expect("unshare starts")
+    };
+    for args in [&["--dry-run"][..], &["restore"], &["exec", "--", "true"]] {
+        let output = unshared(args);
+        let message = stderr(&output);
+        if message.contains("unshare failed") || message.contains("Operation not permitted") {
+            eprintln!("skipped: this machine lets nobody make namespaces: {message}");
+            return;
+        }
+        assert_eq!(output.status.code(), Some(1), "{message}");
+        assert!(message.contains("PID namespace") && message.contains("nsenter"), "{message}");
+    }
+}

@@ -2,6 +2,8 @@
 
 mod clock;
 mod config;
+mod failures;
+mod lock;
 mod options;
 mod pacing;
 pub mod preflight;
@@ -11,11 +13,13 @@ mod round;
 mod shutdown;
 
 use std::mem::MaybeUninit;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 pub use config::Config;
+pub use lock::{InstanceLock, LOCK_FILE};
 pub use options::{Cli, Command, RunOptions};
 pub use reporter::{DecisionLog, Reporter};
 pub use round::Rounds;
@@ -32,6 +36,10 @@ use restarts::Restarts;
 /// Schedules until `shutdown` is requested, with all that people and programs watch it by.
 pub fn run(options: &RunOptions, shutdown: &Shutdown) -> Result<()> {
     let page = options.metrics.map(MetricsServer::bind).transpose()?;
+    preflight::check_may_run()?;
+    // Asked twice: before the lock for the sake of the better message, under it for the sake of two that start at once.
+    preflight::check_machine()?;
+    let _lock = InstanceLock::acquire(Path::new(LOCK_FILE))?;
     preflight::check_machine()?;
     preflight::warn_of_gaps();
     if let Some(restored) = act::restore_after_kill()? {

@@ -1,5 +1,6 @@
 //! Refusals before anything is touched, each in one sentence with the remedy.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::bpf::{self, OPS_NAME};
@@ -10,9 +11,17 @@ use scx_utils::compat;
 
 const SCHED_EXT_DIR: &str = "/sys/kernel/sched_ext";
 
-/// Checks that this user on this kernel can load the scheduler class now.
-pub fn check_machine() -> Result<()> {
+/// The inode of the initial PID namespace (include/linux/proc_ns.h).
+const PROC_PID_INIT_INO: u64 = 0xEFFF_FFFC;
+
+/// Checks that this process may schedule at all, wherever it runs.
+pub fn check_may_run() -> Result<()> {
     ensure!(is_root(), "scx_vnuma must run as root (it loads a scheduler into the kernel): try sudo");
+    check_pid_namespace()
+}
+
+/// Checks that this kernel can load the scheduler class now.
+pub fn check_machine() -> Result<()> {
     ensure!(
         Path::new(SCHED_EXT_DIR).exists(),
         "this kernel has no sched_ext: boot one from 6.12 on that has CONFIG_SCHED_CLASS_EXT=y"
@@ -30,6 +39,20 @@ pub fn check_machine() -> Result<()> {
         Some(name) => bail!("another sched_ext scheduler is loaded: {name}; stop it first"),
         None => Ok(()),
     }
+}
+
+/// Checks that process ids mean the same to the kernel's task iterator as to system calls from here.
+///
+/// The iterator gives ids of the initial PID namespace. In any other, the same number is another task, which would be made
+/// migratable in its place.
+pub fn check_pid_namespace() -> Result<()> {
+    let inode = std::fs::metadata("/proc/self/ns/pid").context("reading /proc/self/ns/pid")?.ino();
+    ensure!(
+        inode == PROC_PID_INIT_INO,
+        "scx_vnuma runs in a PID namespace of its own (a container?), where process ids are not the kernel's: run it in \
+         the initial one, as with `nsenter -t 1 -p` or --pid=host"
+    );
+    Ok(())
 }
 
 /// Return true if the kernel lets us do anything.

@@ -78,6 +78,12 @@ impl<'a> Reporter<'a> {
         now - std::mem::replace(&mut self.page_faults, now)
     }
 
+    /// Takes note of a round that failed.
+    pub fn note_failed_round(&mut self) {
+        self.metrics.nr_failed_rounds += 1;
+        self.history.publish_metrics(self.metrics.clone());
+    }
+
     /// Takes note of the tasks whose policy a round changed.
     pub fn note_selection(&mut self, changes: SelectionChanges, nr_migratable: u64) {
         let SelectionChanges { nr_selected, nr_given_back, nr_refused } = changes;

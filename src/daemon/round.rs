@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use super::clock::thread_cpu_time;
 use super::config::Config;
+use super::failures::Failures;
 use super::pacing::Pace;
 use super::reporter::Reporter;
 use super::Shutdown;
@@ -62,10 +63,16 @@ impl<'a> Rounds<'a> {
 
     /// Rounds at a steady pace until `shutdown` is requested or the kernel ends the scheduler class.
     pub fn run(&mut self, shutdown: &Shutdown) -> Result<()> {
-        let mut pace = Pace::new(self.config.interval);
+        let (mut pace, mut failures) = (Pace::new(self.config.interval), Failures::default());
         while !self.class.has_exited() {
             let cpu_before = thread_cpu_time();
-            self.round()?;
+            match self.round() {
+                Ok(()) => failures.succeeded(),
+                Err(err) => {
+                    failures.failed(err)?;
+                    self.reporter.note_failed_round();
+                }
+            }
             let due = pace.next_due(thread_cpu_time() - cpu_before);
             if !self.wait_until(due, shutdown) {
                 break;

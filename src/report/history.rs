@@ -51,6 +51,11 @@ impl DecisionHistory {
         kept.push_back(Kept { first_round, at: Instant::now(), decision: Arc::new(decision) });
     }
 
+    /// Leaves figures alone, of a round that decided nothing.
+    pub fn publish_metrics(&self, metrics: Metrics) {
+        *self.metrics.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(metrics);
+    }
+
     /// The figures of the last round.
     pub fn metrics(&self) -> Arc<Metrics> {
         self.metrics.lock().unwrap_or_else(PoisonError::into_inner).clone()

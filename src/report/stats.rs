@@ -74,6 +74,8 @@ pub struct NodeMetrics {
 pub struct Metrics {
     #[stat(desc = "rounds so far", _om_counter)]
     pub nr_rounds: u64,
+    #[stat(desc = "rounds that failed, since load; the plan in force stayed", _om_counter)]
+    pub nr_failed_rounds: u64,
     #[stat(desc = "the number of the plan in force; it grows with each move")]
     pub epoch: u64,
     #[stat(desc = "the node that migratable work goes to")]
