@@ -8,7 +8,7 @@
 #include "retarget.bpf.h"
 
 /* From include/linux/sched/prio.h: static_prio of nice 0. */
-#define DEFAULT_PRIO	120
+#define DEFAULT_PRIO 120
 
 /* Put a plan in force. */
 SEC("syscall")

@@ -9,8 +9,8 @@
  * Weight beyond this (about nice -7) has no further effect, or max_debt_ns would not bound the wait. Migratable tasks
  * are best-effort work.
  */
-#define WEIGHT_MAX	500
-#define WEIGHT_BASE	100
+#define WEIGHT_MAX  500
+#define WEIGHT_BASE 100
 
 static u64 effective_weight(const struct task_struct *p, const struct task_ctx *tctx)
 {

@@ -35,7 +35,7 @@ struct vnuma_target {
 
 /* The node of a process that the plan places by itself. All others go to the first destination. */
 struct vnuma_placement {
-	u64 epoch;		/* of the plan that placed the process, or the parent it inherited this from */
+	u64 epoch; /* of the plan that placed the process, or the parent it inherited this from */
 	s32 node;
 };
 
@@ -44,19 +44,19 @@ struct vnuma_placement {
  * a page of its own: a page that CPUs of two nodes write bounces between two hosts.
  */
 struct vnuma_node_stats {
-	u64 vtime_now;		/* the node's virtual time: the largest vtime of a task that has run here, ns */
-	u64 run_ns;		/* time during which migratable tasks were on a CPU of the node */
-	u64 stolen_ns;		/* the part of run_ns that was steal time */
-	u64 nr_runs;		/* number of times a migratable task was put on a CPU */
-	u64 nr_elsewhere;	/* of nr_runs: tasks that may not run on their destination */
-	u64 nr_stragglers;	/* of nr_runs: sent on at once, as the plan had changed since they were queued */
-	u64 nr_arrived;		/* queued tasks moved here by a change of plan or of the online CPUs */
+	u64 vtime_now;	   /* the node's virtual time: the largest vtime of a task that has run here, ns */
+	u64 run_ns;	   /* time during which migratable tasks were on a CPU of the node */
+	u64 stolen_ns;	   /* the part of run_ns that was steal time */
+	u64 nr_runs;	   /* number of times a migratable task was put on a CPU */
+	u64 nr_elsewhere;  /* of nr_runs: tasks that may not run on their destination */
+	u64 nr_stragglers; /* of nr_runs: sent on at once, as the plan had changed since they were queued */
+	u64 nr_arrived;	   /* queued tasks moved here by a change of plan or of the online CPUs */
 } __attribute__((aligned(VNUMA_PAGE_SIZE)));
 
 /* A CPU's time since boot, ns. */
 struct vnuma_cpu_time {
-	u64 busy_ns;		/* user, nice, system, irq and softirq time */
-	u64 steal_ns;		/* steal time: ready to run, but the host ran something else */
+	u64 busy_ns;  /* user, nice, system, irq and softirq time */
+	u64 steal_ns; /* steal time: ready to run, but the host ran something else */
 	u64 is_online;
 };
 
@@ -76,16 +76,16 @@ struct vnuma_retarget_args {
 	u32 nr_destinations;
 	struct vnuma_destination destination;
 	/* out */
-	u32 nr_moved;		/* queued tasks moved to another node's DSQ */
-	u32 nr_kicked;		/* CPUs made to reschedule */
+	u32 nr_moved;  /* queued tasks moved to another node's DSQ */
+	u32 nr_kicked; /* CPUs made to reschedule */
 	u64 epoch;
 };
 
 /* The result of read_counters(), which also fills the map cpu_times. */
 struct vnuma_counters_args {
 	/* out */
-	u32 has_cpu_times;	/* the kernel lets BPF programs read CPU times, so cpu_times is valid */
-	u32 nr_queued[VNUMA_MAX_NODES];	/* tasks queued on each node's DSQ */
+	u32 has_cpu_times;		/* the kernel lets BPF programs read CPU times, so cpu_times is valid */
+	u32 nr_queued[VNUMA_MAX_NODES]; /* tasks queued on each node's DSQ */
 };
 
 /* The result of read_steal(), for the CPU it runs on. */
@@ -103,23 +103,23 @@ struct vnuma_select_args {
 };
 
 enum vnuma_task_flags {
-	VNUMA_TASK_SELECTED = 1 << 0,	/* made migratable by the daemon */
-	VNUMA_TASK_RECORDED = 1 << 1,	/* the scheduler has seen the task: own_policy is valid */
+	VNUMA_TASK_SELECTED = 1 << 0, /* made migratable by the daemon */
+	VNUMA_TASK_RECORDED = 1 << 1, /* the scheduler has seen the task: own_policy is valid */
 };
 
 /* One task in the task iterator's output. */
 struct vnuma_task_record {
 	u64 cgroup_id;
 	u64 run_ns;
-	u64 rss_pages;		/* of the process, in the main thread's record only */
-	u64 nr_faults;		/* of the thread; the main thread's includes those of exited threads */
+	u64 rss_pages; /* of the process, in the main thread's record only */
+	u64 nr_faults; /* of the thread; the main thread's includes those of exited threads */
 	s32 tid;
 	s32 tgid;
 	s32 parent_tgid;
 	u32 uid;
 	s32 nice;
-	u32 policy;		/* current policy: SCHED_EXT for a migratable task */
-	u32 own_policy;		/* the policy it had when it was selected */
+	u32 policy;	/* current policy: SCHED_EXT for a migratable task */
+	u32 own_policy; /* the policy it had when it was selected */
 	u32 flags;
 	char comm[VNUMA_COMM_LEN];
 };

@@ -165,8 +165,8 @@ void BPF_STRUCT_OPS(vnuma_stopping, struct task_struct *p, bool runnable)
 	tctx->awake_ns = runnable ? tctx->awake_ns + run_ns : 0;
 
 	/* Steal time isn't charged to the task. */
-	scx_bpf_task_set_dsq_vtime(p, p->scx.dsq_vtime +
-				   (run_ns - stolen_ns) * WEIGHT_BASE / effective_weight(p, tctx));
+	scx_bpf_task_set_dsq_vtime(p,
+				   p->scx.dsq_vtime + (run_ns - stolen_ns) * WEIGHT_BASE / effective_weight(p, tctx));
 }
 
 /*
@@ -316,6 +316,7 @@ void BPF_STRUCT_OPS(vnuma_dump_task, struct scx_dump_ctx *dctx, struct task_stru
 			     tctx->run_ns / NSEC_PER_MSEC, tctx->vtime_node);
 }
 
+/* clang-format off */
 SCX_OPS_DEFINE(vnuma_ops,
 	       .select_cpu	= (void *)vnuma_select_cpu,
 	       .enqueue		= (void *)vnuma_enqueue,
@@ -335,3 +336,4 @@ SCX_OPS_DEFINE(vnuma_ops,
 	       .dump_task	= (void *)vnuma_dump_task,
 	       .timeout_ms	= 30000,
 	       .name		= "vnuma");
+/* clang-format on */

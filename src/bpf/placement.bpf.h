@@ -82,8 +82,7 @@ static s32 claim_idle_cpu(const struct task_struct *p, s32 node, s32 prev_cpu)
 {
 	s32 cpu;
 
-	if (cpu_to_node(prev_cpu) == node && is_allowed_cpu(p, prev_cpu) &&
-	    scx_bpf_test_and_clear_cpu_idle(prev_cpu))
+	if (cpu_to_node(prev_cpu) == node && is_allowed_cpu(p, prev_cpu) && scx_bpf_test_and_clear_cpu_idle(prev_cpu))
 		return prev_cpu;
 
 	if (idle_per_node && bpf_ksym_exists(scx_bpf_pick_idle_cpu_node))

@@ -12,7 +12,7 @@
  */
 void scx_bpf_kick_cpu___compat(s32 cpu, u64 flags) __ksym __weak;
 
-#define NSEC_PER_MSEC	1000000ULL
+#define NSEC_PER_MSEC	 1000000ULL
 #define CLAMP(x, lo, hi) ((x) < (lo) ? (lo) : (x) > (hi) ? (hi) : (x))
 
 /* Knobs: set by the daemon before load. */
@@ -66,10 +66,10 @@ const volatile u64 protect_max_ns = 2 * NSEC_PER_MSEC;
 const volatile u64 flush_threshold_ns = 1 * NSEC_PER_MSEC;
 
 /* From include/uapi/linux/sched.h: macros there, so not in vmlinux.h. */
-#define SCHED_NORMAL	0
-#define SCHED_BATCH	3
-#define SCHED_IDLE	5
-#define SCHED_EXT	7
+#define SCHED_NORMAL 0
+#define SCHED_BATCH  3
+#define SCHED_IDLE   5
+#define SCHED_EXT    7
 
 /* Maps. */
 
@@ -121,11 +121,11 @@ struct {
 
 struct task_ctx {
 	u64 run_ns;
-	u64 awake_ns;		/* run time since the last wakeup */
-	struct vnuma_run_time unsummed;	/* run time not yet added to the process's totals */
-	s32 unsummed_node;	/* the node of that run time */
-	u64 sent_on_epoch;	/* 1 + the epoch in which the task was last sent on as a straggler */
-	s32 vtime_node;		/* the node whose clock the task's vtime belongs to */
+	u64 awake_ns;			/* run time since the last wakeup */
+	struct vnuma_run_time unsummed; /* run time not yet added to the process's totals */
+	s32 unsummed_node;		/* the node of that run time */
+	u64 sent_on_epoch;		/* 1 + the epoch in which the task was last sent on as a straggler */
+	s32 vtime_node;			/* the node whose clock the task's vtime belongs to */
 	u32 own_policy;
 	u32 flags;
 };
@@ -139,12 +139,12 @@ struct {
 
 /* The state of a CPU's current task, as of when it was put on the CPU. */
 struct cpu_ctx {
-	u64 started_at;		/* the time then */
-	u64 vtime;		/* the task's vtime */
-	u64 awake_ns;		/* the task's run time since its last wakeup */
-	u64 stolen_at;		/* the CPU's steal time */
-	u32 tgid;		/* the task's process */
-	bool is_running;	/* the current task is ours; the rest is valid only then */
+	u64 started_at;	 /* the time then */
+	u64 vtime;	 /* the task's vtime */
+	u64 awake_ns;	 /* the task's run time since its last wakeup */
+	u64 stolen_at;	 /* the CPU's steal time */
+	u32 tgid;	 /* the task's process */
+	bool is_running; /* the current task is ours; the rest is valid only then */
 };
 
 struct {
