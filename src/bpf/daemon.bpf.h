@@ -22,7 +22,7 @@ int retarget(struct vnuma_retarget_args *args)
 		return -EINVAL;
 	plan->destination = args->destination;
 	plan->nr_destinations = args->nr_destinations;
-	/* The add is fully ordered, so whoever sees the new epoch sees the new plan. */
+	/* The add is fully ordered, so a reader that sees the new epoch sees the new plan. */
 	args->epoch = __sync_fetch_and_add(&plan->epoch, 1) + 1;
 
 	args->nr_moved = drain_all_dsqs();

@@ -21,6 +21,13 @@ enum vnuma_limits {
 /* Stands for no node: the node of an unknown CPU, or a destination that the plan doesn't have. */
 enum vnuma_sentinel { VNUMA_NO_NODE = -1 };
 
+/*
+ * Map keys, map values and arguments are passed byte by byte, so these structs have explicit _pad members, which are 0,
+ * instead of padding, which is uninitialised memory.
+ */
+#pragma clang diagnostic push
+#pragma clang diagnostic error "-Wpadded"
+
 struct vnuma_destination {
 	s32 first;
 	s32 second;
@@ -31,27 +38,15 @@ struct vnuma_target {
 	u64 epoch;
 	u32 nr_destinations;
 	struct vnuma_destination destination;
+	u32 _pad;
 };
 
 /* The node of a process that the plan places by itself. All others go to the first destination. */
 struct vnuma_placement {
 	u64 epoch; /* of the plan that placed the process, or the parent it inherited this from */
 	s32 node;
+	u32 _pad;
 };
-
-/*
- * A node's clock and counters. Only CPUs of the node write them, except that any CPU may add to nr_arrived. Each node has
- * a page of its own: a page that CPUs of two nodes write bounces between two hosts.
- */
-struct vnuma_node_stats {
-	u64 vtime_now;	   /* the node's virtual time: the largest vtime of a task that has run here, ns */
-	u64 run_ns;	   /* time during which migratable tasks were on a CPU of the node */
-	u64 stolen_ns;	   /* the part of run_ns that was steal time */
-	u64 nr_runs;	   /* number of times a migratable task was put on a CPU */
-	u64 nr_elsewhere;  /* of nr_runs: tasks that may not run on their destination */
-	u64 nr_stragglers; /* of nr_runs: sent on at once, as the plan had changed since they were queued */
-	u64 nr_arrived;	   /* queued tasks moved here by a change of plan or of the online CPUs */
-} __attribute__((aligned(VNUMA_PAGE_SIZE)));
 
 /* A CPU's time since boot, ns. */
 struct vnuma_cpu_time {
@@ -78,6 +73,7 @@ struct vnuma_retarget_args {
 	/* out */
 	u32 nr_moved;  /* queued tasks moved to another node's DSQ */
 	u32 nr_kicked; /* CPUs made to reschedule */
+	u32 _pad;
 	u64 epoch;
 };
 
@@ -123,5 +119,22 @@ struct vnuma_task_record {
 	u32 flags;
 	char comm[VNUMA_COMM_LEN];
 };
+
+#pragma clang diagnostic pop
+
+/*
+ * A node's clock and counters. Only CPUs of the node write them, except that any CPU may add to nr_arrived. Each node has
+ * a page of its own: a page that CPUs of two nodes write bounces between two hosts. The daemon only reads it, so padding
+ * up to the page's end does no harm.
+ */
+struct vnuma_node_stats {
+	u64 vtime_now;	   /* the node's virtual time: the largest vtime of a task that has run here, ns */
+	u64 run_ns;	   /* time during which migratable tasks were on a CPU of the node */
+	u64 stolen_ns;	   /* the part of run_ns that was steal time */
+	u64 nr_runs;	   /* number of times a migratable task was put on a CPU */
+	u64 nr_elsewhere;  /* of nr_runs: tasks that may not run on their destination */
+	u64 nr_stragglers; /* of nr_runs: sent on at once, as the plan had changed since they were queued */
+	u64 nr_arrived;	   /* queued tasks moved here by a change of plan or of the online CPUs */
+} __attribute__((aligned(VNUMA_PAGE_SIZE)));
 
 #endif /* VNUMA_INTF_H */
