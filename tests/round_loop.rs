@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{bail, Result};
 use clap::Parser;
 use scx_vnuma::bpf::intf::vnuma_task_record;
-use scx_vnuma::bpf::{Class, KernelCounters, NodeStats, Plain, Retargeted, RunTimes};
+use scx_vnuma::bpf::{Class, KernelCounters, NoPadding, NodeStats, Plain, Retargeted, RunTimes};
 use scx_vnuma::cell::NodeId;
 use scx_vnuma::daemon::{Cli, Config, DecisionLog, Reporter, Rounds, Shutdown};
 use scx_vnuma::report::DecisionHistory;
