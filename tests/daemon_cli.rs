@@ -139,3 +139,30 @@ fn in_a_pid_namespace_of_its_own_it_refuses_with_the_remedy() {
         assert!(message.contains("PID namespace") && message.contains("nsenter"), "{message}");
     }
 }
+
+/// A child process that writes more to standard error than a pipe holds.
+#[test]
+fn a_log_that_nobody_reads_blocks_nothing() {
+    const MUCH_MORE_THAN_A_PIPE_HOLDS: usize = 10_000;
+    if std::env::var_os("VNUMA_TEST_LOG_CHILD").is_some() {
+        let log = scx_vnuma::daemon::Log::start(0).unwrap();
+        let start = std::time::Instant::now();
+        for nr in 0..MUCH_MORE_THAN_A_PIPE_HOLDS {
+            log::info!(target: "scx_vnuma", "line {nr} of a log that nobody reads");
+        }
+        assert!(start.elapsed() < std::time::Duration::from_secs(10), "{:?}", start.elapsed());
+        println!("dropped {}", log.nr_dropped());
+        // The thread that writes is stuck for good.
+        std::process::exit(if log.nr_dropped() > 0 { 0 } else { 1 });
+    }
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_log_that_nobody_reads_blocks_nothing", "--nocapture"])
+        .env("VNUMA_TEST_LOG_CHILD", "1")
+        .stderr(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    // The pipe is open and never read.
+    let _unread = child.stderr.take();
+    assert!(child.wait().unwrap().success(), "it was blocked, or dropped nothing");
+}
