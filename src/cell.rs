@@ -1,7 +1,7 @@
 //! The domain: a cell of nodes, the migratable work on it, what is known of others' load, and a plan.
 //!
-//! A live guest and a simulated cluster both describe themselves in these words, so one policy serves both.
-//! No I/O and no clock in here. CPU quantities (`*_cpus`) are in one unit throughout a view: CPUs in a live guest,
+//! A live guest and a simulated cluster both describe themselves with these types, so one policy serves both.
+//! There is no I/O and no clock here. CPU quantities (`*_cpus`) have one unit throughout a view: CPUs in a live guest,
 //! shares of the trace's largest machine in the simulator.
 
 use std::collections::BTreeMap;
@@ -18,13 +18,13 @@ impl fmt::Display for NodeId {
     }
 }
 
-/// What names a group: a process id live, the rank of the task by job ID and index when simulated. Work without any
-/// other order is in order of its id.
+/// Identifies a group: a process id (live), or the task's rank by job ID and index (simulated). Where no other order is
+/// given, work is ordered by this id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct GroupId(pub u64);
 
-/// How much of a node's CPU others take, as a share 0..=1 of its capacity.
+/// Share of a node's CPU capacity that others take, 0..=1.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pressure {
@@ -35,9 +35,9 @@ pub enum Pressure {
     },
     /// Measured, but too long ago to act on.
     Stale {
-        /// Share of the node's capacity, 0..=1, as it was.
+        /// Share of the node's capacity when it was measured, 0..=1.
         share: f64,
-        /// How many rounds ago.
+        /// Age of the measurement in rounds.
         age_rounds: u32,
     },
     /// Never measured, or the source failed.
@@ -45,7 +45,7 @@ pub enum Pressure {
 }
 
 impl Pressure {
-    /// The share, if it may be acted on. Stale is as good as unknown here.
+    /// The share, if it is recent enough to act on. A stale share counts as unknown.
     pub fn share(self) -> Option<f64> {
         match self {
             Pressure::Fresh { share } => Some(share),
@@ -57,62 +57,62 @@ impl Pressure {
 /// One node of the cell.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Node {
-    /// Its id.
+    /// Unique within the cell.
     pub id: NodeId,
-    /// CPU it has to give; 0 when none of its CPUs is online.
+    /// CPU capacity; 0 if none of the node's CPUs is online.
     pub capacity_cpus: f64,
-    /// What others take of it.
+    /// What others take of the capacity.
     pub pressure: Pressure,
-    /// CPU in use on it by everything known: others' share and every task of ours, migratable or not.
+    /// CPU in use: others' share and every task of the guest, migratable or not.
     pub load_cpus: f64,
 }
 
 impl Node {
-    /// Others' share in CPUs, when it may be acted on.
+    /// Others' share in CPUs, if it is recent enough to act on.
     pub fn pressure_cpus(&self) -> Option<f64> {
         self.pressure.share().map(|share| share * self.capacity_cpus)
     }
 
-    /// Return true if work may be sent here: it has CPUs and its pressure is known.
+    /// Return true if work may be sent to this node: it has CPUs and its pressure is known.
     pub fn is_candidate(&self) -> bool {
         self.capacity_cpus > 0.0 && self.pressure.share().is_some()
     }
 }
 
-/// What a task asks for and uses; summed over the tasks of a group.
+/// What a task requests and uses; for a group, the sum over its tasks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Demand {
-    /// CPU asked for.
+    /// Requested CPU.
     pub request_cpus: f64,
     /// CPU used on average over the last round or usage window.
     pub usage_cpus: f64,
-    /// Memory that a move takes along.
+    /// Memory that a move takes along, in bytes.
     pub memory_bytes: f64,
-    /// Memory accesses per instruction (MAI), or what stands for them where nobody counts them.
+    /// Memory accesses per instruction (MAI), or the substitute used where they can't be counted.
     pub accesses_per_instruction: f64,
 }
 
 /// One migratable task. It moves with its group.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Task {
-    /// The group that it belongs to.
+    /// The group it belongs to.
     pub group: GroupId,
-    /// Where it runs.
+    /// The node it runs on.
     pub node: NodeId,
-    /// What it asks for and uses.
+    /// What it requests and uses.
     pub demand: Demand,
 }
 
-/// Migratable tasks that move together: the threads of a process, or a simulated task alone.
+/// Migratable tasks that move together: the threads of a process (live) or a single task (simulated).
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Group {
-    /// Its id.
+    /// Unique within the cell.
     pub id: GroupId,
-    /// Where it runs.
+    /// The node it runs on.
     pub node: NodeId,
-    /// How many tasks it has.
+    /// Number of tasks.
     pub nr_tasks: u32,
-    /// What they ask for and use together; accesses per instruction averaged by CPU use.
+    /// What the tasks request and use together; accesses per instruction are averaged, weighted by CPU use.
     pub demand: Demand,
 }
 
@@ -123,12 +123,12 @@ impl From<Task> for Group {
     }
 }
 
-/// All that a policy sees of a cell in one round.
+/// Everything a policy sees of a cell in one round.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct CellView {
-    /// In order of id.
+    /// Nodes in order of id.
     pub nodes: Vec<Node>,
-    /// The migratable groups, in order of (node, id).
+    /// Migratable groups in order of (node, id).
     pub groups: Vec<Group>,
 }
 
@@ -146,22 +146,22 @@ impl CellView {
     }
 }
 
-/// One group's move.
+/// The move of one group.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Move {
-    /// Who moves.
+    /// The group that moves.
     pub group: GroupId,
-    /// Away from here.
+    /// The node it leaves.
     pub from: NodeId,
-    /// To here: the first or the second destination of the plan.
+    /// The node it goes to: the plan's first or second destination.
     pub to: NodeId,
 }
 
-/// Why work of a node stays or goes, with the numbers that decided. CPU in the view's unit.
+/// Why a node's work stays or goes, with the numbers that decided it. CPU in the view's unit.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case", tag = "outcome")]
 pub enum Outcome {
-    /// It goes to the destination.
+    /// The work goes to the destination.
     Moves {
         /// CPU that moves.
         moved_cpus: f64,
@@ -173,14 +173,14 @@ pub enum Outcome {
         /// The trigger.
         trigger_cpus: f64,
     },
-    /// The destination would end up more loaded than the node is.
+    /// The destination would end up more loaded than the source.
     DestinationWouldExceedSource {
         /// The destination's load with the work.
         destination_cpus: f64,
-        /// The node's load.
+        /// The source's load.
         source_cpus: f64,
     },
-    /// Nearly all of the node's load is the work itself: moving it only moves the problem.
+    /// The work itself is nearly all of the node's load: a move would only move the problem.
     #[serde(alias = "mostly_own_load")]
     SelfInflicted {
         /// CPU that would move.
@@ -188,77 +188,77 @@ pub enum Outcome {
         /// The node's load.
         source_cpus: f64,
     },
-    /// The destination would pass the warning line.
+    /// The destination would exceed its warning line.
     PastWarning {
         /// The destination's load with the work.
         destination_cpus: f64,
         /// The warning line.
         warning_cpus: f64,
     },
-    /// The work that fits on a destination is too little to be worth a move.
+    /// The work that fits on a destination is too little to justify a move.
     #[serde(alias = "too_little")]
     BelowMinGain {
         /// CPU that would move.
         moved_cpus: f64,
-        /// What it would have to exceed.
+        /// The gain that a move must exceed.
         min_gain_cpus: f64,
     },
-    /// Others take too little of the node for a move to be worth it: below what a guard calls bad.
+    /// Others take too little of the node to justify a move: less than the guards call bad.
     Calm {
         /// Share of the node's capacity that others take, 0..=1.
         pressure_share: f64,
-        /// What it would have to reach.
+        /// The share at which a round counts as bad.
         #[serde(alias = "bad_share")]
         enter_share: f64,
     },
-    /// It would move, but the node has not been bad for long enough.
+    /// The work would move, but the node has not been bad for long enough.
     #[serde(alias = "not_yet")]
     NotSustained {
-        /// Bad rounds in a row so far.
+        /// Consecutive bad rounds so far.
         bad_rounds: u32,
-        /// How many it takes.
+        /// Consecutive bad rounds that a move requires.
         needed_rounds: u32,
     },
-    /// It would move, but others take nearly as much of the destination: the work would only be sent on.
+    /// The work would move, but others take nearly as much of the destination, so it would soon be moved again.
     #[serde(alias = "little_better")]
     GainTooSmall {
         /// Share of the node's capacity that others take, 0..=1.
         pressure_share: f64,
-        /// The same of the destination.
+        /// Share of the destination's capacity that others take, 0..=1.
         destination_share: f64,
     },
-    /// It would move, but the last move is too recent.
+    /// The work would move, but the last move was too recent.
     CoolingDown {
-        /// Rounds until the next move may be made.
+        /// Rounds until the next move is allowed.
         rounds_left: u32,
     },
 }
 
-/// What was decided about one node's work.
+/// The decision about one node's work.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Verdict {
     /// The node whose work was considered.
     pub node: NodeId,
-    /// Stay or go, and why.
+    /// Whether it stays or goes, and why.
     #[serde(flatten)]
     pub outcome: Outcome,
 }
 
-/// A policy's answer for one round.
+/// A policy's decision for one round.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Plan {
-    /// Where work goes first, when the cell has a node to send it to.
+    /// The destination of work; `None` if the cell has no node to send work to.
     pub first: Option<NodeId>,
-    /// Where work goes that the first destination can't take.
+    /// The destination of work that doesn't fit on the first.
     pub second: Option<NodeId>,
-    /// The groups that move, in the order decided; empty when all stay.
+    /// The groups that move, in the order in which they were picked; empty if all stay.
     pub moves: Vec<Move>,
-    /// One for each node considered, in order of id.
+    /// One verdict for each node considered, in order of node id.
     pub verdicts: Vec<Verdict>,
 }
 
 impl Plan {
-    /// What moves, by the node that it leaves and the node that it goes to. `view` is what the plan was made from.
+    /// What moves, by (source, destination). `view` is the view that the plan was made from.
     pub fn routes(&self, view: &CellView) -> BTreeMap<(NodeId, NodeId), Moved> {
         let mut routes = BTreeMap::<_, Moved>::new();
         for step in &self.moves {
@@ -272,25 +272,25 @@ impl Plan {
         routes
     }
 
-    /// What moves in all.
+    /// Total of what moves.
     pub fn moved(&self, view: &CellView) -> Moved {
         self.routes(view).into_values().fold(Moved::default(), Moved::and)
     }
 }
 
-/// What a plan moves.
+/// Amount of work that a plan moves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Moved {
-    /// Groups.
+    /// Number of groups.
     pub groups: u64,
-    /// Their CPU, in the view's unit.
+    /// CPU the groups use, in the view's unit.
     pub cpus: f64,
-    /// Their memory.
+    /// Memory of the groups, in bytes.
     pub bytes: f64,
 }
 
 impl Moved {
-    /// Both together.
+    /// The sum of two amounts.
     pub fn and(self, other: Moved) -> Moved {
         Moved { groups: self.groups + other.groups, cpus: self.cpus + other.cpus, bytes: self.bytes + other.bytes }
     }

@@ -1,7 +1,8 @@
-//! The decision log: what a policy saw and what it answered, round by round. The daemon writes it, the simulator replays
-//! it under other policies.
+//! The decision log: what a policy saw and decided, round by round. The daemon writes it; the simulator replays it
+//! under other policies.
 //!
-//! JSON lines. The first is a [`Header`]; each further one is a [`LoggedRound`]. A reader refuses another version.
+//! The format is JSON lines. The first line is a [`Header`], each further line a [`LoggedRound`]. A reader refuses logs
+//! of another version.
 
 use std::io::{self, BufRead, Write};
 
@@ -10,90 +11,92 @@ use serde::{Deserialize, Serialize};
 use crate::cell::{CellView, Plan};
 use crate::policy::GuardOptions;
 
-/// What kind of file it is.
+/// Identifies the file format.
 pub const FORMAT: &str = "scx_vnuma decisions";
-/// Raised when a reader of older logs would misread newer ones.
+/// Incremented when a reader of older logs would misread newer ones.
 pub const VERSION: u32 = 1;
 
-/// The first line.
+/// The first line of a log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Header {
-    /// [`FORMAT`].
+    /// Equals [`FORMAT`].
     pub format: String,
-    /// [`VERSION`].
+    /// Equals [`VERSION`].
     pub version: u32,
-    /// The policy that decided, as in `--policy`.
+    /// The policy that made the decisions, as in `--policy`.
     pub policy: String,
-    /// What held its moves back, if anything did; older logs don't say.
+    /// The guards that held moves back; `None` without guards, and in older logs, which don't record them.
     #[serde(default)]
     pub guards: Option<GuardOptions>,
 }
 
-/// One round.
+/// One round of a log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LoggedRound {
-    /// Its number.
+    /// Number of the round, from 1.
     pub round: u64,
     /// What the policy saw.
     pub view: CellView,
-    /// What it answered.
+    /// What the policy decided.
     pub plan: Plan,
 }
 
-/// A log can't be read.
+/// Why a log can't be read.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The file can't be read.
-    #[error("line {line}")]
+    #[error("line {line} can't be read")]
     Read {
-        /// The line, from 1.
+        /// Line number, from 1.
         line: u64,
-        /// The system's word.
+        /// The error that the system reported.
         source: io::Error,
     },
-    /// A line isn't what it should be.
-    #[error("line {line}: not a {wanted} of a decision log, or cut short")]
+    /// A line doesn't parse.
+    #[error("line {line}: not a valid {wanted} of a decision log; the file may be truncated")]
     Line {
-        /// The line, from 1.
+        /// Line number, from 1.
         line: u64,
-        /// What should stand there.
+        /// What the line should contain: `header` or `round`.
         wanted: &'static str,
-        /// What is wrong.
+        /// The JSON error.
         source: serde_json::Error,
     },
-    /// Another kind of file, or of another version.
-    #[error("line 1: a '{format}' of version {version}; this program reads '{FORMAT}' of version {VERSION}")]
+    /// The file has another format or version.
+    #[error(
+        "line 1: the file is '{format}' version {version}, but this program reads '{FORMAT}' of version {VERSION}"
+    )]
     Version {
-        /// The format found.
+        /// The format that the file names.
         format: String,
-        /// The version found.
+        /// The version that the file names.
         version: u32,
     },
-    /// Nothing in it.
-    #[error("line 1: the log is empty")]
+    /// The file has no lines.
+    #[error("line 1: the file is empty, so it is no decision log")]
     Empty,
 }
 
-/// Writes a log. Each round is one write, so that a log cut short loses at most its last line.
+/// Writes a log. Each round is a single write, so a log that was cut short loses at most its last line.
 pub struct LogWriter<W> {
     writer: W,
     line: Vec<u8>,
 }
 
 impl<W: Write> LogWriter<W> {
-    /// Begin a log of this policy's decisions under these guards.
+    /// Start a log of a policy's decisions under these guards.
     pub fn new(writer: W, policy: &str, guards: Option<GuardOptions>) -> io::Result<Self> {
         let mut log = LogWriter { writer, line: Vec::new() };
         log.write(&Header { format: FORMAT.to_owned(), version: VERSION, policy: policy.to_owned(), guards })?;
         Ok(log)
     }
 
-    /// Go on with a log that has its header.
+    /// Continue a log that already has its header.
     pub fn resume(writer: W) -> Self {
         LogWriter { writer, line: Vec::new() }
     }
 
-    /// Add a round.
+    /// Append a round.
     pub fn append(&mut self, round: u64, view: &CellView, plan: &Plan) -> io::Result<()> {
         #[derive(Serialize)]
         struct Borrowed<'a> {
@@ -113,16 +116,16 @@ impl<W: Write> LogWriter<W> {
     }
 }
 
-/// Reads a log.
+/// Reads a log: an iterator over its rounds.
 pub struct LogReader<R> {
-    /// Its first line.
+    /// The first line.
     pub header: Header,
     lines: io::Lines<R>,
     line: u64,
 }
 
 impl<R: BufRead> LogReader<R> {
-    /// Read the header.
+    /// Read the header and check its format and version.
     pub fn new(reader: R) -> Result<Self, LogError> {
         let mut lines = reader.lines();
         let first = lines.next().ok_or(LogError::Empty)?.map_err(|source| LogError::Read { line: 1, source })?;

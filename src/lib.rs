@@ -1,15 +1,17 @@
 //! A scheduler for guests whose vNUMA nodes run on different hosts.
 //!
-//! Data goes one way, `sense -> policy -> act`, over the words of [`cell`]; `report` reads along.
-//! The simulator (`sim`) feeds the same policies from a cluster trace.
+//! Data flows one way, `sense -> policy -> act`, in the types of [`cell`]; `report` observes.
+//! The simulator (`sim`) runs the same policies on a cluster trace.
 //!
-//! - [`cell`]: what a policy sees and what it answers: nodes, groups of tasks, pressure, the plan.
-//! - [`policy`]: decides where migratable work should run. Pure: no I/O, no clock, no BPF.
-//! - [`sense`]: a live guest as a [`cell::CellView`].
+//! - [`cell`]: what a policy sees and returns: nodes, groups of tasks, pressure, the plan.
+//! - [`policy`]: decides where migratable work runs. Pure: no I/O, no clock, no BPF.
+//! - [`work`]: the workload: which tasks are migratable, how they form groups, where plans have placed them.
+//! - [`sense`]: measures a live guest and describes it as a [`cell::CellView`].
 //! - [`bpf`]: the scheduler class in the kernel, and the daemon's handle on it.
-//! - [`act`]: makes a [`cell::Plan`] true in the kernel, and undoes it.
-//! - [`decision_log`]: what policies saw and answered, round by round; written live, replayed in the simulator.
-//! - [`report`]: what operators see.
+//! - [`act`]: moves what goes along with the work (IRQs, workqueues, memory, the daemon's threads), and undoes it.
+//! - [`daemon`]: options, the round loop (sense, decide, act, report), startup and shutdown.
+//! - [`decision_log`]: what policies saw and decided, round by round; written live, replayed in the simulator.
+//! - [`report`]: what operators see: statistics, metrics, explanations of decisions.
 //! - [`sim`]: a simulated cluster driven by a trace.
 
 #[cfg(feature = "daemon")]

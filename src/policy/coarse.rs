@@ -1,4 +1,4 @@
-//! Coarse-grained: all migratable work of a pressed node goes to the least loaded one.
+//! Coarse-grained: all migratable work of a node under pressure goes to the least loaded node.
 
 use super::{least_loaded, Policy, PolicySettings};
 use crate::cell::{CellView, Move, Node, Outcome, Plan, Verdict};
@@ -6,40 +6,40 @@ use crate::cell::{CellView, Move, Node, Outcome, Plan, Verdict};
 /// The thesis's coarse-grained scheduler, live (algorithm 3-1) and simulated (algorithm 4-1).
 ///
 /// Both are one rule with different parameters. Algorithm 3-1 acts when others take at least `trigger_cpus` of the node
-/// that runs the work and another node is pressed less; as the load of a node is others' share plus our work, "pressed
-/// less" is algorithm 4-1's first condition. Its other two conditions are `useful_share` and `warning_share`.
+/// that runs the work and another node is under less pressure. A node's load is others' share plus our work, so "less
+/// pressure" is the first condition of algorithm 4-1. Its other two conditions are `useful_share` and `warning_share`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Coarse {
-    /// A node's work is considered when others take at least this much CPU of it.
+    /// A node's work is considered if others take at least this much of its CPU.
     pub trigger_cpus: f64,
-    /// A node's work stays when it is more than this share of the node's load.
+    /// A node's work stays if it makes up more than this share of the node's load.
     pub useful_share: f64,
-    /// A node's work stays when it would load the destination past this share of its capacity.
+    /// A node's work stays if it would load the destination beyond this share of its capacity.
     pub warning_share: f64,
-    /// A node of which others take this share or more is a destination only if all are like that.
+    /// A node of which others take at least this share is a destination only if all candidates are like that.
     pub avoid_share: f64,
 }
 
 impl Coarse {
-    /// Algorithm 3-1: a trigger on steal, no further condition.
+    /// Algorithm 3-1: triggered by steal, without further conditions.
     pub fn on_steal(trigger_cpus: f64) -> Self {
         Coarse { trigger_cpus, useful_share: 1.0, warning_share: f64::INFINITY, avoid_share: f64::INFINITY }
     }
 
-    /// Algorithm 4-1: no trigger; moves must be useful and keep the destination under the warning line.
+    /// Algorithm 4-1: no trigger; a move must be useful and keep the destination below its warning line.
     pub fn on_load(useful_share: f64, warning_share: f64) -> Self {
         Coarse { trigger_cpus: 0.0, useful_share, warning_share, avoid_share: f64::INFINITY }
     }
 
     fn judge(&self, source: &Node, low: &Node, low_load_cpus: f64, moved_cpus: f64) -> Outcome {
-        // A node without CPUs keeps nothing, whatever the numbers say.
+        // A node without CPUs keeps no work, whatever the numbers say.
         if source.capacity_cpus == 0.0 {
             return Outcome::Moves { moved_cpus };
         }
         let destination_cpus = low_load_cpus + moved_cpus;
         let warning_cpus = self.warning_share * low.capacity_cpus;
         let Some(pressure_cpus) = source.pressure_cpus() else {
-            // Of which nothing is known, that may be about to fail: a node that is known is better.
+            // A node of unknown pressure may be about to fail: any node of known pressure is better.
             return if destination_cpus > warning_cpus {
                 Outcome::PastWarning { destination_cpus, warning_cpus }
             } else {
@@ -124,14 +124,14 @@ mod tests {
     }
 
     #[test]
-    fn less_than_the_trigger_moves_nothing() {
+    fn pressure_below_the_trigger_moves_nothing() {
         let plan = live().decide(&cell(vec![node(0, 1.0, 0.24), node(1, 1.0, 0.0)], vec![group(7, 0, 0.7)]));
         assert!(plan.moves.is_empty());
         assert!(matches!(plan.verdicts[0].outcome, Outcome::BelowTrigger { .. }));
     }
 
     #[test]
-    fn when_all_others_are_pressed_more_it_stays() {
+    fn work_stays_when_all_other_nodes_are_under_more_pressure() {
         let plan = live().decide(&cell(vec![node(0, 1.0, 0.5), node(1, 1.0, 0.6)], vec![group(7, 0, 0.5)]));
         assert!(plan.moves.is_empty());
         assert!(matches!(plan.verdicts[0].outcome, Outcome::DestinationWouldExceedSource { .. }));
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn when_nothing_is_known_nothing_moves() {
+    fn nothing_moves_while_all_pressure_is_unknown() {
         let mut nodes = vec![node(0, 1.0, 0.5), node(1, 1.0, 0.0)];
         for node in &mut nodes {
             node.pressure = Pressure::Stale { share: 0.0, age_rounds: 4 };
@@ -155,18 +155,18 @@ mod tests {
     }
 
     #[test]
-    fn a_pressed_node_is_avoided_even_if_it_is_less_loaded() {
+    fn a_node_under_pressure_is_avoided_even_if_it_is_less_loaded() {
         let nodes = || vec![node(0, 1.0, 0.5), node(1, 1.0, 0.1), node(2, 1.0, 0.0)];
         let work = || vec![group(7, 0, 0.4), group(8, 2, 0.2)];
         let careful = Coarse { avoid_share: 0.05, ..live() };
         assert_eq!(live().decide(&cell(nodes(), work())).first, Some(NodeId(1)));
         assert_eq!(careful.decide(&cell(nodes(), work())).first, Some(NodeId(2)));
         let pressed = vec![node(0, 1.0, 0.5), node(1, 1.0, 0.1), node(2, 1.0, 0.2)];
-        assert_eq!(careful.decide(&cell(pressed, work())).first, Some(NodeId(1)), "all are");
+        assert_eq!(careful.decide(&cell(pressed, work())).first, Some(NodeId(1)), "all candidates are under pressure");
     }
 
     #[test]
-    fn a_node_of_unknown_pressure_is_left_for_one_that_is_known() {
+    fn work_leaves_a_node_of_unknown_pressure_for_one_of_known_pressure() {
         let mut nodes = vec![node(0, 1.0, 0.0), node(1, 1.0, 0.3)];
         nodes[0].pressure = Pressure::Unknown;
         let plan = live().decide(&cell(nodes, vec![group(7, 0, 0.5)]));
@@ -174,28 +174,28 @@ mod tests {
     }
 
     #[test]
-    fn a_node_whose_cpus_went_offline_is_left_whatever_its_numbers() {
+    fn work_leaves_a_node_whose_cpus_went_offline_whatever_its_numbers() {
         let plan = live().decide(&cell(vec![node(0, 0.0, 0.0), node(1, 1.0, 0.9)], vec![group(7, 0, 0.5)]));
         assert_eq!(plan.moves.len(), 1);
         assert_eq!(plan.first, Some(NodeId(1)));
     }
 
     #[test]
-    fn on_load_work_that_is_nearly_all_of_the_load_stays() {
+    fn on_load_work_that_makes_up_nearly_all_of_the_load_stays() {
         let plan =
             Coarse::on_load(0.8, 1.0).decide(&cell(vec![node(0, 1.0, 0.1), node(1, 1.0, 0.0)], vec![group(7, 0, 0.5)]));
         assert!(matches!(plan.verdicts[0].outcome, Outcome::SelfInflicted { .. }));
     }
 
     #[test]
-    fn on_load_the_warning_line_holds_over_several_sources() {
+    fn on_load_several_sources_together_respect_the_warning_line() {
         let nodes = vec![node(0, 1.0, 0.5), node(1, 1.0, 0.5), node(2, 1.0, 0.1)];
         let plan = Coarse::on_load(0.8, 0.7).decide(&cell(nodes, vec![group(7, 0, 0.4), group(8, 1, 0.4)]));
         assert_eq!(plan.moves.iter().map(|m| m.group).collect::<Vec<_>>(), [GroupId(7)]);
         assert!(matches!(plan.verdicts[1].outcome, Outcome::PastWarning { .. }));
     }
 
-    /// Algorithm 3-1 as the thesis writes it, for a cell whose migratable work is all on node 0.
+    /// Algorithm 3-1 as written in the thesis, for a cell whose migratable work is all on node 0.
     fn algorithm_3_1(pressures_cpus: &[f64], trigger_cpus: f64) -> bool {
         let min = pressures_cpus.iter().copied().fold(f64::INFINITY, f64::min);
         pressures_cpus[0] >= trigger_cpus && pressures_cpus[0] > min
@@ -203,7 +203,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn on_steal_it_is_algorithm_3_1(
+        fn on_steal_coarse_is_algorithm_3_1(
             pressures_ticks in prop::collection::vec(0u32..200, 2..6),
             used_ticks in 1u32..100,
         ) {
@@ -212,7 +212,7 @@ mod tests {
             let nodes = pressures_cpus.iter().zip(0..).map(|(&pressure, id)| node(id, 1.0, pressure)).collect();
             let plan = live().decide(&cell(nodes, vec![group(7, 0, f64::from(used_ticks) / 256.0)]));
             let moves = !plan.moves.is_empty();
-            // It differs where pressures tie: the script picks its own node or another by chance.
+            // They differ where pressures tie: the thesis's script picks its own node or another one by chance.
             let ties = pressures_ticks[1..].iter().any(|&ticks| ticks == pressures_ticks[0]);
             prop_assert!(ties || moves == algorithm_3_1(&pressures_cpus, TRIGGER_CPUS));
         }

@@ -1,21 +1,21 @@
-//! One round of deciding: a policy, the guards that hold its moves back, and what they remember.
+//! One round of deciding: a policy, the guards that hold its moves back, and the guards' memory.
 //!
-//! The daemon, the replay of a log and the what-if all decide through this type, so the three can't drift apart. A round is
-//! [`observe`](Decider::observe), [`decide`](Decider::decide) and [`commit`](Decider::commit). Between the last two the daemon
-//! may *confirm*: when the plan would move work, or leaves it under severe pressure, it measures the other nodes once more and
-//! decides again from the fresher view.
+//! The daemon, the replay of a log and the what-if simulation all decide through this type, so the three can't drift
+//! apart. A round is [`observe`](Decider::observe), [`decide`](Decider::decide) and [`commit`](Decider::commit). Before
+//! the commit the daemon may *confirm*: if the plan moves work, or leaves work under severe pressure, the daemon
+//! measures the other nodes again and decides again from the fresher view.
 
 use super::{GuardOptions, Guards, Policy};
 use crate::cell::{CellView, Plan};
 
-/// A policy under guards, with their memory. It has no clock: it counts rounds.
+/// A policy under guards. It reads no clock: it counts rounds.
 pub struct Decider {
     policy: Box<dyn Policy>,
     guards: Option<Guards>,
 }
 
 impl Decider {
-    /// A policy whose moves pass the guards; without guards every plan is carried out at once.
+    /// Put a policy under guards. Without guards every plan is carried out at once.
     pub fn new(policy: Box<dyn Policy>, guards: Option<GuardOptions>) -> Self {
         Decider { policy, guards: guards.map(Guards::new) }
     }
@@ -30,14 +30,14 @@ impl Decider {
         self.policy.places_groups()
     }
 
-    /// Take note of a round's view: once a round, first.
+    /// Update the guards with a round's view. The first call of each round.
     pub fn observe(&mut self, view: &CellView) {
         if let Some(guards) = &mut self.guards {
             guards.observe(view);
         }
     }
 
-    /// The plan for a view. Changes nothing, so it may be asked again after a confirmation.
+    /// The plan for a view. This changes no state, so it may be called again after a confirmation.
     pub fn decide(&self, view: &CellView) -> Plan {
         let plan = self.policy.decide(view);
         match &self.guards {
@@ -46,8 +46,8 @@ impl Decider {
         }
     }
 
-    /// Return true if the plan should be confirmed by fresh measurements before it is carried out: it moves work, or leaves
-    /// work under severe pressure for want of a better node.
+    /// Whether fresh measurements should confirm the plan before it is carried out: if it moves work, or if it leaves
+    /// work under severe pressure because no better node is known.
     pub fn needs_confirmation(&self, view: &CellView, plan: &Plan) -> Confirmation {
         if !plan.moves.is_empty() {
             Confirmation::Now
@@ -58,14 +58,14 @@ impl Decider {
         }
     }
 
-    /// Take note of the plan that is carried out: once a round, last.
+    /// Update the guards with the plan that is carried out. The last call of each round.
     pub fn commit(&mut self, plan: &Plan) {
         if let Some(guards) = &mut self.guards {
             guards.commit(plan);
         }
     }
 
-    /// A whole round without a confirmation.
+    /// Run a whole round without a confirmation.
     pub fn round(&mut self, view: &CellView) -> Plan {
         self.observe(view);
         let plan = self.decide(view);
@@ -74,13 +74,12 @@ impl Decider {
     }
 }
 
-/// Whether a plan wants fresh measurements before it is carried out.
+/// Whether fresh measurements should confirm a plan before it is carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Confirmation {
-    /// It moves nothing that a fresher view could stop.
+    /// The plan moves nothing that a fresher view could stop.
     NotNeeded,
-    /// Work is stuck under severe pressure: measure, but not more often than a measurement is worth, since measuring loads
-    /// every node.
+    /// Work is stuck under severe pressure: measure, but only after a pause, since a measurement loads every node.
     WhenRested,
     /// Work is about to move: measure now.
     Now,
@@ -102,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_move_waits_for_its_bad_rounds_and_is_then_confirmed() {
+    fn a_move_needs_its_bad_rounds_and_then_a_confirmation() {
         let mut decider = decider(2);
         assert!(decider.round(&pressed()).moves.is_empty());
         decider.observe(&pressed());
@@ -116,7 +115,7 @@ mod tests {
     fn a_committed_move_starts_the_cool_down() {
         let mut decider = decider(1);
         assert_eq!(decider.round(&pressed()).moves.len(), 1);
-        assert!(decider.round(&pressed()).moves.is_empty(), "the last move is too recent");
+        assert!(decider.round(&pressed()).moves.is_empty(), "the last move was too recent");
     }
 
     #[test]
@@ -128,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn work_stuck_under_severe_pressure_asks_for_a_look_at_leisure() {
+    fn work_stuck_under_severe_pressure_asks_for_a_confirmation_after_a_pause() {
         let mut decider = Decider::new(Box::new(Coarse::on_steal(0.25)), Some(GuardOptions::with_cool_down(2)));
         let stuck = cell(vec![node(0, 1.0, 0.6), node(1, 1.0, 0.6)], vec![group(7, 0, 0.4)]);
         decider.observe(&stuck);

@@ -1,26 +1,27 @@
-//! Fine-grained: tasks one by one, in a chosen order, to the least loaded node and then to the second least loaded.
+//! Fine-grained: groups go one by one, in a chosen order, to the least loaded node and then to the second least loaded.
 
 use super::{least_loaded, Order, Policy, PolicySettings};
 use crate::cell::{CellView, Group, Move, Node, NodeId, Outcome, Plan, Verdict};
 
 /// The thesis's fine-grained scheduler (algorithms 4-2 and 4-3).
 ///
-/// From each node but the two least loaded, work goes to the first of them while it fits, and from where that stopped to
-/// the second while it fits. It fits while the destination ends up neither more loaded than the node was nor past its
-/// warning line. A node of which nothing is known is left while the destinations stay under theirs.
+/// Work leaves each node except the two least loaded. The groups, in `order`, go to the least loaded node while they
+/// fit; from the first one that doesn't, they go to the second least loaded while they fit. A group fits while the
+/// destination ends up neither more loaded than the source was nor beyond its warning line. For a source of unknown
+/// pressure only the warning line counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fine {
-    /// In which order work is picked.
+    /// Order in which groups are picked.
     pub order: Order,
     /// A destination is loaded to at most this share of its capacity.
     pub warning_share: f64,
-    /// What was picked for a destination goes only if its CPU is above this.
+    /// What was picked for a destination moves only if it uses more CPU than this.
     pub min_gain_cpus: f64,
-    /// A node of which others take this share or more is a destination only if all others are like that.
+    /// A node of which others take at least this share is a destination only if all other candidates are like that.
     pub avoid_share: f64,
 }
 
-/// A node that takes work, and its load with the work that it took so far.
+/// A node that receives work. Its load includes the work picked so far.
 struct Destination {
     node: NodeId,
     load_cpus: f64,
@@ -32,7 +33,7 @@ impl Destination {
         Destination { node: node.id, load_cpus: node.load_cpus, warning_cpus: warning_share * node.capacity_cpus }
     }
 
-    /// How many of the first groups fit, and their CPU.
+    /// How many of the leading groups fit, and the CPU they use.
     fn pick(&self, groups: &[Group], source_cpus: f64) -> (usize, f64) {
         let limit_cpus = source_cpus.min(self.warning_cpus);
         let mut picked_cpus = 0.0;
@@ -60,7 +61,8 @@ impl From<&PolicySettings> for Fine {
 }
 
 impl Fine {
-    /// Move what `destination` can take off the front of `groups`; what is left.
+    /// Move what `destination` can take from the front of `groups`. Returns the groups that are left and the CPU that
+    /// moves.
     fn fill<'a>(
         &self,
         destination: &mut Destination,
@@ -78,7 +80,7 @@ impl Fine {
         (left, picked_cpus)
     }
 
-    /// Why nothing of a node's work moved.
+    /// Why none of a node's work moved.
     fn refusal(&self, first: &Destination, head: &Group, source: &Node) -> Outcome {
         let moved_cpus = head.demand.usage_cpus;
         let destination_cpus = first.load_cpus + moved_cpus;
@@ -92,7 +94,7 @@ impl Fine {
     }
 }
 
-/// What a destination may end up at, as far as the node is concerned that the work leaves.
+/// How far a node's work may load a destination: up to the node's own load, without a limit if its pressure is unknown.
 fn limit_cpus(source: &Node) -> f64 {
     if source.is_candidate() {
         source.load_cpus
@@ -157,13 +159,13 @@ mod tests {
         plan.moves.iter().map(|step| (step.group.0, step.to.0)).collect()
     }
 
-    /// Node 0 is pressed; 1 and 2 are the least loaded. In 1/4 CPU, so that sums are exact.
+    /// Node 0 is under pressure; 1 and 2 are the least loaded. Multiples of 1/4 CPU, so that sums are exact.
     fn pressed(groups: Vec<Group>) -> CellView {
         cell(vec![node(0, 1.0, 0.25), node(1, 1.0, 0.0), node(2, 1.0, 0.25), node(3, 1.0, 1.0)], groups)
     }
 
     #[test]
-    fn each_order_picks_by_what_it_is_named_after() {
+    fn each_order_picks_by_the_quantity_it_is_named_after() {
         let demand = |usage_cpus, request_cpus, memory_bytes, accesses_per_instruction| Demand {
             usage_cpus,
             request_cpus,
@@ -178,13 +180,13 @@ mod tests {
     }
 
     #[test]
-    fn what_the_first_destination_cannot_take_goes_to_the_second_as_far_as_it_fits() {
+    fn groups_that_do_not_fit_on_the_first_destination_go_to_the_second() {
         let groups = [(7, 0.5), (8, 0.5), (9, 0.25), (10, 0.25)].map(|(id, cpus)| group(id, 0, cpus));
         assert_eq!(moved(&fine(Order::Unsorted).decide(&pressed(groups.to_vec()))), [(7, 1), (8, 1), (9, 2), (10, 2)]);
     }
 
     #[test]
-    fn a_node_of_unknown_pressure_is_left_as_far_as_the_warning_line_allows() {
+    fn work_leaves_a_node_of_unknown_pressure_up_to_the_warning_line() {
         let mut view = pressed(vec![group(7, 0, 0.75), group(8, 0, 0.75), group(9, 0, 0.75)]);
         view.nodes[0].pressure = Pressure::Unknown;
         view.nodes[0].load_cpus = 0.0;
@@ -192,14 +194,14 @@ mod tests {
     }
 
     proptest! {
-        /// The guards of algorithm 4-2.
+        /// The conditions of algorithm 4-2.
         #[test]
         fn no_destination_ends_up_more_loaded_than_the_source_or_past_its_warning_line(
             pressures in prop::collection::vec(prop::option::weighted(0.9, 0u32..=256), 2..6),
             groups in prop::collection::vec((0u32..6, 0u32..256), 0..20),
             (warning, order) in (1u32..=256, 0usize..6),
         ) {
-            // In 1/256 CPU, so that sums are exact.
+            // Multiples of 1/256 CPU, so that sums are exact.
             let cpus = |nr: u32| f64::from(nr) / 256.0;
             let nr_nodes = pressures.len() as u32;
             let mut nodes: Vec<Node> =
@@ -221,8 +223,8 @@ mod tests {
                 prop_assert!(to.is_candidate() && from.id != to.id);
                 let load = loads.get_mut(&to.id).unwrap();
                 *load += usage[&step.group];
-                prop_assert!(*load <= fine.warning_share * to.capacity_cpus, "past the line: {plan:?}");
-                prop_assert!(*load <= from.load_cpus || !from.is_candidate(), "more than the source: {plan:?}");
+                prop_assert!(*load <= fine.warning_share * to.capacity_cpus, "beyond the warning line: {plan:?}");
+                prop_assert!(*load <= from.load_cpus || !from.is_candidate(), "more loaded than the source: {plan:?}");
             }
         }
     }

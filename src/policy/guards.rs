@@ -1,55 +1,57 @@
-//! Hysteresis for any policy: no move on a blip, none so soon after the last that it could not have paid.
+//! Hysteresis for any policy: no move on a short spike, and none so soon after the last that the last can't have paid
+//! off.
 //!
-//! The one part of deciding that remembers. It has no clock: it counts rounds.
+//! This is the only stateful part of deciding. It reads no clock: it counts rounds.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cell::{CellView, GroupId, Move, Node, NodeId, Outcome, Plan, Verdict};
 
-/// When a plan's moves are let through.
+/// The conditions under which a plan's moves are let through.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct GuardOptions {
-    /// A round in which others take this share of a node or more is a bad one for it, 0..=1. A move must leave so much
-    /// behind at least.
+    /// A round is bad for a node if others take at least this share of it, 0..=1. A move must also reduce the share
+    /// that others take by at least this much.
     #[serde(alias = "bad_share")]
     pub enter_share: f64,
-    /// A round in which they take less than this ends a row of bad ones, 0..=1; in between it goes on, without growing.
+    /// A series of bad rounds ends when others take less than this share, 0..=1. Between this and `enter_share` the
+    /// series neither ends nor grows.
     #[serde(alias = "calm_share")]
     pub exit_share: f64,
-    /// A node is left after so many bad rounds in a row.
+    /// Work leaves a node after this many consecutive bad rounds.
     pub bad_rounds: u32,
-    /// From this share on one bad round is enough, 0..=1.
+    /// From this share on, 0..=1, a single bad round is enough.
     pub severe_share: f64,
-    /// After a move, so many rounds pass before the next. Moves out of severe pressure to where it isn't severe need not wait,
-    /// as the last may have been a mistake; but each mistake rules out a node, so these are fewer than there are nodes, until
-    /// one does wait.
+    /// Rounds that must pass between two moves. Moves from severe pressure to a node without it skip the cool-down,
+    /// since the last move may have been a mistake. Each mistake rules out one node, so the number of such moves in a
+    /// row is less than the number of nodes; then one must wait.
     pub cool_down_rounds: u32,
 }
 
 impl GuardOptions {
-    /// The daemon's defaults in rounds of 2 s, but for the cool-down.
+    /// The daemon's defaults for rounds of 2 s, with the given cool-down.
     pub fn with_cool_down(cool_down_rounds: u32) -> Self {
         GuardOptions { enter_share: 0.05, exit_share: 0.02, bad_rounds: 2, severe_share: 0.25, cool_down_rounds }
     }
 }
 
-/// Lets a policy's moves through, or holds them back.
+/// Lets a policy's moves through or holds them back.
 #[derive(Clone, Debug)]
 pub struct Guards {
     options: GuardOptions,
     bad_rounds: BTreeMap<NodeId, u32>,
     cooling_rounds: u32,
-    /// Rounds with moves that have not waited, since one did.
+    /// Rounds with moves that skipped the cool-down since the last that did not.
     nr_corrections: usize,
 }
 
 impl Guards {
-    /// As if all had been calm so far.
+    /// Start as if every round so far had been calm.
     pub fn new(options: GuardOptions) -> Self {
         Guards { options, bad_rounds: BTreeMap::new(), cooling_rounds: 0, nr_corrections: 0 }
     }
 
-    /// Takes note of what is seen: once a round, first.
+    /// Update the series of bad rounds. The first call of each round.
     pub fn observe(&mut self, view: &CellView) {
         for node in &view.nodes {
             let bad_rounds = self.bad_rounds.entry(node.id).or_default();
@@ -78,10 +80,10 @@ impl Guards {
         plan
     }
 
-    /// Takes moves away from `node` to where others take nearly as much out of `moves`, and while the last move is young, those
-    /// to where they also take a severe share. What becomes of the node's work then, if any was taken out.
+    /// Remove the moves of `node` whose destination is under nearly the same pressure and, during the cool-down, those
+    /// whose destination is under severe pressure. Returns the new outcome for the node's work if any move was removed.
     fn drop_gainless(&self, view: &CellView, node: &Node, moves: &mut Vec<Move>) -> Option<Outcome> {
-        // Of a node of which nothing is known, any that is known is better.
+        // If the node's pressure is unknown, any node of known pressure is better.
         let pressure_share = node.pressure.share()?;
         let share_of = |id| view.node(id).and_then(|to| to.pressure.share()).unwrap_or(0.0);
         let is_better = |share: f64| share <= pressure_share - self.options.enter_share;
@@ -102,8 +104,8 @@ impl Guards {
         Some(Outcome::Moves { moved_cpus: left.map(|group| group.demand.usage_cpus).sum() })
     }
 
-    /// Return true if work that may leave a node under severe pressure stays there by `plan`, as no other node is known to be
-    /// better. What is known of the others may be old.
+    /// Return true if `plan` leaves work under severe pressure although the guards would let it leave, because no other
+    /// node is known to be better. The readings of the other nodes may be old.
     pub fn is_stuck(&self, view: &CellView, plan: &Plan) -> bool {
         let is_severe = |node: &Node| node.pressure.share().is_some_and(|share| share >= self.options.severe_share);
         let stays = |node: &Node| plan.moves.iter().all(|step| step.from != node.id);
@@ -112,7 +114,7 @@ impl Guards {
         view.nodes.iter().any(|node| is_severe(node) && has_work(node) && stays(node) && may_leave(node))
     }
 
-    /// Takes note of what is done: once a round, last.
+    /// Update the cool-down. The last call of each round.
     pub fn commit(&mut self, plan: &Plan) {
         if plan.moves.is_empty() {
             self.cooling_rounds = self.cooling_rounds.saturating_sub(1);
@@ -122,7 +124,7 @@ impl Guards {
         }
     }
 
-    /// Why a node's work must wait; `None` if it need not.
+    /// Why a node's work must wait; `None` if it may leave.
     fn hold(&self, node: &Node, nr_nodes: usize) -> Option<Outcome> {
         let GuardOptions { enter_share, bad_rounds: needed_rounds, .. } = self.options;
         let bad_rounds = self.bad_rounds.get(&node.id).copied().unwrap_or(0);
@@ -147,7 +149,7 @@ enum Badness {
     Calm,
 }
 
-/// A node of unknown pressure is a bad one: it may be about to fail.
+/// A node of unknown pressure is bad: it may be about to fail.
 fn badness(node: &Node, options: &GuardOptions) -> Badness {
     match node.pressure.share() {
         Some(share) if share < options.exit_share => Badness::Calm,
@@ -171,7 +173,7 @@ mod tests {
         plan
     }
 
-    /// What becomes of node 0's work in rounds in which others take these shares of it; node 1 is idle.
+    /// The outcomes for node 0's work in rounds in which others take these shares of node 0; node 1 is idle.
     fn outcomes(guards: &mut Guards, shares: &[f64]) -> Vec<&'static str> {
         let round = |&share: &f64| {
             let view = cell(vec![node(0, 1.0, share), node(1, 1.0, 0.0)], vec![group(7, 0, 0.5)]);
@@ -188,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn one_bad_round_is_a_blip_and_two_in_a_row_are_not() {
+    fn work_leaves_after_two_consecutive_bad_rounds_and_not_after_one() {
         let mut guards = Guards::new(GuardOptions::with_cool_down(3));
         assert_eq!(outcomes(&mut guards, &[0.2, 0.01, 0.2, 0.2]), ["not yet", "calm", "not yet", "moves"]);
     }
@@ -199,13 +201,13 @@ mod tests {
     }
 
     #[test]
-    fn between_the_thresholds_nothing_moves_and_nothing_is_forgotten() {
+    fn between_the_thresholds_a_series_of_bad_rounds_neither_ends_nor_grows() {
         let mut guards = Guards::new(GuardOptions::with_cool_down(3));
         assert_eq!(outcomes(&mut guards, &[0.04, 0.06, 0.04, 0.06]), ["calm", "not yet", "calm", "moves"]);
     }
 
     #[test]
-    fn after_a_move_the_next_waits() {
+    fn the_next_move_waits_for_the_cool_down() {
         let mut guards = Guards::new(GuardOptions::with_cool_down(3));
         let bad = [0.2; 7];
         let expected = ["not yet", "moves", "cooling", "cooling", "cooling", "moves", "cooling"];
@@ -213,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_nodes_one_move_out_of_severe_pressure_need_not_wait() {
+    fn with_two_nodes_one_move_out_of_severe_pressure_skips_the_cool_down() {
         let mut guards = Guards::new(GuardOptions::with_cool_down(3));
         let severe = [0.3; 8];
         let expected = ["moves", "moves", "cooling", "cooling", "cooling", "moves", "moves", "cooling"];
@@ -221,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn until_all_other_nodes_have_been_tried_severe_pressure_need_not_wait() {
+    fn severe_pressure_skips_the_cool_down_until_every_node_has_been_tried() {
         let mut guards = Guards::new(GuardOptions::with_cool_down(9));
         let nodes = vec![node(0, 1.0, 0.3), node(1, 1.0, 0.0), node(2, 1.0, 0.1), node(3, 1.0, 0.1)];
         let view = cell(nodes, vec![group(7, 0, 0.5)]);
@@ -230,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn from_one_severe_pressure_to_another_work_waits() {
+    fn a_move_from_severe_to_severe_pressure_waits_for_the_cool_down() {
         let mut guards = Guards::new(GuardOptions::with_cool_down(2));
         let nodes = vec![node(0, 1.0, 0.5), node(1, 1.0, 0.3), node(2, 1.0, 0.3)];
         let view = cell(nodes, vec![group(7, 0, 0.1)]);
@@ -241,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_of_unknown_pressure_is_left_after_as_many_rounds_as_a_bad_one() {
+    fn work_leaves_a_node_of_unknown_pressure_after_as_many_rounds_as_a_bad_one() {
         let mut guards = Guards::new(GuardOptions::with_cool_down(3));
         let mut view = cell(vec![node(0, 1.0, 0.0), node(1, 1.0, 0.0)], vec![group(7, 0, 0.5)]);
         view.nodes[0].pressure = Pressure::Unknown;
@@ -250,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn work_is_not_sent_to_where_it_is_nearly_as_bad() {
+    fn work_is_not_sent_to_a_node_that_is_nearly_as_bad() {
         let view = |there| cell(vec![node(0, 1.0, 0.3), node(1, 1.0, there)], vec![group(7, 0, 0.5)]);
         let outcome =
             |there| round_of(&mut Guards::new(GuardOptions::with_cool_down(3)), &view(there)).verdicts[0].outcome;
@@ -259,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn work_under_severe_pressure_is_trapped_while_all_others_seem_as_bad() {
+    fn work_under_severe_pressure_is_stuck_while_all_other_nodes_seem_as_bad() {
         let is_stuck = |here, there| {
             let view = cell(vec![node(0, 1.0, here), node(1, 1.0, there)], vec![group(7, 0, 0.5)]);
             let mut guards = Guards::new(GuardOptions::with_cool_down(3));
@@ -273,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_destinations_one_may_be_good_enough() {
+    fn moves_to_a_good_destination_remain_when_the_other_is_too_bad() {
         let nodes = vec![node(0, 1.0, 0.4), node(1, 1.0, 0.0), node(2, 1.0, 0.38)];
         let view = cell(nodes, vec![group(7, 0, 0.25), group(8, 0, 0.5)]);
         let step = |id, to| Move { group: GroupId(id), from: NodeId(0), to: NodeId(to) };
@@ -292,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_without_cpus_is_left_at_once() {
+    fn work_leaves_a_node_without_cpus_at_once() {
         let view = cell(vec![node(0, 0.0, 0.0), node(1, 1.0, 0.0)], vec![group(7, 0, 0.5)]);
         let plan = round_of(&mut Guards::new(GuardOptions::with_cool_down(3)), &view);
         assert_eq!(plan.moves.len(), 1);

@@ -12,30 +12,30 @@ pub enum Order {
     /// 0: by id.
     #[serde(rename = "none")]
     Unsorted,
-    /// 1: least CPU asked for first.
+    /// 1: least requested CPU first.
     Request,
-    /// 2: least CPU used first.
+    /// 2: least used CPU first.
     Cpu,
     /// 3: least memory first, which makes moves cheap.
     #[default]
     Memory,
-    /// 4: most CPU used first.
+    /// 4: most used CPU first.
     CpuDesc,
     /// 5: least memory accesses per instruction (MAI) first.
     Mai,
 }
 
 impl Order {
-    /// All of them, by number.
+    /// All orders, by number.
     pub const ALL: [Order; 6] =
         [Order::Unsorted, Order::Request, Order::Cpu, Order::Memory, Order::CpuDesc, Order::Mai];
 
-    /// Its number in algorithm 4-3.
+    /// The number in algorithm 4-3.
     pub fn number(self) -> u8 {
         self as u8
     }
 
-    /// Its name, as in `--order`.
+    /// The name, as in `--order`.
     pub fn name(self) -> &'static str {
         match self {
             Order::Unsorted => "none",
@@ -47,7 +47,7 @@ impl Order {
         }
     }
 
-    /// Sort groups that are in order of id; equals stay in that order.
+    /// Sort groups that are in order of id. Equal groups stay in that order.
     pub(super) fn sort(self, groups: &mut [Group]) {
         let ascending = |key: fn(&Group) -> f64| move |a: &Group, b: &Group| key(a).total_cmp(&key(b));
         match self {
@@ -67,7 +67,7 @@ impl fmt::Display for Order {
     }
 }
 
-/// Not an order.
+/// The text names no order.
 #[derive(Debug, thiserror::Error)]
 #[error("'{0}' is not an order; orders are 0 none, 1 request, 2 cpu, 3 memory, 4 cpu-desc, 5 mai")]
 pub struct UnknownOrder(String);

@@ -1,6 +1,6 @@
 //! The register of policies: every name that a command line, a log or a result may contain, and how to make the policy.
 //!
-//! Adding a policy means adding its file and one entry here.
+//! To add a policy, add its file and one entry here.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,26 +9,27 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use super::{Coarse, Fine, Order, Policy, Rotate, Stay};
 
-/// What policies are made from. Each takes what it needs; the daemon and the simulator fill it in from their options.
+/// The parameters of all policies. Each policy takes those it needs; the daemon and the simulator set them from
+/// options.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PolicySettings {
-    /// Act on steal when others take at least this much CPU of a node (algorithm 3-1). Without it `coarse` acts on load
-    /// (algorithm 4-1).
+    /// Act on steal: a node's work moves only if others take at least this much of its CPU (algorithm 3-1). `None`:
+    /// `coarse` acts on load (algorithm 4-1).
     pub trigger_cpus: Option<f64>,
-    /// On load, a node's work stays when it is more than this share of the node's load.
+    /// On load, a node's work stays if it makes up more than this share of the node's load.
     pub useful_share: f64,
-    /// No destination is loaded past this share of its capacity.
+    /// No destination is loaded beyond this share of its capacity.
     pub warning_share: f64,
-    /// A batch of groups moves only if its CPU is above this.
+    /// What was picked for a destination moves only if it uses more CPU than this.
     pub min_gain_cpus: f64,
-    /// A node of which others take this share or more is a destination only if all are like that.
+    /// A node of which others take at least this share is a destination only if all candidates are like that.
     pub avoid_share: f64,
-    /// The order in which groups are picked.
+    /// Order in which groups are picked.
     pub order: Order,
 }
 
 impl Default for PolicySettings {
-    /// The thesis's simulation.
+    /// The values of the thesis's simulation.
     fn default() -> Self {
         PolicySettings {
             trigger_cpus: None,
@@ -41,7 +42,7 @@ impl Default for PolicySettings {
     }
 }
 
-/// Which of the two worlds offers a policy.
+/// The two worlds in which policies run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum World {
     /// The daemon.
@@ -55,18 +56,18 @@ struct Registered {
     name: &'static str,
     /// One line for `--help`.
     about: &'static str,
-    /// The worlds that offer it.
+    /// The worlds that offer the policy.
     worlds: &'static [World],
-    /// Offered, but not listed: it exercises the machinery and is no policy for work that matters.
+    /// Accepted, but not listed: it exercises the machinery and is not meant for real work.
     is_drill: bool,
-    /// `--order` changes what it decides, so a comparison has a row for each order.
+    /// `--order` changes the policy's decisions, so a comparison has one row per order.
     has_orders: bool,
     make: fn(&PolicySettings) -> Box<dyn Policy>,
 }
 
 const BOTH: &[World] = &[World::Live, World::Simulated];
 
-/// In the order of comparisons and help texts.
+/// In the order in which comparisons and help texts list them.
 static REGISTER: [Registered; 4] = [
     Registered {
         name: "none",
@@ -119,7 +120,7 @@ impl PolicyName {
         REGISTER.iter().filter(move |it| it.worlds.contains(&world) && !it.is_drill).map(PolicyName)
     }
 
-    /// As on the command line and in logs.
+    /// The name, as on the command line and in logs.
     pub fn as_str(self) -> &'static str {
         self.0.name
     }
@@ -129,12 +130,12 @@ impl PolicyName {
         self.0.has_orders
     }
 
-    /// Make the policy.
+    /// Make the policy with these settings.
     pub fn make(self, settings: &PolicySettings) -> Box<dyn Policy> {
         (self.0.make)(settings)
     }
 
-    /// A parser of `--policy` values for clap that knows what `world` offers.
+    /// A clap parser for `--policy` that accepts the policies `world` offers.
     pub fn value_parser(world: World) -> impl TypedValueParser<Value = PolicyName> {
         let offered = REGISTER.iter().filter(move |it| it.worlds.contains(&world));
         let values = offered.map(|it| PossibleValue::new(it.name).help(it.about).hide(it.is_drill));
@@ -162,7 +163,7 @@ impl fmt::Debug for PolicyName {
     }
 }
 
-/// Not a policy.
+/// The text names no policy.
 #[derive(Debug, thiserror::Error)]
 #[error("'{name}' is not a policy; policies are {known}")]
 pub struct UnknownPolicy {
@@ -210,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_is_refused_with_those_that_are_known() {
+    fn an_unknown_name_is_refused_with_a_list_of_the_known_ones() {
         let message = "finest".parse::<PolicyName>().unwrap_err().to_string();
         assert!(message.contains("'finest'") && message.contains("none, coarse, fine"), "{message}");
         assert!(serde_json::from_str::<PolicyName>("\"finest\"").is_err());
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn drills_are_accepted_but_not_among_what_a_world_offers() {
+    fn drills_are_accepted_but_not_listed() {
         let live: Vec<_> = PolicyName::all(World::Live).map(PolicyName::as_str).collect();
         assert_eq!(live, ["coarse", "fine"]);
         assert!("rotate".parse::<PolicyName>().is_ok());

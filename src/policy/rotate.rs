@@ -3,7 +3,7 @@
 use super::Policy;
 use crate::cell::{CellView, Move, Outcome, Plan, Verdict};
 
-/// Moves work whether or not it helps, to exercise what carries plans out. No policy for work that matters.
+/// Moves work whether or not it helps, to exercise the machinery that carries plans out. Not meant for real work.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rotate;
 
@@ -34,14 +34,14 @@ mod tests {
     use crate::policy::test_cell::{cell, group, node};
 
     #[test]
-    fn work_goes_round_all_nodes_that_have_cpus() {
+    fn work_visits_every_node_with_cpus_in_turn() {
         let nodes = || vec![node(0, 1.0, 0.0), node(1, 0.0, 0.0), node(2, 1.0, 0.0)];
         assert_eq!(Rotate.decide(&cell(nodes(), vec![group(7, 0, 0.5)])).first.map(|node| node.0), Some(2));
         assert_eq!(Rotate.decide(&cell(nodes(), vec![group(7, 2, 0.5)])).first.map(|node| node.0), Some(0));
     }
 
     #[test]
-    fn alone_on_the_only_node_it_stays() {
+    fn with_one_node_work_stays() {
         let plan = Rotate.decide(&cell(vec![node(0, 1.0, 0.0)], vec![group(7, 0, 0.5)]));
         assert_eq!(plan, Plan::default());
     }

@@ -1,22 +1,24 @@
-//! What each CPU did, from /proc/stat: for kernels that don't show it to BPF programs, and for those who look from outside.
+//! Per-CPU busy and stolen time from /proc/stat, for kernels that don't expose it to BPF programs and for observers
+//! outside the guest.
 //!
-//! Own parser: the procfs crate drops the CPUs' ids, which have gaps as soon as a CPU is offline.
+//! This has its own parser because the procfs crate drops the CPUs' ids, which have gaps as soon as a CPU is offline.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 
-/// A CPU's time since boot.
+/// A CPU's cumulative time since boot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CpuTime {
-    /// Spent on anything of ours, ns: user, nice, system, irq, softirq (which include running guests).
+    /// Time in user, nice, system, irq and softirq mode, ns. User and nice include running guests.
     pub busy_ns: u64,
-    /// Runnable, while the host ran something else, ns.
+    /// Time the CPU was runnable while the host ran something else, ns.
     pub steal_ns: u64,
 }
 
 impl CpuTime {
-    /// The time since `earlier`. Counters that went back count as no time: a CPU that was offline starts anew.
+    /// The difference to `earlier`. Counters that went backwards count as no time: a CPU that was offline restarts
+    /// them.
     pub fn since(self, earlier: CpuTime) -> CpuTime {
         CpuTime {
             busy_ns: self.busy_ns.saturating_sub(earlier.busy_ns),
@@ -25,21 +27,21 @@ impl CpuTime {
     }
 }
 
-/// Every online CPU's time, by id.
+/// The time of every online CPU, by CPU id.
 pub type CpuTimes = BTreeMap<u32, CpuTime>;
 
-/// Why /proc/stat could not be understood.
+/// Why /proc/stat can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CpuTimeError {
-    /// It could not be read.
+    /// /proc/stat can't be read.
     #[error("/proc/stat: {0}")]
     Io(#[from] io::Error),
-    /// A CPU's line isn't as proc(5) has it.
+    /// A CPU's line doesn't have the format of proc(5).
     #[error("/proc/stat: the line '{0}' does not have a CPU id and 8 or more counters")]
     Malformed(String),
 }
 
-/// Reads /proc/stat again and again through one descriptor and one buffer.
+/// Reads /proc/stat repeatedly through one file descriptor and one buffer.
 pub struct CpuTimeReader {
     file: File,
     text: String,
@@ -47,13 +49,13 @@ pub struct CpuTimeReader {
 }
 
 impl CpuTimeReader {
-    /// Opens /proc/stat.
+    /// Open /proc/stat.
     pub fn open() -> Result<Self, CpuTimeError> {
         let tick_ns = 1_000_000_000 / procfs::ticks_per_second();
         Ok(CpuTimeReader { file: File::open("/proc/stat")?, text: String::with_capacity(64 << 10), tick_ns })
     }
 
-    /// What it says now, in whole ticks.
+    /// The CPUs' times now, in whole ticks.
     pub fn read(&mut self) -> Result<CpuTimes, CpuTimeError> {
         self.text.clear();
         self.file.rewind()?;
@@ -62,7 +64,7 @@ impl CpuTimeReader {
     }
 }
 
-/// The CPUs' lines of /proc/stat: `cpuN user nice system idle iowait irq softirq steal …`, in ticks of `tick_ns`.
+/// Parse the CPU lines of /proc/stat, `cpuN user nice system idle iowait irq softirq steal …`, in ticks of `tick_ns`.
 fn parse(text: &str, tick_ns: u64) -> Result<CpuTimes, CpuTimeError> {
     let lines = text.lines().take_while(|line| line.starts_with("cpu"));
     lines.filter(|line| !line.starts_with("cpu ")).map(|line| parse_line(line, tick_ns)).collect()
@@ -70,11 +72,11 @@ fn parse(text: &str, tick_ns: u64) -> Result<CpuTimes, CpuTimeError> {
 
 fn parse_line(line: &str, tick_ns: u64) -> Result<(u32, CpuTime), CpuTimeError> {
     let malformed = || CpuTimeError::Malformed(line.to_string());
-    let mut words = line["cpu".len()..].split_ascii_whitespace();
-    let cpu = words.next().and_then(|id| id.parse().ok()).ok_or_else(malformed)?;
+    let mut fields = line["cpu".len()..].split_ascii_whitespace();
+    let cpu = fields.next().and_then(|id| id.parse().ok()).ok_or_else(malformed)?;
     let mut ticks = [0u64; 8];
     for counter in &mut ticks {
-        *counter = words.next().and_then(|word| word.parse().ok()).ok_or_else(malformed)?;
+        *counter = fields.next().and_then(|field| field.parse().ok()).ok_or_else(malformed)?;
     }
     let [user, nice, system, _idle, _iowait, irq, softirq, steal] = ticks;
     let busy_ns = (user + nice + system + irq + softirq) * tick_ns;
@@ -99,13 +101,13 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_without_the_steal_column_is_an_error_that_shows_the_line() {
+    fn a_line_without_the_steal_column_is_refused_and_shown() {
         let err = parse("cpu0 10 1 5 50 0 1 1\n", 10).unwrap_err();
         assert!(err.to_string().contains("cpu0 10 1 5 50 0 1 1"), "{err}");
     }
 
     #[test]
-    fn a_cpu_that_came_back_has_counted_no_time() {
+    fn a_counter_that_went_backwards_counts_as_no_time() {
         let earlier = CpuTime { busy_ns: 500, steal_ns: 40 };
         let later = CpuTime { busy_ns: 20, steal_ns: 45 };
         assert_eq!(later.since(earlier), CpuTime { busy_ns: 0, steal_ns: 5 });

@@ -1,4 +1,4 @@
-//! What a live guest looks like: counters and sources of pressure, made a [`CellView`](crate::cell::CellView).
+//! Measures a live guest: turns counters and sources of pressure into a [`CellView`](crate::cell::CellView).
 
 mod cpu_time;
 mod host;

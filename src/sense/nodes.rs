@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use crate::cell::NodeId;
 
-/// Which CPUs each node has. Node and CPU ids may have gaps, and a node may have no CPU.
+/// The CPUs of each node. Node and CPU ids may have gaps, and a node may have no CPU.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Nodes {
     cpus: BTreeMap<NodeId, Vec<u32>>,
 }
 
 impl Nodes {
-    /// As the kernel shows them now, online CPUs only (/sys/devices/system/node).
+    /// The nodes and their online CPUs as the kernel reports them now (/sys/devices/system/node).
     pub fn from_sysfs() -> anyhow::Result<Self> {
         let topology = scx_utils::Topology::new()?;
         let cpus = topology.nodes.values().map(|node| {
@@ -22,7 +22,7 @@ impl Nodes {
         Ok(Nodes { cpus: cpus.collect() })
     }
 
-    /// From data.
+    /// Nodes with these CPUs.
     pub fn new(cpus: impl IntoIterator<Item = (NodeId, Vec<u32>)>) -> Self {
         Nodes { cpus: cpus.into_iter().collect() }
     }

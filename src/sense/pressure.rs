@@ -1,36 +1,37 @@
-//! How much of a node others take: what several sources say of it, made one [`Pressure`].
+//! Combines the readings of several sources into one [`Pressure`] per node.
 //!
-//! | source | what it measures | when it speaks |
+//! | source | what it measures | when it has a reading |
 //! | --- | --- | --- |
-//! | steal | the part of the window in which the node's vCPUs wanted to run and could not | they did want to |
-//! | host | the CPU of the node's host that isn't this guest's | its metrics are configured (`--host`) |
-//! | probe | the steal of a vCPU that is made to run for a moment | nothing else speaks, and before a move |
+//! | steal | part of the window in which the node's vCPUs wanted to run and could not | the vCPUs wanted to run |
+//! | host | CPU of the node's host that this guest doesn't use | the host's metrics are configured (`--host`) |
+//! | probe | steal of a vCPU that is made to run for a moment | no other source has one, and before a move |
 //!
-//! The rule: the largest counts. Steal that shows is true; only where the guest ran is it also the whole truth, so an empty
-//! node is known only while its host answers, or its probe if no host is configured. A node whose host is configured and
-//! does not answer is unknown even where steal speaks. A node with no other source at all is taken at its steal, which is
-//! next to nothing for an empty one. What is older than three of its source's periods is stale; what failed is unknown.
+//! The largest share counts. Steal that shows is always real, but it is complete only where the guest ran. The pressure
+//! of an empty node is therefore known only while its host answers, or while its probe does if no host is configured.
+//! If a configured host doesn't answer, the node's pressure is unknown even if there is a steal reading. A node without
+//! any other source counts at its steal, which is next to nothing on an empty node. A reading older than three periods
+//! of its source is stale; a failed one is unknown.
 
 use std::time::Duration;
 
 use crate::cell::Pressure;
 
-/// A reading that has missed so many of its source's periods isn't acted on.
+/// A reading that is older than this many of its source's periods isn't acted on.
 const STALE_AFTER_PERIODS: u32 = 3;
 
-/// What a source other than steal last said of a node.
+/// The last reading of a node by a source other than steal.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Reading {
-    /// Others take this much of the node.
+    /// The source measured what others take of the node.
     Taken {
         /// Share of the node's CPU, 0..=1.
         share: f64,
-        /// How long ago that was measured.
+        /// Time since the measurement.
         age: Duration,
-        /// How often the source measures.
+        /// Time between two measurements of the source.
         period: Duration,
     },
-    /// It has not answered yet, or its last answer was none.
+    /// The source has no reading yet, or its last measurement failed.
     Failed,
 }
 
@@ -47,31 +48,31 @@ impl Reading {
     }
 }
 
-/// All that is said of one node in one round.
+/// All readings of one node in one round.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct NodeReadings {
     /// Steal over the window, as a share of the node's CPU.
     pub steal_share: f64,
-    /// The guest ran something on the node in the window, so steal had a chance to show.
+    /// True if the guest ran enough on the node in the window for steal to show.
     pub has_run: bool,
-    /// The host's metrics, if they are configured.
+    /// The host's metrics; `None` if no host is configured.
     pub host: Option<Reading>,
-    /// Beside it, and for people only: the share of the time in which something on the host waited for a CPU (PSI), if
-    /// the host counts that.
+    /// Share of time in which something on the host waited for a CPU (PSI), if the host reports it. For reports only:
+    /// it doesn't affect the pressure.
     pub host_psi_share: Option<f64>,
-    /// The probe, if one watches the node.
+    /// The probe's reading; `None` if no probe watches the node.
     pub probe: Option<Reading>,
 }
 
 impl NodeReadings {
-    /// What they come to, in rounds of `interval`.
+    /// The pressure that the readings add up to. `interval` is the length of a round.
     pub fn pressure(&self, interval: Duration) -> Pressure {
         let probe = self.probe.filter(|_| !self.has_run);
         let mut largest_share = self.steal_share;
         for reading in [self.host, probe].into_iter().flatten() {
             match reading.pressure(interval) {
                 Pressure::Fresh { share } => largest_share = largest_share.max(share),
-                not_known => return not_known,
+                unknown => return unknown,
             }
         }
         Pressure::Fresh { share: largest_share }
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_node_is_what_its_host_or_the_probe_says() {
+    fn the_pressure_of_an_empty_node_is_that_of_its_host_or_probe() {
         assert_eq!(
             pressure(NodeReadings { host: said(0.9, 0), ..NodeReadings::default() }),
             Pressure::Fresh { share: 0.9 }
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_guest_ran_the_larger_of_steal_and_host_counts_and_the_probe_does_not() {
+    fn where_the_guest_ran_the_larger_of_steal_and_host_counts_but_not_the_probe() {
         let ran = NodeReadings { steal_share: 0.5, has_run: true, ..NodeReadings::default() };
         assert_eq!(pressure(NodeReadings { host: said(0.3, 0), ..ran }), Pressure::Fresh { share: 0.5 });
         assert_eq!(pressure(NodeReadings { host: said(0.7, 0), ..ran }), Pressure::Fresh { share: 0.7 });
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn before_a_move_the_probe_counts_beside_the_host() {
+    fn before_a_move_the_probe_counts_as_well_as_the_host() {
         let asked = NodeReadings { host: said(0.1, 0), probe: said(0.4, 0), ..NodeReadings::default() };
         assert_eq!(pressure(asked), Pressure::Fresh { share: 0.4 });
         assert_eq!(pressure(NodeReadings { probe: said(0.0, 0), ..asked }), Pressure::Fresh { share: 0.1 });
@@ -122,13 +123,13 @@ mod tests {
     }
 
     #[test]
-    fn steal_that_shows_on_an_empty_node_is_true() {
+    fn steal_that_shows_on_an_empty_node_counts() {
         let little_ran = NodeReadings { steal_share: 0.2, probe: said(0.0, 0), ..NodeReadings::default() };
         assert_eq!(pressure(little_ran), Pressure::Fresh { share: 0.2 });
     }
 
     #[test]
-    fn a_host_that_does_not_answer_makes_its_node_unknown_even_where_steal_speaks() {
+    fn a_host_that_does_not_answer_makes_its_node_unknown_despite_a_steal_reading() {
         let ran = NodeReadings { steal_share: 0.0, has_run: true, ..NodeReadings::default() };
         assert_eq!(pressure(NodeReadings { host: Some(Reading::Failed), ..ran }), Pressure::Unknown);
         assert_eq!(pressure(NodeReadings { host: said(0.1, 4), ..ran }), Pressure::Stale { share: 0.1, age_rounds: 4 });

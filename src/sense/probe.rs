@@ -1,11 +1,14 @@
-//! Finds out how busy the host of an empty node is: an idle vCPU accrues no steal, so one is made to run for a moment.
+//! Measures how busy the host of an empty node is. An idle vCPU accrues no steal, so a probe makes one run for a
+//! moment.
 //!
-//! A thread for each node, bound to a CPU of it, spins once a period for a bounded time at nice 19, and reads its CPU's
-//! stolen time before and after. A node that was found busy is left alone for longer: the probe only adds to what goes on
-//! there. Before work goes to a node all are probed at once, for longer, as load that comes in bursts leaves gaps.
+//! Each node has a thread, bound to one of the node's CPUs, that spins once per period for a bounded time at nice 19
+//! and reads its CPU's stolen time before and after. A node found busy is probed less often, since a probe only adds to
+//! its load. Before work moves to a node, all empty nodes are probed at once and for longer, because bursty load leaves
+//! gaps.
 //!
-//! It sleeps while other sources speak for its node, but for that look before a move: no other source is as fresh. It is never SCHED_IDLE: when the daemon is killed, the last of its
-//! threads takes down all that it had, and must not wait for good behind everyone else.
+//! A probe sleeps while another source has readings of its node, except for the probe before a move: no other source is
+//! as fresh. Its thread is never SCHED_IDLE: if the daemon is killed, the last of its threads to exit tears down
+//! everything the process owned, and must not wait indefinitely behind other tasks.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,24 +24,24 @@ use crate::affinity;
 use crate::bpf::StealReader;
 use crate::cell::NodeId;
 
-/// How much is probed.
+/// How long and how often to probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProbeOptions {
-    /// How long a vCPU spins in each period, not counting what is stolen from it meanwhile.
+    /// CPU time that a vCPU spins for in each period, not counting stolen time.
     pub burst: Duration,
-    /// The time from one probe of a node to the next; up to four times as long while it is found busy.
+    /// Time between two probes of a node; up to four times as long while the node is busy.
     pub period: Duration,
 }
 
-/// A node is busy from here on.
+/// A node counts as busy from this share on.
 const BUSY_SHARE: f64 = 0.05;
-/// In periods.
+/// Maximum time between two probes of a busy node, in periods.
 const BUSY_PERIODS_MAX: u32 = 4;
-/// A hurried probe is so many bursts long.
+/// Length of a probe before a move, in bursts.
 const HURRIED_BURSTS: u32 = 3;
 
 impl ProbeOptions {
-    /// One burst a second.
+    /// Probe with one burst per second.
     pub fn new(burst: Duration) -> Self {
         ProbeOptions { burst, period: Duration::from_secs(1) }
     }
@@ -50,7 +53,7 @@ pub struct Probes {
     probes: BTreeMap<NodeId, (Arc<Shared>, JoinHandle<()>)>,
 }
 
-/// What a probe's thread shares with the rounds.
+/// State that a probe's thread shares with the rounds.
 #[derive(Default)]
 struct Shared {
     is_asked: AtomicBool,
@@ -63,10 +66,10 @@ struct Shared {
 
 #[derive(Clone, Copy)]
 struct Measurement {
-    /// `None` when the probe could not run.
+    /// `None` if the probe could not run.
     share: Option<f64>,
     began: Instant,
-    /// Until the next one.
+    /// Time until the next probe.
     period: Duration,
 }
 
@@ -81,7 +84,8 @@ impl Shared {
 }
 
 impl Probes {
-    /// One for each of `nodes` that has CPUs; the `asked` ones begin, so that the first rounds know something.
+    /// Start a probe for each of `nodes` that has CPUs. Those of `asked` begin at once, so that the first rounds have
+    /// readings.
     pub fn start(
         nodes: &Nodes,
         asked: impl Fn(NodeId) -> bool,
@@ -102,17 +106,17 @@ impl Probes {
         Ok(Probes { options, probes })
     }
 
-    /// Probe this node from now on, or no longer.
+    /// Start or stop the periodic probes of a node.
     pub fn ask(&self, node: NodeId, wanted: bool) {
         let Some((shared, thread)) = self.probes.get(&node) else { return };
         if shared.is_asked.swap(wanted, Ordering::Relaxed) != wanted && wanted {
-            // What was found says nothing of the time in which something else spoke for the node.
+            // Older readings are from before another source took over.
             shared.publish(None);
             thread.thread().unpark();
         }
     }
 
-    /// What the probe of a node found; `None` without one, or when it has not been asked yet.
+    /// The probe's last reading of a node; `None` without a probe. A probe that has measured nothing yet has failed.
     pub fn reading(&self, node: NodeId) -> Option<Reading> {
         let (shared, _) = self.probes.get(&node)?;
         Some(match shared.latest() {
@@ -123,8 +127,9 @@ impl Probes {
         })
     }
 
-    /// Probes these nodes at once and for longer, asked or not, and waits for them as long as they take where others get two
-    /// thirds. Returns the nodes that have not answered by then.
+    /// Probe the wanted nodes at once and for longer, even if their periodic probes are off, and wait for the readings.
+    /// The wait ends when a probe would be done on a CPU of which others get two thirds. Returns the nodes without a
+    /// reading by then.
     pub fn refresh_now(&self, wanted: impl Fn(NodeId) -> bool) -> Vec<NodeId> {
         let began = Instant::now();
         let hurried = || self.probes.iter().filter(|(&node, _)| wanted(node));
@@ -142,12 +147,12 @@ impl Probes {
         }
     }
 
-    /// The ids of their threads.
+    /// Thread ids of the probes.
     pub fn threads(&self) -> Vec<i32> {
         self.probes.values().map(|(shared, _)| shared.tid.load(Ordering::Relaxed)).collect()
     }
 
-    /// CPU time that probing has taken so far, of all nodes together.
+    /// CPU time that all probes have used so far.
     pub fn cpu_time(&self) -> Duration {
         Duration::from_nanos(self.probes.values().map(|(shared, _)| shared.cpu_ns.load(Ordering::Relaxed)).sum())
     }
@@ -160,13 +165,13 @@ impl Drop for Probes {
             thread.thread().unpark();
         }
         for (_, thread) in std::mem::take(&mut self.probes).into_values() {
-            // A probe that panicked has said so itself.
+            // A probe that panicked has already printed its message.
             let _ = thread.join();
         }
     }
 }
 
-/// One node's probe, in its thread.
+/// The probe of one node, in its own thread.
 struct Probe {
     cpus: Vec<u32>,
     options: ProbeOptions,
@@ -194,8 +199,8 @@ impl Probe {
             let began = Instant::now();
             let share = bind_to_one_of(&self.cpus).and_then(|()| self.spin_at_lowest_priority(bursts));
             let share = share.inspect_err(|err| log::debug!("a probe failed: {err}")).ok();
-            // The worse of the last two: a burst is short, and what is busy by halves shows as all or nothing. A hurried one is
-            // longer, and what was before is over.
+            // The larger of the last two readings counts: a burst is short, so a host that is busy half the time reads
+            // as all or nothing. A probe before a move is longer and more recent, so it counts alone.
             let before_too = before.filter(|_| !must_refresh).unwrap_or(0.0);
             let worse = share.map(|share: f64| share.max(before_too));
             before = share;
@@ -217,12 +222,14 @@ impl Probe {
         outcome
     }
 
-    /// Spins until so much has really run, or others are evidently there; how much of the CPU others take, 0..=1: as much as
-    /// they got while we wanted it all, for each part that we got.
+    /// Spin until `wanted` of CPU time has really run, or until steal is evident. Returns the share of the CPU that
+    /// others take, 0..=1: the time they got while this thread wanted the whole CPU, divided by the time this thread
+    /// got.
     ///
-    /// Whoever wakes up runs first for a while, on a busy host too. Only one who goes on after that sees the others' turns.
+    /// A task that wakes up runs first for a while, even on a busy host. Only a spin that outlasts this sees others
+    /// run.
     fn spin(&self, wanted: Duration) -> io::Result<f64> {
-        /// A host that gives us less than a tenth of a CPU is as busy as can be.
+        /// A host that gives us less than a tenth of a CPU counts as fully busy.
         const TURNS_MAX: u32 = 10;
         const LOOK_EVERY: Duration = Duration::from_micros(500);
 
@@ -235,7 +242,7 @@ impl Probe {
             }
             let stolen = Duration::from_nanos(self.steal.read_ns()?.saturating_sub(stolen_before_ns));
             let wall = began.elapsed();
-            // Going on would only take more of what others need.
+            // Spinning on would only take more of what others need.
             let is_evident = stolen >= self.options.burst / 2 && wall >= 2 * stolen;
             if is_evident || wall >= wanted + stolen || wall >= wanted * TURNS_MAX {
                 let ran = wall.saturating_sub(stolen);
@@ -245,7 +252,7 @@ impl Probe {
     }
 }
 
-/// Gives the calling thread a nice value.
+/// Set the nice value of the calling thread.
 fn set_nice(nice: libc::c_int) -> io::Result<()> {
     // SAFETY: no pointers; 0 is the calling thread.
     match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) } {
@@ -254,7 +261,7 @@ fn set_nice(nice: libc::c_int) -> io::Result<()> {
     }
 }
 
-/// Binds this thread to the first of the CPUs that is online.
+/// Bind this thread to the first of `cpus` that is online.
 fn bind_to_one_of(cpus: &[u32]) -> io::Result<()> {
     let none = Err(io::Error::from(io::ErrorKind::NotFound));
     cpus.iter().fold(none, |outcome, &cpu| outcome.or_else(|_| affinity::set(0, &[cpu])))

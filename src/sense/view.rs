@@ -1,4 +1,4 @@
-//! The cell as a policy sees it.
+//! Builds the cell's view for a policy from one round's measurements.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -7,11 +7,11 @@ use super::{NodeReadings, Nodes, Window};
 use crate::cell::{CellView, Demand, Group, GroupId, Node, NodeId, Pressure};
 use crate::work::{Accesses, Groups};
 
-/// All that a round knows.
+/// Everything that a view is built from.
 pub struct ViewInputs<'a> {
-    /// What happened since the last round.
+    /// Counter differences since the last round.
     pub window: &'a Window,
-    /// What the sources say of each node.
+    /// The sources' readings of each node.
     pub readings: &'a BTreeMap<NodeId, NodeReadings>,
     /// The guest's nodes.
     pub nodes: &'a Nodes,
@@ -19,25 +19,25 @@ pub struct ViewInputs<'a> {
     pub groups: &'a Groups,
     /// Memory accesses per instruction of the groups in the window.
     pub accesses: &'a Accesses,
-    /// Where the plan in force sends groups that have no node of their own.
+    /// Where the current plan sends groups that have no node of their own.
     pub destination: NodeId,
-    /// The nodes of groups that have one of their own.
+    /// The groups that have a node of their own, and that node.
     pub homes: &'a HashMap<GroupId, NodeId>,
-    /// The time between two rounds.
+    /// Time between two rounds.
     pub interval: Duration,
 }
 
 /// The cell as a policy sees it.
 ///
-/// A group is on the node that the plan in force has for it, if it ran there; what ran elsewhere meanwhile is bound to
-/// other CPUs by its user and counts as fixed. When that node has no CPU left, all that ran is placed there still: it
-/// runs elsewhere for want of anything better.
+/// A group is on the node that the current plan assigns to it, if it ran there. Tasks that ran elsewhere are bound to
+/// other CPUs by their user and count as fixed. If the assigned node has no CPU left, everything that ran counts as
+/// being on that node: it runs elsewhere only because its node can't run it.
 pub fn cell_view(inputs: &ViewInputs<'_>) -> CellView {
     let nodes: Vec<Node> = inputs.nodes.iter().map(|(id, cpus)| node(inputs, id, cpus)).collect();
     let is_gone = |home: NodeId| nodes.iter().all(|node: &Node| node.id != home || node.capacity_cpus == 0.0);
     let mut used_ns_of = BTreeMap::<(NodeId, GroupId), u64>::new();
     for (&(tgid, ran_on), used_ns) in &inputs.window.used_ns {
-        // A process that ended meanwhile is in no group: nothing of it is left to move.
+        // A process without a group has ended, so none of it is left to move.
         let Some(id) = inputs.groups.group_of(tgid) else { continue };
         let home = inputs.homes.get(&id).copied().unwrap_or(inputs.destination);
         if ran_on == home || is_gone(home) {
@@ -55,13 +55,13 @@ fn node(inputs: &ViewInputs<'_>, id: NodeId, cpus: &[u32]) -> Node {
         Some(readings) if capacity_cpus > 0.0 && !window.wall.is_zero() => readings.pressure(inputs.interval),
         _ => Pressure::Unknown,
     };
-    // What others take and the guest does not see is load all the same.
+    // What others take is load, even if the guest's counters don't show it.
     let others_cpus = match pressure {
         Pressure::Fresh { share } => share * capacity_cpus,
         Pressure::Stale { .. } | Pressure::Unknown => 0.0,
     };
     let time = window.sum(cpus);
-    // Ticks are samples, and lost ones don't come back: what ran by the scheduler class's exact count was busy.
+    // Busy time is sampled by ticks, which may be lost. Run time is exact, so busy time is at least that.
     let used_ns: u64 = window.used_ns.iter().filter(|((_, node), _)| *node == id).map(|(_, ns)| ns).sum();
     let busy_cpus = window.in_cpus(time.busy_ns.max(used_ns));
     Node { id, capacity_cpus, pressure, load_cpus: window.in_cpus(time.steal_ns).max(others_cpus) + busy_cpus }
@@ -86,7 +86,7 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    /// A inputs of 2 s, all of whose tasks are sent to `destination`.
+    /// A window of 2 s in which all tasks are sent to `destination`.
     struct Setup {
         window: Window,
         readings: BTreeMap<NodeId, NodeReadings>,
@@ -96,7 +96,7 @@ mod tests {
     }
 
     impl Setup {
-        /// CPUs with their busy and stolen ms; processes with their node and the ms that they ran there.
+        /// `cpu_ms`: CPUs with busy and stolen ms. `used_ms`: processes with their node and the ms they ran there.
         fn new(cpu_ms: &[(u32, u64, u64)], used_ms: &[(u32, u32, u64)], destination: u32) -> Self {
             let time =
                 |&(cpu, busy, steal): &(u32, u64, u64)| (cpu, CpuTime { busy_ns: busy * MS, steal_ns: steal * MS });
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn load_is_what_others_take_and_what_runs() {
+    fn load_is_what_others_take_plus_what_runs() {
         let mut setup = Setup::new(&[(0, 1000, 1000), (1, 0, 0), (2, 0, 0), (3, 0, 0)], &[], 0);
         setup.readings.insert(NodeId(0), NodeReadings { steal_share: 0.5, has_run: true, ..NodeReadings::default() });
         let host = Reading::Taken { share: 0.5, age: Duration::ZERO, period: Duration::from_secs(1) };
@@ -145,13 +145,13 @@ mod tests {
     }
 
     #[test]
-    fn work_whose_ticks_were_lost_still_loads_its_node() {
+    fn work_whose_ticks_were_lost_still_counts_as_load() {
         let view = Setup::new(&[(0, 100, 500)], &[(7, 0, 1000)], 0).view();
         assert_eq!(view.nodes[0].load_cpus, 0.25 + 0.5);
     }
 
     #[test]
-    fn a_node_without_online_cpus_is_unknown_and_no_candidate() {
+    fn the_pressure_of_a_node_without_online_cpus_is_unknown() {
         let view = Setup::new(&[(0, 0, 0), (2, 0, 0)], &[], 0).view();
         assert_eq!(view.nodes[1].capacity_cpus, 1.0);
         assert_eq!(view.nodes[2].pressure, Pressure::Unknown);
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_its_user_bound_elsewhere_is_not_placed_on_the_destination() {
+    fn a_task_bound_elsewhere_by_its_user_is_not_in_the_view() {
         let view = Setup::new(&[(0, 0, 0)], &[(7, 0, 500), (8, 1, 1)], 0).view();
         assert_eq!(view.groups.len(), 1);
         let demand = view.groups[0].demand;
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_with_nodes_of_their_own_are_there() {
+    fn groups_with_nodes_of_their_own_are_on_them() {
         let mut setup = Setup::new(&[(0, 0, 0), (1, 0, 0)], &[(7, 0, 500), (8, 1, 100)], 0);
         setup.homes.insert(GroupId(8), NodeId(1));
         let view = setup.view();
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn when_the_destination_is_offline_all_that_ran_is_still_placed_there() {
+    fn while_the_destination_is_offline_everything_that_ran_counts_as_there() {
         let view = Setup::new(&[(0, 0, 0)], &[(7, 0, 1), (8, 0, 1)], 1).view();
         assert_eq!(view.groups_on(NodeId(1)).len(), 2);
     }

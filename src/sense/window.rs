@@ -1,4 +1,4 @@
-//! What happened between two rounds, and who says what of each node's pressure.
+//! Counter differences between two rounds, and the sources' readings of each node's pressure.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -17,26 +17,27 @@ struct Snapshot {
     nr_queued: Vec<u32>,
 }
 
-/// What happened between two samples.
+/// Counter differences between two samples.
 #[derive(Clone, Debug, Default)]
 pub struct Window {
-    /// How long it was, by the guest's clock.
+    /// Length of the window by the guest's clock.
     pub wall: Duration,
-    /// Each CPU's time in it. Only CPUs that were online at its end.
+    /// Each CPU's time in the window, for CPUs that were online at its end.
     pub cpu_times: CpuTimes,
-    /// Time in it that processes' migratable tasks really ran, ns; 0 for those that only ran shortly before.
+    /// Time that a process's migratable tasks really ran on a node in the window, ns, by (process id, node); 0 if they
+    /// ran only shortly before it.
     pub used_ns: HashMap<(u32, NodeId), u64>,
-    /// Tasks that waited in each node's queue at its end, by node id.
+    /// Length of each node's queue of waiting tasks at the end of the window, by node id.
     pub nr_queued: Vec<u32>,
 }
 
 impl Window {
-    /// How many of these CPUs were online.
+    /// Number of these CPUs that were online.
     pub fn nr_online(&self, cpus: &[u32]) -> usize {
         self.online(cpus).count()
     }
 
-    /// The time of these CPUs together.
+    /// Sum of the time of these CPUs.
     pub fn sum(&self, cpus: &[u32]) -> CpuTime {
         self.online(cpus).fold(CpuTime::default(), |sum, time| CpuTime {
             busy_ns: sum.busy_ns + time.busy_ns,
@@ -44,7 +45,7 @@ impl Window {
         })
     }
 
-    /// Time in CPUs: of a window of 2 s, 1 s is half a CPU.
+    /// Convert time to CPUs: in a window of 2 s, 1 s is half a CPU.
     pub fn in_cpus(&self, ns: u64) -> f64 {
         match self.wall.as_nanos() {
             0 => 0.0,
@@ -57,11 +58,11 @@ impl Window {
     }
 }
 
-/// Turns counters into windows, one a round, and asks the sources.
+/// Turns counters into one window per round and collects the sources' readings.
 pub struct Sampler {
-    /// For kernels that don't show CPUs' times to programs.
+    /// Fallback for kernels that don't expose the CPUs' times to BPF programs.
     reader: CpuTimeReader,
-    /// With the run times also of processes that were asked for once and have not been of late.
+    /// Its run times include processes that earlier calls read and the last one did not.
     last: Option<Snapshot>,
     recently_ran: RecentlyRan,
     hosts: Hosts,
@@ -69,14 +70,14 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Opens what it reads from. Nodes that neither steal nor a host speaks for are probed.
+    /// Open the sources. Nodes without a steal or host reading are probed.
     pub fn open(hosts: Hosts, probes: Option<Probes>) -> Result<Self> {
         Ok(Sampler { reader: CpuTimeReader::open()?, last: None, recently_ran: RecentlyRan::default(), hosts, probes })
     }
 
-    /// The window since the last call; `None` the first time. Only `processes`, if they are named, can have run.
+    /// The window since the last call; `None` on the first. If `processes` is given, only they can have run.
     pub fn window(&mut self, class: &dyn Class, processes: Option<&[u32]>) -> Result<Option<Window>> {
-        /// So many are remembered at most, though many of their processes may have ended.
+        /// At most this many run times are remembered, since many of their processes may have ended.
         const REMEMBERED_MAX: usize = 4096;
 
         let counters = class.counters()?;
@@ -86,7 +87,7 @@ impl Sampler {
             }
             None => self.reader.read()?,
         };
-        // Reading all tells which of them are alive.
+        // Reading all of them drops those that have ended.
         let processes = processes.filter(|_| self.nr_remembered() <= REMEMBERED_MAX);
         let run_times = class.run_times(processes)?;
         let mut now = Snapshot { at: Instant::now(), cpu_times, run_times, nr_queued: counters.nr_queued };
@@ -105,7 +106,7 @@ impl Sampler {
         self.last.as_ref().map_or(0, |last| last.run_times.len())
     }
 
-    /// What each node's sources say at the end of `window`. Probes go on where nothing else speaks.
+    /// The sources' readings of each node at the end of `window`. Starts and stops periodic probes as nodes need them.
     pub fn readings(&self, window: &Window, nodes: &Nodes) -> BTreeMap<NodeId, NodeReadings> {
         let readings = nodes.iter().map(|(node, cpus)| {
             let (host, host_psi_share) = (self.hosts.reading(node), self.hosts.psi_share(node));
@@ -119,10 +120,10 @@ impl Sampler {
         readings.collect()
     }
 
-    /// Asks the hosts and probes the nodes that hardly run anything once more, now, and says in `readings` what came out: before
-    /// work goes to a node, more is wanted than what was true a second ago. Returns false when there was nobody to ask.
+    /// Ask the hosts and probe nearly empty nodes again, now, and update `readings`: before work moves to a node, its
+    /// readings must be fresher than a second. Returns false if there was nothing to ask.
     pub fn confirm(&self, readings: &mut BTreeMap<NodeId, NodeReadings>) -> bool {
-        /// Hosts answer within some ms; one that doesn't is taken at its last reading.
+        /// Hosts answer within some ms. For one that doesn't, the last reading counts.
         const PATIENCE: Duration = Duration::from_millis(100);
 
         let has_asked = self.hosts.refresh_now(PATIENCE);
@@ -138,33 +139,36 @@ impl Sampler {
         true
     }
 
-    /// A process has been sent to another node: who ran of late ran there, as far as the next windows are concerned.
+    /// Record that a process was sent to another node: if it ran recently, the next windows count it as having run
+    /// there.
     pub fn moved(&mut self, tgid: u32, from: NodeId, to: NodeId) {
         self.recently_ran.moved(tgid, from, to);
     }
 
-    /// Threads that must stay on the node that they look at.
+    /// Thread ids of the probes, which must stay on the nodes they measure.
     pub fn bound_threads(&self) -> Vec<i32> {
         self.probes.as_ref().map(Probes::threads).unwrap_or_default()
     }
 
-    /// CPU time that the probes have taken so far.
+    /// CPU time that all probes have used so far.
     pub fn probed(&self) -> Duration {
         self.probes.as_ref().map(Probes::cpu_time).unwrap_or_default()
     }
 }
 
-/// Who ran where of late. A window may be so short that work on a busy node gets no turn in it; it is there all the same.
+/// The processes that ran recently, and where. In a short window, work on a busy node may get no turn although it is
+/// there.
 #[derive(Default)]
 struct RecentlyRan {
     last_ran: HashMap<(u32, NodeId), Instant>,
 }
 
 impl RecentlyRan {
-    /// Within this time even who is starved by fixed tasks gets a turn (the kernel's deadline server for sched_ext).
+    /// The kernel's deadline server for sched_ext gives even tasks that are starved by fixed ones a turn within this
+    /// time.
     const LASTS: Duration = Duration::from_secs(1);
 
-    /// Adds to a window that ends `now` who ran shortly before it, at 0 ns.
+    /// Add to a window that ends `now` those that ran shortly before it, at 0 ns.
     fn complete(&mut self, used_ns: &mut HashMap<(u32, NodeId), u64>, now: Instant) {
         self.last_ran.extend(used_ns.keys().map(|&key| (key, now)));
         self.last_ran.retain(|_, at| now.duration_since(*at) < Self::LASTS);
@@ -180,7 +184,7 @@ impl RecentlyRan {
     }
 }
 
-/// Steal shows at most what the guest wanted to run: below this share of a CPU it says little of the host.
+/// Steal shows at most what the guest wanted to run: below this share of a CPU it tells little about the host.
 const WANTED_CPUS_MIN: f64 = 0.25;
 
 fn steal_readings(window: &Window, cpus: &[u32]) -> NodeReadings {
@@ -193,8 +197,8 @@ fn steal_readings(window: &Window, cpus: &[u32]) -> NodeReadings {
     }
 }
 
-/// Keeps what was read earlier of who has not been asked for this time: a process that is given back and selected again goes
-/// on where it was.
+/// Keep the earlier run times of processes that were not read this time, so that a process that is selected again
+/// continues where it was.
 fn remember(earlier: RunTimes, now: &mut RunTimes) {
     for (key, time) in earlier {
         now.entry(key).or_insert(time);
@@ -203,13 +207,13 @@ fn remember(earlier: RunTimes, now: &mut RunTimes) {
 
 fn between(earlier: &Snapshot, later: &Snapshot) -> Window {
     let cpu_times = later.cpu_times.iter().map(|(&cpu, time)| {
-        // A CPU that was offline before has no baseline: nothing is known of it in this window.
+        // A CPU that was offline before has no baseline, so it has no time in this window.
         let before = earlier.cpu_times.get(&cpu).unwrap_or(time);
         (cpu, time.since(*before))
     });
     let used_ns = later.run_times.iter().map(|(&key, time)| {
         let before = earlier.run_times.get(&key).copied().unwrap_or_else(RunTime::default);
-        // Less than before is another process of the same id.
+        // A smaller value belongs to another process with a reused id.
         let before = if time.run_ns < before.run_ns { RunTime::default() } else { before };
         (key, time.used_ns().saturating_sub(before.used_ns()))
     });
@@ -230,14 +234,14 @@ mod tests {
     }
 
     #[test]
-    fn a_cpu_that_comes_online_in_the_window_brings_no_history() {
+    fn a_cpu_that_comes_online_in_the_window_has_no_time_in_it() {
         let old = CpuTime { busy_ns: 900, steal_ns: 900 };
         let window = between(&sample(CpuTimes::new()), &sample(CpuTimes::from([(1, old)])));
         assert_eq!(window.cpu_times[&1], CpuTime::default());
     }
 
     #[test]
-    fn a_process_that_was_not_asked_for_in_between_goes_on_where_it_was() {
+    fn a_process_that_was_not_read_in_between_continues_where_it_was() {
         let sample_of = |tgid: u32, run_ns| {
             let run_times = RunTimes::from([((tgid, NodeId(0)), RunTime { run_ns, stolen_ns: 0 })]);
             Snapshot { run_times, ..sample(CpuTimes::new()) }
@@ -247,11 +251,11 @@ mod tests {
         let used_ns = |run_ns| between(&without_it, &sample_of(7, run_ns)).used_ns.get(&(7, NodeId(0))).copied();
         assert_eq!(used_ns(950), Some(50));
         assert_eq!(used_ns(900), None);
-        assert_eq!(used_ns(20), Some(20), "another process of the same id");
+        assert_eq!(used_ns(20), Some(20), "another process with a reused id");
     }
 
     #[test]
-    fn who_ran_within_the_last_second_is_still_there() {
+    fn a_process_that_ran_within_the_last_second_is_still_in_the_window() {
         let (start, key) = (Instant::now(), (7, NodeId(0)));
         let mut recent = RecentlyRan::default();
         let mut seen = |used_ns: &[((u32, NodeId), u64)], at_ms| {
@@ -266,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_sent_on_is_there_before_it_has_run_there() {
+    fn a_moved_process_counts_as_on_its_new_node_before_it_has_run_there() {
         let (start, from, to) = (Instant::now(), NodeId(0), NodeId(1));
         let mut recent = RecentlyRan::default();
         recent.complete(&mut HashMap::from([((7, from), 50), ((8, from), 50)]), start);
@@ -297,7 +301,7 @@ mod tests {
         assert_eq!(
             steal_readings(&window, &[3]),
             NodeReadings::default(),
-            "a fifth of a CPU can't show what the host does"
+            "a fifth of a CPU shows too little of the host"
         );
     }
 }

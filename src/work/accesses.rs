@@ -1,7 +1,7 @@
-//! Memory accesses per instruction (MAI) of groups, which `--order mai` picks them by.
+//! Memory accesses per instruction (MAI) of groups, by which `--order mai` picks them.
 //!
-//! Where the guest has a PMU they are counted: the caches' misses. Else page faults per second of CPU time stand for them.
-//! The two are never mixed in one order.
+//! Where the guest has a PMU, MAI is cache misses per instruction. Elsewhere page faults per second of CPU time replace
+//! it. One order never mixes the two.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -11,12 +11,13 @@ use super::pmu::{Counts, CountsThreads, NoPmu, Pmu, ThreadCounter};
 use super::{Groups, TaskRecord};
 use crate::cell::GroupId;
 
-/// Each takes two descriptors, of the 1024 that a process has by default; and a reading asks the CPU that runs the thread.
+/// A counter takes two file descriptors, of the 1024 that a process has by default, and each reading interrupts the CPU
+/// that runs the thread.
 const COUNTERS_MAX: usize = 256;
-/// A process with more is known by those of its threads that ran the most, and by what they create.
+/// If a process has more threads, only those that ran most are counted, with the threads that they create.
 const COUNTERS_MAX_PER_PROCESS: usize = 16;
 
-/// What stands for the groups' accesses in each round.
+/// The MAI of the groups, or its substitute, updated each round.
 pub struct Accesses(By);
 
 enum By {
@@ -25,17 +26,17 @@ enum By {
 }
 
 impl Accesses {
-    /// Counted by the PMU, if there is one.
+    /// Count with the PMU, if the guest has one.
     pub fn by_pmu() -> Result<Self, NoPmu> {
         Ok(Accesses(By::Misses(Misses::new(Pmu::find()?))))
     }
 
-    /// As page faults.
+    /// Use page faults.
     pub fn by_faults() -> Self {
         Accesses(By::Faults(Faults::default()))
     }
 
-    /// What it is, in words.
+    /// The quantity in words, for the log.
     pub fn name(&self) -> &'static str {
         match &self.0 {
             By::Misses(misses) => misses.pmu.name(),
@@ -43,7 +44,7 @@ impl Accesses {
         }
     }
 
-    /// Once a round, with the tasks and the groups that they make.
+    /// Take a reading: once a round, with the guest's tasks and the groups that they form.
     pub fn look(&mut self, tasks: &[TaskRecord], groups: &Groups) {
         match &mut self.0 {
             By::Misses(misses) => misses.look(tasks, groups),
@@ -51,7 +52,7 @@ impl Accesses {
         }
     }
 
-    /// A group's, between the last two looks, in which it used so much CPU time.
+    /// The value of a group over the last round, in which it used `used_ns` of CPU time.
     pub fn of(&self, id: GroupId, used_ns: u64) -> f64 {
         match &self.0 {
             By::Misses(misses) => misses.of(id),
@@ -60,7 +61,7 @@ impl Accesses {
     }
 }
 
-/// Page faults count up; a round wants those of the round.
+/// Page faults of the groups in the last round, from the kernel's cumulative counts.
 #[derive(Default)]
 struct Faults {
     so_far: HashMap<GroupId, u64>,
@@ -70,7 +71,7 @@ struct Faults {
 impl Faults {
     fn look(&mut self, groups: &Groups) {
         let so_far: HashMap<_, _> = groups.iter().map(|(id, members)| (id, members.nr_faults)).collect();
-        // A group that is new has a history, of which no part is known to be of this round.
+        // A new group's count covers its whole past, and how much of it belongs to this round is unknown.
         let new = |(&id, &now): (&GroupId, &u64)| Some((id, now.saturating_sub(*self.so_far.get(&id)?)));
         self.new = so_far.iter().filter_map(new).collect();
         self.so_far = so_far;
@@ -84,11 +85,11 @@ impl Faults {
     }
 }
 
-/// Cache misses per instruction of the groups that ran, as far as there are counters for them.
+/// Cache misses per instruction of the groups that ran, for those that have counters.
 struct Misses<P: CountsThreads> {
     pmu: P,
     counted: HashMap<u32, Counted<P::Counter>>,
-    /// Each process's run time at the last look, ns.
+    /// Cumulative run time of each process at the last reading, ns.
     run_ns: HashMap<u32, u64>,
     per_instruction: HashMap<GroupId, f64>,
 }
@@ -124,7 +125,7 @@ impl<P: CountsThreads> Misses<P> {
         self.run_ns = processes.iter().map(|(&tgid, threads)| (tgid, threads.run_ns)).collect();
     }
 
-    /// What each group did since the last look, by the counters that it has.
+    /// Misses per instruction of each group since the last reading, from the counters that are open.
     fn read(&mut self, groups: &Groups) -> HashMap<GroupId, f64> {
         let mut new = HashMap::<GroupId, Counts>::new();
         for (&tgid, process) in &mut self.counted {
@@ -135,8 +136,8 @@ impl<P: CountsThreads> Misses<P> {
         new.into_iter().filter_map(|(id, counts)| Some((id, counts.misses_per_instruction()?))).collect()
     }
 
-    /// Opens counters for those that ran since the last look, whoever ran most first, and takes them from those that
-    /// didn't run when there are not enough.
+    /// Open counters for the processes that ran since the last reading, those that ran most first. When counters run
+    /// out, close those of processes that did not run.
     fn count(&mut self, processes: &HashMap<u32, Threads<'_>>) {
         let ran = |(&tgid, threads): (&u32, &Threads<'_>)| {
             let before_ns = self.run_ns.get(&tgid).copied().unwrap_or(0);
@@ -178,8 +179,8 @@ impl<P: CountsThreads> Misses<P> {
         tasks.iter().take(wanted).filter_map(open).collect()
     }
 
-    /// A group that has no counters, or none that has counted yet, is taken for one that accesses as much as any other:
-    /// it isn't picked before one that is known to access less.
+    /// A group without a reading counts as the one with the most accesses, so that it isn't picked before a group that
+    /// is known to access less.
     fn of(&self, id: GroupId) -> f64 {
         let known = self.per_instruction.get(&id).copied();
         known.unwrap_or_else(|| self.per_instruction.values().copied().fold(0.0, f64::max))
@@ -187,7 +188,7 @@ impl<P: CountsThreads> Misses<P> {
 }
 
 impl<C: ThreadCounter> Counted<C> {
-    /// What it did since this was called last. A counter that can't be read has counted nothing.
+    /// Counts since the last call. A counter that can't be read adds nothing.
     fn read_new(&mut self) -> Counts {
         let read = |counter: &mut C| counter.read().unwrap_or_default();
         let now = self.counters.iter_mut().map(read).fold(Counts::default(), Counts::and);
@@ -198,9 +199,9 @@ impl<C: ThreadCounter> Counted<C> {
 }
 
 fn note_failure(task: &TaskRecord, err: &io::Error) {
-    // It has ended meanwhile.
+    // ESRCH: the thread has ended.
     if err.raw_os_error() != Some(libc::ESRCH) {
-        log::debug!("task {} ({}) isn't counted: {err}", task.tid, task.comm());
+        log::debug!("task {} ({}) has no cache miss counter: {err}", task.tid, task.comm());
     }
 }
 
@@ -213,12 +214,12 @@ pub(crate) mod tests {
     use super::super::{test_task, Grouping};
     use super::*;
 
-    /// Faults of a round in which these groups had so many.
+    /// A round in which the groups had these numbers of faults.
     pub(crate) fn faults(new: impl IntoIterator<Item = (GroupId, u64)>) -> Accesses {
         Accesses(By::Faults(Faults { new: new.into_iter().collect(), ..Faults::default() }))
     }
 
-    /// Counts what a test says, by thread; a thread that it says nothing of has ended.
+    /// Returns the counts that a test sets, by thread. A thread without counts has ended.
     #[derive(Clone, Default)]
     struct FakePmu(Rc<RefCell<HashMap<i32, Counts>>>);
 
@@ -246,7 +247,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// A thread that has run for so long.
+    /// A migratable thread that has run for `run_ns`.
     fn thread(tid: i32, tgid: i32, run_ns: u64) -> TaskRecord {
         TaskRecord { tgid, run_ns, policy: policy::EXT, ..test_task(tid, "t") }
     }
@@ -255,7 +256,7 @@ pub(crate) mod tests {
         misses.look(tasks, &Groups::of(tasks, Grouping::Process));
     }
 
-    /// The processes that have counters, in order of id.
+    /// The processes with counters, in order of id.
     fn counted(misses: &Misses<FakePmu>) -> Vec<u32> {
         let mut tgids: Vec<u32> = misses.counted.keys().copied().collect();
         tgids.sort_unstable();
@@ -263,7 +264,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_groups_misses_and_instructions_of_the_round_are_those_of_all_its_threads() {
+    fn a_groups_accesses_are_those_of_all_its_threads_in_the_round() {
         let pmu = FakePmu::default();
         for tid in [7, 8, 9] {
             pmu.set(tid, 0, 0);
@@ -278,17 +279,17 @@ pub(crate) mod tests {
         assert_eq!((misses.of(GroupId(7)), misses.of(GroupId(9))), (0.03, 0.001));
         pmu.set(7, 11, 1100);
         look(&mut misses, &tasks(3));
-        assert_eq!(misses.of(GroupId(7)), 0.01, "of this round alone");
+        assert_eq!(misses.of(GroupId(7)), 0.01, "this round's only");
     }
 
     #[test]
-    fn what_is_not_known_is_not_picked_before_what_is() {
+    fn a_group_of_unknown_accesses_is_not_picked_before_known_ones() {
         let pmu = FakePmu::default();
         pmu.set(7, 0, 0);
         pmu.set(8, 0, 0);
         let mut misses = Misses::new(pmu.clone());
         look(&mut misses, &[thread(7, 7, 1), thread(8, 8, 1)]);
-        assert_eq!(misses.of(GroupId(7)), 0.0, "nothing is known of any");
+        assert_eq!(misses.of(GroupId(7)), 0.0, "no group has a reading");
         pmu.set(7, 2, 100);
         pmu.set(8, 1, 100);
         look(&mut misses, &[thread(7, 7, 2), thread(8, 8, 2), thread(9, 9, 1)]);
@@ -296,7 +297,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn only_what_ran_as_a_migratable_task_is_counted_and_until_it_ends() {
+    fn only_migratable_tasks_that_ran_are_counted_until_they_end() {
         let pmu = FakePmu::default();
         for tid in [7, 8, 9, 10] {
             pmu.set(tid, 0, 0);
@@ -312,7 +313,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn counters_are_bounded_and_go_to_those_that_run() {
+    fn counters_are_bounded_and_go_to_processes_that_run() {
         let pmu = FakePmu::default();
         let nr = COUNTERS_MAX as i32;
         (1..=nr + 50).for_each(|tid| pmu.set(tid, 0, 0));
@@ -321,7 +322,7 @@ pub(crate) mod tests {
         look(&mut misses, &first);
         assert_eq!(misses.nr_counters(), COUNTERS_MAX);
 
-        // All but 1 and 2 run on, and three more; the one that ran least gets nothing.
+        // All but 1 and 2 run on, and three new ones run; the new one that ran least gets no counter.
         let ran_on = first.iter().map(|task| TaskRecord { run_ns: if task.tid > 2 { 2 } else { 1 }, ..task.clone() });
         let new = [(nr + 1, 5), (nr + 2, 9), (nr + 3, 7)].map(|(tid, run_ns)| thread(tid, tid, run_ns));
         look(&mut misses, &ran_on.chain(new).collect::<Vec<_>>());
@@ -331,7 +332,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn of_a_process_with_many_threads_those_that_ran_most_are_counted() {
+    fn in_a_process_with_many_threads_those_that_ran_most_are_counted() {
         let pmu = FakePmu::default();
         (1..=100).for_each(|tid| pmu.set(tid, 0, 0));
         let mut misses = Misses::new(pmu);
@@ -342,7 +343,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn faults_are_those_of_the_round_by_cpu_time_and_a_new_group_has_none_yet() {
+    fn faults_are_per_cpu_time_of_the_round_and_a_new_group_has_none() {
         let mut accesses = Accesses::by_faults();
         let groups = |nr_faults| {
             let task = TaskRecord { nr_faults, ..thread(7, 7, 1) };

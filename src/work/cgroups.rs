@@ -1,10 +1,10 @@
-//! The paths of cgroups by id, for selectors.
+//! Cgroup paths by id, for selectors.
 
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// A cache of the v2 hierarchy: a cgroup's id is its directory's inode number.
+/// A cache of the v2 hierarchy's paths. A cgroup's id is its directory's inode number.
 #[derive(Default)]
 pub struct CgroupPaths {
     root: Option<PathBuf>,
@@ -12,13 +12,13 @@ pub struct CgroupPaths {
 }
 
 impl CgroupPaths {
-    /// Of the hierarchy mounted at `root`, usually /sys/fs/cgroup.
+    /// Use the hierarchy mounted at `root`, usually /sys/fs/cgroup.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         CgroupPaths { root: Some(root.into()), paths: HashMap::new() }
     }
 
-    /// The path of the cgroup from the root of the hierarchy (`/` itself for the root), if there is one with this id.
-    /// An unknown id makes the hierarchy be read again.
+    /// The path of the cgroup with this id, relative to the hierarchy's root, as in `/batch`; `/` is the root cgroup.
+    /// An unknown id makes the cache read the hierarchy again.
     pub fn path(&mut self, id: u64) -> Option<&Path> {
         if !self.paths.contains_key(&id) {
             let root = self.root.clone()?;
@@ -28,7 +28,7 @@ impl CgroupPaths {
         self.paths.get(&id).map(PathBuf::as_path)
     }
 
-    /// What can't be read has gone meanwhile: cgroups come and go while we walk.
+    /// Errors are ignored: cgroups may be removed during the walk.
     fn add(&mut self, root: &Path, dir: &Path) {
         let Ok(metadata) = dir.metadata() else { return };
         let inside = dir.strip_prefix(root).unwrap_or(dir);
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cgroup_made_later_is_found() {
+    fn a_cgroup_created_later_is_found() {
         let root = std::env::temp_dir().join(format!("vnuma-cgroups-{}", std::process::id()));
         std::fs::create_dir_all(root.join("batch")).unwrap();
         let mut paths = CgroupPaths::new(&root);

@@ -1,4 +1,4 @@
-//! Gives selected tasks the policy back that they had: on every orderly exit, or later if the daemon was killed.
+//! Restores the policies of selected tasks: on every orderly exit, or later if the daemon was killed.
 
 use std::collections::HashMap;
 
@@ -11,8 +11,8 @@ use super::TaskRecord;
 /// Passes over the tasks after which new ones are no longer waited for.
 const PASSES_MAX: u32 = 20;
 
-/// Gives back every selected task. Reads the tasks again until none is left, since children inherit meanwhile.
-/// Returns how many were given back.
+/// Restore the policy of every selected task. Tasks inherit the policy when they fork meanwhile, so this repeats until
+/// none is left. Returns the number of tasks restored.
 pub fn give_back_all(mut read: impl FnMut(&mut Vec<TaskRecord>) -> Result<()>) -> Result<u64> {
     let mut nr_given_back = 0;
     let mut tasks = Vec::new();
@@ -26,18 +26,19 @@ pub fn give_back_all(mut read: impl FnMut(&mut Vec<TaskRecord>) -> Result<()>) -
             match give_back(tid, own_policy) {
                 Ok(()) => nr_given_back += 1,
                 Err(err) if err.raw_os_error() == Some(libc::ESRCH) => {}
-                Err(err) => log::warn!("task {tid} could not be given its policy back: {err}"),
+                Err(err) => log::warn!("task {tid} can't get its former policy back: {err}"),
             }
         }
     }
-    log::warn!("tasks still fork migratable children after {PASSES_MAX} passes; run `scx_vnuma restore` once more");
+    log::warn!("tasks still fork migratable children after {PASSES_MAX} passes; run `scx_vnuma restore` again");
     Ok(nr_given_back)
 }
 
-/// The SCHED_EXT tasks to give back, and to which policy.
+/// The SCHED_EXT tasks to restore, with the policies to restore.
 ///
-/// A task without a record was forked after the scheduler class had gone. It is ours if its parent is, and then has the
-/// parent's own policy; if its parent has gone (init is its parent now), it is taken for ours too.
+/// A task without a record was forked after the scheduler class had been unloaded. If its parent is one of ours, the
+/// task gets the parent's own policy. If its parent has exited (its parent is init then), it counts as ours and gets
+/// SCHED_NORMAL.
 fn to_give_back(tasks: &[TaskRecord]) -> Vec<(i32, u32)> {
     let by_tgid: HashMap<i32, &TaskRecord> = tasks.iter().map(|task| (task.tgid, task)).collect();
     let migratable = tasks.iter().filter(|task| task.is_migratable());
@@ -47,7 +48,7 @@ fn to_give_back(tasks: &[TaskRecord]) -> Vec<(i32, u32)> {
 fn own_policy(task: &TaskRecord, by_tgid: &HashMap<i32, &TaskRecord>) -> Option<u32> {
     const INIT: i32 = 1;
     let mut task = task;
-    // Parents come before their children, so this ends; the bound is against records read while processes change.
+    // Following parents ends at init. The bound is for records that were read while processes changed.
     for _ in 0..by_tgid.len() + 1 {
         if task.is_selected {
             return Some(task.own_policy);
@@ -73,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn selected_tasks_go_back_and_those_that_chose_stay() {
+    fn selected_tasks_go_back_and_tasks_migratable_by_choice_stay() {
         let tasks = [ext(7, true, true), ext(8, false, true), test_task(9, "fair")];
         assert_eq!(to_give_back(&tasks), [(7, policy::BATCH)]);
     }
@@ -92,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_child_of_one_that_chose_stays() {
+    fn a_child_of_a_task_migratable_by_choice_stays() {
         let child = TaskRecord { parent_tgid: 7, ..ext(8, false, false) };
         assert_eq!(to_give_back(&[ext(7, false, true), child]), []);
     }

@@ -1,4 +1,4 @@
-//! Which migratable tasks move together, and what a group asks for.
+//! Groups: the migratable tasks that move together, and the CPU a group requests.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use super::quota::cpu_quota;
 use super::TaskRecord;
 use crate::cell::GroupId;
 
-/// What makes a group.
+/// The unit that moves as a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Grouping {
     /// The threads of a process.
@@ -19,18 +19,18 @@ pub enum Grouping {
     Cgroup,
 }
 
-/// Tasks that move together, in one round.
+/// The tasks of a group in one round.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Members {
     /// Their processes, in order of id.
     pub tgids: Vec<u32>,
-    /// How many tasks they have.
+    /// Number of tasks.
     pub nr_tasks: u32,
-    /// The CPU that they may use: the quota of their cgroup, else a CPU a task.
+    /// Requested CPU: the quota of the group's cgroup, or one CPU per task without a quota.
     pub request_cpus: f64,
-    /// Their resident memory.
+    /// Resident memory of the processes, in bytes.
     pub rss_bytes: f64,
-    /// Their page faults since they began.
+    /// Page faults of the tasks since they started.
     pub nr_faults: u64,
     cgroup_id: u64,
 }
@@ -43,12 +43,12 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// The groups that the migratable ones of these tasks make; each asks for a CPU a task.
+    /// Group the migratable ones of `tasks`. Each group requests one CPU per task until [`Quotas::apply`].
     pub fn of(tasks: &[TaskRecord], grouping: Grouping) -> Self {
         let mut groups = Groups::default();
         for task in tasks.iter().filter(|task| task.is_migratable()) {
             let tgid = task.tgid as u32;
-            // A process is in the group of its first thread.
+            // All threads of a process are in the group of its first.
             let is_new = !groups.group_of.contains_key(&tgid);
             let id = *groups.group_of.entry(tgid).or_insert(match grouping {
                 Grouping::Process => GroupId(tgid.into()),
@@ -83,23 +83,24 @@ impl Groups {
     }
 }
 
-/// Finds the CPU quotas of groups' cgroups.
+/// The CPU quotas of groups' cgroups, cached.
 pub struct Quotas {
     root: PathBuf,
     paths: CgroupPaths,
-    /// By cgroup id, as of `read_at`.
+    /// Quota in CPUs by cgroup id, as of `read_at`; `None` without a limit.
     known: HashMap<u64, Option<f64>>,
     read_at: Option<Instant>,
 }
 
 impl Quotas {
-    /// In the v2 hierarchy mounted at `root`, usually /sys/fs/cgroup.
+    /// Use the v2 hierarchy mounted at `root`, usually /sys/fs/cgroup.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         let root = root.into();
         Quotas { paths: CgroupPaths::new(&root), root, known: HashMap::new(), read_at: None }
     }
 
-    /// A group asks for no more than its cgroup may use. Quotas are read once a second at most: there is a file for each level.
+    /// Set the request of each group whose cgroup has a quota to that quota. Quotas are read at most once a second,
+    /// because each takes one file per level of the hierarchy.
     pub fn apply(&mut self, groups: &mut Groups) {
         const PERIOD: Duration = Duration::from_secs(1);
 
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_a_group_with_all_its_threads() {
+    fn a_process_forms_a_group_with_all_its_threads() {
         let fixed = test_task(1, "fixed");
         let groups =
             Groups::of(&[migratable(7, 7, 5), migratable(8, 7, 5), migratable(9, 9, 5), fixed], Grouping::Process);
@@ -141,14 +142,14 @@ mod tests {
     }
 
     #[test]
-    fn a_cgroup_is_a_group_with_all_its_processes() {
+    fn a_cgroup_forms_a_group_with_all_its_processes() {
         let groups = Groups::of(&[migratable(7, 7, 5), migratable(9, 9, 5), migratable(11, 11, 6)], Grouping::Cgroup);
         assert_eq!(groups.get(GroupId(5)).unwrap().tgids, [7, 9]);
         assert_eq!(groups.group_of(11), Some(GroupId(6)));
     }
 
     #[test]
-    fn a_group_asks_for_its_cgroups_quota_if_there_is_one() {
+    fn a_group_requests_its_cgroups_quota_if_there_is_one() {
         use std::os::unix::fs::MetadataExt;
         let root = std::env::temp_dir().join(format!("vnuma-groups-{}", std::process::id()));
         std::fs::create_dir_all(root.join("batch")).unwrap();

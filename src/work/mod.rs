@@ -1,4 +1,5 @@
-//! The workload: which tasks are migratable, in which groups they move, what a group asks for, and where plans have put it.
+//! The workload: which tasks are migratable, how they form groups, what a group requests, and where plans have placed
+//! it.
 
 mod accesses;
 mod cgroups;
@@ -33,7 +34,7 @@ pub(crate) use task::tests::task as test_task;
 use crate::bpf::{Class, Retargeted};
 use crate::cell::{GroupId, NodeId, Plan};
 
-/// The tasks of the guest, as the last round saw them.
+/// The guest's tasks as of the last round, and the nodes of the migratable ones.
 pub struct Workload {
     selection: Selection,
     grouping: Grouping,
@@ -41,15 +42,15 @@ pub struct Workload {
     groups: Groups,
     accesses: Accesses,
     quotas: Quotas,
-    /// Only where plans place processes one by one.
+    /// Only for policies whose plans place processes one by one.
     placements: Option<Placements>,
-    /// Where the plan in force sends groups without a node of their own.
+    /// Where the current plan sends groups without a node of their own.
     destination: NodeId,
     no_homes: HashMap<GroupId, NodeId>,
 }
 
 impl Workload {
-    /// None yet; all that comes up goes to `start`.
+    /// Start without tasks. New migratable tasks go to `start`.
     pub fn new(
         selection: Selection,
         grouping: Grouping,
@@ -70,8 +71,8 @@ impl Workload {
         }
     }
 
-    /// Reads the tasks again, and makes migratable what a selector matches and gives back what no longer does; a dry run only
-    /// reads.
+    /// Read the tasks again, make those migratable that match a selector, and restore those that no longer match. A dry
+    /// run only reads.
     pub fn refresh(&mut self, class: &dyn Class, dry_run: bool) -> Result<SelectionChanges> {
         read_tasks(class.task_records()?, &mut self.tasks)?;
         let changes =
@@ -86,15 +87,15 @@ impl Workload {
         Ok(changes)
     }
 
-    /// Puts the plan in force; `None` when it moves nothing.
+    /// Put a plan into effect; `None` if it moves nothing.
     pub fn carry_out(&mut self, class: &dyn Class, plan: &Plan, epoch: u64) -> Result<Option<Retargeted>> {
         let Some(first) = plan.first.filter(|_| !plan.moves.is_empty()) else { return Ok(None) };
         if let Some(placements) = &mut self.placements {
             placements.carry_out(plan);
-            // Without a placement a process goes to the first destination: worse, but no reason to leave.
+            // A process without a placement goes to the first destination, which is worse but no reason to stop.
             if let Err(err) = class.place(epoch + 1, &placements.news(&self.groups)) {
                 log::warn!("some processes go to the first destination instead: {err:#}");
-                placements.forget_told();
+                placements.resend_all();
             }
         }
         let done = class.retarget(first, plan.second)?;
@@ -102,17 +103,17 @@ impl Workload {
         Ok(Some(done))
     }
 
-    /// Where groups without a node of their own go.
+    /// The destination of groups without a node of their own.
     pub fn destination(&self) -> NodeId {
         self.destination
     }
 
-    /// The nodes of groups that have one of their own.
+    /// The groups that have a node of their own, and that node.
     pub fn homes(&self) -> &HashMap<GroupId, NodeId> {
         self.placements.as_ref().map_or(&self.no_homes, Placements::homes)
     }
 
-    /// The processes of the migratable groups.
+    /// The ids of the migratable groups' processes.
     pub fn processes(&self) -> Vec<u32> {
         self.groups.iter().flat_map(|(_, members)| &members.tgids).copied().collect()
     }
@@ -122,12 +123,12 @@ impl Workload {
         &self.groups
     }
 
-    /// The groups' memory accesses per instruction between the last two looks.
+    /// The groups' memory accesses per instruction over the last round.
     pub fn accesses(&self) -> &Accesses {
         &self.accesses
     }
 
-    /// How many tasks are migratable.
+    /// Number of migratable tasks.
     pub fn nr_migratable(&self) -> u64 {
         self.tasks.iter().filter(|task| task.is_migratable()).count() as u64
     }

@@ -1,27 +1,27 @@
-//! Groups with nodes of their own, for plans that send work to several nodes.
+//! The nodes of groups, for plans that send work to several nodes.
 
 use std::collections::HashMap;
 
 use super::Groups;
 use crate::cell::{GroupId, NodeId, Plan};
 
-/// Every migratable group's node, and what the kernel has been told of its processes.
+/// The node of every migratable group, and the placements already sent to the kernel.
 #[derive(Debug, Default)]
 pub struct Placements {
     homes: HashMap<GroupId, NodeId>,
-    told: HashMap<u32, NodeId>,
+    sent: HashMap<u32, NodeId>,
 }
 
 impl Placements {
-    /// The nodes of groups.
+    /// The node of each group.
     pub fn homes(&self) -> &HashMap<GroupId, NodeId> {
         &self.homes
     }
 
-    /// Takes note of the groups that there are now. A new one is where the kernel has put it: beside its parent (`forked`
-    /// says where that is), else on `destination`. There it stays, whatever the first destination is later.
+    /// Update the set of groups. A new group is where the kernel has placed it: on its parent's node if `forked`
+    /// returns one, otherwise on `destination`. It stays there when the first destination changes later.
     pub fn note(&mut self, groups: &Groups, destination: NodeId, forked: impl Fn(u32) -> Option<NodeId>) {
-        self.told.retain(|&tgid, _| groups.group_of(tgid).is_some());
+        self.sent.retain(|&tgid, _| groups.group_of(tgid).is_some());
         self.homes.retain(|&id, _| groups.get(id).is_some());
         for (id, members) in groups.iter() {
             self.homes
@@ -30,25 +30,25 @@ impl Placements {
         }
     }
 
-    /// Gives groups the nodes that the plan has for them.
+    /// Assign groups to the nodes that the plan has for them.
     pub fn carry_out(&mut self, plan: &Plan) {
         for step in &plan.moves {
             self.homes.insert(step.group, step.to);
         }
     }
 
-    /// The kernel may not have heard: tell it of every process again.
-    pub fn forget_told(&mut self) {
-        self.told.clear();
+    /// Send the placement of every process again: the kernel may have missed some.
+    pub fn resend_all(&mut self) {
+        self.sent.clear();
     }
 
-    /// The processes whose node isn't what the kernel was told; it is told now.
+    /// The processes whose node differs from what was sent, with their node. They count as sent from now on.
     pub fn news(&mut self, groups: &Groups) -> Vec<(u32, NodeId)> {
         let mut news = Vec::new();
         for (id, members) in groups.iter() {
             let Some(&home) = self.homes.get(&id) else { continue };
             for &tgid in &members.tgids {
-                if self.told.insert(tgid, home) != Some(home) {
+                if self.sent.insert(tgid, home) != Some(home) {
                     news.push((tgid, home));
                 }
             }
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_stays_where_it_came_up_until_it_is_moved() {
+    fn a_group_stays_where_it_started_until_it_is_moved() {
         let mut placements = Placements::default();
         placements.note(&groups(&[7, 8]), NodeId(0), |_| None);
         assert_eq!(placements.news(&groups(&[7, 8])), [(7, NodeId(0)), (8, NodeId(0))]);
@@ -82,14 +82,14 @@ mod tests {
     }
 
     #[test]
-    fn a_forked_process_is_beside_its_parent() {
+    fn a_forked_process_is_on_its_parents_node() {
         let mut placements = Placements::default();
         placements.note(&groups(&[7]), NodeId(0), |tgid| (tgid == 7).then_some(NodeId(3)));
         assert_eq!(placements.homes()[&GroupId(7)], NodeId(3));
     }
 
     #[test]
-    fn what_ended_is_forgotten_so_that_its_id_can_be_used_again() {
+    fn an_ended_process_is_forgotten_so_that_its_id_can_be_reused() {
         let mut placements = Placements::default();
         placements.note(&groups(&[7]), NodeId(0), |_| None);
         placements.news(&groups(&[7]));

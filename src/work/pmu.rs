@@ -1,26 +1,26 @@
-//! What the CPUs count, where the guest has a PMU: cache misses and instructions of processes' threads.
+//! Cache misses and instructions of threads, counted by the guest's PMU if it has one.
 
 use std::io;
 
 use perf_event::events::{Cache, CacheId, CacheOp, CacheResult, Hardware};
 use perf_event::{Builder, Counter};
 
-/// What threads did.
+/// Event counts of one or more threads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Accesses to memory that no cache answered.
+    /// Memory accesses that missed the cache.
     pub misses: u64,
-    /// Instructions.
+    /// Instructions retired.
     pub instructions: u64,
 }
 
 impl Counts {
-    /// Both together.
+    /// The sum of two counts.
     pub fn and(self, other: Counts) -> Counts {
         Counts { misses: self.misses + other.misses, instructions: self.instructions + other.instructions }
     }
 
-    /// Those since `earlier`.
+    /// The difference to an earlier count.
     pub fn since(self, earlier: Counts) -> Counts {
         Counts {
             misses: self.misses.saturating_sub(earlier.misses),
@@ -28,28 +28,28 @@ impl Counts {
         }
     }
 
-    /// Misses per instruction; `None` when nothing was counted.
+    /// Misses per instruction; `None` if no instruction was counted.
     pub fn misses_per_instruction(self) -> Option<f64> {
         (self.instructions > 0).then(|| self.misses as f64 / self.instructions as f64)
     }
 }
 
-/// Counts what threads do.
+/// Opens counters for threads.
 pub trait CountsThreads {
-    /// Goes on until it is dropped.
+    /// Counts until it is dropped.
     type Counter: ThreadCounter;
 
-    /// Counts from now on what a thread does, and what all those do that it will create in its process.
+    /// Start counting a thread and all threads that it will create in its process.
     fn open(&self, tid: i32) -> io::Result<Self::Counter>;
 }
 
-/// A thread, counted.
+/// The counter of one thread.
 pub trait ThreadCounter {
-    /// What it did so far.
+    /// Counts since the counter was opened.
     fn read(&mut self) -> io::Result<Counts>;
 }
 
-/// Which events are counted.
+/// The events to count.
 #[derive(Clone, Copy)]
 struct Events {
     name: &'static str,
@@ -57,14 +57,14 @@ struct Events {
     instructions: fn() -> Builder<'static>,
 }
 
-/// What is wanted, but not every PMU has it.
+/// Last-level cache misses, which not every PMU can count.
 const LAST_LEVEL: Events = Events {
     name: "last-level cache misses per instruction",
     misses: || Builder::new(Cache { which: CacheId::LL, operation: CacheOp::READ, result: CacheResult::MISS }),
     instructions: || Builder::new(Hardware::INSTRUCTIONS),
 };
 
-/// What the kernel takes for it on every PMU: mostly the same.
+/// The kernel's generic cache miss event, which every PMU has: mostly the same event.
 const GENERIC: Events =
     Events { name: "cache misses per instruction", misses: || Builder::new(Hardware::CACHE_MISSES), ..LAST_LEVEL };
 
@@ -73,17 +73,17 @@ pub struct Pmu {
     events: Events,
 }
 
-/// Why there is no PMU to count with.
+/// Why cache misses can't be counted.
 #[derive(Debug, thiserror::Error)]
 pub enum NoPmu {
-    /// None, or one without these events.
-    #[error("the guest's CPUs don't count cache misses ({0}); its hypervisor can give them a PMU")]
+    /// There is no PMU, or it lacks these events.
+    #[error("the guest's CPUs can't count cache misses ({0}); enable a virtual PMU in its hypervisor")]
     Missing(io::Error),
-    /// There may be one.
-    #[error("the kernel doesn't let us count ({0}): kernel.perf_event_paranoid or its lockdown forbids it")]
+    /// The kernel refuses access, so there may be a PMU.
+    #[error("the kernel refuses to count cache misses ({0}); kernel.perf_event_paranoid or lockdown forbids it")]
     Refused(io::Error),
-    /// A hypervisor that shows a PMU and doesn't run it.
-    #[error("the guest's PMU counts nothing")]
+    /// The hypervisor advertises a PMU but doesn't run it.
+    #[error("the guest's PMU counts nothing; its hypervisor advertises it but doesn't run it")]
     CountsNothing,
     /// Anything else, such as a kernel without CONFIG_PERF_EVENTS.
     #[error("counting cache misses fails: {0}")]
@@ -101,12 +101,12 @@ impl From<io::Error> for NoPmu {
 }
 
 impl Pmu {
-    /// The guest's, if it has one that counts.
+    /// Find a PMU that counts: last-level cache misses if possible, otherwise generic ones.
     pub fn find() -> Result<Self, NoPmu> {
         Pmu::that_counts(LAST_LEVEL).or_else(|_| Pmu::that_counts(GENERIC))
     }
 
-    /// What it counts, in words.
+    /// The quantity in words, for the log.
     pub fn name(&self) -> &'static str {
         self.events.name
     }
@@ -127,7 +127,7 @@ impl Pmu {
     }
 }
 
-/// Two counters that run at the same times, as one group, so that their ratio is right even if others use the PMU too.
+/// Two counters in one perf group: they are scheduled together, so their ratio is right even if others use the PMU too.
 #[derive(Debug)]
 pub struct PmuCounter {
     misses: Counter,
@@ -139,7 +139,7 @@ impl CountsThreads for Pmu {
 
     fn open(&self, tid: i32) -> io::Result<PmuCounter> {
         let counting = |mut builder: Builder<'static>| {
-            // A process that it forks is a process of its own.
+            // Threads inherit the counter, forked processes don't.
             builder.observe_pid(tid).inherit(true).inherit_thread(true).include_kernel().enabled(true);
             builder
         };
@@ -164,7 +164,7 @@ mod tests {
 
     use super::*;
 
-    /// What the kernel counts without a PMU, by the same calls.
+    /// Software events, which the kernel counts without a PMU through the same calls.
     const FAULTS_AND_NS: Events = Events {
         name: "page faults per ns",
         misses: || Builder::new(Software::PAGE_FAULTS),
@@ -175,19 +175,20 @@ mod tests {
 
     fn fault() {
         const PAGE_LEN: usize = 4096;
-        // SAFETY: a new anonymous mapping, checked, written inside its bounds, and unmapped before anybody else knows of it.
+        // SAFETY: a new anonymous mapping, checked, written within its bounds, and unmapped before anything else refers
+        // to it.
         unsafe {
             let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
             let pages = libc::mmap(std::ptr::null_mut(), NR_PAGES * PAGE_LEN, access, kind, -1, 0);
             assert_ne!(pages, libc::MAP_FAILED);
-            // Or a fault might bring many pages.
+            // A huge page would take a single fault.
             libc::madvise(pages, NR_PAGES * PAGE_LEN, libc::MADV_NOHUGEPAGE);
             (0..NR_PAGES).for_each(|nr| pages.cast::<u8>().add(nr * PAGE_LEN).write_volatile(1));
             libc::munmap(pages, NR_PAGES * PAGE_LEN);
         }
     }
 
-    /// A counter of another thread, or `None` where the kernel lets us count nothing at all, as in some containers.
+    /// A counter of another thread, or `None` where the kernel allows no counters at all, as in some containers.
     fn counter_of(tid: i32) -> Option<PmuCounter> {
         match (Pmu { events: FAULTS_AND_NS }).open(tid) {
             Ok(counter) => Some(counter),
@@ -197,23 +198,23 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_is_counted_with_those_that_it_creates_and_no_other() {
-        let ((tell, told), (go, gone), (end, ended)) = (mpsc::channel(), mpsc::channel(), mpsc::channel::<()>());
+    fn a_thread_is_counted_with_those_it_creates_and_no_other() {
+        let ((tid_tx, tid_rx), (go, gone), (end, ended)) = (mpsc::channel(), mpsc::channel(), mpsc::channel::<()>());
         let counted = thread::spawn(move || {
             // SAFETY: no pointers.
-            tell.send(unsafe { libc::syscall(libc::SYS_gettid) } as i32).unwrap();
-            // Not counted: there is nothing to see.
+            tid_tx.send(unsafe { libc::syscall(libc::SYS_gettid) } as i32).unwrap();
+            // The channel closes if the test can't count here.
             let Ok(()) = gone.recv() else { return };
             thread::spawn(fault).join().unwrap();
-            tell.send(0).unwrap();
+            tid_tx.send(0).unwrap();
             ended.recv().unwrap();
         });
-        let Some(mut counter) = counter_of(told.recv().unwrap()) else { return };
+        let Some(mut counter) = counter_of(tid_rx.recv().unwrap()) else { return };
         fault();
         let before = counter.read().unwrap();
         assert!(before.misses < NR_PAGES as u64, "another thread's faults: {before:?}");
         go.send(()).unwrap();
-        told.recv().unwrap();
+        tid_rx.recv().unwrap();
         let new = counter.read().unwrap().since(before);
         assert!(new.misses >= NR_PAGES as u64 && new.instructions > 0, "{new:?}");
         end.send(()).unwrap();
@@ -221,10 +222,10 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_is_not_there_cannot_be_counted() {
+    fn counting_a_missing_thread_is_not_mistaken_for_a_missing_pmu() {
         // Thread ids are below 2^22.
         let err = (Pmu { events: FAULTS_AND_NS }).open(1 << 23).unwrap_err();
-        assert_ne!(err.raw_os_error(), Some(libc::ENOENT), "it would be taken for a missing PMU: {err}");
+        assert_ne!(err.raw_os_error(), Some(libc::ENOENT), "this error means that the PMU is missing: {err}");
     }
 
     #[test]
@@ -236,8 +237,8 @@ mod tests {
     }
 
     #[test]
-    fn each_refusal_says_what_is_in_the_way() {
-        for (errno, words) in [
+    fn each_refusal_names_its_cause() {
+        for (errno, part) in [
             (libc::ENOENT, "hypervisor"),
             (libc::EOPNOTSUPP, "hypervisor"),
             (libc::ENODEV, "hypervisor"),
@@ -246,7 +247,7 @@ mod tests {
             (libc::ENOSYS, "fails"),
         ] {
             let why = NoPmu::from(io::Error::from_raw_os_error(errno)).to_string();
-            assert!(why.contains(words), "{why}");
+            assert!(why.contains(part), "{why}");
         }
         assert_eq!(Counts { misses: 3, instructions: 0 }.misses_per_instruction(), None);
     }

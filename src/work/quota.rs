@@ -1,11 +1,12 @@
-//! The CPU that a cgroup may use: `cpu.max` of it and of those above it.
+//! The CPU quota of a cgroup: the tightest `cpu.max` of it and its ancestors.
 
 use std::path::Path;
 
-/// The least quota of the cgroup `inside` the hierarchy at `root` and of its ancestors, CPUs; `None` without a limit.
+/// The lowest quota of the cgroup `inside` the hierarchy at `root` and of its ancestors, in CPUs; `None` without a
+/// limit.
 pub fn cpu_quota(root: &Path, inside: &Path) -> Option<f64> {
     let ancestors = inside.ancestors().map(|path| path.strip_prefix("/").unwrap_or(path));
-    // The root has no cpu.max, and a cgroup may end while we look: neither limits anything.
+    // The root has no cpu.max, and a cgroup may be removed meanwhile: neither limits anything.
     let texts = ancestors.filter_map(|path| std::fs::read_to_string(root.join(path).join("cpu.max")).ok());
     texts.filter_map(|text| parse(&text)).min_by(f64::total_cmp)
 }
@@ -22,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_tightest_limit_on_the_way_up_counts() {
+    fn the_tightest_limit_on_the_path_applies() {
         let root = std::env::temp_dir().join(format!("vnuma-quota-{}", std::process::id()));
         std::fs::create_dir_all(root.join("batch/job")).unwrap();
         std::fs::write(root.join("batch/cpu.max"), "150000 100000\n").unwrap();

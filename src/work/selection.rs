@@ -1,4 +1,4 @@
-//! Makes tasks migratable and back: policy SCHED_EXT, and the policy that they had.
+//! Makes tasks migratable by the policy SCHED_EXT, and restores the policy that they had.
 
 use std::io;
 
@@ -7,15 +7,16 @@ use anyhow::Result;
 use super::{policy, CgroupPaths, Selector, TaskRecord};
 use crate::bpf::Class;
 
-/// The kernel's flag beside the policy (include/uapi/linux/sched.h), which a change of policy would clear.
+/// The flag that is stored with the policy (include/uapi/linux/sched.h). A change of policy clears it unless it is
+/// passed.
 const SCHED_RESET_ON_FORK: libc::c_int = 0x4000_0000;
 
-/// Gives a task the policy SCHED_EXT; 0 is the caller. Its nice value and its affinity stay.
+/// Set a task's policy to SCHED_EXT; `tid` 0 is the caller. The task keeps its nice value and affinity.
 pub fn make_migratable(tid: i32) -> io::Result<()> {
     set_policy(tid, policy::EXT)
 }
 
-/// Gives a task its own policy back.
+/// Restore a task's own policy.
 pub(super) fn give_back(tid: i32, own_policy: u32) -> io::Result<()> {
     set_policy(tid, own_policy)
 }
@@ -34,33 +35,33 @@ fn set_policy(tid: i32, policy: u32) -> io::Result<()> {
     }
 }
 
-/// What a round does about one task.
+/// The change that a round makes to one task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Change {
     Select,
     GiveBack,
 }
 
-/// Which tasks migrate, kept true from round to round.
+/// Decides which tasks are migratable and updates their policies each round.
 pub struct Selection {
     selectors: Vec<Selector>,
     cgroups: CgroupPaths,
     own_tgid: i32,
 }
 
-/// How many tasks a round changed.
+/// Numbers of tasks that a round changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SelectionChanges {
-    /// Became migratable.
+    /// Tasks that became migratable.
     pub nr_selected: u64,
-    /// Went back to the policy that they had.
+    /// Tasks whose own policy was restored.
     pub nr_given_back: u64,
-    /// The kernel refused.
+    /// Tasks whose policy the kernel refused to change.
     pub nr_refused: u64,
 }
 
 impl Selection {
-    /// By these selectors; the daemon itself is never selected.
+    /// Select by these selectors. The daemon itself is never selected.
     pub fn new(selectors: Vec<Selector>) -> Self {
         Selection { selectors, cgroups: CgroupPaths::new("/sys/fs/cgroup"), own_tgid: std::process::id() as i32 }
     }
@@ -77,12 +78,13 @@ impl Selection {
         }
     }
 
-    /// Makes what matches migratable and gives back what no longer does. Tasks that end meanwhile are no error.
+    /// Make matching tasks migratable and restore those that no longer match. Tasks may end meanwhile; that is no
+    /// error.
     pub fn apply(&mut self, class: &dyn Class, tasks: &mut [TaskRecord]) -> Result<SelectionChanges> {
         let mut changes = SelectionChanges::default();
         for task in tasks {
             let Some(change) = self.change(task) else { continue };
-            // The record comes first: a task that is SCHED_EXT and selected always has its own policy on record.
+            // The record is made first, so that every selected SCHED_EXT task has its own policy on record.
             let outcome = match change {
                 Change::Select if !class.select(task.tid)? => continue,
                 Change::Select => make_migratable(task.tid),
@@ -103,7 +105,7 @@ impl Selection {
                 Err(err) if err.raw_os_error() == Some(libc::ESRCH) => {}
                 Err(err) => {
                     changes.nr_refused += 1;
-                    log::debug!("task {} ({}): change of policy refused: {err}", task.tid, task.comm());
+                    log::debug!("task {} ({}): the kernel refused to change the policy: {err}", task.tid, task.comm());
                 }
             }
         }
@@ -138,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_that_chose_to_be_migratable_is_left_alone() {
+    fn a_task_migratable_by_choice_is_left_alone() {
         let task = TaskRecord { policy: policy::EXT, ..test_task(7, "job") };
         assert_eq!(selection().change(&task), None);
     }

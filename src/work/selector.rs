@@ -1,4 +1,4 @@
-//! Which tasks migrate: `--select`.
+//! Selectors (`--select`): which tasks are migratable.
 
 use std::str::FromStr;
 
@@ -7,25 +7,25 @@ use globset::{Glob, GlobMatcher};
 use super::cgroups::CgroupPaths;
 use super::{policy, TaskRecord};
 
-/// One `--select`. A task migrates when any of them matches it.
+/// One `--select`. A task is migratable if any selector matches it.
 #[derive(Clone, Debug)]
 pub enum Selector {
-    /// The path of its cgroup, from the root of the v2 hierarchy, matches: `cgroup=/batch/**`.
+    /// The task's cgroup path, from the root of the v2 hierarchy, matches: `cgroup=/batch/**`.
     Cgroup(GlobMatcher),
-    /// Its name matches: `comm=make*`.
+    /// The task's name matches: `comm=make*`.
     Comm(GlobMatcher),
-    /// Its effective user: `uid=1000`.
+    /// The task has this effective user id: `uid=1000`.
     Uid(u32),
-    /// At least this nice: `nice>=1`.
+    /// The task's nice value is at least this: `nice>=1`.
     NiceAtLeast(i32),
-    /// One of these policies: `policy=batch|idle`.
+    /// The task has one of these policies: `policy=batch|idle`.
     Policy(Vec<u32>),
 }
 
-/// What is selected when the user names nothing.
+/// The selectors used without `--select` and `--all`.
 pub const DEFAULT_SELECTORS: [&str; 2] = ["nice>=1", "policy=batch|idle"];
 
-/// Why a selector was refused.
+/// A selector that can't be parsed.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("bad selector '{text}': {reason}")]
 pub struct SelectorError {
@@ -52,7 +52,7 @@ fn parse(text: &str) -> Result<Selector, String> {
         return Err("expected cgroup=GLOB, comm=GLOB, uid=N, nice>=N or policy=batch|idle".into());
     };
     match key {
-        "cgroup" if !value.starts_with('/') => Err("a cgroup is named from the root, as in cgroup=/batch/**".into()),
+        "cgroup" if !value.starts_with('/') => Err("a cgroup path starts from the root, as in cgroup=/batch/**".into()),
         "cgroup" => Ok(Selector::Cgroup(glob(value)?)),
         "comm" => Ok(Selector::Comm(glob(value)?)),
         "uid" => value.parse().map(Selector::Uid).map_err(|_| "uid= takes a number, as `id -u NAME` prints it".into()),
@@ -70,13 +70,13 @@ fn parse_policy(name: &str) -> Result<u32, String> {
         "normal" | "other" => Ok(policy::NORMAL),
         "batch" => Ok(policy::BATCH),
         "idle" => Ok(policy::IDLE),
-        "fifo" | "rr" | "deadline" => Err(format!("'{name}' tasks are never migrated; take normal, batch or idle")),
+        "fifo" | "rr" | "deadline" => Err(format!("'{name}' tasks are never migrated; use normal, batch or idle")),
         _ => Err(format!("'{name}' is not one of normal, batch, idle")),
     }
 }
 
 impl Selector {
-    /// Return true if `task` matches, by the policy that it has of its own.
+    /// Return true if `task` matches. A migratable task is matched by its own policy, not by SCHED_EXT.
     pub fn matches(&self, task: &TaskRecord, cgroups: &mut CgroupPaths) -> bool {
         match self {
             Selector::Cgroup(glob) => cgroups.path(task.cgroup_id).is_some_and(|path| glob.is_match(path)),
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_matches_what_it_names_and_nothing_else() {
+    fn each_selector_matches_what_it_names_and_nothing_else() {
         let make = TaskRecord { uid: 1000, nice: 5, own_policy: policy::BATCH, ..task(7, "make") };
         for yes in ["comm=ma*", "comm=make", "uid=1000", "nice>=5", "nice>=-20", "policy=batch", "policy=idle|batch"] {
             assert!(selects(yes, &make), "{yes}");
@@ -109,13 +109,13 @@ mod tests {
     }
 
     #[test]
-    fn a_migratable_task_is_judged_by_its_own_policy() {
+    fn a_migratable_task_is_matched_by_its_own_policy() {
         let selected = TaskRecord { policy: policy::EXT, own_policy: policy::IDLE, ..task(7, "sh") };
         assert!(selects("policy=idle", &selected));
     }
 
     #[test]
-    fn the_defaults_are_good_selectors() {
+    fn the_default_selectors_are_valid() {
         for text in DEFAULT_SELECTORS {
             text.parse::<Selector>().unwrap();
         }

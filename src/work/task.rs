@@ -1,22 +1,22 @@
-//! The guest's tasks, as the scheduler class's task iterator shows them.
+//! The guest's tasks, as listed by the scheduler class's BPF task iterator.
 
 use std::io::{self, Read};
 
 use crate::bpf::{intf, Plain};
 
-/// SCHED_NORMAL and its kin (include/uapi/linux/sched.h).
+/// Scheduling policies by number (include/uapi/linux/sched.h).
 pub mod policy {
     /// The default policy.
     pub const NORMAL: u32 = 0;
     /// CPU-bound batch work.
     pub const BATCH: u32 = 3;
-    /// Runs when nothing else does.
+    /// Runs only when nothing else does.
     pub const IDLE: u32 = 5;
     /// Scheduled by the sched_ext scheduler, if one is loaded.
     pub const EXT: u32 = 7;
 }
 
-/// A user task that may migrate: no kernel thread, no real-time or deadline task.
+/// A user task that can be migratable: not a kernel thread, not a real-time or deadline task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskRecord {
     /// Thread id.
@@ -27,41 +27,41 @@ pub struct TaskRecord {
     pub parent_tgid: i32,
     /// Effective user id.
     pub uid: u32,
-    /// Its nice value, which a change of policy leaves alone.
+    /// Nice value, which a change of policy keeps.
     pub nice: i32,
-    /// Its policy now ([`policy`]).
+    /// Current policy ([`policy`]).
     pub policy: u32,
-    /// Its policy when it was selected; the same as `policy` for a task that isn't SCHED_EXT.
+    /// Policy when the task was selected; equals `policy` for a task that isn't SCHED_EXT.
     pub own_policy: u32,
-    /// The daemon made it migratable.
+    /// True if the daemon made the task migratable.
     pub is_selected: bool,
-    /// The scheduler class knew it. False for what was forked after the scheduler class had gone.
+    /// True if the scheduler class has a record of the task; false for tasks forked after it was unloaded.
     pub is_recorded: bool,
-    /// The id of its cgroup (v2).
+    /// Cgroup id (v2).
     pub cgroup_id: u64,
     /// CPU time as a migratable task, ns.
     pub run_ns: u64,
-    /// Resident memory of its process; on a migratable process's first thread only.
+    /// Resident memory of the process, on the first thread of a migratable process only; otherwise 0.
     pub rss_bytes: u64,
-    /// Page faults so far, of a migratable task; the first thread's have those of threads that ended.
+    /// Page faults so far, for migratable tasks. The first thread's include those of threads that ended.
     pub nr_faults: u64,
-    /// Its name, padded with zeros.
+    /// Name, padded with zeros.
     pub(crate) comm: [u8; 16],
 }
 
 impl TaskRecord {
-    /// Its name.
+    /// The task's name.
     pub fn comm(&self) -> &str {
         let len = self.comm.iter().position(|&byte| byte == 0).unwrap_or(self.comm.len());
         std::str::from_utf8(&self.comm[..len]).unwrap_or_default()
     }
 
-    /// Return true if the scheduler class runs it.
+    /// Return true if the scheduler class schedules the task.
     pub fn is_migratable(&self) -> bool {
         self.policy == policy::EXT
     }
 
-    /// Return true if it became migratable by itself (`scx_vnuma exec`, or its own doing), not by selection.
+    /// Return true if the task became migratable by `scx_vnuma exec` or by its own call, not by selection.
     pub fn is_migratable_by_choice(&self) -> bool {
         self.is_migratable() && !self.is_selected
     }
@@ -89,14 +89,14 @@ impl From<intf::vnuma_task_record> for TaskRecord {
     }
 }
 
-/// Reads every record of the iterator into `tasks`, which is cleared first.
+/// Read all records of the iterator into `tasks`, which is cleared first.
 pub fn read_tasks(mut iterator: impl Read, tasks: &mut Vec<TaskRecord>) -> io::Result<()> {
     const RECORD_LEN: usize = size_of::<intf::vnuma_task_record>();
     let mut buffer = [0u8; 256 * RECORD_LEN];
     let mut filled = 0;
     tasks.clear();
     loop {
-        // A read may end inside a record.
+        // A read may end in the middle of a record.
         let len = iterator.read(&mut buffer[filled..])?;
         if len == 0 {
             return if filled == 0 { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
@@ -115,7 +115,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::bpf::NoPadding;
 
-    /// A normal task of nice 0, named `comm`, to be varied.
+    /// A normal task of nice value 0, named `comm`, for tests to modify.
     pub(crate) fn task(tid: i32, comm: &str) -> TaskRecord {
         let mut name = [0; 16];
         name[..comm.len()].copy_from_slice(comm.as_bytes());
@@ -137,7 +137,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// Gives its bytes in reads of `step`.
+    /// Returns its bytes in reads of at most `step` bytes.
     struct Trickle<'a>(&'a [u8], usize);
 
     impl Read for Trickle<'_> {

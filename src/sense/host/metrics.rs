@@ -1,17 +1,18 @@
-//! An answer of Prometheus node_exporter as counters, and two answers as what was taken of the host between them.
+//! Parses an answer of Prometheus node_exporter into counters and computes, from two answers, what was taken of the
+//! host.
 //!
-//! `node_cpu_seconds_total{cpu,mode}` is /proc/stat of the host, in seconds. Taken by others is all of it but `idle` and
-//! `iowait` (the host's own `steal` is taken, too), less what guests use:
+//! `node_cpu_seconds_total{cpu,mode}` is the host's /proc/stat, in seconds. Others take everything except `idle` and
+//! `iowait` (the host's own `steal` included), minus what guests use:
 //!
-//! - `node_cpu_guest_seconds_total`, which the kernel has counted into `user` and `nice` as well (proc(5));
-//! - the kernel's work for them. What a guest's exits cost is `system`, `irq` and `softirq` like anybody's, so that is
-//!   divided as the programs' time beside it is; but guests get no more of it than they ran, or the few ms of an idle
-//!   guest would hide a file server.
+//! - `node_cpu_guest_seconds_total`, which the kernel also counts in `user` and `nice` (proc(5));
+//! - the kernel's work for guests. The cost of a guest's exits is `system`, `irq` and `softirq` time like any other, so
+//!   kernel time is divided in proportion to the programs' time on the same CPUs. Guests are credited with at most as
+//!   much kernel time as they ran; otherwise the few ms of an idle guest would hide a file server.
 //!
-//! As a share of the time that all modes counted, so neither our clock nor the network's delay is in it.
+//! Shares are of the time that all modes counted, so neither our clock nor the network's delay affects them.
 //!
-//! Nothing tells one guest's time from another's in these metrics: other guests on the same CPUs are subtracted with ours.
-//! They show as steal once our work is beside them. Where that is too late, name only CPUs that are this guest's.
+//! These metrics don't tell one guest's time from another's: other guests on the same CPUs are subtracted with ours.
+//! They show as steal once our work runs on their CPUs. If that is too late, name only CPUs that belong to this guest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -22,63 +23,64 @@ const CPU_METRIC: &str = "node_cpu_seconds_total";
 const GUEST_METRIC: &str = "node_cpu_guest_seconds_total";
 const PSI_METRIC: &str = "node_pressure_cpu_waiting_seconds_total";
 
-/// Modes in which the CPU was nobody's. Both may go back a little (proc(5) on iowait).
+/// Modes in which the CPU is free. Both may go backwards a little (proc(5) on iowait).
 const NOBODYS: [&str; 2] = ["idle", "iowait"];
-/// Modes in which the CPU ran programs; guests among them.
+/// Modes in which the CPU runs programs, guests included.
 const PROGRAMS: [&str; 2] = ["nice", "user"];
-/// Modes in which the kernel worked, for whomever.
+/// Modes in which the kernel works, for anyone.
 const KERNELS: [&str; 3] = ["irq", "softirq", "system"];
-/// Without one of these the rest says nothing.
+/// Modes without which the counters are useless.
 const MODES_NEEDED: [&str; 3] = ["idle", "system", "user"];
 
-/// No counter of seconds gets here: three hundred years.
+/// No real counter of seconds reaches this: it is three hundred years.
 const SECONDS_MAX: f64 = 1e10;
-/// NodeCounters that go so much slower or faster than our clock are no measurement: a cache answers, or something lies.
+/// Counters that advance this many times slower or faster than our clock are invalid: a cache answers, or they are
+/// wrong.
 const OFF_CLOCK_MAX: f64 = 2.0;
 
-/// What was taken of a host's CPUs between two answers. Shares are 0..=1 of all the CPUs that count.
+/// What was taken of a host's CPUs between two answers. Shares are 0..=1 of all CPUs that count.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HostLoad {
-    /// Busy with anything but guests.
+    /// Time busy with anything but guests.
     pub taken_share: f64,
-    /// Busy with guests, this one and others, and with the kernel's work for them.
+    /// Time busy with guests, this one and others, and with the kernel's work for them.
     pub guest_share: f64,
-    /// Share of the time in which something on the host waited for a CPU (PSI); `None` when the host doesn't count it.
+    /// Share of time in which something on the host waited for a CPU (PSI); `None` if the host doesn't report it.
     pub psi_share: Option<f64>,
 }
 
-/// Why an answer, or two of them, give no reading.
+/// Why answers give no reading.
 #[derive(Clone, Debug, thiserror::Error, PartialEq)]
 pub enum MetricsError {
-    /// Its last line has no end.
-    #[error("its answer was cut off")]
+    /// The last line doesn't end in a newline.
+    #[error("the answer was cut off")]
     CutOff,
-    /// A line of a metric that we need.
-    #[error("its answer has a line that can't be read: {0}")]
+    /// A line of a needed metric can't be parsed.
+    #[error("the answer has a malformed line: {0}")]
     Unreadable(String),
-    /// A value that no such counter has.
-    #[error("{series} is {value}, which no counter of seconds can be")]
+    /// A counter has an impossible value.
+    #[error("{series} is {value}, which is not a valid counter of seconds")]
     BadValue {
         /// The metric, its CPU and mode.
         series: String,
         /// The value.
         value: f64,
     },
-    /// A metric that we need is not there, or not for each CPU.
-    #[error("it has no {0}: is this node_exporter, with its collector `cpu`, and are the CPUs of cpus= there?")]
+    /// A needed metric is missing, or missing for some CPU.
+    #[error("the answer lacks {0}: is this node_exporter with its `cpu` collector, and do the CPUs of cpus= exist?")]
     Missing(String),
-    /// Smaller than before, as after a reboot.
-    #[error("its counters went back")]
+    /// A counter is smaller than before, as after a reboot.
+    #[error("the counters went backwards")]
     WentBack,
-    /// CPUs or modes came or went.
-    #[error("its CPUs are not the ones that it had")]
+    /// CPUs or modes were added or removed.
+    #[error("its CPUs or modes are not those of the previous answer")]
     OtherSeries,
-    /// The counters don't go with the time.
-    #[error("its counters went on by {counted_s:.2} s a CPU while {passed_s:.2} s passed")]
+    /// The counters don't advance with wall time.
+    #[error("the counters advanced by {counted_s:.2} s per CPU in {passed_s:.2} s of wall time")]
     OffClock {
-        /// What they counted.
+        /// Seconds counted per CPU.
         counted_s: f64,
-        /// What passed here.
+        /// Seconds between the two answers by our clock.
         passed_s: f64,
     },
 }
@@ -89,13 +91,13 @@ enum Kind {
     Guest,
 }
 
-/// What a counter of seconds counts: kind, CPU and mode.
+/// The key of a counter: kind, CPU and mode.
 type Series = (Kind, u32, String);
 
-/// What one answer says of the metrics that we read, of all its CPUs.
+/// The counters of one answer, for all of its CPUs.
 #[derive(Debug)]
 pub struct CpuCounters {
-    /// The host read them after this moment and before the next.
+    /// The host read its counters between `asked` and `answered`.
     asked: Instant,
     answered: Instant,
     seconds: BTreeMap<Series, f64>,
@@ -103,7 +105,7 @@ pub struct CpuCounters {
 }
 
 impl CpuCounters {
-    /// Reads an answer to a request that lasted from `asked` to `answered`.
+    /// Parse an answer to a request that was sent at `asked` and answered at `answered`.
     pub fn parse(text: &str, asked: Instant, answered: Instant) -> Result<Self, MetricsError> {
         if !text.ends_with('\n') {
             return Err(MetricsError::CutOff);
@@ -150,7 +152,7 @@ pub struct NodeCounters {
 }
 
 impl NodeCounters {
-    /// Those of `cpus`, or of all CPUs if there are none.
+    /// The counters of `cpus`, or of all CPUs for `None`.
     pub fn of(metrics: &CpuCounters, cpus: Option<&BTreeSet<u32>>) -> Result<Self, MetricsError> {
         let counts = |&((_, cpu, _), _): &(&Series, &f64)| cpus.is_none_or(|cpus| cpus.contains(cpu));
         let seconds =
@@ -160,12 +162,12 @@ impl NodeCounters {
         Ok(counters)
     }
 
-    /// The host read them after this moment.
+    /// The host read the counters after this moment.
     pub fn asked(&self) -> Instant {
         self.metrics.asked
     }
 
-    /// Every CPU that counts has what a reading needs. Returns how many there are.
+    /// Check that every CPU that counts has the needed modes. Returns the number of these CPUs.
     fn check_complete(&self, cpus: Option<&BTreeSet<u32>>) -> Result<usize, MetricsError> {
         let found: BTreeSet<u32> = self.metrics.seconds.keys().map(|&(_, cpu, _)| cpu).collect();
         let expected = cpus.unwrap_or(&found);
@@ -184,7 +186,7 @@ impl NodeCounters {
         Ok(expected.len())
     }
 
-    /// What was taken from `earlier` to this answer.
+    /// What was taken between `earlier` and this answer.
     pub fn since(&self, earlier: &NodeCounters) -> Result<HostLoad, MetricsError> {
         if !self.metrics.seconds.keys().eq(earlier.metrics.seconds.keys()) {
             return Err(MetricsError::OtherSeries);
@@ -222,7 +224,7 @@ impl NodeCounters {
     fn check_clock(&self, earlier: &NodeCounters, counted_s: f64) -> Result<(), MetricsError> {
         let at_least_s = self.metrics.asked.duration_since(earlier.metrics.answered).as_secs_f64();
         let at_most_s = self.metrics.answered.duration_since(earlier.metrics.asked).as_secs_f64();
-        // All but 0 first: shares are of it.
+        // Zero is refused first, because shares are divided by it.
         if counted_s > 0.0 && (at_least_s / OFF_CLOCK_MAX..=at_most_s * OFF_CLOCK_MAX).contains(&counted_s) {
             return Ok(());
         }
@@ -230,20 +232,20 @@ impl NodeCounters {
     }
 }
 
-/// Return true for a line of a metric that we read; its `# TYPE` says nothing that we don't know.
+/// Return true for a line of a needed metric. `# TYPE` lines of these metrics carry nothing new.
 fn is_wanted(line: &str) -> bool {
     [CPU_METRIC, GUEST_METRIC, PSI_METRIC].iter().any(|metric| {
         line.strip_prefix(metric).is_some_and(|rest| rest.starts_with(['{', ' ', '\t']) || rest.is_empty())
     })
 }
 
-/// The parser skips what it can't read, so lines go to it one by one.
+/// Parse one line. The parser skips lines that it can't read, so it gets them one by one.
 fn sample(line: &str) -> Result<Sample, MetricsError> {
     let scrape = Scrape::parse(std::iter::once(Ok(line.to_string())));
     scrape.ok().and_then(|mut scrape| scrape.samples.pop()).ok_or_else(|| MetricsError::Unreadable(beginning(line)))
 }
 
-/// Enough of a line to find it by.
+/// The beginning of a line: enough to find it.
 fn beginning(line: &str) -> String {
     const LENGTH_MAX: usize = 80;
     line.chars().filter(|char| !char.is_control()).take(LENGTH_MAX).collect()
@@ -257,7 +259,7 @@ mod tests {
 
     use super::*;
 
-    /// /metrics of a host with these CPUs: (cpu, user, idle, guest).
+    /// The /metrics page of a host with these CPUs: (cpu, user, idle, guest).
     fn text(cpus: &[(u32, f64, f64, f64)]) -> String {
         let mut text = String::from("# HELP node_cpu_seconds_total Seconds the CPUs spent in each mode.\n");
         text += "# TYPE node_cpu_seconds_total counter\n";
@@ -282,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn others_take_what_is_busy_and_no_guests() {
+    fn others_take_busy_time_that_no_guest_uses() {
         let before = text(&[(0, 10.0, 50.0, 4.0), (1, 10.0, 50.0, 0.0)]);
         let after = text(&[(0, 12.0, 50.0, 5.5), (1, 10.0, 52.0, 0.0)]);
         let expected = HostLoad { taken_share: 0.125, guest_share: 0.375, psi_share: None };
@@ -292,8 +294,8 @@ mod tests {
     }
 
     #[test]
-    fn the_kernels_time_is_divided_as_the_programs_is() {
-        // Of 10 s: programs, guests among them, and the kernel.
+    fn kernel_time_is_divided_like_the_programs_time() {
+        // Seconds of 10: programs, guests (part of them) and kernel.
         let shares = |user: f64, guest: f64, system: f64| {
             let start = Instant::now();
             let parse = |(user, idle, guest, system): (f64, f64, f64, f64), at| {
@@ -309,13 +311,13 @@ mod tests {
         assert_eq!(shares(8.0, 8.0, 2.0), (0.0, 1.0));
         assert_eq!(shares(8.0, 4.0, 2.0), (0.5, 0.5));
         assert_eq!(shares(8.0, 0.0, 2.0), (1.0, 0.0));
-        // No more than guests ran.
+        // At most as much kernel time as the guests ran.
         assert_eq!(shares(0.0, 0.0, 8.0), (0.8, 0.0));
         assert_eq!(shares(0.5, 0.5, 9.5), (0.9, 0.1));
     }
 
     #[test]
-    fn the_hosts_own_steal_is_taken_and_its_iowait_is_not() {
+    fn the_hosts_own_steal_counts_as_taken_and_its_iowait_does_not() {
         let with = |steal, iowait| {
             let steal = format!("node_cpu_seconds_total{{cpu=\"0\",mode=\"steal\"}} {steal}\n");
             text(&[(0, 10.0, 50.0, 0.0)]).replace("mode=\"iowait\"} 0.5", &format!("mode=\"iowait\"}} {iowait}"))
@@ -325,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn psi_is_reported_beside_it() {
+    fn psi_is_reported_if_the_host_has_it() {
         let psi = |text: String, s| text + &format!("node_pressure_cpu_waiting_seconds_total {s}\n");
         let before = psi(text(&[(0, 0.0, 0.0, 0.0)]), 1.0);
         let after = psi(text(&[(0, 2.0, 0.0, 0.0)]), 2.5);
@@ -335,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_counter_can_be_is_refused() {
+    fn values_that_no_counter_can_have_are_refused() {
         for value in ["NaN", "-1", "1e300", "+Inf", "-Inf"] {
             let text = text(&[(0, 1.0, 1.0, 0.0)]).replace("mode=\"user\"} 1", &format!("mode=\"user\"}} {value}"));
             let err = parse(&text, None, 0.0).unwrap_err();
@@ -344,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_all_there_is_refused() {
+    fn incomplete_answers_are_refused() {
         let whole = text(&[(0, 1.0, 1.0, 0.0)]);
         assert!(matches!(parse("", None, 0.0), Err(MetricsError::CutOff)));
         assert!(matches!(parse("<html></html>\n", None, 0.0), Err(MetricsError::Missing(_))));
@@ -362,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn counters_that_go_back_or_are_others_give_no_reading() {
+    fn counters_that_went_backwards_or_changed_give_no_reading() {
         let before = text(&[(0, 10.0, 50.0, 0.0)]);
         assert_eq!(reading(&before, &text(&[(0, 1.0, 51.0, 0.0)]), None), Err(MetricsError::WentBack));
         let other = text(&[(0, 11.0, 51.0, 0.0), (1, 0.0, 0.0, 0.0)]);
@@ -370,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn counters_that_stand_still_or_race_are_no_idle_host() {
+    fn counters_that_stand_still_or_race_are_not_an_idle_host() {
         let before = text(&[(0, 10.0, 50.0, 0.0)]);
         assert!(matches!(reading(&before, &before, None), Err(MetricsError::OffClock { .. })));
         let after = text(&[(0, 10.0, 150.0, 0.0)]);
@@ -379,12 +381,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_answer_makes_it_panic(garbage in "(node_cpu_(guest_)?seconds_total|node_pressure_cpu_waiting_seconds_total)?\\PC{0,60}\n") {
+        fn no_answer_makes_the_parser_panic(garbage in "(node_cpu_(guest_)?seconds_total|node_pressure_cpu_waiting_seconds_total)?\\PC{0,60}\n") {
             let _ = parse(&garbage, None, 0.0);
         }
 
         #[test]
-        fn shares_are_shares(user in 0.0..4.0f64, idle in 0.0..4.0f64, guest in 0.0..8.0f64) {
+        fn shares_are_between_0_and_1(user in 0.0..4.0f64, idle in 0.0..4.0f64, guest in 0.0..8.0f64) {
             let before = text(&[(0, 0.0, 0.0, 0.0)]);
             if let Ok(reading) = reading(&before, &text(&[(0, user, idle, guest)]), None) {
                 prop_assert!((0.0..=1.0).contains(&reading.taken_share), "{reading:?}");

@@ -1,11 +1,11 @@
-//! What the hosts say of themselves: the CPU that is taken on each node's host, from Prometheus node_exporter.
+//! The CPU that is taken on each node's host, from the host's Prometheus node_exporter.
 //!
-//! - [`spec`]: where hosts are asked, from the command line and a file.
+//! - [`spec`]: the hosts' addresses, from the command line and a file.
 //! - [`scrape`]: one request, bounded in time and size.
-//! - [`metrics`]: an answer as counters, two answers as a reading.
+//! - [`metrics`]: parses an answer into counters and computes a reading from two answers.
 //!
-//! A thread for each host asks it every period and leaves its word for each of the nodes that it has; a round takes the latest
-//! and waits for nobody.
+//! Each host has a thread that asks it every period and publishes a reading for each of the host's nodes. A round uses
+//! the latest reading and never waits.
 
 mod metrics;
 mod scrape;
@@ -29,18 +29,18 @@ use crate::cell::NodeId;
 use metrics::{CpuCounters, NodeCounters};
 use scrape::{Answer, Scraper};
 
-/// Hosts are asked at most this often: node_exporter's answer costs them some milliseconds of CPU.
+/// Minimum time between two requests to a host: node_exporter's answer costs the host some milliseconds of CPU.
 const PERIOD_MIN: Duration = Duration::from_secs(1);
-/// However long the period is, an answer that takes longer is none.
+/// Maximum time to wait for an answer, however long the period is.
 const TIMEOUT_MAX: Duration = Duration::from_secs(4);
-/// NodeCounters count in ticks of 10 ms: in less than this they tell little.
+/// Minimum time between two answers for a reading: the counters advance in ticks of 10 ms.
 const LOOK_MIN: Duration = Duration::from_millis(200);
-/// How long the end waits for requests that are under way; those that take longer end by themselves.
+/// How long shutdown waits for requests in progress. Those that take longer end by themselves.
 const END_WAIT: Duration = Duration::from_millis(200);
-/// TLS needs the most of it. All of it is locked in memory.
+/// Most of the stack is for TLS. All of it is locked in memory.
 const STACK_BYTES: usize = 512 << 10;
 
-/// Why the hosts can't be asked at all.
+/// Why hosts can't be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum HostsError {
     /// A file that a host's entry names can't be used.
@@ -48,50 +48,50 @@ pub enum HostsError {
     Host {
         /// The host's node.
         node: NodeId,
-        /// What is wrong.
+        /// The underlying error.
         source: ScrapeError,
     },
-    /// No thread could be started.
+    /// A host's thread can't be started.
     #[error("starting a thread to ask the host of node {node}: {source}")]
     Thread {
         /// The host's node.
         node: NodeId,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// What is known of a host now.
+/// The latest state of a host.
 #[derive(Clone, Copy, Debug)]
 enum Latest {
-    /// It has not answered twice yet, or its last answer gave no reading.
+    /// The host has not answered twice yet, or its last answer gave no reading.
     Nothing,
-    /// What was taken until this moment.
+    /// The last reading, and when it was taken.
     Load(HostLoad, Instant),
 }
 
-/// One host, as rounds see it.
+/// The host of one node, as rounds see it.
 #[derive(Debug)]
 struct Host {
     node: NodeId,
     latest: Arc<Mutex<Latest>>,
-    /// Holds one wish to be asked at once.
+    /// Holds at most one request to ask the host at once.
     refresh_now: Sender<()>,
 }
 
-/// The hosts that are asked. Ends its threads when dropped.
+/// All hosts that are asked. Dropping it ends their threads.
 #[derive(Debug)]
 pub struct Hosts {
     hosts: Vec<Host>,
     period: Duration,
-    /// Dropped to end the threads.
+    /// Dropped to stop the threads.
     stop: Option<Sender<Infallible>>,
-    /// Closed once all of them have ended.
+    /// Closed when all threads have ended.
     ended: Receiver<Infallible>,
 }
 
 impl Hosts {
-    /// Starts to ask each host every `interval`, or every second if that is shorter.
+    /// Start asking each host every `interval`, but at most once a second.
     pub fn start(specs: Vec<HostSpec>, interval: Duration) -> Result<Self, HostsError> {
         let period = interval.max(PERIOD_MIN);
         let timeout = (period * 4 / 5).min(TIMEOUT_MAX);
@@ -119,7 +119,7 @@ impl Hosts {
         Ok(hosts)
     }
 
-    /// What the host of `node` last said; `None` when no host is configured for it.
+    /// The last reading of `node`'s host; `None` if no host is configured for it.
     pub fn reading(&self, node: NodeId) -> Option<Reading> {
         Some(match self.latest(node)? {
             Latest::Nothing => Reading::Failed,
@@ -129,18 +129,18 @@ impl Hosts {
         })
     }
 
-    /// Asks all hosts at once, unless they have been asked just now, and waits for the answers until `patience` is over. What
-    /// they say then is of the time since they were asked last. Returns false when there is nobody to ask.
+    /// Ask all hosts at once, except those asked within the last 200 ms, and wait for their answers for at most
+    /// `patience`. The new readings cover the time since the previous answer. Returns false if no hosts are configured.
     pub fn refresh_now(&self, patience: Duration) -> bool {
         let began = Instant::now();
         let is_old = |host: &&Host| match *lock(&host.latest) {
             Latest::Load(_, at) => began.saturating_duration_since(at) >= LOOK_MIN,
-            // Who doesn't answer isn't waited for.
+            // A host that doesn't answer isn't waited for.
             Latest::Nothing => false,
         };
         let asked: Vec<&Host> = self.hosts.iter().filter(is_old).collect();
         for host in &asked {
-            // Full means that it is about to be asked already.
+            // A full channel already holds such a request.
             let _ = host.refresh_now.try_send(());
         }
         while began.elapsed() < patience && asked.iter().any(is_old) {
@@ -149,7 +149,7 @@ impl Hosts {
         !self.hosts.is_empty()
     }
 
-    /// The last reading of the host of `node`, for reports; `None` when there is none now.
+    /// The last reading of `node`'s host, for reports; `None` if there is none.
     pub fn load(&self, node: NodeId) -> Option<HostLoad> {
         match self.latest(node)? {
             Latest::Nothing => None,
@@ -157,7 +157,7 @@ impl Hosts {
         }
     }
 
-    /// Share of the time in which something on the host of `node` waited for a CPU, 0..=1, if the host counts it.
+    /// Share of time in which something on `node`'s host waited for a CPU (PSI), 0..=1, if the host reports it.
     pub fn psi_share(&self, node: NodeId) -> Option<f64> {
         self.load(node)?.psi_share
     }
@@ -175,12 +175,12 @@ impl Drop for Hosts {
     }
 }
 
-/// A word is whole at any time, whatever became of the thread that left it.
+/// A poisoned lock is fine: the value is replaced as a whole, so it is always consistent.
 fn lock(latest: &Mutex<Latest>) -> MutexGuard<'_, Latest> {
     latest.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Nodes whose hosts are asked in the same way are one host's.
+/// Group the nodes by host. Nodes whose hosts are asked in the same way have the same host.
 fn by_host(specs: Vec<HostSpec>) -> Vec<Vec<HostSpec>> {
     let mut hosts: Vec<Vec<HostSpec>> = Vec::new();
     for spec in specs {
@@ -194,13 +194,13 @@ fn by_host(specs: Vec<HostSpec>) -> Vec<Vec<HostSpec>> {
     hosts
 }
 
-/// One host's thread.
+/// The thread of one host.
 struct Watch {
     scraper: Scraper,
     nodes: Vec<Watched>,
 }
 
-/// A node on that host.
+/// A node of that host.
 struct Watched {
     node: NodeId,
     cpus: Option<BTreeSet<u32>>,
@@ -214,14 +214,14 @@ impl Watch {
         let mut due = Instant::now();
         loop {
             self.ask();
-            // A guest that was paused doesn't catch up on what it missed.
+            // A guest that was paused doesn't catch up on requests it missed.
             due = (due + period).max(Instant::now());
             let asked = Instant::now();
             loop {
                 select! {
                     recv(stopped) -> _ => return,
                     recv(hurried) -> _ => {
-                        // Another of its nodes may have had this answer already.
+                        // A request for another node of this host may just have been answered.
                         if asked.elapsed() < LOOK_MIN {
                             continue;
                         }
@@ -261,24 +261,24 @@ impl Watched {
         Watched { node: spec.node, cpus: spec.cpus, latest, base: None, failing_since: None }
     }
 
-    /// What was taken since the last answer, and when; `None` for the first one.
+    /// The reading since the last answer, and its time; `None` for the first answer.
     fn read(
         &mut self,
         metrics: Result<&CpuCounters, &MetricsError>,
     ) -> Result<Option<(HostLoad, Instant)>, MetricsError> {
-        // Whatever comes is the new base: nothing is ever measured across a gap.
+        // Every answer becomes the new base, so no reading spans a gap.
         let base = self.base.take();
         let counters = self.base.insert(NodeCounters::of(metrics.map_err(Clone::clone)?, self.cpus.as_ref())?);
         let reading = base.map(|base| counters.since(&base)).transpose()?;
         Ok(reading.map(|reading| (reading, counters.asked())))
     }
 
-    /// One line when it begins to fail, one when that is over.
+    /// Log one line when a host begins to fail, and one when it answers again.
     fn note(&mut self, url: &str, err: Option<String>) {
         let node = self.node;
         match (err, self.failing_since) {
             (Some(err), None) => {
-                log::warn!("host of node {node}, {url}: {err}; what is taken of the node is unknown meanwhile");
+                log::warn!("host of node {node}, {url}: {err}; the node's pressure is unknown until it answers again");
                 self.failing_since = Some(Instant::now());
             }
             (Some(err), Some(_)) => log::debug!("host of node {node}, {url}: {err}"),
@@ -296,7 +296,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nodes_of_one_host_share_an_answer_unless_they_ask_as_somebody_else() {
+    fn nodes_of_one_host_share_an_answer_unless_their_credentials_differ() {
         let spec = |text: &str| text.parse::<HostSpec>().unwrap();
         let other = HostSpec { ca_file: Some("other.pem".into()), ..spec("3=https://a?cpus=3") };
         let specs = vec![spec("0=https://a?cpus=0"), spec("1=https://b"), spec("2=https://a?cpus=1"), other];

@@ -1,4 +1,4 @@
-//! Fetching one host's metrics over HTTP(S), bounded in time and size.
+//! Fetches one host's metrics over HTTP(S), bounded in time and size.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,30 +11,30 @@ use ureq::Agent;
 
 use super::spec::{Auth, HostSpec};
 
-/// node_exporter says some 100 kB on a small host and some MB on the largest.
+/// node_exporter's answer has some 100 kB on a small host and some MB on the largest.
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
 
-/// Why a scrape gave no counters.
+/// Why a scrape failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ScrapeError {
-    /// No connection, no certificate, no answer in time, or not all of it.
+    /// The connection or the TLS handshake failed, or the answer was late or incomplete.
     #[error("{0}")]
     Http(ureq::Error),
-    /// An answer, but not this.
-    #[error("it answers with status {0}, not 200")]
+    /// The answer's status is not 200.
+    #[error("the answer has status {0} instead of 200")]
     Status(StatusCode),
-    /// More than any node_exporter says.
-    #[error("its answer is larger than 4 MiB")]
+    /// The answer is larger than that of any node_exporter.
+    #[error("the answer is larger than 4 MiB")]
     TooLarge,
-    /// Not UTF-8.
-    #[error("its answer is not text")]
+    /// The answer is not UTF-8.
+    #[error("the answer is not text")]
     NotText,
-    /// Ours, not the host's.
+    /// A local file can't be used.
     #[error("{} of --hosts: {source}", path.display())]
     File {
-        /// A password, a token or certificates.
+        /// The file with a password, a token or certificates.
         path: PathBuf,
-        /// Why it can't be read or used.
+        /// Why it can't be used.
         source: io::Error,
     },
 }
@@ -48,18 +48,18 @@ impl From<ureq::Error> for ScrapeError {
     }
 }
 
-/// What a host said.
+/// A host's answer.
 #[derive(Debug)]
 pub struct Answer {
-    /// Its metrics, in the text format.
+    /// The metrics in Prometheus's text format.
     pub text: String,
-    /// It read them after this moment …
+    /// When the request was sent: the host read its counters after this.
     pub asked: Instant,
-    /// … and before this one.
+    /// When the answer was complete: the host read its counters before this.
     pub answered: Instant,
 }
 
-/// Asks one host. Its connection is kept from one scrape to the next.
+/// Asks one host. The connection stays open from one scrape to the next.
 #[derive(Debug)]
 pub struct Scraper {
     spec: HostSpec,
@@ -67,7 +67,7 @@ pub struct Scraper {
 }
 
 impl Scraper {
-    /// Reads the files that `spec` names, to refuse at once what can't work. A scrape takes at most `timeout`.
+    /// Read the files that `spec` names, so that bad ones are refused at once. A scrape takes at most `timeout`.
     pub fn new(spec: HostSpec, timeout: Duration) -> Result<Self, ScrapeError> {
         let root_certs = match &spec.ca_file {
             Some(path) => RootCerts::from(certificates(path)?),
@@ -77,7 +77,7 @@ impl Scraper {
         let config = Agent::config_builder()
             .timeout_global(Some(timeout))
             .http_status_as_error(false)
-            // To another place a password must not go, and a proxy has no business between guest and host.
+            // A redirect must not send a password elsewhere, and the guest reaches its host without a proxy.
             .max_redirects(0)
             .proxy(None)
             .tls_config(TlsConfig::builder().root_certs(root_certs).build())
@@ -87,12 +87,12 @@ impl Scraper {
         Ok(Scraper { spec, agent: config.into() })
     }
 
-    /// Whom it asks.
+    /// The host that it asks.
     pub fn spec(&self) -> &HostSpec {
         &self.spec
     }
 
-    /// One request, one answer.
+    /// Send one request and read its answer.
     pub fn scrape(&self) -> Result<Answer, ScrapeError> {
         let mut request = self.agent.get(&self.spec.url);
         if let Some(value) = authorization(self.spec.auth.as_ref())? {
@@ -110,7 +110,7 @@ impl Scraper {
     }
 }
 
-/// The value of the header, from the files as they are now.
+/// The value of the Authorization header, from the files' current content.
 fn authorization(auth: Option<&Auth>) -> Result<Option<String>, ScrapeError> {
     Ok(match auth {
         None => None,

@@ -1,4 +1,4 @@
-//! Where the metrics of a node's host are: `--host NODE=URL[?cpus=LIST]` and `--hosts FILE.toml`.
+//! The address of a node's host: `--host NODE=URL[?cpus=LIST]` and `--hosts FILE.toml`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,39 +9,39 @@ use ureq::http::Uri;
 
 use crate::cell::NodeId;
 
-/// node_exporter's own path, when a URL names none.
+/// node_exporter's own path, used if the URL has none.
 const DEFAULT_PATH: &str = "/metrics";
-/// Longer CPU numbers are slips of the keyboard, and a range of them would fill the memory.
+/// Longer CPU numbers are typing mistakes, and a range of them would fill the memory.
 const CPU_DIGITS_MAX: usize = 5;
 
-/// Where one node's host is asked.
+/// How to ask one node's host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostSpec {
-    /// The guest's node that runs on this host.
+    /// The guest's node that runs on the host.
     pub node: NodeId,
-    /// What is fetched, without `cpus=`.
+    /// The URL to fetch, without `cpus=`.
     pub url: String,
-    /// The host's CPUs that count; all of them without any. The server doesn't get to know.
+    /// The host's CPUs that count; `None` for all. The server isn't sent this list.
     pub cpus: Option<BTreeSet<u32>>,
-    /// How we say who we are.
+    /// Credentials to send, if any.
     pub auth: Option<Auth>,
-    /// Certificates in PEM that an HTTPS server's must come from; the guest's own store without one.
+    /// PEM file with the certificates that an HTTPS server must be signed by; the guest's own store if `None`.
     pub ca_file: Option<PathBuf>,
 }
 
-/// Who we say we are. The files are read before every request, so that secrets may change.
+/// Credentials. The files are read before every request, so that secrets may change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Auth {
-    /// HTTP's basic authentication.
+    /// HTTP basic authentication.
     Basic {
-        /// The user's name.
+        /// The user name.
         user: String,
-        /// Holds the password, and nothing else but a line's end.
+        /// File that holds the password on a single line.
         password_file: PathBuf,
     },
     /// `Authorization: Bearer …`.
     Bearer {
-        /// Holds the token, and nothing else but a line's end.
+        /// File that holds the token on a single line.
         token_file: PathBuf,
     },
 }
@@ -49,39 +49,39 @@ pub enum Auth {
 /// Why hosts were refused: one sentence with the flag, the field and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum HostSpecError {
-    /// A `--host`, or a `[[host]]` of the file.
+    /// A `--host`, or a `[[host]]` of the file, is invalid.
     #[error("bad host '{text}': {reason}")]
     Spec {
-        /// As it was given.
+        /// The value as it was given, without its password.
         text: String,
-        /// What is wrong, and what to do.
+        /// What is wrong, and the remedy.
         reason: String,
     },
     /// The file can't be read.
     #[error("--hosts {}: it must be a readable file: {source}", path.display())]
     Unreadable {
-        /// The file.
+        /// The path that was given.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// The file is no TOML of the form we take, or one of its hosts is refused.
+    /// The file isn't TOML of the expected form, or one of its hosts is refused.
     #[error("--hosts {}: {reason}", path.display())]
     File {
-        /// The file.
+        /// The path that was given.
         path: PathBuf,
-        /// What is wrong, and what to do.
+        /// What is wrong, and the remedy.
         reason: String,
     },
-    /// Two hosts for one node.
-    #[error("node {0} has two hosts: name each node once in all of --host and --hosts")]
+    /// A node has two hosts.
+    #[error("node {0} has two hosts: give one --host or [[host]] per node")]
     Twice(NodeId),
-    /// The guest has no such node.
-    #[error("there is no node {node} for a --host or --hosts: the nodes are {}", join(known))]
+    /// The guest has no node of this id.
+    #[error("no node {node} for a --host or --hosts: the guest's nodes are {}", join(known))]
     UnknownNode {
-        /// Named, but not there.
+        /// The id that was given.
         node: NodeId,
-        /// Those that are.
+        /// The ids that exist.
         known: Vec<NodeId>,
     },
 }
@@ -98,7 +98,8 @@ impl FromStr for HostSpec {
         let parsed = || {
             let (node, url) =
                 text.split_once('=').ok_or("expected NODE=URL[?cpus=LIST], as in 0=http://host-a:9100?cpus=0-7")?;
-            let node = node.parse().map_err(|_| format!("'{node}' is no node's number, as in 0=http://host-a:9100"))?;
+            let node =
+                node.parse().map_err(|_| format!("'{node}' is not a node number, as in 0=http://host-a:9100"))?;
             let (url, cpus) = parse_url(url)?;
             Ok(HostSpec { node: NodeId(node), url, cpus, auth: None, ca_file: None })
         };
@@ -106,7 +107,7 @@ impl FromStr for HostSpec {
     }
 }
 
-/// What is in front of an `@` is not to be repeated in a log.
+/// The text without what is in front of an `@`, for messages and logs.
 fn without_password(text: &str) -> String {
     match (text.find("://"), text.rfind('@')) {
         (Some(scheme), Some(at)) if at > scheme => format!("{}://…{}", &text[..scheme], &text[at..]),
@@ -114,23 +115,23 @@ fn without_password(text: &str) -> String {
     }
 }
 
-/// The URL to fetch, with node_exporter's path if it had none, and what its `cpus=` said.
+/// The URL to fetch, with node_exporter's path if it has none, and the value of its `cpus=`.
 fn parse_url(text: &str) -> Result<(String, Option<BTreeSet<u32>>), String> {
     let uri: Uri = text.parse().map_err(|err| format!("the URL can't be read ({err})"))?;
     let scheme = uri.scheme_str().filter(|scheme| ["http", "https"].contains(scheme));
     let scheme = scheme.ok_or("the URL must begin with http:// or https://")?;
     let authority = uri.authority().map(|authority| authority.as_str()).unwrap_or_default();
     if authority.contains('@') {
-        return Err("a URL is no place for a password: give user and password_file in a file for --hosts".into());
+        return Err("a URL must not contain a password: set user and password_file in a --hosts file".into());
     }
     if uri.host().is_none_or(str::is_empty) {
-        return Err("the URL names no host".into());
+        return Err("the URL has no host".into());
     }
     let (mut cpus, mut query) = (None, Vec::new());
     for pair in uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
         match pair.strip_prefix("cpus=") {
             Some(list) if cpus.is_none() => cpus = Some(parse_cpus(list)?),
-            Some(_) => return Err("cpus= is there twice".into()),
+            Some(_) => return Err("cpus= is given twice".into()),
             None => query.push(pair),
         }
     }
@@ -139,7 +140,7 @@ fn parse_url(text: &str) -> Result<(String, Option<BTreeSet<u32>>), String> {
     Ok((format!("{scheme}://{authority}{path}{question}{}", query.join("&")), cpus))
 }
 
-/// A CPU list as the kernel writes it: `0-7,16`.
+/// Parse a CPU list in the kernel's format, as in `0-7,16`.
 fn parse_cpus(list: &str) -> Result<BTreeSet<u32>, String> {
     let bad = || format!("cpus= takes a list of CPUs such as 0-7,16, not '{list}'");
     let mut cpus = BTreeSet::new();
@@ -149,7 +150,7 @@ fn parse_cpus(list: &str) -> Result<BTreeSet<u32>, String> {
             return Err(bad());
         }
         let ids = scx_utils::read_cpulist(part).map_err(|_| bad())?;
-        // A range that runs backwards is empty.
+        // A descending range is parsed as empty.
         if ids.is_empty() {
             return Err(bad());
         }
@@ -166,7 +167,7 @@ struct File {
     host: Vec<Entry>,
 }
 
-/// One `[[host]]` of it.
+/// One `[[host]]` of the file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
@@ -180,37 +181,37 @@ struct Entry {
 }
 
 impl Entry {
-    /// Files are looked for from `folder` on.
+    /// Relative paths start from `folder`.
     fn into_spec(self, folder: &Path) -> Result<HostSpec, String> {
         let (url, cpus_of_url) =
             parse_url(&self.url).map_err(|reason| format!("url = \"{}\": {reason}", without_password(&self.url)))?;
         let cpus = self.cpus.as_deref().map(parse_cpus).transpose().map_err(|reason| format!("cpus: {reason}"))?;
         if cpus.is_some() && cpus_of_url.is_some() {
-            return Err("cpus is in the url, too: give it once".into());
+            return Err("cpus is also in the url: give it once".into());
         }
         let auth = match (self.user, self.password_file, self.bearer_token_file) {
             (None, None, None) => None,
-            (Some(user), Some(_), None) if user.contains(':') => return Err("user must not have a ':'".into()),
+            (Some(user), Some(_), None) if user.contains(':') => return Err("user must not contain a ':'".into()),
             (Some(user), Some(file), None) => Some(Auth::Basic { user, password_file: folder.join(file) }),
             (None, None, Some(file)) => Some(Auth::Bearer { token_file: folder.join(file) }),
-            _ => return Err("give both of user and password_file, or bearer_token_file alone".into()),
+            _ => return Err("set both user and password_file, or bearer_token_file alone".into()),
         };
         if self.ca_file.is_some() && !url.starts_with("https:") {
-            return Err("ca_file is of no use without an https:// url".into());
+            return Err("ca_file needs an https:// url".into());
         }
         let ca_file = self.ca_file.map(|file| folder.join(file));
         Ok(HostSpec { node: NodeId(self.node), url, cpus: cpus.or(cpus_of_url), auth, ca_file })
     }
 }
 
-/// The hosts of a `--hosts` file. Paths in it are relative to its own folder.
+/// The hosts of a `--hosts` file. Paths in it are relative to the file's folder.
 fn read_file(path: &Path) -> Result<Vec<HostSpec>, HostSpecError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| HostSpecError::Unreadable { path: path.to_path_buf(), source })?;
     let refused = |reason: String| HostSpecError::File { path: path.to_path_buf(), reason };
     let file: File = toml::from_str(&text).map_err(|err| refused(err.to_string().trim_end().to_string()))?;
     if file.host.is_empty() {
-        return Err(refused("it has no [[host]]: give one for each node, with node and url".into()));
+        return Err(refused("it has no [[host]]: add one for each node, with node and url".into()));
     }
     let folder = path.parent().unwrap_or(Path::new(""));
     let specs = file.host.into_iter().map(|entry| {
@@ -220,7 +221,7 @@ fn read_file(path: &Path) -> Result<Vec<HostSpec>, HostSpecError> {
     specs.collect()
 }
 
-/// All hosts of the command line: each node at most once, and each one a node of the guest.
+/// All hosts of the command line and the file. Each node may have one host and must exist in the guest.
 pub fn host_specs(given: &[HostSpec], file: Option<&Path>, known: &[NodeId]) -> Result<Vec<HostSpec>, HostSpecError> {
     let mut specs = given.to_vec();
     specs.extend(file.map(read_file).transpose()?.unwrap_or_default());
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_gets_node_exporters_path_and_keeps_its_cpus_to_itself() {
+    fn a_url_gets_node_exporters_path_and_loses_its_cpus() {
         for (text, url) in [
             ("0=http://host-a:9100", "http://host-a:9100/metrics"),
             ("0=http://host-a:9100/", "http://host-a:9100/metrics"),
@@ -264,8 +265,8 @@ mod tests {
     fn a_bad_host_is_refused_with_the_remedy() {
         for (text, remedy) in [
             ("http://h", "NODE=URL"),
-            ("x=http://h", "no node's number"),
-            ("-1=http://h", "no node's number"),
+            ("x=http://h", "not a node number"),
+            ("-1=http://h", "not a node number"),
             ("0=h:9100", "http://"),
             ("0=ftp://h", "http:// or https://"),
             ("0=http://", "can't be read"),
@@ -284,7 +285,7 @@ mod tests {
         assert!(message.contains("password_file") && !message.contains("secret"), "{message}");
     }
 
-    /// Specs of a file with this text, or why it is refused.
+    /// The hosts of a file with this text, or why it is refused.
     fn from_file(text: &str) -> Result<Vec<HostSpec>, String> {
         static NR: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let nr = NR.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -296,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_adds_credentials_that_are_looked_for_beside_it() {
+    fn a_file_adds_credentials_relative_to_its_folder() {
         let specs = from_file(
             "[[host]]\nnode = 0\nurl = 'https://a'\ncpus = '0-3'\nuser = 'me'\npassword_file = 'pw'\nca_file = '/ca.pem'\n\
              [[host]]\nnode = 1\nurl = 'http://b?cpus=5'\nbearer_token_file = '/token'\n",
@@ -311,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn the_example_is_a_good_file() {
+    fn the_example_file_is_valid() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/hosts.toml");
         let specs = host_specs(&[], Some(&path), &[NodeId(0), NodeId(1), NodeId(2)]).unwrap();
         assert_eq!(specs[0].url, "http://host-a:9100/metrics");
@@ -321,7 +322,7 @@ mod tests {
     #[test]
     fn a_bad_file_is_refused_with_the_field() {
         let host = |fields: &str| format!("[[host]]\nnode = 1\n{fields}\n");
-        for (text, words) in [
+        for (text, part) in [
             (String::new(), "no [[host]]"),
             ("[[host]]\nurl = 'http://a'\n".into(), "missing field `node`"),
             (host("url = 'http://a'\npasword = 'x'"), "unknown field `pasword`"),
@@ -329,21 +330,24 @@ mod tests {
             (host("url = 'gopher://a'"), "host of node 1: url = \"gopher://a\": the URL must begin with http://"),
             (host("url = 'http://a'\ncpus = '1-'"), "host of node 1: cpus: "),
             (host("url = 'http://a?cpus=1'\ncpus = '1'"), "give it once"),
-            (host("url = 'http://a'\nuser = 'me'"), "both of user and password_file"),
-            (host("url = 'http://a'\nuser = 'a:b'\npassword_file = 'x'"), "user must not have a ':'"),
+            (host("url = 'http://a'\nuser = 'me'"), "both user and password_file"),
+            (host("url = 'http://a'\nuser = 'a:b'\npassword_file = 'x'"), "user must not contain a ':'"),
             (host("url = 'http://a'\nca_file = 'x'"), "https://"),
             (host("url = 'http://a'") + &host("url = 'http://b'"), "node 1 has two hosts"),
-            ("[[host]]\nnode = 7\nurl = 'http://a'\n".into(), "no node 7 for a --host or --hosts: the nodes are 0, 1"),
+            (
+                "[[host]]\nnode = 7\nurl = 'http://a'\n".into(),
+                "no node 7 for a --host or --hosts: the guest's nodes are 0, 1",
+            ),
         ] {
             let message = from_file(&text).unwrap_err();
-            assert!(message.contains(words), "{text}: {message}");
+            assert!(message.contains(part), "{text}: {message}");
         }
         let missing = host_specs(&[], Some(Path::new("/nonexistent.toml")), &[]).unwrap_err().to_string();
         assert!(missing.contains("--hosts /nonexistent.toml: it must be a readable file"), "{missing}");
     }
 
     #[test]
-    fn flags_and_file_together_name_each_node_once() {
+    fn flags_and_file_together_may_name_each_node_once() {
         let given = [spec("0=http://a"), spec("0=http://b")];
         let message = host_specs(&given, None, &[NodeId(0)]).unwrap_err().to_string();
         assert!(message.contains("node 0 has two hosts"), "{message}");
