@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 
 use super::surroundings::{Surroundings, SurroundingsCounts};
 use crate::cell::NodeId;
+use crate::linux::{self, CpuSet};
 
 /// Surroundings that follow in time. All is as found once this is dropped.
 pub struct Follower {
@@ -19,27 +20,25 @@ pub struct Follower {
 }
 
 enum Order {
-    Follow(Vec<u32>),
+    Follow(CpuSet),
     Moved { tgid: u32, from: NodeId, to: NodeId },
 }
 
 impl Follower {
     /// Starts the thread.
     pub fn start(surroundings: Surroundings) -> io::Result<Self> {
-        /// Memory is locked, so a thread's stack is small.
-        const STACK_LEN: usize = 128 << 10;
+        const STACK_BYTES: usize = 128 << 10;
 
         let surroundings = Arc::new(Mutex::new(surroundings));
         let theirs = surroundings.clone();
         let (orders, to_do) = channel();
-        let thread = std::thread::Builder::new().name("surroundings".into()).stack_size(STACK_LEN);
-        let thread = thread.spawn(move || carry_out(&to_do, &theirs))?;
+        let thread = linux::thread::spawn("surroundings", STACK_BYTES, move || carry_out(&to_do, &theirs))?;
         Ok(Follower { surroundings, orders: Some(orders), thread: Some(thread), counts: SurroundingsCounts::default() })
     }
 
     /// See [`Surroundings::follow`]; of several that wait only the last is done.
-    pub fn follow(&self, cpus: &[u32]) {
-        self.order(Order::Follow(cpus.to_vec()));
+    pub fn follow(&self, cpus: &CpuSet) {
+        self.order(Order::Follow(cpus.clone()));
     }
 
     /// See [`Surroundings::moved`].
@@ -102,8 +101,8 @@ mod tests {
         let root = FakeRoot::new();
         let options = SurroundingsOptions { irqs: true, workqueues: true, memory_bytes_per_s: None };
         let mut follower = Follower::start(Surroundings::new(options, root.path()).unwrap()).unwrap();
-        (0..50).for_each(|at| follower.follow(&[at % 3]));
-        follower.follow(&[3]);
+        (0..50).for_each(|at| follower.follow(&[at % 3].into()));
+        follower.follow(&[3].into());
         let start = Instant::now();
         while root.irq(24) != "3" && start.elapsed() < Duration::from_secs(10) {
             std::thread::sleep(Duration::from_millis(1));
@@ -122,7 +121,7 @@ mod tests {
         let root = FakeRoot::new();
         let options = SurroundingsOptions { irqs: true, ..SurroundingsOptions::default() };
         let follower = Follower::start(Surroundings::new(options, root.path()).unwrap()).unwrap();
-        follower.follow(&[1]);
+        follower.follow(&[1].into());
         drop(follower);
         assert_eq!(root.irq(4), "0-3");
     }

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::cpu_set::CpuSet;
 use super::{irqs, workqueues};
+use crate::linux::CpuSet;
 
 /// One such file. In the saved state it is named `irq 24` or `workqueues`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ impl Knob {
             Knob::Irq(_) => CpuSet::from_list(&text),
             Knob::Workqueues => CpuSet::from_mask(&text),
         };
-        cpus.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("'{}' is no set of CPUs", text.trim())))
+        cpus.map_err(|err| io::Error::new(io::ErrorKind::InvalidData, err))
     }
 
     fn write_to(self, mut file: &File, cpus: &CpuSet) -> io::Result<()> {

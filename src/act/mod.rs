@@ -1,12 +1,10 @@
 //! What follows the work when a plan moves it (IRQs, workqueues, memory, the daemon's own threads), and how all of it is undone.
 
-mod cpu_set;
 #[cfg(test)]
 mod fake_root;
 mod follower;
 mod irqs;
 mod knob;
-mod memory;
 mod move_memory;
 mod own_threads;
 mod restore;
@@ -15,7 +13,6 @@ mod surroundings;
 mod workqueues;
 
 pub use follower::Follower;
-pub use memory::{lock_memory, page_faults};
 pub use move_memory::MovedMemory;
 pub use own_threads::OwnThreads;
 pub use restore::{restore_after_kill, Restored};

@@ -11,6 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::cell::NodeId;
+use crate::linux;
 
 /// What was done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,14 +57,12 @@ pub struct MemoryMover {
 impl MemoryMover {
     /// Moves up to `bytes_per_s` from now on, in the mean.
     pub fn start(bytes_per_s: u64) -> io::Result<Self> {
-        /// Memory is locked, so a thread's stack is small.
-        const STACK_LEN: usize = 64 << 10;
+        const STACK_BYTES: usize = 64 << 10;
 
         let shared = Arc::new(Shared::default());
         let theirs = shared.clone();
-        let thread = std::thread::Builder::new().name("memory".into()).stack_size(STACK_LEN);
-        // Not joined in the end: the system call in which it is may take minutes.
-        thread.spawn(move || theirs.run(bytes_per_s))?;
+        // Not joined: it may be in a system call that takes minutes.
+        linux::thread::spawn("memory", STACK_BYTES, move || theirs.run(bytes_per_s))?;
         Ok(MemoryMover { shared })
     }
 

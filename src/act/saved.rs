@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::cpu_set::CpuSet;
 use super::knob::Knob;
+use crate::linux::CpuSet;
 
 /// The form of the file; one of another form is not guessed at.
 const VERSION: u32 = 1;

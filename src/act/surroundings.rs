@@ -10,12 +10,12 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::cpu_set::CpuSet;
 use super::irqs;
 use super::knob::{Knob, OpenKnobs};
 use super::move_memory::{MemoryMover, MovedMemory};
 use super::saved::{Saved, SavedError, SavedFile};
 use crate::cell::NodeId;
+use crate::linux::CpuSet;
 
 /// What follows the work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,7 +95,7 @@ impl Surroundings {
 
     /// Sets IRQs and workqueues to those of `cpus`, the first destination's, that are online. A failure is logged and
     /// leaves things where they are until the next change.
-    pub fn follow(&mut self, cpus: &[u32]) {
+    pub fn follow(&mut self, cpus: &CpuSet) {
         if !self.options.irqs && !self.options.workqueues {
             return;
         }
@@ -133,9 +133,9 @@ impl Surroundings {
         }
     }
 
-    fn try_follow(&mut self, cpus: &[u32]) -> Result<(), SurroundingsError> {
+    fn try_follow(&mut self, cpus: &CpuSet) -> Result<(), SurroundingsError> {
         let online = online_cpus(&self.root)?;
-        let to = cpus.iter().copied().collect::<CpuSet>().and(&online);
+        let to = cpus.and(&online);
         if to.is_empty() {
             log::debug!("none of the destination's CPUs is online: IRQs and workqueues stay");
             return Ok(());
@@ -352,9 +352,7 @@ fn failed(knob: Knob, found: &CpuSet, err: &io::Error) -> bool {
 fn online_cpus(root: &Path) -> Result<CpuSet, SurroundingsError> {
     const ONLINE: &str = "sys/devices/system/cpu/online";
     let text = std::fs::read_to_string(root.join(ONLINE)).map_err(at(root, ONLINE))?;
-    let no_list =
-        || at(root, ONLINE)(io::Error::new(io::ErrorKind::InvalidData, format!("'{text}' is no list of CPUs")));
-    CpuSet::from_list(&text).ok_or_else(no_list)
+    CpuSet::from_list(&text).map_err(|err| at(root, ONLINE)(io::Error::new(io::ErrorKind::InvalidData, err)))
 }
 
 /// Why IRQs, workqueues or memory can't be seen to.
@@ -409,9 +407,9 @@ mod tests {
         let root = FakeRoot::new();
         root.put("proc/irq/4/smp_affinity_list", "1,3\n");
         let mut surroundings = surroundings(&root, ALL);
-        surroundings.follow(&[2, 3]);
+        surroundings.follow(&[2, 3].into());
         assert_eq!(all(&root), ["2-3"; 3]);
-        surroundings.follow(&[0]);
+        surroundings.follow(&[0].into());
         assert_eq!(all(&root), ["0"; 3]);
         let counts = surroundings.counts();
         assert_eq!((counts.nr_irqs_moved, counts.nr_workqueues_moved, counts.nr_left), (4, 2, 0));
@@ -424,15 +422,15 @@ mod tests {
     fn only_what_is_asked_for_follows() {
         let root = FakeRoot::new();
         let mut none = surroundings(&root, SurroundingsOptions::default());
-        none.follow(&[2]);
+        none.follow(&[2].into());
         assert_eq!(all(&root), ["0-3"; 3]);
         assert!(!root.path().join("run").exists());
         let mut workqueues = surroundings(&root, SurroundingsOptions { irqs: false, ..ALL });
-        workqueues.follow(&[2]);
+        workqueues.follow(&[2].into());
         assert_eq!(all(&root), ["0-3", "0-3", "2"]);
         drop(workqueues);
         let mut irqs = surroundings(&root, SurroundingsOptions { workqueues: false, ..ALL });
-        irqs.follow(&[2]);
+        irqs.follow(&[2].into());
         assert_eq!(all(&root), ["2", "2", "0-3"]);
     }
 
@@ -441,9 +439,9 @@ mod tests {
         let root = FakeRoot::new();
         root.put("sys/devices/system/cpu/online", "0-2\n");
         let mut surroundings = surroundings(&root, ALL);
-        surroundings.follow(&[3]);
+        surroundings.follow(&[3].into());
         assert_eq!(all(&root), ["0-3"; 3]);
-        surroundings.follow(&[2, 3]);
+        surroundings.follow(&[2, 3].into());
         assert_eq!(all(&root), ["2"; 3]);
     }
 
@@ -451,8 +449,8 @@ mod tests {
     fn after_a_kill_all_goes_back() {
         let root = FakeRoot::new();
         let mut surroundings = surroundings(&root, ALL);
-        surroundings.follow(&[2, 3]);
-        surroundings.follow(&[0, 1]);
+        surroundings.follow(&[2, 3].into());
+        surroundings.follow(&[0, 1].into());
         kill(surroundings);
         assert_eq!(all(&root), ["0-1"; 3]);
         let done = put_back_after_kill(root.path()).unwrap().unwrap();
@@ -468,7 +466,7 @@ mod tests {
         let mut surroundings = surroundings(&root, ALL);
         // A file where the folder should be, so nothing can be saved.
         root.put("run", "");
-        surroundings.follow(&[2]);
+        surroundings.follow(&[2].into());
         assert_eq!(all(&root), ["0-3"; 3]);
         assert_eq!(surroundings.counts().nr_irqs_moved, 0);
     }
@@ -477,9 +475,9 @@ mod tests {
     fn an_irq_that_comes_later_is_saved_before_it_moves() {
         let root = FakeRoot::new();
         let mut surroundings = surroundings(&root, ALL);
-        surroundings.follow(&[2]);
+        surroundings.follow(&[2].into());
         root.put("proc/irq/30/smp_affinity_list", "1\n");
-        surroundings.follow(&[0]);
+        surroundings.follow(&[0].into());
         assert_eq!(root.irq(30), "0");
         kill(surroundings);
         put_back_after_kill(root.path()).unwrap();
@@ -491,12 +489,12 @@ mod tests {
     fn an_irq_that_ends_is_forgotten() {
         let root = FakeRoot::new();
         let mut surroundings = surroundings(&root, ALL);
-        surroundings.follow(&[2]);
+        surroundings.follow(&[2].into());
         std::fs::remove_dir_all(root.path().join("proc/irq/24")).unwrap();
-        surroundings.follow(&[0]);
+        surroundings.follow(&[0].into());
         // Another one under its number, with an affinity of its own.
         root.put("proc/irq/24/smp_affinity_list", "1\n");
-        surroundings.follow(&[2]);
+        surroundings.follow(&[2].into());
         assert_eq!(root.irq(24), "2");
         drop(surroundings);
         assert_eq!(all(&root), ["0-3", "1", "0-3"]);
@@ -506,9 +504,9 @@ mod tests {
     fn what_somebody_else_has_set_stays() {
         let root = FakeRoot::new();
         let mut surroundings = surroundings(&root, ALL);
-        surroundings.follow(&[2, 3]);
+        surroundings.follow(&[2, 3].into());
         root.put("proc/irq/24/smp_affinity_list", "1\n");
-        surroundings.follow(&[0, 1]);
+        surroundings.follow(&[0, 1].into());
         assert_eq!(all(&root), ["0-1", "1", "0-1"]);
         assert_eq!(surroundings.counts().nr_left, 1);
         root.put(WORKQUEUES, "8\n");
@@ -522,10 +520,10 @@ mod tests {
     fn an_irq_that_the_kernel_took_off_an_offline_cpu_is_still_ours() {
         let root = FakeRoot::new();
         let mut surroundings = surroundings(&root, ALL);
-        surroundings.follow(&[3]);
+        surroundings.follow(&[3].into());
         root.put("sys/devices/system/cpu/online", "0-2\n");
         root.put("proc/irq/24/smp_affinity_list", "0-2\n");
-        surroundings.follow(&[2]);
+        surroundings.follow(&[2].into());
         assert_eq!(root.irq(24), "2");
         drop(surroundings);
         assert_eq!(all(&root), ["0-3"; 3]);
@@ -539,8 +537,8 @@ mod tests {
         std::fs::create_dir(&refusing).unwrap();
         std::os::unix::fs::symlink("/sys/devices/system/cpu/possible", refusing.join("smp_affinity_list")).unwrap();
         let mut surroundings = surroundings(&root, ALL);
-        surroundings.follow(&[3]);
-        surroundings.follow(&[2]);
+        surroundings.follow(&[3].into());
+        surroundings.follow(&[2].into());
         assert_eq!(all(&root), ["2"; 3]);
         let counts = surroundings.counts();
         assert_eq!((counts.nr_irqs_moved, counts.nr_irqs_refused, counts.nr_irqs_skipped), (4, 2, 0));
@@ -553,7 +551,7 @@ mod tests {
     fn what_cannot_go_back_now_is_tried_again() {
         let root = FakeRoot::new();
         let mut surroundings = surroundings(&root, ALL);
-        surroundings.follow(&[2]);
+        surroundings.follow(&[2].into());
         kill(surroundings);
         // Nobody can read it.
         let affinity = root.path().join("proc/irq/24/smp_affinity_list");
@@ -567,7 +565,7 @@ mod tests {
         root.put("proc/irq/24/smp_affinity_list", "2\n");
         // The next daemon takes over what is still to be put back.
         let mut next = Surroundings::new(ALL, root.path()).unwrap();
-        next.follow(&[1]);
+        next.follow(&[1].into());
         drop(next);
         assert_eq!(all(&root), ["0-3"; 3]);
     }
@@ -576,13 +574,13 @@ mod tests {
     fn with_a_damaged_file_nothing_is_written_and_the_next_start_works() {
         let root = FakeRoot::new();
         let mut surroundings = surroundings(&root, ALL);
-        surroundings.follow(&[2]);
+        surroundings.follow(&[2].into());
         kill(surroundings);
         root.put(SAVED, "{\"version\":1,\"found\":{\"irq 4\":[0,");
         assert!(put_back_after_kill(root.path()).unwrap_err().to_string().contains("damaged"));
         assert_eq!(all(&root), ["2"; 3]);
         let mut next = Surroundings::new(ALL, root.path()).unwrap();
-        next.follow(&[1]);
+        next.follow(&[1].into());
         drop(next);
         assert_eq!(all(&root), ["2"; 3]);
         assert!(!root.path().join(SAVED).exists());

@@ -14,6 +14,7 @@ use super::counters::{KernelCounters, MappedCpuTimes};
 use super::steal::StealReader;
 use super::{intf, run, BpfSkel, BpfSkelBuilder, NoPadding, Plain};
 use crate::cell::NodeId;
+use crate::linux::CpuSet;
 
 /// Where maps and the task iterator are pinned while the scheduler class is loaded.
 pub const PIN_DIR: &str = "/sys/fs/bpf/scx_vnuma";
@@ -110,7 +111,7 @@ impl<'a> SchedulerClass<'a> {
     /// Loads it, pins its maps and attaches it. `nodes` are the nodes with the ids of their online CPUs; ids may have gaps.
     pub fn load<'n>(
         options: &LoadOptions,
-        nodes: impl Iterator<Item = (NodeId, &'n [u32])>,
+        nodes: impl Iterator<Item = (NodeId, &'n CpuSet)>,
         object: &'a mut MaybeUninit<OpenObject>,
     ) -> Result<Self> {
         let mut builder = BpfSkelBuilder::default();
@@ -142,7 +143,7 @@ impl<'a> SchedulerClass<'a> {
         knobs.cpu_nodes.fill(intf::vnuma_sentinel_VNUMA_NO_NODE);
         for (node, cpus) in nodes {
             knobs.nr_nodes = knobs.nr_nodes.max(node.0 + 1);
-            for &cpu in cpus {
+            for cpu in cpus {
                 let Some(slot) = knobs.cpu_nodes.get_mut(cpu as usize) else {
                     bail!(
                         "CPU {cpu} is past the {} CPUs that scx_vnuma is built for",

@@ -1,6 +1,5 @@
 //! The daemon: loads the scheduler class, runs rounds of sense, decide, act and report, and ends in an orderly way.
 
-mod clock;
 mod config;
 mod failures;
 mod lock;
@@ -30,6 +29,7 @@ pub use shutdown::Shutdown;
 
 use crate::act;
 use crate::bpf::SchedulerClass;
+use crate::linux::memory;
 use crate::report::{self, DecisionHistory, MetricsServer, StatsServer};
 use crate::sense::{Hosts, Nodes, Probes, Sampler};
 use crate::work::{give_back_all, read_tasks};
@@ -49,7 +49,7 @@ pub fn run(options: &RunOptions, shutdown: &Shutdown) -> Result<()> {
         // It is no reason not to start.
         restored.failure.iter().for_each(|err| log::warn!("{err}"));
     }
-    if let Err(err) = act::lock_memory() {
+    if let Err(err) = memory::lock_memory() {
         log::warn!("memory can't be locked ({err}): a round may wait for a page; raise RLIMIT_MEMLOCK");
     }
     let history = Arc::new(DecisionHistory::default());

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::act::{self, SurroundingsCounts};
+use crate::act::SurroundingsCounts;
 use crate::bpf::Class;
 use crate::cell::{NodeId, Plan};
 use crate::decision_log::LogWriter;
+use crate::linux::memory;
 use crate::policy::GuardOptions;
 use crate::report::{self, Decision, DecisionHistory, Metrics, Round, Visibility};
 use crate::work::SelectionChanges;
@@ -58,7 +59,7 @@ impl<'a> Reporter<'a> {
             metrics: Metrics::new(start),
             visibility: Visibility::new(interval),
             last_plan: None,
-            page_faults: act::page_faults(),
+            page_faults: memory::page_faults(),
         }
     }
 
@@ -74,7 +75,7 @@ impl<'a> Reporter<'a> {
 
     /// The daemon's page faults since this was called last.
     pub fn new_page_faults(&mut self) -> u64 {
-        let now = act::page_faults();
+        let now = memory::page_faults();
         now - std::mem::replace(&mut self.page_faults, now)
     }
 

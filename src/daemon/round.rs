@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::clock::thread_cpu_time;
 use super::config::Config;
 use super::failures::Failures;
 use super::pacing::Pace;
@@ -14,6 +13,7 @@ use super::Shutdown;
 use crate::act::{Follower, OwnThreads, Surroundings};
 use crate::bpf::Class;
 use crate::cell::{CellView, NodeId, Plan};
+use crate::linux::clock::thread_cpu_time;
 use crate::policy::{Confirmation, Decider};
 use crate::report::Round;
 use crate::sense::{self, NodeReadings, Nodes, Sampler, ViewInputs, Window};
@@ -172,7 +172,7 @@ impl<'a> Rounds<'a> {
     fn move_along(&mut self, plan: &Plan, from: NodeId) {
         let first = plan.first.filter(|&first| first != from);
         if let Some((_, cpus)) = self.nodes.iter().find(|&(node, _)| Some(node) == first) {
-            self.own_threads.follow(cpus, &self.sampler.bound_threads());
+            self.own_threads.retarget(cpus, &self.sampler.bound_threads());
             self.surroundings.follow(cpus);
         }
         for step in &plan.moves {

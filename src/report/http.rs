@@ -20,6 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::{openmetrics, DecisionHistory};
+use crate::linux;
 
 /// Connections at a time; others wait in the kernel's queue.
 const NR_CONNECTIONS_MAX: usize = 8;
@@ -28,8 +29,7 @@ const TIME_FOR_ALL: Duration = Duration::from_secs(5);
 /// For the request alone.
 const TIME_FOR_REQUEST: Duration = Duration::from_secs(2);
 const REQUEST_LEN_MAX: usize = 8 << 10;
-/// Memory is locked, so a thread's stack is small.
-const STACK_LEN: usize = 256 << 10;
+const STACK_BYTES: usize = 256 << 10;
 
 /// The page's address can't be had.
 #[derive(Debug, thiserror::Error)]
@@ -65,8 +65,7 @@ impl MetricsServer {
     /// Answers from the history, in a thread that lives as long as the program.
     pub fn serve(self, history: Arc<DecisionHistory>) -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-        let thread = std::thread::Builder::new().name("metrics".into()).stack_size(STACK_LEN);
-        thread.spawn(move || {
+        linux::thread::spawn("metrics", STACK_BYTES, move || {
             let served = runtime.block_on(accept_all(self.listener, history));
             // The loop ends only when the listener can't be taken over.
             served.unwrap_or_else(|err| log::warn!("the page of metrics is not served: {err}"));
