@@ -1,27 +1,20 @@
 //! The thread in which IRQs and workqueues follow the work: it takes a file or two for each, and rounds never wait.
 
 use std::io;
-use std::iter::once;
 use std::sync::mpsc::{channel, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 
 use super::surroundings::{Surroundings, SurroundingsCounts};
-use crate::cell::NodeId;
 use crate::linux::{self, CpuSet};
 
 /// Surroundings that follow in time. All is as found once this is dropped.
 pub struct Follower {
     surroundings: Arc<Mutex<Surroundings>>,
     /// `None` only while it is being dropped; so is `thread`.
-    orders: Option<Sender<Order>>,
+    orders: Option<Sender<CpuSet>>,
     thread: Option<JoinHandle<()>>,
     counts: SurroundingsCounts,
-}
-
-enum Order {
-    Follow(CpuSet),
-    Moved { tgid: u32, from: NodeId, to: NodeId },
 }
 
 impl Follower {
@@ -38,12 +31,8 @@ impl Follower {
 
     /// See [`Surroundings::follow`]; of several that wait only the last is done.
     pub fn follow(&self, cpus: &CpuSet) {
-        self.order(Order::Follow(cpus.clone()));
-    }
-
-    /// See [`Surroundings::moved`].
-    pub fn moved(&self, tgid: u32, from: NodeId, to: NodeId) {
-        self.order(Order::Moved { tgid, from, to });
+        // A thread that panicked has said so itself.
+        let _ = self.orders.as_ref().map(|orders| orders.send(cpus.clone()));
     }
 
     /// What was done so far; while something is being done, until then.
@@ -55,11 +44,6 @@ impl Follower {
         }
         self.counts
     }
-
-    fn order(&self, order: Order) {
-        // A thread that panicked has said so itself.
-        let _ = self.orders.as_ref().map(|orders| orders.send(order));
-    }
 }
 
 impl Drop for Follower {
@@ -69,18 +53,10 @@ impl Drop for Follower {
     }
 }
 
-fn carry_out(orders: &Receiver<Order>, surroundings: &Mutex<Surroundings>) {
+fn carry_out(orders: &Receiver<CpuSet>, surroundings: &Mutex<Surroundings>) {
     while let Ok(first) = orders.recv() {
-        let mut last_cpus = None;
-        for order in once(first).chain(orders.try_iter()) {
-            match order {
-                Order::Follow(cpus) => last_cpus = Some(cpus),
-                Order::Moved { tgid, from, to } => lock(surroundings).moved(tgid, from, to),
-            }
-        }
-        if let Some(cpus) = last_cpus {
-            lock(surroundings).follow(&cpus);
-        }
+        let last = orders.try_iter().last().unwrap_or(first);
+        lock(surroundings).follow(&last);
     }
 }
 
@@ -99,7 +75,7 @@ mod tests {
     #[test]
     fn the_last_order_is_in_force_soon_and_all_is_as_found_in_the_end() {
         let root = FakeRoot::new();
-        let options = SurroundingsOptions { irqs: true, workqueues: true, memory_bytes_per_s: None };
+        let options = SurroundingsOptions { irqs: true, workqueues: true };
         let mut follower = Follower::start(Surroundings::new(options, root.path()).unwrap()).unwrap();
         (0..50).for_each(|at| follower.follow(&[at % 3].into()));
         follower.follow(&[3].into());
@@ -119,7 +95,7 @@ mod tests {
     #[test]
     fn what_was_ordered_before_the_end_does_not_outlive_it() {
         let root = FakeRoot::new();
-        let options = SurroundingsOptions { irqs: true, ..SurroundingsOptions::default() };
+        let options = SurroundingsOptions { irqs: true, workqueues: false };
         let follower = Follower::start(Surroundings::new(options, root.path()).unwrap()).unwrap();
         follower.follow(&[1].into());
         drop(follower);

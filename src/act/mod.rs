@@ -5,7 +5,7 @@ mod fake_root;
 mod follower;
 mod irqs;
 mod knob;
-mod move_memory;
+mod memory_mover;
 mod own_threads;
 mod restore;
 mod saved;
@@ -13,7 +13,7 @@ mod surroundings;
 mod workqueues;
 
 pub use follower::Follower;
-pub use move_memory::MovedMemory;
+pub use memory_mover::{MemoryCounts, MemoryMover, MemoryMoverError};
 pub use own_threads::OwnThreads;
 pub use restore::{restore_after_kill, Restored};
 pub use saved::SavedError;

@@ -1,4 +1,4 @@
-//! What follows the work beside tasks: IRQs, unbound workqueues and memory; and how it is undone.
+//! What follows the work beside tasks: IRQs and unbound workqueues; and how it is undone.
 //!
 //! At each change of the first destination, IRQs and workqueues are set to its online CPUs. Before the first write, what
 //! was found is saved under /run/scx_vnuma, and so is every set of CPUs before it is written. So whoever undoes it, this
@@ -12,9 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::irqs;
 use super::knob::{Knob, OpenKnobs};
-use super::move_memory::{MemoryMover, MovedMemory};
 use super::saved::{Saved, SavedError, SavedFile};
-use crate::cell::NodeId;
 use crate::linux::CpuSet;
 
 /// What follows the work.
@@ -24,8 +22,6 @@ pub struct SurroundingsOptions {
     pub irqs: bool,
     /// The unbound workqueues' mask.
     pub workqueues: bool,
-    /// The memory of processes that move, at this many bytes per second.
-    pub memory_bytes_per_s: Option<u64>,
 }
 
 /// What was done so far.
@@ -43,11 +39,9 @@ pub struct SurroundingsCounts {
     pub nr_workqueues_refused: u64,
     /// IRQs and workqueues that somebody else has set meanwhile; they are left alone.
     pub nr_left: u64,
-    /// The memory of processes that moved.
-    pub memory: MovedMemory,
 }
 
-/// IRQs, unbound workqueues and memory. All is as found once this is dropped.
+/// IRQs and unbound workqueues. All is as found once this is dropped.
 pub struct Surroundings {
     root: PathBuf,
     options: SurroundingsOptions,
@@ -60,7 +54,6 @@ pub struct Surroundings {
     skipped: BTreeSet<Knob>,
     /// Somebody else has set these.
     left: BTreeSet<Knob>,
-    memory: Option<MemoryMover>,
     counts: SurroundingsCounts,
 }
 
@@ -78,7 +71,6 @@ impl Surroundings {
         // What an earlier one could not put back is still to be put back.
         let saved =
             if options.irqs || options.workqueues { file.load()?.unwrap_or_default() } else { Saved::default() };
-        let memory = options.memory_bytes_per_s.map(MemoryMover::start).transpose();
         Ok(Surroundings {
             open: OpenKnobs::new(&root),
             root,
@@ -88,7 +80,6 @@ impl Surroundings {
             stored: None,
             skipped: BTreeSet::new(),
             left: BTreeSet::new(),
-            memory: memory.map_err(SurroundingsError::Thread)?,
             counts: SurroundingsCounts::default(),
         })
     }
@@ -104,20 +95,11 @@ impl Surroundings {
         }
     }
 
-    /// A process has moved from one node to another: its memory follows in time, when that is asked for.
-    pub fn moved(&self, tgid: u32, from: NodeId, to: NodeId) {
-        if let Some(memory) = &self.memory {
-            memory.moved(tgid, from, to);
-        }
-    }
-
     /// What was done so far.
     pub fn counts(&self) -> SurroundingsCounts {
-        let memory = self.memory.as_ref().map(MemoryMover::counts).unwrap_or_default();
         SurroundingsCounts {
             nr_irqs_skipped: self.skipped.len() as u64,
             nr_left: self.left.len() as u64,
-            memory,
             ..self.counts
         }
     }
@@ -355,7 +337,7 @@ fn online_cpus(root: &Path) -> Result<CpuSet, SurroundingsError> {
     CpuSet::from_list(&text).map_err(|err| at(root, ONLINE)(io::Error::new(io::ErrorKind::InvalidData, err)))
 }
 
-/// Why IRQs, workqueues or memory can't be seen to.
+/// Why IRQs or workqueues can't be seen to.
 #[derive(Debug, thiserror::Error)]
 pub enum SurroundingsError {
     /// The saved state.
@@ -369,9 +351,6 @@ pub enum SurroundingsError {
         /// What the system said.
         source: io::Error,
     },
-    /// The thread that moves memory.
-    #[error("starting the thread that moves memory: {0}")]
-    Thread(io::Error),
 }
 
 fn at(root: &Path, path: &str) -> impl FnOnce(io::Error) -> SurroundingsError {
@@ -384,7 +363,7 @@ mod tests {
     use super::*;
     use crate::act::fake_root::FakeRoot;
 
-    const ALL: SurroundingsOptions = SurroundingsOptions { irqs: true, workqueues: true, memory_bytes_per_s: None };
+    const ALL: SurroundingsOptions = SurroundingsOptions { irqs: true, workqueues: true };
     const WORKQUEUES: &str = "sys/devices/virtual/workqueue/cpumask";
     const SAVED: &str = "run/scx_vnuma/saved.json";
 

@@ -24,6 +24,8 @@ pub struct Config {
     pub all: bool,
     /// IRQs, workqueues and memory that go where the work goes.
     pub surroundings: SurroundingsOptions,
+    /// The rate at which memory is moved to its processes' nodes; `None` if it stays where it is.
+    pub memory_bytes_per_s: Option<u64>,
     /// Probes of empty nodes; `None` when they are off.
     pub probes: Option<ProbeOptions>,
     /// The policy that decides.
@@ -54,6 +56,7 @@ impl Config {
             dry_run: options.dry_run,
             all: options.all,
             surroundings: options.surroundings(),
+            memory_bytes_per_s: options.memory_bytes_per_s(),
             probes: (!options.no_probe).then(|| ProbeOptions::new(options.probe)),
             policy: options.policy,
             guards: options.guards(),

@@ -10,7 +10,7 @@ use super::failures::Failures;
 use super::pacing::Pace;
 use super::reporter::Reporter;
 use super::Shutdown;
-use crate::act::{Follower, OwnThreads, Surroundings};
+use crate::act::{Follower, MemoryMover, OwnThreads, Surroundings};
 use crate::bpf::Class;
 use crate::cell::{CellView, NodeId, Plan};
 use crate::linux::clock::thread_cpu_time;
@@ -30,8 +30,9 @@ pub struct Rounds<'a> {
     decider: Decider,
     workload: Workload,
     sampler: Sampler,
-    /// IRQs, workqueues and memory, which go where the work goes.
+    /// IRQs and workqueues, which go where the work goes.
     surroundings: Follower,
+    memory_mover: Option<MemoryMover>,
     own_threads: OwnThreads,
     reporter: Reporter<'a>,
     confirmed_at: Option<Instant>,
@@ -55,6 +56,7 @@ impl<'a> Rounds<'a> {
             workload: config.workload(start),
             sampler,
             surroundings: Follower::start(Surroundings::new(config.surroundings, "/")?)?,
+            memory_mover: config.memory_bytes_per_s.map(MemoryMover::start).transpose()?,
             own_threads: OwnThreads::as_they_are(),
             reporter,
             confirmed_at: None,
@@ -144,7 +146,9 @@ impl<'a> Rounds<'a> {
             page_faults: self.reporter.new_page_faults(),
             picked_by: self.config.picks_by_accesses().then(|| self.workload.accesses().name()),
         };
-        self.reporter.report(&round, self.workload.destination(), self.class, &self.surroundings.counts())
+        let memory = self.memory_mover.as_ref().map(MemoryMover::counts).unwrap_or_default();
+        let destination = self.workload.destination();
+        self.reporter.report(&round, destination, self.class, &self.surroundings.counts(), &memory)
     }
 
     fn view(&self, window: &Window, readings: &BTreeMap<NodeId, NodeReadings>) -> CellView {
@@ -179,7 +183,9 @@ impl<'a> Rounds<'a> {
             let members = self.workload.groups().get(step.group);
             for &tgid in members.iter().flat_map(|members| &members.tgids) {
                 self.sampler.moved(tgid, step.from, step.to);
-                self.surroundings.moved(tgid, step.from, step.to);
+                if let Some(memory_mover) = &self.memory_mover {
+                    memory_mover.enqueue(tgid, step.from, step.to);
+                }
             }
         }
     }

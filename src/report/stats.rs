@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::sources::source_lines;
 use super::{Decision, Round};
-use crate::act::SurroundingsCounts;
+use crate::act::{MemoryCounts, SurroundingsCounts};
 use crate::bpf::NodeStats;
 use crate::cell::{Node, NodeId, Pressure};
 use crate::sense::NodeReadings;
@@ -142,9 +142,13 @@ impl Metrics {
         self.nr_workqueues_moved = done.nr_workqueues_moved;
         self.nr_workqueues_refused = done.nr_workqueues_refused;
         self.nr_left = done.nr_left;
-        self.moved_memory_bytes = done.memory.bytes;
-        self.nr_pages_not_moved = done.memory.nr_pages_not_moved;
-        self.nr_memory_refused = done.memory.nr_refused;
+    }
+
+    /// Takes in what memory was moved.
+    pub fn note_memory(&mut self, done: &MemoryCounts) {
+        self.moved_memory_bytes = done.bytes;
+        self.nr_pages_not_moved = done.nr_pages_not_moved;
+        self.nr_memory_refused = done.nr_refused;
     }
 
     /// Takes in a round and what was decided in it. `destination` is in force after it; `counters` reads a node's counters.
