@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::options::RunOptions;
-use crate::act::SurroundingsOptions;
+use crate::act::AffinityOptions;
 use crate::bpf::LoadOptions;
 use crate::cell::NodeId;
 use crate::policy::{Decider, GuardOptions, Order, PolicyName, PolicySettings};
@@ -22,8 +22,8 @@ pub struct Config {
     pub dry_run: bool,
     /// Take every ordinary task.
     pub all: bool,
-    /// IRQs, workqueues and memory that go where the work goes.
-    pub surroundings: SurroundingsOptions,
+    /// Which IRQs and workqueues go where the work goes.
+    pub affinity: AffinityOptions,
     /// The rate at which memory is moved to its processes' nodes; `None` if it stays where it is.
     pub memory_bytes_per_s: Option<u64>,
     /// Probes of empty nodes; `None` when they are off.
@@ -55,7 +55,7 @@ impl Config {
             interval: options.interval,
             dry_run: options.dry_run,
             all: options.all,
-            surroundings: options.surroundings(),
+            affinity: options.affinity(),
             memory_bytes_per_s: options.memory_bytes_per_s(),
             probes: (!options.no_probe).then(|| ProbeOptions::new(options.probe)),
             policy: options.policy,

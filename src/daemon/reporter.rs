@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::act::{MemoryCounts, SurroundingsCounts};
+use crate::act::{AffinityCounts, MemoryCounts};
 use crate::bpf::Class;
 use crate::cell::{NodeId, Plan};
 use crate::decision_log::LogWriter;
@@ -103,13 +103,13 @@ impl<'a> Reporter<'a> {
         round: &Round,
         destination: NodeId,
         class: &dyn Class,
-        surroundings: &SurroundingsCounts,
+        affinity: &AffinityCounts,
         memory: &MemoryCounts,
     ) -> Result<()> {
         self.visibility.note(&round.view, Instant::now());
         let decision = Decision::of(round);
         self.metrics.note(round, &decision, destination, |node| class.node_stats(node))?;
-        self.metrics.note_surroundings(surroundings);
+        self.metrics.note_affinity(affinity);
         self.metrics.note_memory(memory);
         let text = &self.metrics.decision;
         if report::is_news(self.last_plan.as_ref(), &round.plan) {

@@ -10,7 +10,7 @@ use super::failures::Failures;
 use super::pacing::Pace;
 use super::reporter::Reporter;
 use super::Shutdown;
-use crate::act::{Follower, MemoryMover, OwnThreads, Surroundings};
+use crate::act::{AffinityMover, AffinityThread, MemoryMover, OwnThreads};
 use crate::bpf::Class;
 use crate::cell::{CellView, NodeId, Plan};
 use crate::linux::clock::thread_cpu_time;
@@ -30,8 +30,8 @@ pub struct Rounds<'a> {
     decider: Decider,
     workload: Workload,
     sampler: Sampler,
-    /// IRQs and workqueues, which go where the work goes.
-    surroundings: Follower,
+    /// Moves IRQs and workqueues to where the work goes.
+    affinity: AffinityThread,
     memory_mover: Option<MemoryMover>,
     own_threads: OwnThreads,
     reporter: Reporter<'a>,
@@ -55,7 +55,7 @@ impl<'a> Rounds<'a> {
             decider: config.decider(),
             workload: config.workload(start),
             sampler,
-            surroundings: Follower::start(Surroundings::new(config.surroundings, "/")?)?,
+            affinity: AffinityThread::start(AffinityMover::new(config.affinity, "/")?)?,
             memory_mover: config.memory_bytes_per_s.map(MemoryMover::start).transpose()?,
             own_threads: OwnThreads::as_they_are(),
             reporter,
@@ -148,7 +148,7 @@ impl<'a> Rounds<'a> {
         };
         let memory = self.memory_mover.as_ref().map(MemoryMover::counts).unwrap_or_default();
         let destination = self.workload.destination();
-        self.reporter.report(&round, destination, self.class, &self.surroundings.counts(), &memory)
+        self.reporter.report(&round, destination, self.class, &self.affinity.counts(), &memory)
     }
 
     fn view(&self, window: &Window, readings: &BTreeMap<NodeId, NodeReadings>) -> CellView {
@@ -177,7 +177,7 @@ impl<'a> Rounds<'a> {
         let first = plan.first.filter(|&first| first != from);
         if let Some((_, cpus)) = self.nodes.iter().find(|&(node, _)| Some(node) == first) {
             self.own_threads.retarget(cpus, &self.sampler.bound_threads());
-            self.surroundings.follow(cpus);
+            self.affinity.retarget(cpus);
         }
         for step in &plan.moves {
             let members = self.workload.groups().get(step.group);

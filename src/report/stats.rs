@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::sources::source_lines;
 use super::{Decision, Round};
-use crate::act::{MemoryCounts, SurroundingsCounts};
+use crate::act::{AffinityCounts, MemoryCounts};
 use crate::bpf::NodeStats;
 use crate::cell::{Node, NodeId, Pressure};
 use crate::sense::NodeReadings;
@@ -134,14 +134,14 @@ impl Metrics {
         Metrics { destination: start.0, second_destination: -1, ..Metrics::default() }
     }
 
-    /// Takes in what followed the work beside tasks.
-    pub fn note_surroundings(&mut self, done: &SurroundingsCounts) {
+    /// Takes in which IRQs and workqueues were moved.
+    pub fn note_affinity(&mut self, done: &AffinityCounts) {
         self.nr_irqs_moved = done.nr_irqs_moved;
         self.nr_irqs_skipped = done.nr_irqs_skipped;
         self.nr_irqs_refused = done.nr_irqs_refused;
         self.nr_workqueues_moved = done.nr_workqueues_moved;
         self.nr_workqueues_refused = done.nr_workqueues_refused;
-        self.nr_left = done.nr_left;
+        self.nr_left = done.nr_foreign;
     }
 
     /// Takes in what memory was moved.
@@ -198,7 +198,7 @@ impl Metrics {
             moved_bytes >> 20,
             last_moved_bytes >> 20
         )?;
-        self.format_surroundings(out)?;
+        self.format_moved(out)?;
         if !self.picked_by.is_empty() {
             writeln!(out, "  order mai: fewest {} first", self.picked_by)?;
         }
@@ -211,7 +211,7 @@ impl Metrics {
     }
 
     /// What followed the work beside tasks, once something did or could not.
-    fn format_surroundings(&self, out: &mut impl Write) -> Result<()> {
+    fn format_moved(&self, out: &mut impl Write) -> Result<()> {
         let Metrics { nr_irqs_moved, nr_irqs_skipped, nr_irqs_refused, nr_left, .. } = self;
         let Metrics { nr_workqueues_moved, nr_workqueues_refused, moved_memory_bytes, .. } = self;
         let Metrics { nr_pages_not_moved, nr_memory_refused, .. } = self;
@@ -356,11 +356,11 @@ pub(super) mod tests {
         round.readings.insert(NodeId(1), NodeReadings { host_psi_share: Some(0.25), ..NodeReadings::default() });
         let mut metrics = Metrics::new(NodeId(0));
         metrics.note(&round, &Decision::of(&round), NodeId(0), |_| Ok(NodeStats::default())).unwrap();
-        metrics.note_surroundings(&SurroundingsCounts {
+        metrics.note_affinity(&AffinityCounts {
             nr_irqs_moved: 4,
             nr_irqs_skipped: 3,
             nr_workqueues_refused: 2,
-            ..SurroundingsCounts::default()
+            ..AffinityCounts::default()
         });
         let mut shown = Vec::new();
         metrics.format(&mut shown).unwrap();

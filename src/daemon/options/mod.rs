@@ -5,7 +5,7 @@ mod values;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::act::SurroundingsOptions;
+use crate::act::AffinityOptions;
 use crate::policy::{GuardOptions, Order, PolicyName, PolicySettings, World};
 use crate::sense::HostSpec;
 use crate::work::{Grouping, Selector};
@@ -278,13 +278,13 @@ impl RunOptions {
         }
     }
 
-    /// What moves along with the tasks; nothing does in a dry run.
-    pub(super) fn surroundings(&self) -> SurroundingsOptions {
+    /// Which IRQs and workqueues are moved; none in a dry run.
+    pub(super) fn affinity(&self) -> AffinityOptions {
         if self.dry_run {
-            return SurroundingsOptions::default();
+            return AffinityOptions::default();
         }
         let as_in_the_thesis = self.policy == PolicyName::COARSE;
-        SurroundingsOptions {
+        AffinityOptions {
             irqs: self.move_irqs.unwrap_or(as_in_the_thesis),
             workqueues: self.move_workqueues.unwrap_or(as_in_the_thesis),
         }
@@ -358,7 +358,7 @@ mod tests {
     #[test]
     fn irqs_and_workqueues_follow_the_thesiss_policy_unless_told_otherwise() {
         let follow = |args: &[&str]| {
-            let SurroundingsOptions { irqs, workqueues } = parse(args).unwrap().run.surroundings();
+            let AffinityOptions { irqs, workqueues } = parse(args).unwrap().run.affinity();
             (irqs, workqueues)
         };
         assert_eq!(follow(&[]), (true, true));
