@@ -9,6 +9,7 @@
 //! - [`sense`]: measures a live guest and describes it as a [`cell::CellView`].
 //! - [`bpf`]: the scheduler class in the kernel, and the daemon's handle on it.
 //! - [`act`]: moves what goes along with the work (IRQs, workqueues, memory, the daemon's threads), and undoes it.
+//! - [`linux`]: kernel interfaces that several modules need: CPU sets, affinities, clocks, memory, threads.
 //! - [`daemon`]: options, the round loop (sense, decide, act, report), startup and shutdown.
 //! - [`decision_log`]: what policies saw and decided, round by round; written live, replayed in the simulator.
 //! - [`report`]: what operators see: statistics, metrics, explanations of decisions.
@@ -17,13 +18,13 @@
 #[cfg(feature = "daemon")]
 pub mod act;
 #[cfg(feature = "daemon")]
-mod affinity;
-#[cfg(feature = "daemon")]
 pub mod bpf;
 pub mod cell;
 #[cfg(feature = "daemon")]
 pub mod daemon;
 pub mod decision_log;
+#[cfg(feature = "daemon")]
+pub mod linux;
 pub mod policy;
 #[cfg(feature = "daemon")]
 pub mod report;

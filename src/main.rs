@@ -1,20 +1,27 @@
 //! `scx_vnuma`: the guest's daemon.
 
 use std::ffi::OsString;
-use std::io::IsTerminal;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{bail, ensure, Context, Result};
 use clap::Parser;
-use scx_vnuma::daemon::{self, preflight, Cli, Command, RunOptions, Shutdown};
+use scx_vnuma::daemon::{self, preflight, Cli, Command, InstanceLock, Log, RunOptions, Shutdown, LOCK_FILE};
 use scx_vnuma::work::make_migratable;
 use scx_vnuma::{act, report};
-use simplelog::ColorChoice;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match run(cli) {
+    let log = Log::start(cli.run.verbose);
+    let outcome = log.and_then(|log| {
+        let outcome = run(cli);
+        if log.nr_dropped() > 0 {
+            log::warn!("{} log lines were dropped, as nobody read standard error", log.nr_dropped());
+        }
+        outcome
+    });
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => {
             eprintln!("scx_vnuma: {err:#}");
@@ -24,7 +31,6 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<()> {
-    init_log(cli.run.verbose)?;
     match cli.command {
         Some(Command::Exec { command }) => exec(&command),
         Some(Command::Restore) => restore(),
@@ -32,17 +38,6 @@ fn run(cli: Cli) -> Result<()> {
         None if cli.run.help_stats => report::describe_stats(&mut std::io::stdout()),
         None => schedule(&cli.run),
     }
-}
-
-fn init_log(verbose: u8) -> Result<()> {
-    let level = if verbose == 0 { log::LevelFilter::Info } else { log::LevelFilter::Debug };
-    let mut config = simplelog::ConfigBuilder::new();
-    // What libraries say at debug level is not about decisions.
-    config.add_filter_allow_str("scx_vnuma").set_target_level(simplelog::LevelFilter::Off);
-    config.set_thread_level(simplelog::LevelFilter::Off).set_location_level(simplelog::LevelFilter::Off);
-    let color = if std::io::stderr().is_terminal() { ColorChoice::Auto } else { ColorChoice::Never };
-    let mode = simplelog::TerminalMode::Stderr;
-    simplelog::TermLogger::init(level, config.build(), mode, color).context("setting up the log")
 }
 
 fn schedule(options: &RunOptions) -> Result<()> {
@@ -60,6 +55,7 @@ fn schedule(options: &RunOptions) -> Result<()> {
 }
 
 fn exec(command: &[OsString]) -> Result<()> {
+    preflight::check_pid_namespace()?;
     make_migratable(0).context("this kernel has no sched_ext, so no task can be migratable")?;
     let [program, args @ ..] = command else { bail!("BUG: exec without a command") };
     let err = std::process::Command::new(program).args(args).exec();
@@ -68,9 +64,11 @@ fn exec(command: &[OsString]) -> Result<()> {
 
 fn restore() -> Result<()> {
     ensure!(preflight::is_root(), "restore changes other users' tasks and must run as root: try sudo");
+    preflight::check_pid_namespace()?;
     if let Some(name) = preflight::running_scheduler()?.filter(|name| preflight::is_ours(name)) {
         bail!("scx_vnuma is running ({name}); end it with INT or TERM and it restores everything itself");
     }
+    let _lock = InstanceLock::acquire(Path::new(LOCK_FILE))?;
     match act::restore_after_kill()? {
         Some(restored) => {
             println!("{restored}");

@@ -119,3 +119,50 @@ fn exec_on_a_kernel_without_sched_ext_says_why_not() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("no sched_ext"), "{}", stderr(&output));
 }
+
+#[test]
+fn in_a_pid_namespace_of_its_own_it_refuses_with_the_remedy() {
+    // A namespace of users makes one of processes possible without root.
+    let unshared = |args: &[&str]| {
+        let scx_vnuma = env!("CARGO_BIN_EXE_scx_vnuma");
+        let unshare = ["--user", "--map-root-user", "--pid", "--fork", "--mount-proc", scx_vnuma];
+        Command::new("unshare").args(unshare).args(args).output().expect("unshare starts")
+    };
+    for args in [&["--dry-run"][..], &["restore"], &["exec", "--", "true"]] {
+        let output = unshared(args);
+        let message = stderr(&output);
+        if message.contains("unshare failed") || message.contains("Operation not permitted") {
+            eprintln!("skipped: this machine lets nobody make namespaces: {message}");
+            return;
+        }
+        assert_eq!(output.status.code(), Some(1), "{message}");
+        assert!(message.contains("PID namespace") && message.contains("nsenter"), "{message}");
+    }
+}
+
+/// A child process that writes more to standard error than a pipe holds.
+#[test]
+fn a_log_that_nobody_reads_blocks_nothing() {
+    const MUCH_MORE_THAN_A_PIPE_HOLDS: usize = 10_000;
+    if std::env::var_os("VNUMA_TEST_LOG_CHILD").is_some() {
+        let log = scx_vnuma::daemon::Log::start(0).unwrap();
+        let start = std::time::Instant::now();
+        for nr in 0..MUCH_MORE_THAN_A_PIPE_HOLDS {
+            log::info!(target: "scx_vnuma", "line {nr} of a log that nobody reads");
+        }
+        assert!(start.elapsed() < std::time::Duration::from_secs(10), "{:?}", start.elapsed());
+        println!("dropped {}", log.nr_dropped());
+        // The thread that writes is stuck for good.
+        std::process::exit(if log.nr_dropped() > 0 { 0 } else { 1 });
+    }
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_log_that_nobody_reads_blocks_nothing", "--nocapture"])
+        .env("VNUMA_TEST_LOG_CHILD", "1")
+        .stderr(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    // The pipe is open and never read.
+    let _unread = child.stderr.take();
+    assert!(child.wait().unwrap().success(), "it was blocked, or dropped nothing");
+}

@@ -10,13 +10,15 @@ use std::time::Duration;
 use anyhow::{bail, Result};
 use clap::Parser;
 use scx_vnuma::bpf::intf::vnuma_task_record;
-use scx_vnuma::bpf::{Class, KernelCounters, NodeStats, Plain, Retargeted, RunTimes};
+use scx_vnuma::bpf::{Class, KernelCounters, NoPadding, NodeStats, Plain, Retargeted, RunTimes};
 use scx_vnuma::cell::NodeId;
-use scx_vnuma::daemon::{Cli, Config, DecisionLog, Reporter, Rounds};
+use scx_vnuma::daemon::{Cli, Config, DecisionLog, Reporter, Rounds, Shutdown};
 use scx_vnuma::report::DecisionHistory;
 use scx_vnuma::sense::{Hosts, Nodes, Sampler};
 use scx_vnuma::work::policy;
 
+/// The kernel ends the scheduler class after this many rounds.
+const EXITS_AFTER_READS: u32 = 30;
 /// Of the migratable process, which chose to be so: no policy of a real task changes.
 const TGID: u32 = 7;
 
@@ -34,7 +36,9 @@ struct State {
     /// By node: stolen and used ns.
     steal_ns: [u64; 3],
     run_times: RunTimes,
-    fails: bool,
+    /// Reads of the counters so far, and how many of the first fail.
+    nr_counter_reads: u32,
+    nr_failing_reads: u32,
 }
 
 impl FakeClass {
@@ -74,8 +78,9 @@ impl Class for FakeClass {
     }
 
     fn counters(&self) -> Result<KernelCounters> {
-        let state = self.state.borrow();
-        if state.fails {
+        let mut state = self.state.borrow_mut();
+        state.nr_counter_reads += 1;
+        if state.nr_counter_reads <= state.nr_failing_reads {
             bail!("the counters can't be read");
         }
         let busy_ns = |node: u32| {
@@ -111,32 +116,40 @@ impl Class for FakeClass {
     }
 
     fn has_exited(&self) -> bool {
-        false
+        self.state.borrow().nr_counter_reads >= EXITS_AFTER_READS
     }
 }
 
-/// Runs rounds under these options, each after time has passed with shares stolen on the nodes. Returns the history.
-fn rounds(class: &FakeClass, args: &[&str], stolen_shares: &[[f64; 3]]) -> Result<Arc<DecisionHistory>> {
-    let options = Cli::try_parse_from(
-        [&["scx_vnuma", "--no-probe", "--move-irqs=false", "--move-workqueues=false"], args].concat(),
-    )
-    .expect("the options are right")
-    .run;
+/// Makes rounds under these options, and does something with them.
+fn with_rounds<T>(
+    class: &FakeClass,
+    args: &[&str],
+    history: &Arc<DecisionHistory>,
+    act: impl FnOnce(&mut Rounds<'_>) -> Result<T>,
+) -> Result<T> {
+    let fixed = ["scx_vnuma", "--no-probe", "--move-irqs=false", "--move-workqueues=false"];
+    let options = Cli::try_parse_from([&fixed, args].concat()).expect("the options are right").run;
     let config = Config::new(&options)?;
     let nodes = Nodes::new([(NodeId(0), vec![0]), (NodeId(1), vec![1]), (NodeId(2), vec![2])]);
-    let history = Arc::new(DecisionHistory::default());
     let mut log = DecisionLog::create(None, config.policy.as_str(), config.guards)?;
-    let reporter = Reporter::new(&history, &mut log, config.interval, NodeId(0));
+    let reporter = Reporter::new(history, &mut log, config.interval, NodeId(0));
     let sampler = Sampler::open(Hosts::start(Vec::new(), config.interval)?, None)?;
-    let mut rounds = Rounds::new(&config, class, &nodes, NodeId(0), sampler, reporter)?;
-    rounds.round()?;
-    for &shares in stolen_shares {
-        // The window is measured by the real clock.
-        std::thread::sleep(Duration::from_millis(20));
-        class.pass(Duration::from_millis(20), shares);
+    act(&mut Rounds::new(&config, class, &nodes, NodeId(0), sampler, reporter)?)
+}
+
+/// Runs rounds, each after time has passed with shares stolen on the nodes. Returns the history.
+fn rounds(class: &FakeClass, args: &[&str], stolen_shares: &[[f64; 3]]) -> Result<Arc<DecisionHistory>> {
+    let history = Arc::new(DecisionHistory::default());
+    with_rounds(class, args, &history, |rounds| {
         rounds.round()?;
-    }
-    drop(rounds);
+        for &shares in stolen_shares {
+            // The window is measured by the real clock.
+            std::thread::sleep(Duration::from_millis(20));
+            class.pass(Duration::from_millis(20), shares);
+            rounds.round()?;
+        }
+        Ok(())
+    })?;
     Ok(history)
 }
 
@@ -176,10 +189,30 @@ fn fine_names_the_node_of_each_process_before_it_retargets() {
     assert_eq!(class.destination(), (NodeId(1), 1));
 }
 
-#[test]
-fn a_round_that_cannot_read_the_counters_names_what_failed() {
+/// Runs the loop until the scheduler class has exited, with the first rounds failing. Returns the history.
+fn run_with_failures(nr_failing_reads: u32) -> (Result<()>, Arc<DecisionHistory>) {
     let class = FakeClass::default();
-    class.state.borrow_mut().fails = true;
-    let err = rounds(&class, &[], &[]).map(|_| ()).unwrap_err();
-    assert!(err.to_string().contains("counters"), "{err:#}");
+    class.state.borrow_mut().nr_failing_reads = nr_failing_reads;
+    let history = Arc::new(DecisionHistory::default());
+    let outcome =
+        with_rounds(&class, &["--interval", "10ms"], &history, |rounds| rounds.run(&Shutdown::of_this_thread()));
+    (outcome, history)
+}
+
+#[test]
+fn a_few_rounds_that_fail_are_counted_and_the_loop_goes_on() {
+    let (outcome, history) = run_with_failures(5);
+    outcome.unwrap();
+    let metrics = history.metrics();
+    assert_eq!(metrics.nr_failed_rounds, 5);
+    assert!(metrics.nr_rounds > 10, "{}", metrics.nr_rounds);
+}
+
+#[test]
+fn many_rounds_that_fail_in_a_row_end_the_loop_with_the_reason() {
+    let message = format!("{:#}", run_with_failures(u32::MAX).0.unwrap_err());
+    assert!(
+        message.contains("20 rounds in a row failed") && message.contains("the counters can't be read"),
+        "{message}"
+    );
 }

@@ -1,44 +1,44 @@
-//! The daemon's own threads go where the work goes: rounds are load, too, and a host that has no room for migratable work has
-//! none for them.
+//! The daemon's own threads run where the work runs: rounds are load too, and a host without room for migratable work has
+//! none for them either.
 
 use std::io;
 
-use crate::affinity;
+use crate::linux::{affinity, CpuSet};
 
-/// The threads of this process. They may run where they did before once this is dropped.
+/// The threads of this process. Dropping it lets them run again wherever they could before.
 pub struct OwnThreads {
-    /// Where whoever started us lets us run; nowhere if that can't be known, and then nothing is moved.
-    allowed: Vec<u32>,
+    /// Where the process was allowed to run when it started. Empty if that is unknown; then nothing is ever moved.
+    allowed: CpuSet,
 }
 
 impl OwnThreads {
-    /// None has been moved yet.
+    /// Leaves all threads where they are.
     pub fn as_they_are() -> Self {
         let allowed = affinity::of_this_thread();
-        let allowed = allowed.inspect_err(|err| log::debug!("where the daemon's threads may run is unknown: {err}"));
+        let allowed = allowed.inspect_err(|err| log::debug!("reading the affinity of the daemon's threads: {err}"));
         OwnThreads { allowed: allowed.unwrap_or_default() }
     }
 
-    /// Sends all threads `but` these to those of `cpus` that they may use. Without any of them they stay where they are.
-    pub fn follow(&self, cpus: &[u32], but: &[i32]) {
-        let cpus: Vec<u32> = cpus.iter().copied().filter(|cpu| self.allowed.contains(cpu)).collect();
-        if let Err(err) = follow(&cpus, but) {
-            log::debug!("the daemon's own threads stay: {err}");
+    /// Restricts all threads but those of `except` to the CPUs of `cpus` on which the process may run. If there is none, they
+    /// stay where they are.
+    pub fn retarget(&self, cpus: &CpuSet, except: &[i32]) {
+        if let Err(err) = restrict(&cpus.and(&self.allowed), except) {
+            log::debug!("the daemon's own threads stay where they are: {err}");
         }
     }
 }
 
 impl Drop for OwnThreads {
     fn drop(&mut self) {
-        self.follow(&self.allowed, &[]);
+        self.retarget(&self.allowed, &[]);
     }
 }
 
-fn follow(cpus: &[u32], but: &[i32]) -> io::Result<()> {
+fn restrict(cpus: &CpuSet, except: &[i32]) -> io::Result<()> {
     for entry in std::fs::read_dir("/proc/self/task")? {
-        let tid = entry?.file_name().to_string_lossy().parse().ok().filter(|tid| !but.contains(tid));
+        let tid = entry?.file_name().to_string_lossy().parse().ok().filter(|tid| !except.contains(tid));
         match tid.map_or(Ok(()), |tid| affinity::set(tid, cpus)) {
-            // It has ended meanwhile.
+            // The thread has ended meanwhile.
             Err(err) if err.raw_os_error() == Some(libc::ESRCH) => {}
             outcome => outcome?,
         }
@@ -49,14 +49,16 @@ fn follow(cpus: &[u32], but: &[i32]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::linux::affinity::tests::changing_affinities;
 
     #[test]
-    fn threads_go_where_the_work_goes_but_for_those_that_stay() {
+    fn threads_run_where_the_work_runs_except_those_that_stay() {
+        let _alone = changing_affinities();
         let own = OwnThreads::as_they_are();
-        let &last = own.allowed.last().unwrap();
+        let all = own.allowed.clone();
+        let last = all.iter().last().unwrap();
         // SAFETY: no arguments.
         let tid = || unsafe { libc::gettid() };
-        let all = own.allowed.clone();
         let (send_tid, tids) = std::sync::mpsc::channel();
         let (stays, go) = std::sync::mpsc::channel::<()>();
         let thread = std::thread::spawn(move || {
@@ -64,10 +66,10 @@ mod tests {
             go.recv().unwrap();
             affinity::of_this_thread().unwrap()
         });
-        own.follow(&[last, u32::MAX], &[tids.recv().unwrap()]);
-        assert_eq!(affinity::of_this_thread().unwrap(), [last]);
-        own.follow(&[u32::MAX], &[]);
-        assert_eq!(affinity::of_this_thread().unwrap(), [last], "none of them may be used");
+        own.retarget(&[last, u32::MAX].into(), &[tids.recv().unwrap()]);
+        assert_eq!(affinity::of_this_thread().unwrap(), [last].into());
+        own.retarget(&[u32::MAX].into(), &[]);
+        assert_eq!(affinity::of_this_thread().unwrap(), [last].into(), "it may use none of them");
         stays.send(()).unwrap();
         assert_eq!(thread.join().unwrap(), all);
         drop(own);

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::surroundings::{put_back_after_kill, PutBack, SurroundingsError};
+use super::affinity::{undo_after_kill, AffinityError, RestoredAffinities};
 use crate::bpf::{remove_pins, PINNED_TASKS, PIN_DIR};
 use crate::work::{give_back_all, read_tasks};
 
@@ -15,27 +15,27 @@ use crate::work::{give_back_all, read_tasks};
 pub struct Restored {
     /// Tasks that were given their policy back.
     pub nr_given_back: u64,
-    /// IRQs and workqueues; `None` when they had not been touched.
-    pub put_back: Option<PutBack>,
-    /// Why IRQs and workqueues stay as they are, with the remedy.
-    pub failure: Option<SurroundingsError>,
+    /// IRQs and workqueues; `None` if it had not moved any.
+    pub affinities: Option<RestoredAffinities>,
+    /// Why IRQs and workqueues stay where they are.
+    pub failure: Option<AffinityError>,
 }
 
 impl fmt::Display for Restored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} tasks went back to the policy they had", self.nr_given_back)?;
-        self.put_back.iter().try_for_each(|put_back| write!(f, "; {put_back}"))
+        self.affinities.iter().try_for_each(|affinities| write!(f, "; {affinities}"))
     }
 }
 
 /// Undoes what a killed daemon left: its tasks' policies, IRQs and workqueues, and its pins. Returns `None` when it left
 /// nothing.
 pub fn restore_after_kill() -> Result<Option<Restored>> {
-    let (put_back, failure) = match put_back_after_kill(Path::new("/")) {
-        Ok(put_back) => (put_back, None),
+    let (affinities, failure) = match undo_after_kill(Path::new("/")) {
+        Ok(affinities) => (affinities, None),
         Err(err) => (None, Some(err)),
     };
-    if !Path::new(PIN_DIR).exists() && put_back.is_none() && failure.is_none() {
+    if !Path::new(PIN_DIR).exists() && affinities.is_none() && failure.is_none() {
         return Ok(None);
     }
     let nr_given_back = if Path::new(PINNED_TASKS).exists() {
@@ -47,5 +47,5 @@ pub fn restore_after_kill() -> Result<Option<Restored>> {
         0
     };
     remove_pins();
-    Ok(Some(Restored { nr_given_back, put_back, failure }))
+    Ok(Some(Restored { nr_given_back, affinities, failure }))
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What the scheduler class and the daemon share: limits, map values, arguments of syscall programs. */
+/* The interface of the BPF scheduler and the daemon: limits, map values, arguments of the syscall programs. */
 #ifndef VNUMA_INTF_H
 #define VNUMA_INTF_H
 
@@ -18,45 +18,40 @@ enum vnuma_limits {
 	VNUMA_COMM_LEN = 16,
 };
 
-/* No node: an unknown CPU's node, or a destination that a plan doesn't name. */
+/* Stands for no node: the node of an unknown CPU, or a destination that the plan doesn't have. */
 enum vnuma_sentinel { VNUMA_NO_NODE = -1 };
+
+/*
+ * Map keys, map values and arguments are passed byte by byte, so these structs have explicit _pad members, which are 0,
+ * instead of padding, which is uninitialised memory.
+ */
+#pragma clang diagnostic push
+#pragma clang diagnostic error "-Wpadded"
 
 struct vnuma_destination {
 	s32 first;
 	s32 second;
 };
 
-/* The plan in force. Written once a plan by retarget(), with epoch last. */
+/* The plan in force. Written only by retarget(), with the epoch last. */
 struct vnuma_target {
 	u64 epoch;
 	u32 nr_destinations;
 	struct vnuma_destination destination;
+	u32 _pad;
 };
 
-/* Where a process runs that the plan names itself; without one it goes to the first destination. */
+/* The node of a process that the plan places by itself. All others go to the first destination. */
 struct vnuma_placement {
-	u64 epoch;		/* the plan that placed it, or that placed the parent it was forked from */
+	u64 epoch; /* of the plan that placed the process, or the parent it inherited this from */
 	s32 node;
+	u32 _pad;
 };
 
-/*
- * A node's clock and counters, written only by CPUs of that node but for nr_arrived, which retarget() adds to. Each has a
- * page of its own: a page that CPUs of two nodes write travels between two hosts.
- */
-struct vnuma_node_stats {
-	u64 vtime_now;		/* the weighted clock of the node's queue, ns */
-	u64 run_ns;		/* time that migratable tasks held a CPU of the node */
-	u64 stolen_ns;		/* the part of run_ns in which the host ran something else */
-	u64 nr_runs;		/* times that a migratable task was put on a CPU */
-	u64 nr_elsewhere;	/* of these: tasks that may not run on their destination */
-	u64 nr_stragglers;	/* of these: sent on at once, since the plan had changed under way */
-	u64 nr_arrived;		/* queued tasks brought here by a change of plan */
-} __attribute__((aligned(VNUMA_PAGE_SIZE)));
-
-/* A CPU's time since boot. */
+/* A CPU's time since boot, ns. */
 struct vnuma_cpu_time {
-	u64 busy_ns;		/* spent on anything of ours: user, nice, system, irq, softirq */
-	u64 steal_ns;		/* runnable, while the host ran something else */
+	u64 busy_ns;  /* user, nice, system, irq and softirq time */
+	u64 steal_ns; /* steal time: ready to run, but the host ran something else */
 	u64 is_online;
 };
 
@@ -65,7 +60,7 @@ struct vnuma_process_node {
 	s32 node;
 };
 
-/* What a process ran on a node. Of each thread up to a millisecond is added only later. */
+/* A process's run time on a node, ns. Up to a millisecond of each thread's is not yet included. */
 struct vnuma_run_time {
 	u64 run_ns;
 	u64 stolen_ns;
@@ -76,25 +71,26 @@ struct vnuma_retarget_args {
 	u32 nr_destinations;
 	struct vnuma_destination destination;
 	/* out */
-	u32 nr_moved;		/* queued tasks taken to another node's queue */
-	u32 nr_kicked;		/* CPUs made to reconsider what they run */
+	u32 nr_moved;  /* queued tasks moved to another node's DSQ */
+	u32 nr_kicked; /* CPUs made to reschedule */
+	u32 _pad;
 	u64 epoch;
 };
 
-/* What read_counters() answers; the CPUs' times are in the map cpu_times. */
+/* The result of read_counters(), which also fills the map cpu_times. */
 struct vnuma_counters_args {
 	/* out */
-	u32 has_cpu_times;	/* the kernel shows its programs what each CPU did */
-	u32 nr_queued[VNUMA_MAX_NODES];	/* tasks that wait in each node's queue */
+	u32 has_cpu_times;		/* the kernel lets BPF programs read CPU times, so cpu_times is valid */
+	u32 nr_queued[VNUMA_MAX_NODES]; /* tasks queued on each node's DSQ */
 };
 
-/* What read_steal() answers, for the CPU that it runs on. */
+/* The result of read_steal(), for the CPU it runs on. */
 struct vnuma_steal_args {
 	/* out */
 	u64 steal_ns;
 };
 
-/* Marks a task as selected, which records its own policy, or takes the mark back. */
+/* Selects a task, which records its own policy, or unselects it. */
 struct vnuma_select_args {
 	s32 tid;
 	u32 selected;
@@ -103,25 +99,42 @@ struct vnuma_select_args {
 };
 
 enum vnuma_task_flags {
-	VNUMA_TASK_SELECTED = 1 << 0,	/* made migratable by the daemon */
-	VNUMA_TASK_RECORDED = 1 << 1,	/* the scheduler class has known the task */
+	VNUMA_TASK_SELECTED = 1 << 0, /* made migratable by the daemon */
+	VNUMA_TASK_RECORDED = 1 << 1, /* the scheduler has seen the task: own_policy is valid */
 };
 
 /* One task in the task iterator's output. */
 struct vnuma_task_record {
 	u64 cgroup_id;
 	u64 run_ns;
-	u64 rss_pages;		/* of its process; on the first thread's record only */
-	u64 nr_faults;		/* page faults of the thread; the first one's has those of threads that ended, too */
+	u64 rss_pages; /* of the process, in the main thread's record only */
+	u64 nr_faults; /* of the thread; the main thread's includes those of exited threads */
 	s32 tid;
 	s32 tgid;
 	s32 parent_tgid;
 	u32 uid;
 	s32 nice;
-	u32 policy;		/* as the kernel has it, SCHED_EXT for a migratable task */
-	u32 own_policy;		/* the one it had when it was selected */
+	u32 policy;	/* current policy: SCHED_EXT for a migratable task */
+	u32 own_policy; /* the policy it had when it was selected */
 	u32 flags;
 	char comm[VNUMA_COMM_LEN];
 };
+
+#pragma clang diagnostic pop
+
+/*
+ * A node's clock and counters. Only CPUs of the node write them, except that any CPU may add to nr_arrived. Each node has
+ * a page of its own: a page that CPUs of two nodes write bounces between two hosts. The daemon only reads it, so padding
+ * up to the page's end does no harm.
+ */
+struct vnuma_node_stats {
+	u64 vtime_now;	   /* the node's virtual time: the largest vtime of a task that has run here, ns */
+	u64 run_ns;	   /* time during which migratable tasks were on a CPU of the node */
+	u64 stolen_ns;	   /* the part of run_ns that was steal time */
+	u64 nr_runs;	   /* number of times a migratable task was put on a CPU */
+	u64 nr_elsewhere;  /* of nr_runs: tasks that may not run on their destination */
+	u64 nr_stragglers; /* of nr_runs: sent on at once, as the plan had changed since they were queued */
+	u64 nr_arrived;	   /* queued tasks moved here by a change of plan or of the online CPUs */
+} __attribute__((aligned(VNUMA_PAGE_SIZE)));
 
 #endif /* VNUMA_INTF_H */

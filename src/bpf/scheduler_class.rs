@@ -12,8 +12,9 @@ use scx_utils::{compat, scx_ops_attach, scx_ops_load, scx_ops_open, uei_exited, 
 use super::class::Class;
 use super::counters::{KernelCounters, MappedCpuTimes};
 use super::steal::StealReader;
-use super::{intf, run, BpfSkel, BpfSkelBuilder, Plain};
+use super::{intf, run, BpfSkel, BpfSkelBuilder, NoPadding, Plain};
 use crate::cell::NodeId;
+use crate::linux::CpuSet;
 
 /// Where maps and the task iterator are pinned while the scheduler class is loaded.
 pub const PIN_DIR: &str = "/sys/fs/bpf/scx_vnuma";
@@ -110,7 +111,7 @@ impl<'a> SchedulerClass<'a> {
     /// Loads it, pins its maps and attaches it. `nodes` are the nodes with the ids of their online CPUs; ids may have gaps.
     pub fn load<'n>(
         options: &LoadOptions,
-        nodes: impl Iterator<Item = (NodeId, &'n [u32])>,
+        nodes: impl Iterator<Item = (NodeId, &'n CpuSet)>,
         object: &'a mut MaybeUninit<OpenObject>,
     ) -> Result<Self> {
         let mut builder = BpfSkelBuilder::default();
@@ -142,7 +143,7 @@ impl<'a> SchedulerClass<'a> {
         knobs.cpu_nodes.fill(intf::vnuma_sentinel_VNUMA_NO_NODE);
         for (node, cpus) in nodes {
             knobs.nr_nodes = knobs.nr_nodes.max(node.0 + 1);
-            for &cpu in cpus {
+            for cpu in cpus {
                 let Some(slot) = knobs.cpu_nodes.get_mut(cpu as usize) else {
                     bail!(
                         "CPU {cpu} is past the {} CPUs that scx_vnuma is built for",
@@ -186,8 +187,7 @@ impl<'a> SchedulerClass<'a> {
         let mut run_times = RunTimes::new();
         for &tgid in processes {
             for node in 0..nr_nodes {
-                let mut key = intf::vnuma_process_node::zeroed();
-                (key.tgid, key.node) = (tgid, node as i32);
+                let key = intf::vnuma_process_node { tgid, node: node as i32 };
                 let value = self.skel.maps.process_run_time.lookup(key.as_bytes(), MapFlags::ANY)?;
                 if let Some(run_time) = value.as_deref().and_then(run_time) {
                     run_times.insert((tgid, NodeId(node)), run_time);
@@ -224,9 +224,7 @@ impl Class for SchedulerClass<'_> {
         let keys: Vec<u8> = placements.iter().flat_map(|(tgid, _)| tgid.to_ne_bytes()).collect();
         let mut values = Vec::with_capacity(size_of_val(placements) * 2);
         for (_, node) in placements {
-            let mut value = intf::vnuma_placement::zeroed();
-            value.epoch = epoch;
-            value.node = node.0 as i32;
+            let value = intf::vnuma_placement { epoch, node: node.0 as i32, ..Plain::zeroed() };
             values.extend_from_slice(value.as_bytes());
         }
         let count = placements.len() as u32;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use libbpf_rs::libbpf_sys::{bpf_prog_test_run_opts, bpf_test_run_opts};
 use libbpf_rs::ProgramMut;
 
-use super::{intf, Plain};
+use super::{intf, NoPadding, Plain};
 
 /// Calls the program `read_steal`; may go to another thread.
 pub struct StealReader {

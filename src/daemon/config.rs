@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::options::RunOptions;
-use crate::act::SurroundingsOptions;
+use crate::act::AffinityOptions;
 use crate::bpf::LoadOptions;
 use crate::cell::NodeId;
 use crate::policy::{Decider, GuardOptions, Order, PolicyName, PolicySettings};
@@ -22,8 +22,10 @@ pub struct Config {
     pub dry_run: bool,
     /// Make every ordinary task migratable.
     pub all: bool,
-    /// IRQs, workqueues and memory that go where the work goes.
-    pub surroundings: SurroundingsOptions,
+    /// Which IRQs and workqueues move along with the work.
+    pub affinity: AffinityOptions,
+    /// Rate at which memory moves to its processes' nodes; `None` if it stays where it is.
+    pub memory_bytes_per_s: Option<u64>,
     /// Probes of empty nodes; `None` if they are off.
     pub probes: Option<ProbeOptions>,
     /// The policy that decides.
@@ -53,7 +55,8 @@ impl Config {
             interval: options.interval,
             dry_run: options.dry_run,
             all: options.all,
-            surroundings: options.surroundings(),
+            affinity: options.affinity(),
+            memory_bytes_per_s: options.memory_bytes_per_s(),
             probes: (!options.no_probe).then(|| ProbeOptions::new(options.probe)),
             policy: options.policy,
             guards: options.guards(),

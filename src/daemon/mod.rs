@@ -1,7 +1,9 @@
 //! The daemon: loads the scheduler class, runs rounds of sense, decide, act and report, and shuts down in order.
 
-mod clock;
 mod config;
+mod failures;
+mod lock;
+mod logging;
 mod options;
 mod pacing;
 pub mod preflight;
@@ -11,11 +13,14 @@ mod round;
 mod shutdown;
 
 use std::mem::MaybeUninit;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 pub use config::Config;
+pub use lock::{InstanceLock, LOCK_FILE};
+pub use logging::Log;
 pub use options::{Cli, Command, RunOptions};
 pub use reporter::{DecisionLog, Reporter};
 pub use round::Rounds;
@@ -24,6 +29,7 @@ pub use shutdown::Shutdown;
 
 use crate::act;
 use crate::bpf::SchedulerClass;
+use crate::linux::memory;
 use crate::report::{self, DecisionHistory, MetricsServer, StatsServer};
 use crate::sense::{Hosts, Nodes, Probes, Sampler};
 use crate::work::{give_back_all, read_tasks};
@@ -32,6 +38,10 @@ use restarts::Restarts;
 /// Schedule until `shutdown` is requested, and serve the statistics and metrics that the options ask for.
 pub fn run(options: &RunOptions, shutdown: &Shutdown) -> Result<()> {
     let page = options.metrics.map(MetricsServer::bind).transpose()?;
+    preflight::check_may_run()?;
+    // Asked twice: before the lock for the sake of the better message, under it for the sake of two that start at once.
+    preflight::check_machine()?;
+    let _lock = InstanceLock::acquire(Path::new(LOCK_FILE))?;
     preflight::check_machine()?;
     preflight::warn_of_gaps();
     if let Some(restored) = act::restore_after_kill()? {
@@ -39,7 +49,7 @@ pub fn run(options: &RunOptions, shutdown: &Shutdown) -> Result<()> {
         // A failure to restore is no reason not to start.
         restored.failure.iter().for_each(|err| log::warn!("{err}"));
     }
-    if let Err(err) = act::lock_memory() {
+    if let Err(err) = memory::lock_memory() {
         log::warn!("memory can't be locked ({err}): rounds may be delayed by page faults; raise RLIMIT_MEMLOCK");
     }
     let history = Arc::new(DecisionHistory::default());

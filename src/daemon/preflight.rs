@@ -1,5 +1,6 @@
 //! Checks before anything is changed. Each refusal is one sentence with the remedy.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::bpf::{self, OPS_NAME};
@@ -10,9 +11,17 @@ use scx_utils::compat;
 
 const SCHED_EXT_DIR: &str = "/sys/kernel/sched_ext";
 
-/// Check that this user can load the scheduler class on this kernel now.
-pub fn check_machine() -> Result<()> {
+/// The inode of the initial PID namespace (include/linux/proc_ns.h).
+const PROC_PID_INIT_INO: u64 = 0xEFFF_FFFC;
+
+/// Check that this process may schedule at all, on any kernel.
+pub fn check_may_run() -> Result<()> {
     ensure!(is_root(), "scx_vnuma must run as root, because it loads a scheduler into the kernel; try sudo");
+    check_pid_namespace()
+}
+
+/// Check that this kernel can load the scheduler class now.
+pub fn check_machine() -> Result<()> {
     ensure!(
         Path::new(SCHED_EXT_DIR).exists(),
         "this kernel has no sched_ext; boot Linux 6.12 or newer with CONFIG_SCHED_CLASS_EXT=y"
@@ -30,6 +39,20 @@ pub fn check_machine() -> Result<()> {
         Some(name) => bail!("another sched_ext scheduler is loaded: {name}; stop it first"),
         None => Ok(()),
     }
+}
+
+/// Check that process ids mean the same to the kernel's task iterator as to system calls of this process.
+///
+/// The iterator returns ids of the initial PID namespace. In any other, the same number is another task, which would be
+/// made migratable by mistake.
+pub fn check_pid_namespace() -> Result<()> {
+    let inode = std::fs::metadata("/proc/self/ns/pid").context("reading /proc/self/ns/pid")?.ino();
+    ensure!(
+        inode == PROC_PID_INIT_INO,
+        "scx_vnuma runs in its own PID namespace (a container?), where process ids differ from the kernel's; run it in \
+         the initial one, with `nsenter -t 1 -p` or --pid=host"
+    );
+    Ok(())
 }
 
 /// Return true if the process runs as root.

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::act::{self, SurroundingsCounts};
+use crate::act::{AffinityCounts, MemoryCounts};
 use crate::bpf::Class;
 use crate::cell::{NodeId, Plan};
 use crate::decision_log::LogWriter;
+use crate::linux::memory;
 use crate::policy::GuardOptions;
 use crate::report::{self, Decision, DecisionHistory, Metrics, Round, Visibility};
 use crate::work::SelectionChanges;
@@ -59,7 +60,7 @@ impl<'a> Reporter<'a> {
             metrics: Metrics::new(start),
             visibility: Visibility::new(interval),
             last_plan: None,
-            page_faults: act::page_faults(),
+            page_faults: memory::page_faults(),
         }
     }
 
@@ -75,8 +76,14 @@ impl<'a> Reporter<'a> {
 
     /// The daemon's page faults since the last call.
     pub fn new_page_faults(&mut self) -> u64 {
-        let now = act::page_faults();
+        let now = memory::page_faults();
         now - std::mem::replace(&mut self.page_faults, now)
+    }
+
+    /// Count a round that failed.
+    pub fn note_failed_round(&mut self) {
+        self.metrics.nr_failed_rounds += 1;
+        self.history.publish_metrics(self.metrics.clone());
     }
 
     /// Report the tasks whose policy a round changed.
@@ -100,12 +107,14 @@ impl<'a> Reporter<'a> {
         round: &Round,
         destination: NodeId,
         class: &dyn Class,
-        counts: &SurroundingsCounts,
+        affinity: &AffinityCounts,
+        memory: &MemoryCounts,
     ) -> Result<()> {
         self.visibility.note(&round.view, Instant::now());
         let decision = Decision::of(round);
         self.metrics.note(round, &decision, destination, |node| class.node_stats(node))?;
-        self.metrics.note_surroundings(counts);
+        self.metrics.note_affinity(affinity);
+        self.metrics.note_memory(memory);
         let text = &self.metrics.decision;
         if report::is_news(self.last_plan.as_ref(), &round.plan) {
             log::info!("{text}");

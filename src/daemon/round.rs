@@ -5,14 +5,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::clock::thread_cpu_time;
 use super::config::Config;
+use super::failures::Failures;
 use super::pacing::Pace;
 use super::reporter::Reporter;
 use super::Shutdown;
-use crate::act::{Follower, OwnThreads, Surroundings};
+use crate::act::{AffinityMover, AffinityThread, MemoryMover, OwnThreads};
 use crate::bpf::Class;
 use crate::cell::{CellView, NodeId, Plan};
+use crate::linux::clock::thread_cpu_time;
 use crate::policy::{Confirmation, Decider};
 use crate::report::Round;
 use crate::sense::{self, NodeReadings, Nodes, Sampler, ViewInputs, Window};
@@ -29,8 +30,9 @@ pub struct Rounds<'a> {
     decider: Decider,
     workload: Workload,
     sampler: Sampler,
-    /// IRQs, workqueues and memory, which go where the work goes.
-    surroundings: Follower,
+    /// Moves IRQs and workqueues to where the work goes.
+    affinity: AffinityThread,
+    memory_mover: Option<MemoryMover>,
     own_threads: OwnThreads,
     reporter: Reporter<'a>,
     confirmed_at: Option<Instant>,
@@ -53,7 +55,8 @@ impl<'a> Rounds<'a> {
             decider: config.decider(),
             workload: config.workload(start),
             sampler,
-            surroundings: Follower::start(Surroundings::new(config.surroundings, "/")?)?,
+            affinity: AffinityThread::start(AffinityMover::new(config.affinity, "/")?)?,
+            memory_mover: config.memory_bytes_per_s.map(MemoryMover::start).transpose()?,
             own_threads: OwnThreads::as_they_are(),
             reporter,
             confirmed_at: None,
@@ -62,10 +65,16 @@ impl<'a> Rounds<'a> {
 
     /// Run rounds at a steady pace until `shutdown` is requested or the kernel ends the scheduler class.
     pub fn run(&mut self, shutdown: &Shutdown) -> Result<()> {
-        let mut pace = Pace::new(self.config.interval);
+        let (mut pace, mut failures) = (Pace::new(self.config.interval), Failures::default());
         while !self.class.has_exited() {
             let cpu_before = thread_cpu_time();
-            self.round()?;
+            match self.round() {
+                Ok(()) => failures.succeeded(),
+                Err(err) => {
+                    failures.failed(err)?;
+                    self.reporter.note_failed_round();
+                }
+            }
             let due = pace.next_due(thread_cpu_time() - cpu_before);
             if !self.wait_until(due, shutdown) {
                 break;
@@ -137,7 +146,9 @@ impl<'a> Rounds<'a> {
             page_faults: self.reporter.new_page_faults(),
             picked_by: self.config.picks_by_accesses().then(|| self.workload.accesses().name()),
         };
-        self.reporter.report(&round, self.workload.destination(), self.class, &self.surroundings.counts())
+        let memory = self.memory_mover.as_ref().map(MemoryMover::counts).unwrap_or_default();
+        let destination = self.workload.destination();
+        self.reporter.report(&round, destination, self.class, &self.affinity.counts(), &memory)
     }
 
     fn view(&self, window: &Window, readings: &BTreeMap<NodeId, NodeReadings>) -> CellView {
@@ -165,14 +176,16 @@ impl<'a> Rounds<'a> {
     fn move_along(&mut self, plan: &Plan, from: NodeId) {
         let first = plan.first.filter(|&first| first != from);
         if let Some((_, cpus)) = self.nodes.iter().find(|&(node, _)| Some(node) == first) {
-            self.own_threads.follow(cpus, &self.sampler.bound_threads());
-            self.surroundings.follow(cpus);
+            self.own_threads.retarget(cpus, &self.sampler.bound_threads());
+            self.affinity.retarget(cpus);
         }
         for step in &plan.moves {
             let members = self.workload.groups().get(step.group);
             for &tgid in members.iter().flat_map(|members| &members.tgids) {
                 self.sampler.moved(tgid, step.from, step.to);
-                self.surroundings.moved(tgid, step.from, step.to);
+                if let Some(memory_mover) = &self.memory_mover {
+                    memory_mover.enqueue(tgid, step.from, step.to);
+                }
             }
         }
     }

@@ -51,6 +51,11 @@ impl DecisionHistory {
         kept.push_back(Kept { first_round, at: Instant::now(), decision: Arc::new(decision) });
     }
 
+    /// Publish only metrics, after a round without a decision.
+    pub fn publish_metrics(&self, metrics: Metrics) {
+        *self.metrics.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(metrics);
+    }
+
     /// The metrics of the last round.
     pub fn metrics(&self) -> Arc<Metrics> {
         self.metrics.lock().unwrap_or_else(PoisonError::into_inner).clone()

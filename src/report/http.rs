@@ -20,6 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::{openmetrics, DecisionHistory};
+use crate::linux;
 
 /// Maximum number of open connections; others wait in the kernel's queue.
 const NR_CONNECTIONS_MAX: usize = 8;
@@ -28,8 +29,7 @@ const TIME_FOR_ALL: Duration = Duration::from_secs(5);
 /// Time limit for receiving the request.
 const TIME_FOR_REQUEST: Duration = Duration::from_secs(2);
 const REQUEST_LEN_MAX: usize = 8 << 10;
-/// Memory is locked, so a thread's stack is small.
-const STACK_LEN: usize = 256 << 10;
+const STACK_BYTES: usize = 256 << 10;
 
 /// The address of the page can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -65,8 +65,7 @@ impl MetricsServer {
     /// Start answering from `history`, in a thread that runs until the program ends.
     pub fn serve(self, history: Arc<DecisionHistory>) -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-        let thread = std::thread::Builder::new().name("metrics".into()).stack_size(STACK_LEN);
-        thread.spawn(move || {
+        linux::thread::spawn("metrics", STACK_BYTES, move || {
             let served = runtime.block_on(accept_all(self.listener, history));
             // The loop ends only if tokio can't take over the listener.
             served.unwrap_or_else(|err| log::warn!("--metrics is not served: {err}"));

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::sources::source_lines;
 use super::{Decision, Round};
-use crate::act::SurroundingsCounts;
+use crate::act::{AffinityCounts, MemoryCounts};
 use crate::bpf::NodeStats;
 use crate::cell::{Node, NodeId, Pressure};
 use crate::sense::NodeReadings;
@@ -77,6 +77,8 @@ pub struct NodeMetrics {
 pub struct Metrics {
     #[stat(desc = "rounds, since load", _om_counter)]
     pub nr_rounds: u64,
+    #[stat(desc = "rounds that failed and left the plan unchanged, since load", _om_counter)]
+    pub nr_failed_rounds: u64,
     #[stat(desc = "number of the current plan; each change of plan increases it")]
     pub epoch: u64,
     #[stat(desc = "node that migratable work goes to")]
@@ -135,17 +137,21 @@ impl Metrics {
         Metrics { destination: start.0, second_destination: -1, ..Metrics::default() }
     }
 
-    /// Take over the counts of what moved along with the work.
-    pub fn note_surroundings(&mut self, done: &SurroundingsCounts) {
+    /// Take over the counts of moved IRQs and workqueues.
+    pub fn note_affinity(&mut self, done: &AffinityCounts) {
         self.nr_irqs_moved = done.nr_irqs_moved;
         self.nr_irqs_skipped = done.nr_irqs_skipped;
         self.nr_irqs_refused = done.nr_irqs_refused;
         self.nr_workqueues_moved = done.nr_workqueues_moved;
         self.nr_workqueues_refused = done.nr_workqueues_refused;
-        self.nr_left = done.nr_left;
-        self.moved_memory_bytes = done.memory.bytes;
-        self.nr_pages_not_moved = done.memory.nr_pages_not_moved;
-        self.nr_memory_refused = done.memory.nr_refused;
+        self.nr_left = done.nr_foreign;
+    }
+
+    /// Take over the counts of moved memory.
+    pub fn note_memory(&mut self, done: &MemoryCounts) {
+        self.moved_memory_bytes = done.bytes;
+        self.nr_pages_not_moved = done.nr_pages_not_moved;
+        self.nr_memory_refused = done.nr_refused;
     }
 
     /// Add a round and its decision. `destination` is the one after the round; `counters` reads a node's counters.
@@ -195,7 +201,7 @@ impl Metrics {
             moved_bytes >> 20,
             last_moved_bytes >> 20
         )?;
-        self.format_surroundings(out)?;
+        self.format_moved(out)?;
         if !self.picked_by.is_empty() {
             writeln!(out, "  order mai: fewest {} first", self.picked_by)?;
         }
@@ -208,7 +214,7 @@ impl Metrics {
     }
 
     /// What moved along with the work, if anything did or could not.
-    fn format_surroundings(&self, out: &mut impl Write) -> Result<()> {
+    fn format_moved(&self, out: &mut impl Write) -> Result<()> {
         let Metrics { nr_irqs_moved, nr_irqs_skipped, nr_irqs_refused, nr_left, .. } = self;
         let Metrics { nr_workqueues_moved, nr_workqueues_refused, moved_memory_bytes, .. } = self;
         let Metrics { nr_pages_not_moved, nr_memory_refused, .. } = self;
@@ -354,11 +360,11 @@ pub(super) mod tests {
         round.readings.insert(NodeId(1), NodeReadings { host_psi_share: Some(0.25), ..NodeReadings::default() });
         let mut metrics = Metrics::new(NodeId(0));
         metrics.note(&round, &Decision::of(&round), NodeId(0), |_| Ok(NodeStats::default())).unwrap();
-        metrics.note_surroundings(&SurroundingsCounts {
+        metrics.note_affinity(&AffinityCounts {
             nr_irqs_moved: 4,
             nr_irqs_skipped: 3,
             nr_workqueues_refused: 2,
-            ..SurroundingsCounts::default()
+            ..AffinityCounts::default()
         });
         let mut shown = Vec::new();
         metrics.format(&mut shown).unwrap();

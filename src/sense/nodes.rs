@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use crate::cell::NodeId;
+use crate::linux::CpuSet;
 
 /// The CPUs of each node. Node and CPU ids may have gaps, and a node may have no CPU.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Nodes {
-    cpus: BTreeMap<NodeId, Vec<u32>>,
+    cpus: BTreeMap<NodeId, CpuSet>,
 }
 
 impl Nodes {
@@ -15,21 +16,20 @@ impl Nodes {
     pub fn from_sysfs() -> anyhow::Result<Self> {
         let topology = scx_utils::Topology::new()?;
         let cpus = topology.nodes.values().map(|node| {
-            let mut ids: Vec<u32> = node.all_cpus.keys().map(|&cpu| cpu as u32).collect();
-            ids.sort_unstable();
+            let ids = node.all_cpus.keys().map(|&cpu| cpu as u32);
             (NodeId(node.id as u32), ids)
         });
-        Ok(Nodes { cpus: cpus.collect() })
+        Ok(Nodes::new(cpus))
     }
 
     /// Nodes with these CPUs.
-    pub fn new(cpus: impl IntoIterator<Item = (NodeId, Vec<u32>)>) -> Self {
-        Nodes { cpus: cpus.into_iter().collect() }
+    pub fn new(cpus: impl IntoIterator<Item = (NodeId, impl IntoIterator<Item = u32>)>) -> Self {
+        Nodes { cpus: cpus.into_iter().map(|(node, cpus)| (node, cpus.into_iter().collect())).collect() }
     }
 
-    /// All nodes in order of id, with their CPUs in order of id.
-    pub fn iter(&self) -> impl Iterator<Item = (NodeId, &[u32])> {
-        self.cpus.iter().map(|(&node, cpus)| (node, cpus.as_slice()))
+    /// All nodes in order of id, with their CPUs.
+    pub fn iter(&self) -> impl Iterator<Item = (NodeId, &CpuSet)> {
+        self.cpus.iter().map(|(&node, cpus)| (node, cpus))
     }
 
     /// The ids of the nodes that have CPUs, in order.

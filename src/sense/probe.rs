@@ -20,9 +20,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::{Nodes, Reading};
-use crate::affinity;
 use crate::bpf::StealReader;
 use crate::cell::NodeId;
+use crate::linux::{self, affinity, clock, CpuSet};
 
 /// How long and how often to probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,15 +92,14 @@ impl Probes {
         options: ProbeOptions,
         mut steal_reader: impl FnMut() -> Result<StealReader>,
     ) -> Result<Self> {
-        /// Memory is locked, so a thread's stack is small.
-        const STACK_LEN: usize = 64 << 10;
+        const STACK_BYTES: usize = 64 << 10;
 
         let mut probes = BTreeMap::new();
         for (node, cpus) in nodes.iter().filter(|(_, cpus)| !cpus.is_empty()) {
             let shared = Arc::new(Shared { is_asked: AtomicBool::new(asked(node)), ..Shared::default() });
-            let mut probe = Probe { cpus: cpus.to_vec(), options, steal: steal_reader()?, shared: shared.clone() };
-            let thread = std::thread::Builder::new().name(format!("probe {node}")).stack_size(STACK_LEN);
-            let thread = thread.spawn(move || probe.run()).context("starting a probe's thread")?;
+            let mut probe = Probe { cpus: cpus.clone(), options, steal: steal_reader()?, shared: shared.clone() };
+            let thread = linux::thread::spawn(format!("probe {node}"), STACK_BYTES, move || probe.run())
+                .context("starting a probe's thread")?;
             probes.insert(node, (shared, thread));
         }
         Ok(Probes { options, probes })
@@ -173,7 +172,7 @@ impl Drop for Probes {
 
 /// The probe of one node, in its own thread.
 struct Probe {
-    cpus: Vec<u32>,
+    cpus: CpuSet,
     options: ProbeOptions,
     steal: StealReader,
     shared: Arc<Shared>,
@@ -209,7 +208,7 @@ impl Probe {
                 Some(_) | None => self.options.period,
             };
             self.shared.publish(Some(Measurement { share: worse, began, period }));
-            self.shared.cpu_ns.store(thread_cpu_ns(), Ordering::Relaxed);
+            self.shared.cpu_ns.store(clock::thread_cpu_time().as_nanos() as u64, Ordering::Relaxed);
             std::thread::park_timeout(period.saturating_sub(began.elapsed()));
         }
     }
@@ -262,14 +261,7 @@ fn set_nice(nice: libc::c_int) -> io::Result<()> {
 }
 
 /// Bind this thread to the first of `cpus` that is online.
-fn bind_to_one_of(cpus: &[u32]) -> io::Result<()> {
+fn bind_to_one_of(cpus: &CpuSet) -> io::Result<()> {
     let none = Err(io::Error::from(io::ErrorKind::NotFound));
-    cpus.iter().fold(none, |outcome, &cpu| outcome.or_else(|_| affinity::set(0, &[cpu])))
-}
-
-fn thread_cpu_ns() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: time outlives the call, which fills it in; this clock always exists.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+    cpus.iter().fold(none, |outcome, cpu| outcome.or_else(|_| affinity::set(0, &[cpu].into())))
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{NodeReadings, Nodes, Window};
 use crate::cell::{CellView, Demand, Group, GroupId, Node, NodeId, Pressure};
+use crate::linux::CpuSet;
 use crate::work::{Accesses, Groups};
 
 /// Everything that a view is built from.
@@ -48,7 +49,7 @@ pub fn cell_view(inputs: &ViewInputs<'_>) -> CellView {
     CellView { groups: groups.collect(), nodes }
 }
 
-fn node(inputs: &ViewInputs<'_>, id: NodeId, cpus: &[u32]) -> Node {
+fn node(inputs: &ViewInputs<'_>, id: NodeId, cpus: &CpuSet) -> Node {
     let window = inputs.window;
     let capacity_cpus = window.nr_online(cpus) as f64;
     let pressure = match inputs.readings.get(&id) {

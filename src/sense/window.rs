@@ -8,6 +8,7 @@ use anyhow::Result;
 use super::{CpuTime, CpuTimeReader, CpuTimes, Hosts, NodeReadings, Nodes, Probes, Reading};
 use crate::bpf::{Class, RunTime, RunTimes};
 use crate::cell::NodeId;
+use crate::linux::CpuSet;
 
 /// All counters at one moment.
 struct Snapshot {
@@ -33,12 +34,12 @@ pub struct Window {
 
 impl Window {
     /// Number of these CPUs that were online.
-    pub fn nr_online(&self, cpus: &[u32]) -> usize {
+    pub fn nr_online(&self, cpus: &CpuSet) -> usize {
         self.online(cpus).count()
     }
 
     /// Sum of the time of these CPUs.
-    pub fn sum(&self, cpus: &[u32]) -> CpuTime {
+    pub fn sum(&self, cpus: &CpuSet) -> CpuTime {
         self.online(cpus).fold(CpuTime::default(), |sum, time| CpuTime {
             busy_ns: sum.busy_ns + time.busy_ns,
             steal_ns: sum.steal_ns + time.steal_ns,
@@ -53,8 +54,8 @@ impl Window {
         }
     }
 
-    fn online<'a>(&'a self, cpus: &'a [u32]) -> impl Iterator<Item = &'a CpuTime> {
-        cpus.iter().filter_map(|cpu| self.cpu_times.get(cpu))
+    fn online<'a>(&'a self, cpus: &'a CpuSet) -> impl Iterator<Item = &'a CpuTime> {
+        cpus.iter().filter_map(|cpu| self.cpu_times.get(&cpu))
     }
 }
 
@@ -187,7 +188,7 @@ impl RecentlyRan {
 /// Steal shows at most what the guest wanted to run: below this share of a CPU it tells little about the host.
 const WANTED_CPUS_MIN: f64 = 0.25;
 
-fn steal_readings(window: &Window, cpus: &[u32]) -> NodeReadings {
+fn steal_readings(window: &Window, cpus: &CpuSet) -> NodeReadings {
     let time = window.sum(cpus);
     let nr_online = window.nr_online(cpus).max(1) as f64;
     NodeReadings {
@@ -291,15 +292,15 @@ mod tests {
             ..Window::default()
         };
         assert_eq!(
-            steal_readings(&window, &[0]),
+            steal_readings(&window, &[0].into()),
             NodeReadings { steal_share: 0.5, has_run: true, ..NodeReadings::default() }
         );
         assert_eq!(
-            steal_readings(&window, &[1, 2, 4]),
+            steal_readings(&window, &[1, 2, 4].into()),
             NodeReadings { steal_share: 0.1875, has_run: true, ..NodeReadings::default() }
         );
         assert_eq!(
-            steal_readings(&window, &[3]),
+            steal_readings(&window, &[3].into()),
             NodeReadings::default(),
             "a fifth of a CPU shows too little of the host"
         );

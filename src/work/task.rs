@@ -113,6 +113,7 @@ pub fn read_tasks(mut iterator: impl Read, tasks: &mut Vec<TaskRecord>) -> io::R
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::bpf::NoPadding;
 
     /// A normal task of nice value 0, named `comm`, for tests to modify.
     pub(crate) fn task(tid: i32, comm: &str) -> TaskRecord {

@@ -45,7 +45,7 @@ pub fn nr_nodes() -> u32 {
 
 /// The CPUs of a node.
 pub fn node_cpus(node: u32) -> Result<Vec<u32>> {
-    let found = nodes().iter().find(|(id, _)| id.0 == node).map(|(_, cpus)| cpus.to_vec());
+    let found = nodes().iter().find(|(id, _)| id.0 == node).map(|(_, cpus)| cpus.iter().collect());
     found.with_context(|| format!("there is no node {node}"))
 }
 

@@ -5,7 +5,7 @@ mod values;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::act::SurroundingsOptions;
+use crate::act::AffinityOptions;
 use crate::policy::{GuardOptions, Order, PolicyName, PolicySettings, World};
 use crate::sense::HostSpec;
 use crate::work::{Grouping, Selector};
@@ -278,17 +278,21 @@ impl RunOptions {
         }
     }
 
-    /// What moves along with the tasks; nothing does in a dry run.
-    pub(super) fn surroundings(&self) -> SurroundingsOptions {
+    /// Which IRQs and workqueues are moved; none in a dry run.
+    pub(super) fn affinity(&self) -> AffinityOptions {
         if self.dry_run {
-            return SurroundingsOptions::default();
+            return AffinityOptions::default();
         }
         let as_in_the_thesis = self.policy == PolicyName::COARSE;
-        SurroundingsOptions {
+        AffinityOptions {
             irqs: self.move_irqs.unwrap_or(as_in_the_thesis),
             workqueues: self.move_workqueues.unwrap_or(as_in_the_thesis),
-            memory_bytes_per_s: self.move_memory.then_some(self.memory_rate),
         }
+    }
+
+    /// The rate at which memory is moved to its processes' nodes; `None` if it stays where it is, as in a dry run.
+    pub(super) fn memory_bytes_per_s(&self) -> Option<u64> {
+        (self.move_memory && !self.dry_run).then_some(self.memory_rate)
     }
 }
 
@@ -354,7 +358,7 @@ mod tests {
     #[test]
     fn irqs_and_workqueues_follow_the_thesiss_policy_unless_told_otherwise() {
         let follow = |args: &[&str]| {
-            let SurroundingsOptions { irqs, workqueues, .. } = parse(args).unwrap().run.surroundings();
+            let AffinityOptions { irqs, workqueues } = parse(args).unwrap().run.affinity();
             (irqs, workqueues)
         };
         assert_eq!(follow(&[]), (true, true));
@@ -367,10 +371,11 @@ mod tests {
 
     #[test]
     fn memory_follows_only_when_asked_for() {
-        let rate = |args: &[&str]| parse(args).unwrap().run.surroundings().memory_bytes_per_s;
+        let rate = |args: &[&str]| parse(args).unwrap().run.memory_bytes_per_s();
         assert_eq!(rate(&[]), None);
         assert_eq!(rate(&["--move-memory"]), Some(128 << 20));
         assert_eq!(rate(&["--move-memory", "--memory-rate", "1000"]), Some(1000));
+        assert_eq!(rate(&["--dry-run", "--move-memory"]), None);
         assert!(parse(&["--memory-rate", "1000"]).unwrap_err().contains("--move-memory"));
     }
 

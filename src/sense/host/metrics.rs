@@ -14,10 +14,12 @@
 //! These metrics don't tell one guest's time from another's: other guests on the same CPUs are subtracted with ours.
 //! They show as steal once our work runs on their CPUs. If that is too late, name only CPUs that belong to this guest.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use prometheus_parse::{Sample, Scrape, Value};
+
+use crate::linux::CpuSet;
 
 const CPU_METRIC: &str = "node_cpu_seconds_total";
 const GUEST_METRIC: &str = "node_cpu_guest_seconds_total";
@@ -153,8 +155,8 @@ pub struct NodeCounters {
 
 impl NodeCounters {
     /// The counters of `cpus`, or of all CPUs for `None`.
-    pub fn of(metrics: &CpuCounters, cpus: Option<&BTreeSet<u32>>) -> Result<Self, MetricsError> {
-        let counts = |&((_, cpu, _), _): &(&Series, &f64)| cpus.is_none_or(|cpus| cpus.contains(cpu));
+    pub fn of(metrics: &CpuCounters, cpus: Option<&CpuSet>) -> Result<Self, MetricsError> {
+        let counts = |&((_, cpu, _), _): &(&Series, &f64)| cpus.is_none_or(|cpus| cpus.contains(*cpu));
         let seconds =
             metrics.seconds.iter().filter(counts).map(|(series, &seconds)| (series.clone(), seconds)).collect();
         let mut counters = NodeCounters { metrics: CpuCounters { seconds, ..*metrics }, nr_cpus: 0 };
@@ -168,14 +170,14 @@ impl NodeCounters {
     }
 
     /// Check that every CPU that counts has the needed modes. Returns the number of these CPUs.
-    fn check_complete(&self, cpus: Option<&BTreeSet<u32>>) -> Result<usize, MetricsError> {
-        let found: BTreeSet<u32> = self.metrics.seconds.keys().map(|&(_, cpu, _)| cpu).collect();
+    fn check_complete(&self, cpus: Option<&CpuSet>) -> Result<usize, MetricsError> {
+        let found: CpuSet = self.metrics.seconds.keys().map(|&(_, cpu, _)| cpu).collect();
         let expected = cpus.unwrap_or(&found);
         if expected.is_empty() {
             return Err(MetricsError::Missing(CPU_METRIC.into()));
         }
         let needed = MODES_NEEDED.map(|mode| (Kind::Cpu, mode));
-        for &cpu in expected {
+        for cpu in expected {
             for (kind, mode) in needed.into_iter().chain([(Kind::Guest, "user")]) {
                 if !self.metrics.seconds.contains_key(&(kind, cpu, mode.to_string())) {
                     let metric = if kind == Kind::Cpu { CPU_METRIC } else { GUEST_METRIC };

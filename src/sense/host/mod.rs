@@ -11,7 +11,6 @@ mod metrics;
 mod scrape;
 mod spec;
 
-use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,6 +25,7 @@ pub use spec::{host_specs, Auth, HostSpec, HostSpecError};
 
 use super::pressure::Reading;
 use crate::cell::NodeId;
+use crate::linux::{self, CpuSet};
 use metrics::{CpuCounters, NodeCounters};
 use scrape::{Answer, Scraper};
 
@@ -37,7 +37,7 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(4);
 const LOOK_MIN: Duration = Duration::from_millis(200);
 /// How long shutdown waits for requests in progress. Those that take longer end by themselves.
 const END_WAIT: Duration = Duration::from_millis(200);
-/// Most of the stack is for TLS. All of it is locked in memory.
+/// Most of the stack is for TLS.
 const STACK_BYTES: usize = 512 << 10;
 
 /// Why hosts can't be asked.
@@ -108,12 +108,11 @@ impl Hosts {
                 hosts.hosts.push(Host { node: *node, latest: latest.clone(), refresh_now: refresh_now.clone() });
             }
             let (stopped, alive) = (stopped.clone(), alive.clone());
-            let thread = thread::Builder::new().name(format!("host-{node}")).stack_size(STACK_BYTES);
-            thread
-                .spawn(move || {
-                    Watch { scraper, nodes }.run(period, &stopped, &hurried);
-                    drop(alive);
-                })
+            let watch = move || {
+                Watch { scraper, nodes }.run(period, &stopped, &hurried);
+                drop(alive);
+            };
+            linux::thread::spawn(format!("host-{node}"), STACK_BYTES, watch)
                 .map_err(|source| HostsError::Thread { node, source })?;
         }
         Ok(hosts)
@@ -203,7 +202,7 @@ struct Watch {
 /// A node of that host.
 struct Watched {
     node: NodeId,
-    cpus: Option<BTreeSet<u32>>,
+    cpus: Option<CpuSet>,
     latest: Arc<Mutex<Latest>>,
     base: Option<NodeCounters>,
     failing_since: Option<Instant>,

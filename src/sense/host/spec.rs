@@ -8,11 +8,10 @@ use serde::Deserialize;
 use ureq::http::Uri;
 
 use crate::cell::NodeId;
+use crate::linux::CpuSet;
 
 /// node_exporter's own path, used if the URL has none.
 const DEFAULT_PATH: &str = "/metrics";
-/// Longer CPU numbers are typing mistakes, and a range of them would fill the memory.
-const CPU_DIGITS_MAX: usize = 5;
 
 /// How to ask one node's host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +21,7 @@ pub struct HostSpec {
     /// The URL to fetch, without `cpus=`.
     pub url: String,
     /// The host's CPUs that count; `None` for all. The server isn't sent this list.
-    pub cpus: Option<BTreeSet<u32>>,
+    pub cpus: Option<CpuSet>,
     /// Credentials to send, if any.
     pub auth: Option<Auth>,
     /// PEM file with the certificates that an HTTPS server must be signed by; the guest's own store if `None`.
@@ -116,7 +115,7 @@ fn without_password(text: &str) -> String {
 }
 
 /// The URL to fetch, with node_exporter's path if it has none, and the value of its `cpus=`.
-fn parse_url(text: &str) -> Result<(String, Option<BTreeSet<u32>>), String> {
+fn parse_url(text: &str) -> Result<(String, Option<CpuSet>), String> {
     let uri: Uri = text.parse().map_err(|err| format!("the URL can't be read ({err})"))?;
     let scheme = uri.scheme_str().filter(|scheme| ["http", "https"].contains(scheme));
     let scheme = scheme.ok_or("the URL must begin with http:// or https://")?;
@@ -140,23 +139,10 @@ fn parse_url(text: &str) -> Result<(String, Option<BTreeSet<u32>>), String> {
     Ok((format!("{scheme}://{authority}{path}{question}{}", query.join("&")), cpus))
 }
 
-/// Parse a CPU list in the kernel's format, as in `0-7,16`.
-fn parse_cpus(list: &str) -> Result<BTreeSet<u32>, String> {
-    let bad = || format!("cpus= takes a list of CPUs such as 0-7,16, not '{list}'");
-    let mut cpus = BTreeSet::new();
-    for part in list.split(',') {
-        let is_plain = part.chars().all(|char| char.is_ascii_digit() || char == '-');
-        if !is_plain || part.split('-').any(|number| number.len() > CPU_DIGITS_MAX) {
-            return Err(bad());
-        }
-        let ids = scx_utils::read_cpulist(part).map_err(|_| bad())?;
-        // A descending range is parsed as empty.
-        if ids.is_empty() {
-            return Err(bad());
-        }
-        cpus.extend(ids.into_iter().map(|id| id as u32));
-    }
-    Ok(cpus)
+/// Parse a list of CPUs that has at least one.
+fn parse_cpus(list: &str) -> Result<CpuSet, String> {
+    let cpus = CpuSet::from_list(list).ok().filter(|cpus| !cpus.is_empty());
+    cpus.ok_or_else(|| format!("cpus= takes a list of CPUs such as 0-7,16, not '{list}'"))
 }
 
 /// A `--hosts` file.
@@ -257,7 +243,7 @@ mod tests {
         ] {
             assert_eq!(spec(text).url, url, "{text}");
         }
-        assert_eq!(spec("3=http://h?cpus=0-2,7").cpus, Some(BTreeSet::from([0, 1, 2, 7])));
+        assert_eq!(spec("3=http://h?cpus=0-2,7").cpus, Some([0, 1, 2, 7].into()));
         assert_eq!(spec("3=http://h"), HostSpec { node: NodeId(3), cpus: None, ..spec("3=http://h?cpus=1") });
     }
 
@@ -308,7 +294,7 @@ mod tests {
         assert_eq!(specs[0].ca_file.as_deref(), Some(Path::new("/ca.pem")));
         assert_eq!(specs[0].cpus.as_ref().unwrap().len(), 4);
         assert_eq!(specs[1].auth, Some(Auth::Bearer { token_file: "/token".into() }));
-        assert_eq!(specs[1].cpus, Some(BTreeSet::from([5])));
+        assert_eq!(specs[1].cpus, Some([5].into()));
     }
 
     #[test]

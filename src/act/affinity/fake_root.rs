@@ -1,15 +1,15 @@
-//! A folder that looks like the parts of `/` that we write to, for tests.
+//! For tests: a directory with files like those of `/` that hold affinities.
 
 use std::path::Path;
 
 use tempfile::TempDir;
 
-/// IRQs 4 and 24 and the workqueues on CPUs 0-3, all of them online. Removed when dropped.
+/// IRQs 4 and 24 and the workqueues have CPUs 0-3, and these CPUs are online. The directory is removed on drop.
 pub struct FakeRoot(TempDir);
 
 impl FakeRoot {
     pub fn new() -> Self {
-        let root = FakeRoot(tempfile::tempdir().expect("a temporary folder"));
+        let root = FakeRoot(tempfile::tempdir().expect("a temporary directory"));
         root.put("proc/irq/4/smp_affinity_list", "0-3\n");
         root.put("proc/irq/24/smp_affinity_list", "0-3\n");
         root.put("proc/irq/default_smp_affinity", "f\n");
@@ -26,7 +26,7 @@ impl FakeRoot {
 
     pub fn put(&self, path: &str, text: &str) {
         let path = self.path().join(path);
-        std::fs::create_dir_all(path.parent().expect("a path within the root")).expect("its folder");
+        std::fs::create_dir_all(path.parent().expect("a path within the root")).expect("its directory");
         std::fs::write(path, text).expect("the file");
     }
 

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Accounting: the CPUs' steal time, and each process's run time per node. */
+#ifndef VNUMA_ACCOUNTING_BPF_H
+#define VNUMA_ACCOUNTING_BPF_H
+
+#include "vnuma.bpf.h"
+
+/* A CPU's steal time, as KVM writes it into the guest's memory (arch/x86/kernel/kvm.c). Absent elsewhere. */
+extern const struct kvm_steal_time steal_time __ksym __weak;
+
+/* A CPU's time by kind, in ns; /proc/stat shows it in ticks (include/linux/kernel_stat.h). */
+extern const struct kernel_cpustat kernel_cpustat __ksym __weak;
+
+static u64 this_cpu_stolen_ns(void)
+{
+	const struct kvm_steal_time *steal;
+
+	if (!bpf_ksym_exists(&steal_time))
+		return 0;
+	steal = bpf_this_cpu_ptr(&steal_time);
+	return steal->steal;
+}
+
+static u64 cpu_stolen_ns(s32 cpu, const struct kernel_cpustat *stat)
+{
+	const struct kvm_steal_time *steal;
+
+	/* KVM's own value is preferred: the kernel updates its copy only on ticks, which idle CPUs don't have. */
+	if (bpf_ksym_exists(&steal_time)) {
+		steal = bpf_per_cpu_ptr(&steal_time, cpu);
+		if (steal && steal->steal)
+			return steal->steal;
+	}
+	return stat ? stat->cpustat[CPUTIME_STEAL] : 0;
+}
+
+/* Add @p's unsummed run time to its process's totals. */
+static void add_to_process(const struct task_struct *p, struct task_ctx *tctx)
+{
+	struct vnuma_process_node key = { .tgid = p->tgid, .node = tctx->unsummed_node };
+	struct vnuma_run_time added = tctx->unsummed, *sum = bpf_map_lookup_elem(&process_run_time, &key);
+
+	tctx->unsummed.run_ns = 0;
+	tctx->unsummed.stolen_ns = 0;
+	if (!sum) {
+		/* If the map is full, or another thread inserted first, only the node's counters have this run time. */
+		bpf_map_update_elem(&process_run_time, &key, &added, BPF_NOEXIST);
+		return;
+	}
+	__sync_fetch_and_add(&sum->run_ns, added.run_ns);
+	__sync_fetch_and_add(&sum->stolen_ns, added.stolen_ns);
+}
+
+static void add_run_time(const struct task_struct *p, struct task_ctx *tctx, s32 node, u64 run_ns, u64 stolen_ns)
+{
+	if (tctx->unsummed_node != node && tctx->unsummed.run_ns)
+		add_to_process(p, tctx);
+	tctx->run_ns += run_ns;
+	tctx->unsummed_node = node;
+	tctx->unsummed.run_ns += run_ns;
+	tctx->unsummed.stolen_ns += stolen_ns;
+	if (tctx->unsummed.run_ns >= flush_threshold_ns)
+		add_to_process(p, tctx);
+}
+
+#endif /* VNUMA_ACCOUNTING_BPF_H */

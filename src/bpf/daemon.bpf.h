@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The programs that the daemon runs: a change of plan, counters, task selection, and the task iterator. */
+#ifndef VNUMA_DAEMON_BPF_H
+#define VNUMA_DAEMON_BPF_H
+
+#include "vnuma.bpf.h"
+#include "accounting.bpf.h"
+#include "retarget.bpf.h"
+
+/* From include/linux/sched/prio.h: static_prio of nice 0. */
+#define DEFAULT_PRIO 120
+
+/* Put a plan in force. */
+SEC("syscall")
+int retarget(struct vnuma_retarget_args *args)
+{
+	struct vnuma_target *plan = plan_in_force();
+
+	if (!plan)
+		return -ENOENT;
+	if (args->destination.first < 0 || args->destination.first >= nr_nodes)
+		return -EINVAL;
+	plan->destination = args->destination;
+	plan->nr_destinations = args->nr_destinations;
+	/* The add is fully ordered, so a reader that sees the new epoch sees the new plan. */
+	args->epoch = __sync_fetch_and_add(&plan->epoch, 1) + 1;
+
+	args->nr_moved = drain_all_dsqs();
+	args->nr_kicked = kick_cpus();
+	return 0;
+}
+
+/* Read the length of each node's DSQ, and each CPU's time into the map cpu_times. */
+SEC("syscall")
+int read_counters(struct vnuma_counters_args *args)
+{
+	const struct cpumask *online;
+	s32 node;
+	u32 cpu;
+
+	bpf_for(node, 0, nr_nodes) {
+		u32 *nr = MEMBER_VPTR(args->nr_queued, [node]);
+
+		if (nr)
+			*nr = nr_queued(node);
+	}
+	args->has_cpu_times = 0;
+	if (!bpf_ksym_exists(&kernel_cpustat))
+		return 0;
+	online = scx_bpf_get_online_cpumask();
+	bpf_for(cpu, 0, scx_bpf_nr_cpu_ids()) {
+		const struct kernel_cpustat *stat = bpf_per_cpu_ptr(&kernel_cpustat, cpu);
+		struct vnuma_cpu_time *time = bpf_map_lookup_elem(&cpu_times, &cpu);
+
+		if (!stat || !time)
+			continue;
+		time->is_online = bpf_cpumask_test_cpu(cpu, online);
+		time->busy_ns = stat->cpustat[CPUTIME_USER] + stat->cpustat[CPUTIME_NICE] +
+				stat->cpustat[CPUTIME_SYSTEM] + stat->cpustat[CPUTIME_IRQ] +
+				stat->cpustat[CPUTIME_SOFTIRQ];
+		time->steal_ns = cpu_stolen_ns(cpu, stat);
+	}
+	scx_bpf_put_cpumask(online);
+	args->has_cpu_times = 1;
+	return 0;
+}
+
+/* Read the steal time of the current CPU, for a probe that is pinned to it. */
+SEC("syscall")
+int read_steal(struct vnuma_steal_args *args)
+{
+	const s32 cpu = bpf_get_smp_processor_id();
+	const struct kernel_cpustat *stat = NULL;
+
+	if (bpf_ksym_exists(&kernel_cpustat))
+		stat = bpf_per_cpu_ptr(&kernel_cpustat, cpu);
+	args->steal_ns = cpu_stolen_ns(cpu, stat);
+	return 0;
+}
+
+/* Mark a task as selected, or remove the mark. The daemon selects from what the iterator shows. */
+SEC("syscall")
+int select_task(struct vnuma_select_args *args)
+{
+	struct task_struct *p = bpf_task_from_pid(args->tid);
+	struct task_ctx *tctx;
+	int err = 0;
+
+	if (!p)
+		return -ESRCH;
+	tctx = bpf_task_storage_get(&task_ctxs, p, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!tctx) {
+		err = -ENOMEM;
+	} else if (args->selected) {
+		tctx->own_policy = p->policy;
+		tctx->flags |= VNUMA_TASK_SELECTED | VNUMA_TASK_RECORDED;
+	} else {
+		tctx->flags &= ~VNUMA_TASK_SELECTED;
+	}
+	if (tctx)
+		args->own_policy = tctx->own_policy;
+	bpf_task_release(p);
+	return err;
+}
+
+/* Return true if @p can be selected: alive, and not a kernel thread, a real-time or a deadline task. */
+static bool may_migrate(const struct task_struct *p)
+{
+	if ((p->flags & (PF_KTHREAD | PF_EXITING)) || p->exit_state)
+		return false;
+	return p->policy == SCHED_NORMAL || p->policy == SCHED_BATCH || p->policy == SCHED_IDLE ||
+	       p->policy == SCHED_EXT;
+}
+
+static u64 rss_pages_of_kind(const struct mm_struct *mm, int kind)
+{
+	const s64 count = mm->rss_stat[kind].count;
+
+	return count > 0 ? count : 0;
+}
+
+/* The CPUs' pending per-CPU deltas, a few pages each, are left out. */
+static u64 process_rss_pages(const struct task_struct *p)
+{
+	const struct mm_struct *mm = p->mm;
+
+	if (!mm)
+		return 0;
+	return rss_pages_of_kind(mm, MM_FILEPAGES) + rss_pages_of_kind(mm, MM_ANONPAGES) +
+	       rss_pages_of_kind(mm, MM_SHMEMPAGES);
+}
+
+/* Runs for every task of the system, so fields are read directly instead of through helpers. */
+SEC("iter/task")
+int tasks(struct bpf_iter__task *ctx)
+{
+	struct task_struct *p = ctx->task;
+	struct vnuma_task_record record = {};
+	struct task_ctx *tctx;
+
+	if (!p || !may_migrate(p))
+		return 0;
+	record.tid = p->pid;
+	record.tgid = p->tgid;
+	record.parent_tgid = p->real_parent->tgid;
+	record.uid = p->cred->euid.val;
+	record.nice = p->static_prio - DEFAULT_PRIO;
+	record.policy = p->policy;
+	record.own_policy = p->policy;
+	record.cgroup_id = p->cgroups->dfl_cgrp->kn->id;
+	__builtin_memcpy(record.comm, p->comm, sizeof(record.comm));
+	if (p->policy == SCHED_EXT) {
+		record.nr_faults = p->min_flt + p->maj_flt;
+		if (p->pid == p->tgid) {
+			record.nr_faults += p->signal->min_flt + p->signal->maj_flt;
+			record.rss_pages = process_rss_pages(p);
+		}
+	}
+	tctx = task_ctx_of(p);
+	if (tctx) {
+		record.flags = tctx->flags;
+		record.run_ns = tctx->run_ns;
+		if (p->policy == SCHED_EXT)
+			record.own_policy = tctx->own_policy;
+	}
+	bpf_seq_write(ctx->meta->seq, &record, sizeof(record));
+	return 0;
+}
+
+#endif /* VNUMA_DAEMON_BPF_H */

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Knobs, maps, per-task and per-CPU contexts, and the look-ups that every other part builds on. */
+#ifndef VNUMA_BPF_H
+#define VNUMA_BPF_H
+
+#include <scx/common.bpf.h>
+#include "intf.h"
+
+/*
+ * Kernels built with pahole before 1.26 give this kfunc an extra argument in BTF, which no program can pass. As a weak
+ * symbol of the usual type, libbpf treats the mismatch as an absent kfunc: see can_kick().
+ */
+void scx_bpf_kick_cpu___compat(s32 cpu, u64 flags) __ksym __weak;
+
+#define NSEC_PER_MSEC	 1000000ULL
+#define CLAMP(x, lo, hi) ((x) < (lo) ? (lo) : (x) > (hi) ? (hi) : (x))
+
+/* Knobs: set by the daemon before load. */
+
+const volatile u32 nr_nodes = 1;
+const volatile u32 nr_possible_cpus = 1;
+const volatile bool idle_per_node;
+
+/* The node of each CPU that was online when the daemon loaded us, else VNUMA_NO_NODE. Node ids may have gaps. */
+const volatile s32 cpu_nodes[VNUMA_MAX_CPUS];
+
+/* The initial plan sends all migratable tasks to this node. */
+const volatile s32 start_node;
+
+/* Plans may place individual processes (the placement map), not only name a destination for all. */
+const volatile bool places_processes;
+
+/* The time in which every task queued on a node should get to run once; the slice is a fair part of it. */
+const volatile u64 sched_latency_ns = 400 * NSEC_PER_MSEC;
+const volatile u64 slice_min_ns = 1 * NSEC_PER_MSEC;
+const volatile u64 slice_max_ns = 20 * NSEC_PER_MSEC;
+
+/*
+ * Bound of a task's debt, by which its vtime is ahead of its node's clock: the whole queue works the debt off in at most
+ * this time, whatever the weights. (A sleeper's credit is bounded by one slice.) With sched_latency_ns added, on a CPU
+ * that the fair class keeps busy and of which the ext server leaves us 5%, a task waits at most 24 s, less than the
+ * watchdog's 30 s.
+ */
+const volatile u64 max_debt_ns = 800 * NSEC_PER_MSEC;
+
+/*
+ * Wakeup preemption granularity: a waking task preempts the current one only if its vtime is at least this far behind.
+ * A smaller gain isn't worth a context switch.
+ */
+const volatile u64 preempt_lag_ns = 2 * NSEC_PER_MSEC;
+
+/* A task that has run less than this since it woke up isn't preempted: tasks that wake each other would only switch. */
+const volatile u64 preempt_after_ns = 5 * NSEC_PER_MSEC;
+
+/*
+ * Nor is a task preempted this soon after it was put on the CPU, times the number of queued tasks, like the fair
+ * class's slice protection: a task that writes to many others without sleeping would be switched out at every write.
+ */
+const volatile u64 protect_per_queued_ns = NSEC_PER_MSEC / 2;
+const volatile u64 protect_max_ns = 2 * NSEC_PER_MSEC;
+
+/*
+ * A task's run time is added to its process's totals once it reaches this much, which saves tasks that sleep often a
+ * hash look-up per slice.
+ */
+const volatile u64 flush_threshold_ns = 1 * NSEC_PER_MSEC;
+
+/* From include/uapi/linux/sched.h: macros there, so not in vmlinux.h. */
+#define SCHED_NORMAL 0
+#define SCHED_BATCH  3
+#define SCHED_IDLE   5
+#define SCHED_EXT    7
+
+/* Maps. */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct vnuma_target);
+} target SEC(".maps");
+
+/* Maps a process id to its node, for plans that place processes. Read at every wakeup, written once per plan. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, u32);
+	__type(value, struct vnuma_placement);
+} placement SEC(".maps");
+
+/* Mappable, so that its values start on a page boundary. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, VNUMA_MAX_NODES);
+	__type(key, u32);
+	__type(value, struct vnuma_node_stats);
+} node_stats SEC(".maps");
+
+_Static_assert(sizeof(struct vnuma_node_stats) == VNUMA_PAGE_SIZE, "each node's counters need a page of their own");
+_Static_assert(sizeof(struct vnuma_target) <= 64, "the plan is read at every wakeup: keep it in one cache line");
+
+/* Elements are allocated on first use, so the element of a process and a node is in that node's memory. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct vnuma_process_node);
+	__type(value, struct vnuma_run_time);
+} process_run_time SEC(".maps");
+
+/* Written only by read_counters(). The daemon maps it and reads it there. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, VNUMA_MAX_CPUS);
+	__type(key, u32);
+	__type(value, struct vnuma_cpu_time);
+} cpu_times SEC(".maps");
+
+struct task_ctx {
+	u64 run_ns;
+	u64 awake_ns;			/* run time since the last wakeup */
+	struct vnuma_run_time unsummed; /* run time not yet added to the process's totals */
+	s32 unsummed_node;		/* the node of that run time */
+	u64 sent_on_epoch;		/* 1 + the epoch in which the task was last sent on as a straggler */
+	s32 vtime_node;			/* the node whose clock the task's vtime belongs to */
+	u32 own_policy;
+	u32 flags;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct task_ctx);
+} task_ctxs SEC(".maps");
+
+/* The state of a CPU's current task, as of when it was put on the CPU. */
+struct cpu_ctx {
+	u64 started_at;	 /* the time then */
+	u64 vtime;	 /* the task's vtime */
+	u64 awake_ns;	 /* the task's run time since its last wakeup */
+	u64 stolen_at;	 /* the CPU's steal time */
+	u32 tgid;	 /* the task's process */
+	bool is_running; /* the current task is ours; the rest is valid only then */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct cpu_ctx);
+} cpu_ctxs SEC(".maps");
+
+/* A node's online CPUs, written only on hotplug. */
+struct node_cpus {
+	struct bpf_cpumask __kptr *mask;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, VNUMA_MAX_NODES);
+	__type(key, u32);
+	__type(value, struct node_cpus);
+} node_cpus SEC(".maps");
+
+static u32 nr_online[VNUMA_MAX_NODES];
+
+/* Look-ups. */
+
+static u64 node_dsq(s32 node)
+{
+	return (u64)node;
+}
+
+static u64 nr_queued(s32 node)
+{
+	s32 nr = scx_bpf_dsq_nr_queued(node_dsq(node));
+
+	return nr < 0 ? 0 : nr;
+}
+
+static s32 cpu_to_node(s32 cpu)
+{
+	const volatile s32 *node = MEMBER_VPTR(cpu_nodes, [cpu]);
+
+	return node ? *node : VNUMA_NO_NODE;
+}
+
+static struct vnuma_target *plan_in_force(void)
+{
+	const u32 zero = 0;
+
+	return bpf_map_lookup_elem(&target, &zero);
+}
+
+static struct vnuma_node_stats *node_stats_of(s32 node)
+{
+	const u32 key = node;
+
+	return bpf_map_lookup_elem(&node_stats, &key);
+}
+
+static struct cpu_ctx *this_cpu_ctx(void)
+{
+	const u32 zero = 0;
+
+	return bpf_map_lookup_elem(&cpu_ctxs, &zero);
+}
+
+static struct task_ctx *task_ctx_of(struct task_struct *p)
+{
+	return bpf_task_storage_get(&task_ctxs, p, NULL, 0);
+}
+
+static const struct cpumask *node_cpumask(s32 node)
+{
+	const u32 key = node;
+	struct node_cpus *cpus = bpf_map_lookup_elem(&node_cpus, &key);
+
+	return cpus ? cast_mask(cpus->mask) : NULL;
+}
+
+/*
+ * Return true if we can make a CPU reschedule. If not, tasks go directly to idle CPUs, and the tick ends the slice of a
+ * task that should move.
+ */
+static bool can_kick(void)
+{
+	return bpf_ksym_exists(scx_bpf_kick_cpu___compat);
+}
+
+static void kick_cpu(s32 cpu, u64 flags)
+{
+	if (can_kick())
+		scx_bpf_kick_cpu___compat(cpu, flags);
+}
+
+#endif /* VNUMA_BPF_H */

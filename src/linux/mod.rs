@@ -1,0 +1,15 @@
+//! The parts of the Linux interface that more than one module needs, each in one place. Imports nothing else of the crate.
+//!
+//! - [`affinity`]: the CPUs that a thread may run on.
+//! - [`clock`]: the CPU time of a thread.
+//! - [`cpu_set`]: a set of CPUs, and its text forms.
+//! - [`memory`]: locks the process's memory, and counts its page faults.
+//! - [`thread`]: starts named threads with small stacks.
+
+pub mod affinity;
+pub mod clock;
+pub mod cpu_set;
+pub mod memory;
+pub mod thread;
+
+pub use cpu_set::{CpuSet, CpuSetError};
