@@ -39,7 +39,7 @@ use restarts::Restarts;
 pub fn run(options: &RunOptions, shutdown: &Shutdown) -> Result<()> {
     let page = options.metrics.map(MetricsServer::bind).transpose()?;
     preflight::check_may_run()?;
-    // Asked twice: before the lock for the sake of the better message, under it for the sake of two that start at once.
+    // Checked before the lock for a better message, and again under it in case two daemons start at once.
     preflight::check_machine()?;
     let _lock = InstanceLock::acquire(Path::new(LOCK_FILE))?;
     preflight::check_machine()?;
