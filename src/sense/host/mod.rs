@@ -2,12 +2,14 @@
 //!
 //! - [`spec`]: where hosts are asked, from the command line and a file.
 //! - [`scrape`]: one request, bounded in time and size.
+//! - [`sample`]: one line of an answer.
 //! - [`metrics`]: an answer as counters, two answers as a reading.
 //!
 //! A thread for each host asks it every period and leaves its word for each of the nodes that it has; a round takes the latest
 //! and waits for nobody.
 
 mod metrics;
+mod sample;
 mod scrape;
 mod spec;
 
