@@ -11,6 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fake_exporter::{FakeExporter, Says, FAULTS};
+use graviola::hashing::Sha256;
+use graviola::signing::ecdsa::{SigningKey, P256};
+use rcgen::CertificateParams;
 use scx_vnuma::cell::NodeId;
 use scx_vnuma::sense::{host_specs, HostSpec, Hosts, Reading};
 
@@ -186,15 +189,55 @@ fn files_that_cannot_be_used_are_named_at_once() {
     }
 }
 
+/// A key that signs its own certificate, made by the cryptography that the daemon uses.
+struct Key {
+    key: SigningKey<P256>,
+    point: Vec<u8>,
+}
+
+impl Key {
+    fn generate() -> Self {
+        let key = SigningKey::<P256>::generate().expect("a key");
+        let mut spki = [0; 256];
+        // The uncompressed point is the last field of the key's SubjectPublicKeyInfo.
+        const POINT_BYTES: usize = 65;
+        let spki = key.to_spki_der(&mut spki).expect("the public key");
+        let point = spki[spki.len() - POINT_BYTES..].to_vec();
+        Key { key, point }
+    }
+
+    fn pkcs8(&self) -> Vec<u8> {
+        self.key.to_pkcs8_der(&mut [0; 512]).expect("the private key").to_vec()
+    }
+}
+
+impl rcgen::PublicKeyData for Key {
+    fn der_bytes(&self) -> &[u8] {
+        &self.point
+    }
+
+    fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
+        &rcgen::PKCS_ECDSA_P256_SHA256
+    }
+}
+
+impl rcgen::SigningKey for Key {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        let mut signature = [0; 128];
+        let signature = self.key.sign_asn1::<Sha256>(&[message], &mut signature);
+        Ok(signature.map_err(|_| rcgen::Error::RemoteKeyError)?.to_vec())
+    }
+}
+
 /// Passes TLS on to a plain server; returns where it listens.
-fn tls_in_front_of(plain: SocketAddr, certificate: &rcgen::CertifiedKey<rcgen::KeyPair>) -> SocketAddr {
-    let key = rustls::pki_types::PrivateKeyDer::try_from(certificate.signing_key.serialize_der()).expect("a key");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+fn tls_in_front_of(plain: SocketAddr, certificate: &rcgen::Certificate, key: &Key) -> SocketAddr {
+    let key = rustls::pki_types::PrivateKeyDer::try_from(key.pkcs8()).expect("a key");
+    let provider = Arc::new(rustls_graviola::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("versions of TLS")
         .with_no_client_auth()
-        .with_single_cert(vec![certificate.cert.der().clone()], key)
+        .with_single_cert(vec![certificate.der().clone()], key)
         .expect("a certificate with its key");
     let config = Arc::new(config);
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
@@ -224,10 +267,13 @@ fn tls_in_front_of(plain: SocketAddr, certificate: &rcgen::CertifiedKey<rcgen::K
 #[test]
 fn a_certificate_is_only_believed_from_its_ca_file() {
     let folder = Folder::new("tls");
-    let certificate = rcgen::generate_simple_self_signed(["127.0.0.1".into()]).unwrap();
-    folder.write("ca.pem", &certificate.cert.pem());
+    let key = Key::generate();
+    let mut params = CertificateParams::new(["127.0.0.1".into()]).unwrap();
+    params.serial_number = Some(1.into());
+    let certificate = params.self_signed(&key).unwrap();
+    folder.write("ca.pem", &certificate.pem());
     let host = FakeExporter::start(Says::Taken(0.5)).unwrap();
-    let address = tls_in_front_of(host.address(), &certificate);
+    let address = tls_in_front_of(host.address(), &certificate, &key);
     let specs = from_file(
         &folder,
         &format!(

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Context, Result};
-use ring::rand::SystemRandom;
-use ring::signature::{EcdsaKeyPair, ECDSA_P256_SHA256_FIXED_SIGNING};
+use graviola::hashing::Sha256;
+use graviola::signing::ecdsa::{SigningKey, P256};
 
 /// Nodes that work is counted for.
 pub const NODES_MAX: usize = 8;
@@ -332,10 +332,9 @@ fn spin_or_sleep(asleep: bool, in_bursts: bool, faults: bool, tally: &Tally) -> 
 
 fn sign(signing: Signing, tally: &Tally) -> ! {
     const PERIOD: Duration = Duration::from_millis(50);
-    let random = SystemRandom::new();
-    let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
-    let pkcs8 = EcdsaKeyPair::generate_pkcs8(algorithm, &random).expect("BUG: no key can be made");
-    let key = EcdsaKeyPair::from_pkcs8(algorithm, pkcs8.as_ref(), &random).expect("BUG: our own key is refused");
+    const SIGNATURE_BYTES: usize = 64;
+    let key = SigningKey::<P256>::generate().expect("BUG: no key can be made");
+    let mut signature = [0; SIGNATURE_BYTES];
     let per_period = match signing {
         Signing::Greedy => u64::MAX,
         Signing::PerSecond(rate) => ((rate * PERIOD.as_secs_f64()) as u64).max(1),
@@ -345,7 +344,8 @@ fn sign(signing: Signing, tally: &Tally) -> ! {
         let mut made = 0;
         // Whoever was kept from its work for longer than a period begins a new one.
         while made < per_period && (made == 0 || begun.elapsed() < PERIOD || per_period == u64::MAX) {
-            std::hint::black_box(key.sign(&random, b"best effort").expect("BUG: our own key makes no signature"));
+            let signed = key.sign::<Sha256>(&[b"best effort"], &mut signature);
+            std::hint::black_box(signed.expect("BUG: our own key makes no signature"));
             tally.work[current_node()].fetch_add(1, Ordering::Relaxed);
             made += 1;
         }
