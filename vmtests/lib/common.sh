@@ -41,3 +41,22 @@ set -o errtrace
 print_help() {
     sed -n '2,/^[^#]/{s/^# \{0,1\}//p}' "$0"
 }
+
+# project_binary NAME: where cargo left it, empty if it is not built.
+project_binary() {
+    local folder
+    for folder in ${CARGO_TARGET_DIR:+"$CARGO_TARGET_DIR"} "$PROJECT/target"; do
+        if [ -x "$folder/release/$1" ]; then
+            echo "$folder/release/$1"
+            return
+        fi
+    done
+}
+
+# require_binary NAME VARIABLE: sets VARIABLE to its path, or the command ends.
+require_binary() {
+    local path
+    path=$(project_binary "$1")
+    [ -n "$path" ] || die "$1 is not built: run cargo build --release --features vmtests."
+    printf -v "$2" %s "$path"
+}

@@ -17,7 +17,7 @@ QEMU=/usr/bin/qemu-system-x86_64
 QEMU_DATA=/usr/share/qemu
 FIRMWARE=(/usr/share/seabios/bios-256k.bin "$QEMU_DATA"/{kvmvapic,linuxboot_dma,pvh}.bin)
 # Built by the project itself; given to every level if they are there.
-PROJECT_BINARIES=(scx_vnuma vnuma-scenarios)
+PROJECT_BINARIES=(scx_vnuma vnuma-sim vnuma-scenarios)
 
 # pack FOLDER ARCHIVE
 pack() {
@@ -124,17 +124,6 @@ copy_libraries() {
         if [ ! -e "$root$library" ] && [ ! -e "$PACKED/tools$library" ]; then
             mkdir -p "$root$(dirname "$library")"
             cp -L "$library" "$root$library"
-        fi
-    done
-}
-
-# project_binary NAME: where cargo left it, empty if it is not built.
-project_binary() {
-    local folder
-    for folder in ${CARGO_TARGET_DIR:+"$CARGO_TARGET_DIR"} "$PROJECT/target"; do
-        if [ -x "$folder/release/$1" ]; then
-            echo "$folder/release/$1"
-            return
         fi
     done
 }

@@ -4,12 +4,20 @@ use std::fs::File;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, Result};
+use anyhow::Result;
+use clap::ValueEnum;
 use scx_vnuma::sense::{CpuTimeReader, CpuTimes};
 use serde::Serialize;
 
 use crate::guest::{hog, node_cpus, nr_nodes, target, Scheduler};
 use crate::workers::{total_work, Setting, Worker, NODES_MAX};
+
+/// The same load, without the scheduler and with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PhaseName {
+    Without,
+    With,
+}
 
 const NR_MIGRATABLE: usize = 8;
 const CALM: Duration = Duration::from_secs(6);
@@ -33,20 +41,16 @@ struct Second {
     destination: Option<u32>,
 }
 
-/// Runs one phase of the demo, `with` or `without` the scheduler, and records it to /lab/out/PHASE.jsonl.
-pub fn record(phase: &str) -> Result<()> {
+/// Runs one phase of the demo and records it to /lab/out/PHASE.jsonl.
+pub fn record(phase: PhaseName) -> Result<()> {
     let node_0 = node_cpus(0)?;
-    let with = match phase {
-        "with" => true,
-        "without" => false,
-        _ => bail!("the phase is `with` or `without`, not '{phase}'"),
-    };
+    let with = phase == PhaseName::With;
     let fixed = Worker::start(&Setting { cpu: node_0.first().copied(), in_bursts: true, ..Setting::default() })?;
     // Without the scheduler somebody has to keep the work on one node, which is what a plain one-host VM does.
     let bound = if with { None } else { node_0.first().copied() };
     let migratable = Worker::start_many(NR_MIGRATABLE, &Setting { cpu: bound, ..Setting::migratable() })?;
     let scheduler = if with { Some(Scheduler::start(&["--interval", "1s", "-v"])?) } else { None };
-    let mut recorder = Recorder::start(phase, migratable, fixed, scheduler)?;
+    let mut recorder = Recorder::start(if with { "with" } else { "without" }, migratable, fixed, scheduler)?;
     recorder.seconds(CALM, None)?;
     for _ in 0..HOG_PLACES {
         let place = recorder.where_the_work_is();

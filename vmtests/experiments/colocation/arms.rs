@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
-use clap::Parser;
+use clap::Args;
 use record::{Arm, Done, Go, GuestRecord, GuestSecond, GUEST_FILE, PORT};
 use scx_vnuma::sense::{CpuTimeReader, CpuTimes};
 
@@ -28,8 +28,7 @@ const OUT: &str = "/lab/out";
 const BASELINE: &str = "/lab/put/rebalance.sh";
 
 /// The arms of the co-location experiment, in the guest.
-#[derive(Parser)]
-#[command(name = "vnuma-scenarios colocation")]
+#[derive(Args)]
 pub struct Options {
     /// How often each arm has its turn
     #[arg(long, default_value_t = 5)]
