@@ -4,17 +4,19 @@ use std::fmt::{Display, Formatter, Result as FmtResult};
 
 use super::register::{groups, Place, Scenario, SCENARIOS};
 
-/// The table of NUMA shapes that `vmtests/vm` boots: a name, then what virtme-ng is told.
-const SHAPES: &str = include_str!("../shapes");
+/// The table of NUMA shapes that `vmtests/vm` boots: a name, then options of virtme-ng.
+const SHAPES: &str = include_str!("../machines/shapes");
 /// For all that runs in one virtual machine of one level, s.
 const VM_TIMEOUT_S: u32 = 400;
 
 /// One machine, booted once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Boot {
+    /// The group, and what distinguishes this boot in it.
     pub title: String,
     /// The words that run a script in it, but for the script's path: `lab`, `vm` or `here`, and options.
     pub command: String,
+    /// Their names, in the order in which they run.
     pub scenarios: Vec<&'static str>,
 }
 

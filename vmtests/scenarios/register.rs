@@ -14,7 +14,9 @@ use super::{
 pub struct Scenario {
     /// The behaviour that it shows, and the name of its function.
     pub name: &'static str,
+    /// The group that it runs with.
     pub group: &'static Group,
+    /// The machines that it runs on.
     pub place: Place,
     /// Returns what was measured.
     pub run: fn() -> Result<String>,
@@ -22,7 +24,9 @@ pub struct Scenario {
 
 /// Scenarios that share a kind of machine, so that they can share its boot.
 pub struct Group {
+    /// As on the command line.
     pub name: &'static str,
+    /// One line for `vnuma-scenarios list`.
     pub about: &'static str,
     /// Options of `vmtests/lab` for scenarios with [`Place::Lab`]; paths are relative to vmtests/.
     pub lab: &'static str,
@@ -55,19 +59,19 @@ const SHAPES: Group = Group {
 const MOVING: Group = Group {
     name: "moving",
     about: "a cluster of four hosts with genuine steal time: work leaves busy hosts",
-    lab: "--nodes 4 --timeout 900 --host-script hogs.sh",
+    lab: "--nodes 4 --timeout 900 --host-script machines/hogs.sh",
     nr_boots: 1,
 };
 const HOSTS: Group = Group {
     name: "hosts",
     about: "the same four hosts with node_exporter on each, and some whose answers are wrong",
-    lab: "--nodes 4 --timeout 600 --host-script hosts.sh --put hogs.sh",
+    lab: "--nodes 4 --timeout 600 --host-script machines/hosts.sh --put machines/hogs.sh",
     nr_boots: 1,
 };
 const STAYING: Group = Group {
     name: "staying",
     about: "a cluster of two hosts with two CPUs each: affinities, ends of all kinds, hotplug",
-    lab: "--nodes 2 --vcpus-per-node 2 --memory-per-node 512M --timeout 900 --host-script hogs.sh",
+    lab: "--nodes 2 --vcpus-per-node 2 --memory-per-node 512M --timeout 900 --host-script machines/hogs.sh",
     nr_boots: 1,
 };
 const KILLING: Group = Group {

@@ -9,9 +9,9 @@ use std::time::Duration;
 use anyhow::{ensure, Context, Result};
 use scx_vnuma::decision_log::LogReader;
 
+use super::moving::wait_until_work_runs;
+use crate::guest::workers::{Setting, Worker};
 use crate::guest::{destination, hog_node_until_seen, node_stats, nr_nodes, target, wait_for, Scheduler};
-use crate::moving::wait_until_work_runs;
-use crate::workers::{Setting, Worker};
 
 pub fn the_pinned_target_agrees_with_the_log() -> Result<String> {
     let _workers = Worker::start_many(4, &Setting::migratable())?;

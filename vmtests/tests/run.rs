@@ -4,8 +4,8 @@ use std::os::unix::fs::{symlink, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Output};
 
-const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/vmtests");
-const MACHINES: &str = "lib";
+const HERE: &str = env!("CARGO_MANIFEST_DIR");
+const MACHINES: &str = "machines";
 
 /// Reports each scenario that it is given, those in $FAILING as failed; notes each boot in $BOOTS.
 const FAKE_LAB: &str = r#"#!/bin/sh
@@ -30,7 +30,10 @@ impl Project {
         let vmtests = folder.path().join("vmtests");
         std::fs::create_dir_all(folder.path().join("target/release")).unwrap();
         std::fs::create_dir(&vmtests).unwrap();
-        symlink(env!("CARGO_BIN_EXE_vnuma-scenarios"), folder.path().join("target/release/vnuma-scenarios")).unwrap();
+        // Only the first one is run outside of a machine.
+        for name in ["vnuma-scenarios", "vnuma-colocation", "vnuma-sim", "scx_vnuma"] {
+            symlink(env!("CARGO_BIN_EXE_vnuma-scenarios"), folder.path().join("target/release").join(name)).unwrap();
+        }
         symlink(Path::new(HERE).join(MACHINES), vmtests.join(MACHINES)).unwrap();
         symlink(Path::new(HERE).join("run"), vmtests.join("run")).unwrap();
         for name in ["lab", "vm"] {

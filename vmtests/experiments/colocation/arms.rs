@@ -2,10 +2,6 @@
 //!
 //! Arms take turns; in each, BE work runs and something decides where, while the host level puts its load on.
 
-#[path = "record.rs"]
-#[allow(dead_code, reason = "half of it is what the host level writes and the report reads")]
-mod record;
-
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::TcpStream;
@@ -14,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
 use clap::Args;
-use record::{Arm, Done, Go, GuestRecord, GuestSecond, GUEST_FILE, PORT};
 use scx_vnuma::sense::{CpuTimeReader, CpuTimes};
 
+use super::record::{Arm, Done, Go, GuestRecord, GuestSecond, GUEST_FILE, PORT};
+use crate::guest::workers::{total_work, Setting, Signing, Worker, NODES_MAX};
 use crate::guest::{node_cpus, nr_nodes, target, wait_for, Scheduler};
-use crate::workers::{total_work, Setting, Signing, Worker, NODES_MAX};
 
 /// Together they want as much as one node's CPU can do, wherever they are.
 const NR_WORKERS: usize = 4;

@@ -31,7 +31,7 @@ pack_once() {
     local name=$1 key=$2 filler=$3
     shift 3
     # The way of packing is part of the key.
-    key=$(cat - "$VMTESTS/lib/initramfs.sh" <<<"$key" | sha256sum)
+    key=$(cat - "$VMTESTS/machines/initramfs.sh" <<<"$key" | sha256sum)
     if [ ! -s "$PACKED/$name.cpio" ] || [ "$(cat "$PACKED/$name.key" 2>/dev/null)" != "$key" ]; then
         say "packing $name"
         rm -rf "${PACKED:?}/$name" "$PACKED/$name.key"
@@ -138,7 +138,7 @@ copy_project_binaries() {
         if [ -n "$binary" ]; then
             cp "$binary" "$folder"
         elif grep -qw -- "$name" "$@"; then
-            say "$name is not built: run make build"
+            say "$name is not built: run cargo build --release --workspace"
         fi
     done
 }

@@ -6,8 +6,6 @@ mod callbacks;
 mod peers;
 mod reactions;
 mod retarget;
-#[path = "sample.rs"]
-mod sample;
 mod switches;
 mod wakeups;
 
@@ -15,15 +13,21 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use sample::Sample;
 
-/// What is measured by itself.
+use super::sample::Sample;
+
+/// A part of the benchmarks, measured by itself.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Part {
+    /// Context switches, against the fair class and other schedulers
     Switches,
+    /// How late fixed and migratable tasks wake on CPUs with hogs, against the same
     Wakeups,
+    /// The run time of the BPF programs, and their verified instructions
     Callbacks,
+    /// A change of plan, against changing every task's affinity
     Retarget,
+    /// How soon work leaves a busy host, and the daemon's CPU time, by --interval
     Reactions,
 }
 

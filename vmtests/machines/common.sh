@@ -5,6 +5,7 @@
 VMTESTS=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 PROJECT=$(dirname "$VMTESTS")
 CACHE=$VMTESTS/.cache
+TARGET=${CARGO_TARGET_DIR:-$PROJECT/target}
 COMMAND=$(basename "$0")
 
 # Kernel series that setup fetches; the first is the default.
@@ -44,19 +45,13 @@ print_help() {
 
 # project_binary NAME: where cargo left it, empty if it is not built.
 project_binary() {
-    local folder
-    for folder in ${CARGO_TARGET_DIR:+"$CARGO_TARGET_DIR"} "$PROJECT/target"; do
-        if [ -x "$folder/release/$1" ]; then
-            echo "$folder/release/$1"
-            return
-        fi
-    done
+    [ ! -x "$TARGET/release/$1" ] || echo "$TARGET/release/$1"
 }
 
-# require_binary NAME VARIABLE: sets VARIABLE to its path, or the command ends.
-require_binary() {
-    local path
-    path=$(project_binary "$1")
-    [ -n "$path" ] || die "$1 is not built: run cargo build --release --features vmtests."
-    printf -v "$2" %s "$path"
+# require_binaries NAME...: all are built, or the command ends.
+require_binaries() {
+    local name
+    for name; do
+        [ -x "$TARGET/release/$name" ] || die "$TARGET/release/$name is missing: run cargo build --release --workspace."
+    done
 }
