@@ -14,10 +14,10 @@ use scx_vnuma::cell::NodeId;
 use scx_vnuma::decision_log::{LogReader, LoggedRound};
 use scx_vnuma::policy::{Fine, Order, Policy};
 
-use crate::fake_exporter::{FakeExporter, Says};
+use super::fake_exporter::{FakeExporter, Says};
+use super::hosts::liar_host;
+use crate::guest::workers::{Setting, Worker};
 use crate::guest::{hog, node_cpus, nr_nodes, placement, process_run_ns, target, wait_for, Scheduler};
-use crate::hosts::liar_host;
-use crate::workers::{Setting, Worker};
 
 /// A node is loaded to this share at most, so that neither destination can take all four processes.
 const WARNING: f64 = 0.45;

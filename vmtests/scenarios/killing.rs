@@ -5,10 +5,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{ensure, Context, Result};
 
+use super::leaving::{mixed_load, seen};
+use super::shapes::nothing_is_left;
+use crate::guest::workers::{Seen, Worker};
 use crate::guest::{print_kernel_state, sched_ext_state, target, wait_for, Affinities, Scheduler};
-use crate::leaving::{mixed_load, seen};
-use crate::shapes::nothing_is_left;
-use crate::workers::{Seen, Worker};
 
 /// Changes of plan, IRQ and workqueue all the time, whatever is seen.
 pub const CHURN_ARGS: &[&str] =

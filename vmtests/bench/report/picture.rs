@@ -4,8 +4,8 @@ use anyhow::{ensure, Result};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use crate::ratios::{spread, values};
-use crate::sample::Sample;
+use super::ratios::{spread, values};
+use crate::bench::sample::Sample;
 
 const WIDTH: u32 = 900;
 const PANEL_HEIGHT: u32 = 440;

@@ -4,8 +4,8 @@ use anyhow::{ensure, Context, Result};
 use libbpf_rs::query::ProgInfoIter;
 
 use super::Extent;
+use crate::guest::workers::{Setting, Worker};
 use crate::guest::Scheduler;
-use crate::workers::{Setting, Worker};
 
 const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 

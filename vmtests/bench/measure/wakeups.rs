@@ -9,8 +9,8 @@ use anyhow::{ensure, Result};
 use scx_vnuma::work::make_migratable;
 
 use super::{peers, Extent};
+use crate::guest::workers::{BoundTo, Setting, Worker};
 use crate::guest::{node_cpus, wait_for, Scheduler};
-use crate::workers::{BoundTo, Setting, Worker};
 
 const SLEEP: Duration = Duration::from_millis(1);
 const NR_HOGS: usize = 2;

@@ -3,7 +3,7 @@
 #
 # node_exporter answers on port 9100 of the host level, which the guest reaches as 10.0.2.2; all hosts
 # are CPUs of that one machine, so host i is asked by http://10.0.2.2:9100/metrics?cpus=i. Beside it
-# runs hogs.sh, which the lab has to be given: --put vmtests/hogs.sh.
+# runs hogs.sh, which the lab has to be given: --put vmtests/machines/hogs.sh.
 
 # On the CPU that no vCPU has: on any other, answering would itself take from a host.
 # Only from here and from the guest can it be reached.

@@ -1,37 +1,18 @@
-//! `vnuma-bench FOLDER`: what `vnuma-scenarios bench` measured, as ratios with their spread, beside the goals, and as pictures.
+//! The benchmarks' samples as ratios with their spread, with the goals, and as pictures.
 
 mod picture;
 mod pictures;
 mod ratios;
-mod sample;
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::{ensure, Context, Result};
-use clap::Parser;
 use ratios::{Comparison, COMPARISONS};
-use sample::Sample;
 
-/// Shows what the benchmarks measured.
-#[derive(Parser)]
-#[command(name = "vnuma-bench")]
-struct Cli {
-    /// Where the samples are: files that end in .jsonl, with a line of JSON for each; the pictures go there, too
-    folder: PathBuf,
-}
+use super::sample::Sample;
 
-fn main() -> ExitCode {
-    match run(&Cli::parse().folder) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(err) => {
-            eprintln!("vnuma-bench: {err:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn run(folder: &Path) -> Result<()> {
+/// Prints what the samples in `folder` say, and writes the pictures there.
+pub fn run(folder: &Path) -> Result<()> {
     let mut samples = Vec::new();
     for path in sample_files(folder)? {
         samples.extend(read(&path)?);

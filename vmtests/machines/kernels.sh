@@ -41,7 +41,7 @@ fetch_kernel() {
     local release
     release=$(newest_kernel "$series")
     [ -n "$release" ] || die "trixie-backports has no kernel of series $series any more:" \
-        "change KERNEL_SERIES in vmtests/lib/common.sh to series that it has."
+        "change KERNEL_SERIES in vmtests/machines/common.sh to series that it has."
     say "fetching kernel $release"
     local work=$CACHE/kernel-$series.new
     rm -rf "$work"

@@ -5,8 +5,8 @@ use std::process::Command;
 use anyhow::{ensure, Context, Result};
 
 use super::{peers, Extent};
+use crate::guest::workers::BoundTo;
 use crate::guest::Scheduler;
-use crate::workers::BoundTo;
 
 const BENCHMARKS: [(&str, &[&str]); 2] = [
     ("pipe, 5000 round trips", &["sched", "pipe", "-l", "5000"]),

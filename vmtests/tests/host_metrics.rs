@@ -1,8 +1,4 @@
 //! Asking hosts over real sockets: what is true is believed, what isn't never is, and nobody waits for it.
-#![cfg(feature = "daemon")]
-
-#[path = "../vmtests/scenarios/fake_exporter.rs"]
-mod fake_exporter;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -10,12 +6,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fake_exporter::{FakeExporter, Says, FAULTS};
 use graviola::hashing::Sha256;
 use graviola::signing::ecdsa::{SigningKey, P256};
 use rcgen::CertificateParams;
 use scx_vnuma::cell::NodeId;
 use scx_vnuma::sense::{host_specs, HostSpec, Hosts, Reading};
+use vnuma_vmtests::scenarios::fake_exporter::{FakeExporter, Says, FAULTS};
 
 const SECOND: Duration = Duration::from_secs(1);
 

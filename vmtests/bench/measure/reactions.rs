@@ -6,10 +6,10 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::Extent;
+use crate::guest::workers::{Setting, Worker};
 use crate::guest::{destination, hog, Scheduler};
-use crate::moving::{time_to_leave, wait_until_work_runs};
-use crate::scale::{cpu_ns, thread_cpu_ns};
-use crate::workers::{Setting, Worker};
+use crate::scenarios::moving::{time_to_leave, wait_until_work_runs};
+use crate::scenarios::scale::{cpu_ns, thread_cpu_ns};
 
 const NR_WORKERS: usize = 8;
 /// The default would only make it longer: hogs come further apart than this.

@@ -2,8 +2,8 @@
 
 use plotters::style::RGBColor;
 
-use crate::picture::{Line, Of, Panel};
-use crate::ratios::TASKSETS;
+use super::picture::{Line, Of, Panel};
+use super::ratios::TASKSETS;
 
 const ORANGE: RGBColor = RGBColor(213, 94, 0);
 const BLUE: RGBColor = RGBColor(0, 114, 178);

@@ -1,6 +1,6 @@
 //! Ratios of arms that ran side by side, and what they should be.
 
-use crate::sample::Sample;
+use crate::bench::sample::Sample;
 
 /// An arm beside a baseline. Values are costs, so less is better.
 pub struct Comparison {

@@ -17,7 +17,7 @@ QEMU=/usr/bin/qemu-system-x86_64
 QEMU_DATA=/usr/share/qemu
 FIRMWARE=(/usr/share/seabios/bios-256k.bin "$QEMU_DATA"/{kvmvapic,linuxboot_dma,pvh}.bin)
 # Built by the project itself; given to every level if they are there.
-PROJECT_BINARIES=(scx_vnuma vnuma-scenarios)
+PROJECT_BINARIES=(scx_vnuma vnuma-sim vnuma-scenarios)
 
 # pack FOLDER ARCHIVE
 pack() {
@@ -31,7 +31,7 @@ pack_once() {
     local name=$1 key=$2 filler=$3
     shift 3
     # The way of packing is part of the key.
-    key=$(cat - "$VMTESTS/lib/initramfs.sh" <<<"$key" | sha256sum)
+    key=$(cat - "$VMTESTS/machines/initramfs.sh" <<<"$key" | sha256sum)
     if [ ! -s "$PACKED/$name.cpio" ] || [ "$(cat "$PACKED/$name.key" 2>/dev/null)" != "$key" ]; then
         say "packing $name"
         rm -rf "${PACKED:?}/$name" "$PACKED/$name.key"
@@ -128,17 +128,6 @@ copy_libraries() {
     done
 }
 
-# project_binary NAME: where cargo left it, empty if it is not built.
-project_binary() {
-    local folder
-    for folder in ${CARGO_TARGET_DIR:+"$CARGO_TARGET_DIR"} "$PROJECT/target"; do
-        if [ -x "$folder/release/$1" ]; then
-            echo "$folder/release/$1"
-            return
-        fi
-    done
-}
-
 # copy_project_binaries FOLDER SCRIPT...: with a word when a script wants one that is not there.
 copy_project_binaries() {
     local folder=$1 name binary
@@ -149,7 +138,7 @@ copy_project_binaries() {
         if [ -n "$binary" ]; then
             cp "$binary" "$folder"
         elif grep -qw -- "$name" "$@"; then
-            say "$name is not built: run make build"
+            say "$name is not built: run cargo build --release --workspace"
         fi
     done
 }

@@ -6,15 +6,30 @@ mod callbacks;
 mod peers;
 mod reactions;
 mod retarget;
-#[path = "sample.rs"]
-mod sample;
 mod switches;
 mod wakeups;
 
 use std::time::Duration;
 
-use anyhow::{bail, Result};
-use sample::Sample;
+use anyhow::Result;
+use clap::ValueEnum;
+
+use super::sample::Sample;
+
+/// A part of the benchmarks, measured by itself.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Part {
+    /// Context switches, against the fair class and other schedulers
+    Switches,
+    /// How late fixed and migratable tasks wake on CPUs with hogs, against the same
+    Wakeups,
+    /// The run time of the BPF programs, and their verified instructions
+    Callbacks,
+    /// A change of plan, against changing every task's affinity
+    Retarget,
+    /// How soon work leaves a busy host, and the daemon's CPU time, by --interval
+    Reactions,
+}
 
 /// How much is measured.
 pub struct Extent {
@@ -34,8 +49,17 @@ pub struct Extent {
 }
 
 impl Extent {
+    /// As short as possible, or as long as needed.
+    pub fn of(short: bool) -> &'static Extent {
+        if short {
+            &Self::SHORT
+        } else {
+            &Self::FULL
+        }
+    }
+
     /// Only whether each measurement works.
-    pub const SHORT: Extent = Extent {
+    const SHORT: Extent = Extent {
         pairs: 1,
         nr_wakeups: 100,
         watch: Duration::from_secs(3),
@@ -45,7 +69,7 @@ impl Extent {
         intervals: &[Duration::from_millis(500), Duration::from_millis(100)],
     };
     /// For medians.
-    pub const FULL: Extent = Extent {
+    const FULL: Extent = Extent {
         pairs: 10,
         nr_wakeups: 500,
         watch: Duration::from_secs(10),
@@ -64,14 +88,13 @@ impl Extent {
 }
 
 /// Measures a part.
-pub fn run(part: &str, extent: &Extent) -> Result<()> {
+pub fn run(part: Part, extent: &Extent) -> Result<()> {
     match part {
-        "switches" => switches::measure(extent),
-        "wakeups" => wakeups::measure(extent),
-        "callbacks" => callbacks::measure(extent),
-        "retarget" => retarget::measure(extent),
-        "reactions" => reactions::measure(extent),
-        _ => bail!("there is no part '{part}': switches, wakeups, callbacks, retarget and reactions are"),
+        Part::Switches => switches::measure(extent),
+        Part::Wakeups => wakeups::measure(extent),
+        Part::Callbacks => callbacks::measure(extent),
+        Part::Retarget => retarget::measure(extent),
+        Part::Reactions => reactions::measure(extent),
     }
 }
 

@@ -5,6 +5,7 @@
 VMTESTS=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 PROJECT=$(dirname "$VMTESTS")
 CACHE=$VMTESTS/.cache
+TARGET=${CARGO_TARGET_DIR:-$PROJECT/target}
 COMMAND=$(basename "$0")
 
 # Kernel series that setup fetches; the first is the default.
@@ -40,4 +41,17 @@ set -o errtrace
 # print_help: the comment block at the head of the command, which is its manual.
 print_help() {
     sed -n '2,/^[^#]/{s/^# \{0,1\}//p}' "$0"
+}
+
+# project_binary NAME: where cargo left it, empty if it is not built.
+project_binary() {
+    [ ! -x "$TARGET/release/$1" ] || echo "$TARGET/release/$1"
+}
+
+# require_binaries NAME...: all are built, or the command ends.
+require_binaries() {
+    local name
+    for name; do
+        [ -x "$TARGET/release/$name" ] || die "$TARGET/release/$name is missing: run cargo build --release --workspace."
+    done
 }

@@ -4,49 +4,39 @@ use std::fs::File;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, Result};
+use anyhow::Result;
+use clap::ValueEnum;
 use scx_vnuma::sense::{CpuTimeReader, CpuTimes};
-use serde::Serialize;
 
+use super::record::Second;
+
+use crate::guest::workers::{total_work, Setting, Worker, NODES_MAX};
 use crate::guest::{hog, node_cpus, nr_nodes, target, Scheduler};
-use crate::workers::{total_work, Setting, Worker, NODES_MAX};
+
+/// The same load, without the scheduler and with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PhaseName {
+    /// The migratable tasks are bound to node 0
+    Without,
+    /// scx_vnuma decides where they run
+    With,
+}
 
 const NR_MIGRATABLE: usize = 8;
 const CALM: Duration = Duration::from_secs(6);
 const HOGGED: Duration = Duration::from_secs(12);
 const HOG_PLACES: u32 = 3;
 
-/// One second of the record, a line of JSON; `../demo/timeline.rs` draws it.
-#[derive(Serialize)]
-struct Second {
-    at_s: f64,
-    /// CPU time stolen from each node in this second, CPUs.
-    stolen_cpus: Vec<f64>,
-    /// Units of work that the migratable tasks did on each node.
-    migratable_work: Vec<u64>,
-    /// Units of work that the fixed task did.
-    fixed_work: u64,
-    /// The node whose host is hogged.
-    hogged: Option<u32>,
-    /// The plan in force.
-    epoch: Option<u64>,
-    destination: Option<u32>,
-}
-
-/// Runs one phase of the demo, `with` or `without` the scheduler, and records it to /lab/out/PHASE.jsonl.
-pub fn record(phase: &str) -> Result<()> {
+/// Runs one phase of the demo and records it to /lab/out/PHASE.jsonl.
+pub fn record(phase: PhaseName) -> Result<()> {
     let node_0 = node_cpus(0)?;
-    let with = match phase {
-        "with" => true,
-        "without" => false,
-        _ => bail!("the phase is `with` or `without`, not '{phase}'"),
-    };
+    let with = phase == PhaseName::With;
     let fixed = Worker::start(&Setting { cpu: node_0.first().copied(), in_bursts: true, ..Setting::default() })?;
     // Without the scheduler somebody has to keep the work on one node, which is what a plain one-host VM does.
     let bound = if with { None } else { node_0.first().copied() };
     let migratable = Worker::start_many(NR_MIGRATABLE, &Setting { cpu: bound, ..Setting::migratable() })?;
     let scheduler = if with { Some(Scheduler::start(&["--interval", "1s", "-v"])?) } else { None };
-    let mut recorder = Recorder::start(phase, migratable, fixed, scheduler)?;
+    let mut recorder = Recorder::start(if with { "with" } else { "without" }, migratable, fixed, scheduler)?;
     recorder.seconds(CALM, None)?;
     for _ in 0..HOG_PLACES {
         let place = recorder.where_the_work_is();
@@ -115,7 +105,8 @@ impl Recorder {
         self.last_work = std::array::from_fn(|node| work_now[node] - work[node]);
         let plan = self.scheduler.as_ref().map(|_| target()).transpose()?;
         Ok(Second {
-            at_s: at_now.duration_since(self.start).as_secs_f64(),
+            from_s: at.duration_since(self.start).as_secs_f64(),
+            to_s: at_now.duration_since(self.start).as_secs_f64(),
             stolen_cpus,
             migratable_work: self.last_work[..nr_nodes() as usize].to_vec(),
             fixed_work: fixed_work_now - fixed_work,
@@ -137,7 +128,7 @@ impl Recorder {
         let total: u64 = second.migratable_work.iter().sum();
         let share = |work: &u64| format!("{:3}%", work * 100 / total.max(1));
         let shares: Vec<String> = second.migratable_work.iter().map(share).collect();
-        println!("{:4.0} s  {hog}  steal {}  work {}", second.at_s, steal.join(" "), shares.join(" "));
+        println!("{:4.0} s  {hog}  steal {}  work {}", second.to_s, steal.join(" "), shares.join(" "));
         Ok(())
     }
 }

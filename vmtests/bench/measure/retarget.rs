@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{ensure, Context, Result};
 
 use super::Extent;
+use crate::guest::workers::{thread_ids, Setting, Worker};
 use crate::guest::{destination, node_cpus, node_stats, wait_for, Scheduler};
-use crate::workers::{thread_ids, Setting, Worker};
 
 const NR_RUNNING: usize = 4;
 const THREADS: usize = 100;

@@ -1,4 +1,6 @@
-//! The guest from a scenario's point of view: its scheduler, what it counts, and the hosts' load.
+//! What runs in a guest needs: the scheduler, what it counts, processes to be scheduled, and load on the hosts.
+
+pub mod workers;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
