@@ -1,4 +1,4 @@
-//! `scx_vnuma`: the guest's daemon.
+//! `scx_vnuma`: the scheduler's daemon in the guest.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     let outcome = log.and_then(|log| {
         let outcome = run(cli);
         if log.nr_dropped() > 0 {
-            log::warn!("{} log lines were dropped, as nobody read standard error", log.nr_dropped());
+            log::warn!("{} log lines were dropped because standard error wasn't read", log.nr_dropped());
         }
         outcome
     });
@@ -47,7 +47,7 @@ fn schedule(options: &RunOptions) -> Result<()> {
 
     if let Some(interval) = options.monitor {
         if preflight::running_scheduler()?.is_none() {
-            log::info!("no scx_vnuma is running: waiting for one");
+            log::info!("no scx_vnuma is running yet; waiting for one");
         }
         return report::monitor(interval, || shutdown.is_requested());
     }
@@ -56,17 +56,17 @@ fn schedule(options: &RunOptions) -> Result<()> {
 
 fn exec(command: &[OsString]) -> Result<()> {
     preflight::check_pid_namespace()?;
-    make_migratable(0).context("this kernel has no sched_ext, so no task can be migratable")?;
+    make_migratable(0).context("this kernel has no sched_ext, so no task can be made migratable")?;
     let [program, args @ ..] = command else { bail!("BUG: exec without a command") };
     let err = std::process::Command::new(program).args(args).exec();
     Err(err).with_context(|| format!("running {}", program.to_string_lossy()))
 }
 
 fn restore() -> Result<()> {
-    ensure!(preflight::is_root(), "restore changes other users' tasks and must run as root: try sudo");
+    ensure!(preflight::is_root(), "restore changes other users' tasks and must run as root; try sudo");
     preflight::check_pid_namespace()?;
     if let Some(name) = preflight::running_scheduler()?.filter(|name| preflight::is_ours(name)) {
-        bail!("scx_vnuma is running ({name}); end it with INT or TERM and it restores everything itself");
+        bail!("scx_vnuma is running ({name}); stop it with SIGINT or SIGTERM, and it restores everything itself");
     }
     let _lock = InstanceLock::acquire(Path::new(LOCK_FILE))?;
     match act::restore_after_kill()? {

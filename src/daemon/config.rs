@@ -1,4 +1,4 @@
-//! The options, resolved once: what a load of the scheduler class and its rounds are made from.
+//! The options, resolved once into what the scheduler class and its rounds are made from.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,24 +13,24 @@ use crate::policy::{Decider, GuardOptions, Order, PolicyName, PolicySettings};
 use crate::sense::{host_specs, HostSpec, HostSpecError, ProbeOptions};
 use crate::work::{Accesses, Grouping, Selection, Selector, Workload, DEFAULT_SELECTORS};
 
-/// What the options come to.
+/// The resolved options.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Time between two rounds.
     pub interval: Duration,
     /// Decide and report, but change nothing.
     pub dry_run: bool,
-    /// Take every ordinary task.
+    /// Make every ordinary task migratable.
     pub all: bool,
-    /// Which IRQs and workqueues go where the work goes.
+    /// Which IRQs and workqueues move along with the work.
     pub affinity: AffinityOptions,
-    /// The rate at which memory is moved to its processes' nodes; `None` if it stays where it is.
+    /// Rate at which memory moves to its processes' nodes; `None` if it stays where it is.
     pub memory_bytes_per_s: Option<u64>,
-    /// Probes of empty nodes; `None` when they are off.
+    /// Probes of empty nodes; `None` if they are off.
     pub probes: Option<ProbeOptions>,
     /// The policy that decides.
     pub policy: PolicyName,
-    /// What holds its moves back.
+    /// The guards that hold moves back; `None` with --no-guards.
     pub guards: Option<GuardOptions>,
     policy_settings: PolicySettings,
     selectors: Vec<Selector>,
@@ -42,7 +42,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Resolves options that clap has checked one by one.
+    /// Resolve options that clap has already checked one by one.
     pub fn new(options: &RunOptions) -> Result<Self> {
         let selectors = match (options.all, options.select.is_empty()) {
             (true, _) => Vec::new(),
@@ -70,18 +70,18 @@ impl Config {
         })
     }
 
-    /// The policy under its guards.
+    /// The policy with its guards.
     pub fn decider(&self) -> Decider {
         Decider::new(self.policy.make(&self.policy_settings), self.guards)
     }
 
-    /// The workload before the first round; what comes up goes to `start`.
+    /// The workload before the first round. New migratable tasks go to `start`.
     pub fn workload(&self, start: NodeId) -> Workload {
         let selection = Selection::new(self.selectors.clone());
         Workload::new(selection, self.grouping, self.accesses(), self.places_processes(), start)
     }
 
-    /// How the scheduler class is loaded.
+    /// The options of loading the scheduler class.
     pub fn load_options(&self, start_node: NodeId) -> LoadOptions {
         LoadOptions {
             start_node,
@@ -92,12 +92,12 @@ impl Config {
         }
     }
 
-    /// All hosts of `--host` and `--hosts`, for a guest with these nodes.
+    /// All hosts of `--host` and `--hosts`, checked against the guest's `nodes`.
     pub fn host_specs(&self, nodes: &[NodeId]) -> Result<Vec<HostSpec>, HostSpecError> {
         host_specs(&self.hosts, self.hosts_file.as_deref(), nodes)
     }
 
-    /// Return true if plans name processes' nodes one by one.
+    /// Return true if the policy's plans place processes one by one.
     pub fn places_processes(&self) -> bool {
         self.decider().places_groups()
     }
@@ -107,7 +107,7 @@ impl Config {
         self.policy.has_orders() && self.policy_settings.order == Order::Mai
     }
 
-    /// What `--order mai` goes by in this guest.
+    /// What `--order mai` picks by in this guest.
     fn accesses(&self) -> Accesses {
         if !self.picks_by_accesses() {
             return Accesses::by_faults();

@@ -1,35 +1,35 @@
-//! Rounds that fail: the machine may be short of memory or file descriptors for a moment, which is no reason to leave.
+//! Tolerates failed rounds: a brief shortage of memory or file descriptors is no reason to stop.
 
 use anyhow::{Context, Result};
 
-/// This many failed rounds in a row end the daemon: the plan in force is too old by then.
+/// Number of consecutive failed rounds that end the daemon: by then the current plan is too old.
 const FAILURES_MAX: u32 = 20;
 
-/// Counts the rounds that failed in a row.
+/// Counts consecutive failed rounds.
 #[derive(Debug, Default)]
 pub struct Failures {
     nr_in_a_row: u32,
 }
 
 impl Failures {
-    /// A round failed. Returns its error when there were too many in a row.
+    /// Record a failed round. Returns its error if there were too many in a row.
     pub fn failed(&mut self, err: anyhow::Error) -> Result<()> {
         self.nr_in_a_row += 1;
         if self.nr_in_a_row >= FAILURES_MAX {
             return Err(err).with_context(|| format!("{FAILURES_MAX} rounds in a row failed"));
         }
         if self.nr_in_a_row == 1 {
-            log::warn!("a round failed, the plan in force stays: {err:#}");
+            log::warn!("a round failed, so the plan stays as it is: {err:#}");
         } else {
             log::debug!("round {} in a row failed: {err:#}", self.nr_in_a_row);
         }
         Ok(())
     }
 
-    /// A round succeeded.
+    /// Record a successful round.
     pub fn succeeded(&mut self) {
         if self.nr_in_a_row > 0 {
-            log::info!("rounds succeed again, after {} that failed", self.nr_in_a_row);
+            log::info!("rounds succeed again after {} failed ones", self.nr_in_a_row);
         }
         self.nr_in_a_row = 0;
     }
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_long_row_of_failures_ends_the_daemon() {
+    fn only_many_consecutive_failures_end_the_daemon() {
         let mut failures = Failures::default();
         for _ in 0..3 {
             for _ in 1..FAILURES_MAX {

@@ -1,7 +1,7 @@
-//! One scx_vnuma at a time: a lock held from before the first look at the machine to the end.
+//! Ensures that only one scx_vnuma runs: a lock that is held from before the preflight checks to the end.
 //!
-//! Without it, of two that start at once the loser would remove the winner's pins, and a `restore` could undo what a
-//! starting daemon is doing.
+//! Without it, if two daemons started at once, the loser would remove the winner's pins, and `restore` could undo what a
+//! starting daemon does.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -10,15 +10,15 @@ use std::path::Path;
 
 use anyhow::{bail, Context, Result};
 
-/// Where the lock is. The file stays; the kernel drops the lock with its holder, however it ends.
+/// Path of the lock file. The file stays; the kernel releases the lock when the holder ends, however it ends.
 pub const LOCK_FILE: &str = "/run/scx_vnuma.lock";
 
-/// The lock, until it is dropped.
+/// Holds the lock until it is dropped.
 #[derive(Debug)]
 pub struct InstanceLock(#[allow(dead_code, reason = "dropping it is what unlocks")] File);
 
 impl InstanceLock {
-    /// Takes the lock at `path`, usually [`LOCK_FILE`]; an error names the process that holds it.
+    /// Take the lock at `path`, usually [`LOCK_FILE`]. The error names the process that holds it.
     pub fn acquire(path: &Path) -> Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
@@ -31,8 +31,8 @@ impl InstanceLock {
                 let holder = holder.trim();
                 let holder = if holder.is_empty() { "a process" } else { &format!("process {holder}") };
                 bail!(
-                    "{holder} holds {}: an scx_vnuma is starting, running or restoring; `scx_vnuma --monitor 1` shows \
-                     the one that runs",
+                    "{holder} holds {}: another scx_vnuma is starting, running or restoring; `scx_vnuma --monitor 1` \
+                     shows one that is running",
                     path.display()
                 );
             }
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_second_is_refused_by_the_firsts_process_id_until_the_first_ends() {
+    fn a_second_instance_is_refused_with_the_firsts_process_id() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
         let first = InstanceLock::acquire(&path).unwrap();

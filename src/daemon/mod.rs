@@ -1,4 +1,4 @@
-//! The daemon: loads the scheduler class, runs rounds of sense, decide, act and report, and ends in an orderly way.
+//! The daemon: loads the scheduler class, runs rounds of sense, decide, act and report, and shuts down in order.
 
 mod config;
 mod failures;
@@ -35,44 +35,44 @@ use crate::sense::{Hosts, Nodes, Probes, Sampler};
 use crate::work::{give_back_all, read_tasks};
 use restarts::Restarts;
 
-/// Schedules until `shutdown` is requested, with all that people and programs watch it by.
+/// Schedule until `shutdown` is requested, and serve the statistics and metrics that the options ask for.
 pub fn run(options: &RunOptions, shutdown: &Shutdown) -> Result<()> {
     let page = options.metrics.map(MetricsServer::bind).transpose()?;
     preflight::check_may_run()?;
-    // Asked twice: before the lock for the sake of the better message, under it for the sake of two that start at once.
+    // Checked before the lock for a better message, and again under it in case two daemons start at once.
     preflight::check_machine()?;
     let _lock = InstanceLock::acquire(Path::new(LOCK_FILE))?;
     preflight::check_machine()?;
     preflight::warn_of_gaps();
     if let Some(restored) = act::restore_after_kill()? {
         log::info!("undid what a killed scx_vnuma had left: {restored}");
-        // It is no reason not to start.
+        // A failure to restore is no reason not to start.
         restored.failure.iter().for_each(|err| log::warn!("{err}"));
     }
     if let Err(err) = memory::lock_memory() {
-        log::warn!("memory can't be locked ({err}): a round may wait for a page; raise RLIMIT_MEMLOCK");
+        log::warn!("memory can't be locked ({err}): rounds may be delayed by page faults; raise RLIMIT_MEMLOCK");
     }
     let history = Arc::new(DecisionHistory::default());
     if let Some(page) = page {
-        log::info!("figures for Prometheus at http://{}/metrics", page.address());
+        log::info!("serving metrics at http://{}/metrics", page.address());
         page.serve(history.clone()).context("starting the thread that serves --metrics")?;
     }
     if let Some(interval) = options.stats {
         spawn_monitor(interval, shutdown.clone());
     }
-    run_until_told(&Config::new(options)?, options, &history, shutdown)
+    run_until_shutdown(&Config::new(options)?, options, &history, shutdown)
 }
 
 fn spawn_monitor(interval: Duration, shutdown: Shutdown) {
     std::thread::spawn(move || {
         if let Err(err) = report::monitor(interval, || shutdown.is_requested()) {
-            log::warn!("statistics ended: {err:#}");
+            log::warn!("the statistics of --stats end here: {err:#}");
         }
     });
 }
 
-/// Loads the scheduler class, again each time the kernel asks for a restart.
-fn run_until_told(
+/// Load the scheduler class, and load it again each time the kernel asks for a restart.
+fn run_until_shutdown(
     config: &Config,
     options: &RunOptions,
     history: &Arc<DecisionHistory>,
@@ -108,17 +108,19 @@ fn run_once(
         .context("loading the scheduler class")?;
     log::info!("enabled on {} nodes; migratable work goes to node {start}", nodes.with_cpus().len());
 
-    // Without it rounds go on; only nobody can watch.
+    // Rounds work without the server; only --monitor and explain don't.
     let stats_server = StatsServer::launch(history.clone());
-    let _stats_server = stats_server.inspect_err(|err| log::warn!("no statistics server: {err:#}")).ok();
+    let _stats_server = stats_server
+        .inspect_err(|err| log::warn!("--monitor and explain won't work: no statistics server: {err:#}"))
+        .ok();
     let probes = start_probes(config, &class, &nodes, &hosts)?;
     let reporter = Reporter::new(history, log, config.interval, start);
     let mut rounds = Rounds::new(config, &class, &nodes, start, Sampler::open(hosts, probes)?, reporter)?;
     let outcome = rounds.run(shutdown);
-    // IRQs and workqueues go back with it.
+    // This also restores the affinities of IRQs and workqueues.
     drop(rounds);
 
-    // While still attached, so that children go on inheriting the record of their own policy.
+    // The class is still attached, so that children continue to inherit the record of their own policy.
     let given_back = give_back_all(|tasks| Ok(read_tasks(crate::bpf::Class::task_records(&class)?, tasks)?));
     let exit = class.unload();
     log::info!("disabled; {} tasks went back to the policy they had", given_back?);
@@ -126,7 +128,7 @@ fn run_once(
     Ok(exit)
 }
 
-/// Probes for every node, unless they are off. Nodes whose host is asked are probed only before a move.
+/// Start the probes, unless they are off. Nodes with a configured host are probed only before a move.
 fn start_probes(config: &Config, class: &SchedulerClass<'_>, nodes: &Nodes, hosts: &Hosts) -> Result<Option<Probes>> {
     let Some(options) = config.probes else { return Ok(None) };
     let has_no_host = |node| hosts.reading(node).is_none();

@@ -1,4 +1,4 @@
-//! Refusals before anything is touched, each in one sentence with the remedy.
+//! Checks before anything is changed. Each refusal is one sentence with the remedy.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -14,25 +14,25 @@ const SCHED_EXT_DIR: &str = "/sys/kernel/sched_ext";
 /// The inode of the initial PID namespace (include/linux/proc_ns.h).
 const PROC_PID_INIT_INO: u64 = 0xEFFF_FFFC;
 
-/// Checks that this process may schedule at all, wherever it runs.
+/// Check that this process may schedule at all, on any kernel.
 pub fn check_may_run() -> Result<()> {
-    ensure!(is_root(), "scx_vnuma must run as root (it loads a scheduler into the kernel): try sudo");
+    ensure!(is_root(), "scx_vnuma must run as root, because it loads a scheduler into the kernel; try sudo");
     check_pid_namespace()
 }
 
-/// Checks that this kernel can load the scheduler class now.
+/// Check that this kernel can load the scheduler class now.
 pub fn check_machine() -> Result<()> {
     ensure!(
         Path::new(SCHED_EXT_DIR).exists(),
-        "this kernel has no sched_ext: boot one from 6.12 on that has CONFIG_SCHED_CLASS_EXT=y"
+        "this kernel has no sched_ext; boot Linux 6.12 or newer with CONFIG_SCHED_CLASS_EXT=y"
     );
     ensure!(
         Path::new("/sys/kernel/btf/vmlinux").exists(),
-        "this kernel has no BTF of itself: boot one with CONFIG_DEBUG_INFO_BTF=y"
+        "this kernel has no BTF; boot one with CONFIG_DEBUG_INFO_BTF=y"
     );
     ensure!(
         compat::get_fs_mount("bpf")?.iter().any(|mount| mount == Path::new("/sys/fs/bpf")),
-        "no bpf file system is mounted: mount -t bpf bpf /sys/fs/bpf"
+        "no BPF file system is mounted at /sys/fs/bpf; run mount -t bpf bpf /sys/fs/bpf"
     );
     match running_scheduler()? {
         Some(name) if is_ours(&name) => bail!("scx_vnuma is running already; `scx_vnuma --monitor 1` shows it"),
@@ -41,27 +41,27 @@ pub fn check_machine() -> Result<()> {
     }
 }
 
-/// Checks that process ids mean the same to the kernel's task iterator as to system calls from here.
+/// Check that process ids mean the same to the kernel's task iterator as to system calls of this process.
 ///
-/// The iterator gives ids of the initial PID namespace. In any other, the same number is another task, which would be made
-/// migratable in its place.
+/// The iterator returns ids of the initial PID namespace. In any other, the same number is another task, which would be
+/// made migratable by mistake.
 pub fn check_pid_namespace() -> Result<()> {
     let inode = std::fs::metadata("/proc/self/ns/pid").context("reading /proc/self/ns/pid")?.ino();
     ensure!(
         inode == PROC_PID_INIT_INO,
-        "scx_vnuma runs in a PID namespace of its own (a container?), where process ids are not the kernel's: run it in \
-         the initial one, as with `nsenter -t 1 -p` or --pid=host"
+        "scx_vnuma runs in its own PID namespace (a container?), where process ids differ from the kernel's; run it in \
+         the initial one, with `nsenter -t 1 -p` or --pid=host"
     );
     Ok(())
 }
 
-/// Return true if the kernel lets us do anything.
+/// Return true if the process runs as root.
 pub fn is_root() -> bool {
     // SAFETY: no arguments, cannot fail.
     unsafe { libc::geteuid() == 0 }
 }
 
-/// The name of the sched_ext scheduler that is loaded, if any.
+/// The name of the loaded sched_ext scheduler, if any.
 pub fn running_scheduler() -> Result<Option<String>> {
     if !Path::new(SCHED_EXT_DIR).exists() {
         return Ok(None);
@@ -76,46 +76,47 @@ pub fn running_scheduler() -> Result<Option<String>> {
     Ok(Some(read("root/ops").map_or_else(|_| "unknown".into(), |name| name.trim().to_string())))
 }
 
-/// Return true if this is the name the kernel has for our scheduler class.
+/// Return true if `name` is the kernel's name for our scheduler class.
 pub fn is_ours(name: &str) -> bool {
     name == OPS_NAME || name.strip_prefix(OPS_NAME).is_some_and(|rest| rest.starts_with('_'))
 }
 
-/// Warns of what this kernel lacks.
+/// Warn about features that this kernel lacks and about settings that hurt.
 pub fn warn_of_gaps() {
     if let Ok(false) = compat::struct_has_field("rq", "ext_server") {
         log::warn!(
-            "this kernel has no ext server: if fixed tasks keep a CPU busy for 30 s, migratable tasks there starve and \
-             the watchdog ends scx_vnuma; kernels from 7.0 on guarantee them 5 %"
+            "this kernel has no deadline server for sched_ext: if fixed tasks keep a CPU busy for 30 s, migratable \
+             tasks there starve and the watchdog ends scx_vnuma; Linux 7.0 and newer guarantee them 5 %"
         );
     }
     if bpf::cannot_kick_cpus() {
         log::warn!(
-            "this kernel's BTF was made by a pahole before 1.26, so no program can kick a CPU: what runs when a plan \
-             changes goes on until the next tick; a kernel built with a newer pahole does it at once"
+            "this kernel's BTF was made by a pahole older than 1.26, so BPF programs can't kick CPUs: when a plan \
+             changes, running tasks stay until the next tick; with a newer pahole they move at once"
         );
     }
     if balances_numa() {
         log::warn!(
-            "kernel.numa_balancing is on: it unmaps pages to see who uses them, and moves them by itself, which slows \
-             guests whose nodes are on different hosts (to 0.38 of their speed at worst, as GiantVM's authors found): \
-             sysctl kernel.numa_balancing=0"
+            "kernel.numa_balancing is on: it unmaps pages to see which tasks use them and moves them by itself, which \
+             slows guests whose nodes are on different hosts (to 0.38 of their speed at worst, as GiantVM's authors \
+             found); run sysctl kernel.numa_balancing=0"
         );
     }
 }
 
-/// Return true if the kernel moves tasks and pages between nodes by itself. It is 0 or 1, or 2 for tiered memory.
+/// Return true if the kernel moves tasks and pages between nodes by itself. The setting is 0, 1, or 2 for tiered
+/// memory.
 fn balances_numa() -> bool {
     std::fs::read_to_string("/proc/sys/kernel/numa_balancing").is_ok_and(|text| text.trim() != "0")
 }
 
-/// The first node that work goes to, as asked or the first that has CPUs.
+/// The node that work starts on: the requested one, or the first with CPUs.
 pub fn choose_start_node(nodes: &Nodes, asked: Option<u32>, allow_single_node: bool) -> Result<NodeId> {
     let with_cpus = nodes.with_cpus();
-    let first = *with_cpus.first().context("no node has a CPU online")?;
+    let first = *with_cpus.first().context("no node has an online CPU")?;
     if with_cpus.len() == 1 && !allow_single_node {
         bail!(
-            "only node {first} has CPUs, so there is nowhere to move work to: give the guest a vNUMA node per host, or \
+            "only node {first} has CPUs, so there is nowhere to move work; give the guest one vNUMA node per host, or \
              run with --allow-single-node"
         );
     }
@@ -140,13 +141,13 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_start_node_is_refused_with_those_there_are() {
+    fn an_unknown_start_node_is_refused_with_a_list_of_the_nodes() {
         let message = choose_start_node(&nodes(), Some(2), false).unwrap_err().to_string();
         assert!(message.contains("--start-node 2") && message.contains("1, 3"), "{message}");
     }
 
     #[test]
-    fn a_single_node_needs_the_users_word() {
+    fn a_single_node_needs_an_option() {
         let single = Nodes::new([(NodeId(0), vec![0, 1])]);
         let message = choose_start_node(&single, None, false).unwrap_err().to_string();
         assert!(message.contains("--allow-single-node"), "{message}");
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn our_ops_name_is_known_by_its_prefix() {
+    fn our_ops_name_is_recognized_by_its_prefix() {
         assert!(is_ours("vnuma_0.1.0_x86_64_unknown_linux_gnu"));
         assert!(is_ours("vnuma"));
         assert!(!is_ours("vnumad_1.0"));

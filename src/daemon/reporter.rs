@@ -1,4 +1,4 @@
-//! What a round leaves behind: a line, the statistics, the decision history and the decision log.
+//! Reports each round: a log line, the statistics, the decision history and the decision log.
 
 use std::fs::File;
 use std::path::Path;
@@ -16,31 +16,32 @@ use crate::policy::GuardOptions;
 use crate::report::{self, Decision, DecisionHistory, Metrics, Round, Visibility};
 use crate::work::SelectionChanges;
 
-/// The decision log of `--log`, which outlives restarts of the scheduler class.
+/// The decision log of `--log`. It spans restarts of the scheduler class.
 pub struct DecisionLog(Option<LogWriter<File>>);
 
 impl DecisionLog {
-    /// A new log at `path`: an existing file may be somebody's record. Without a path nothing is written.
+    /// Create the log at `path`, which must not exist: an existing file may be somebody's record. Without a path,
+    /// nothing is written.
     pub fn create(path: Option<&Path>, policy: &str, guards: Option<GuardOptions>) -> Result<Self> {
         let Some(path) = path else { return Ok(DecisionLog(None)) };
         let file = File::create_new(path);
         let file =
-            file.with_context(|| format!("--log {}: it must be a new file in a folder that exists", path.display()))?;
+            file.with_context(|| format!("--log {}: it must be a new file in an existing directory", path.display()))?;
         let log = LogWriter::new(file, policy, guards).with_context(|| format!("writing {}", path.display()))?;
         Ok(DecisionLog(Some(log)))
     }
 
-    /// A full disk ends the log, not the scheduling.
+    /// Append a round. If the disk is full, the log ends but scheduling continues.
     fn append(&mut self, round: &Round) {
         let Some(log) = &mut self.0 else { return };
         if let Err(err) = log.append(round.number, &round.view, &round.plan) {
-            log::warn!("the decision log ends here: {err}");
+            log::warn!("the decision log of --log ends here: {err}");
             self.0 = None;
         }
     }
 }
 
-/// Reports rounds to people and programs.
+/// Reports rounds to operators and programs.
 pub struct Reporter<'a> {
     history: &'a Arc<DecisionHistory>,
     log: &'a mut DecisionLog,
@@ -51,7 +52,7 @@ pub struct Reporter<'a> {
 }
 
 impl<'a> Reporter<'a> {
-    /// Before the first round, with all migratable work sent to `start`.
+    /// Start before the first round, with all migratable work sent to `start`.
     pub fn new(history: &'a Arc<DecisionHistory>, log: &'a mut DecisionLog, interval: Duration, start: NodeId) -> Self {
         Reporter {
             history,
@@ -63,33 +64,36 @@ impl<'a> Reporter<'a> {
         }
     }
 
-    /// The number of the plan in force.
+    /// The number of the current plan.
     pub fn epoch(&self) -> u64 {
         self.metrics.epoch
     }
 
-    /// The number of the round that runs, from 1.
+    /// The number of the current round, from 1.
     pub fn round_number(&self) -> u64 {
         self.metrics.nr_rounds + 1
     }
 
-    /// The daemon's page faults since this was called last.
+    /// The daemon's page faults since the last call.
     pub fn new_page_faults(&mut self) -> u64 {
         let now = memory::page_faults();
         now - std::mem::replace(&mut self.page_faults, now)
     }
 
-    /// Takes note of a round that failed.
+    /// Count a round that failed.
     pub fn note_failed_round(&mut self) {
         self.metrics.nr_failed_rounds += 1;
         self.history.publish_metrics(self.metrics.clone());
     }
 
-    /// Takes note of the tasks whose policy a round changed.
+    /// Report the tasks whose policy a round changed.
     pub fn note_selection(&mut self, changes: SelectionChanges, nr_migratable: u64) {
         let SelectionChanges { nr_selected, nr_given_back, nr_refused } = changes;
         if changes != SelectionChanges::default() {
-            log::info!("{nr_selected} tasks became migratable, {nr_given_back} went back, {nr_refused} were refused");
+            log::info!(
+                "{nr_selected} tasks became migratable, {nr_given_back} got their own policy back, \
+                 {nr_refused} were refused"
+            );
         }
         self.metrics.nr_selected += nr_selected;
         self.metrics.nr_given_back += nr_given_back;
@@ -97,7 +101,7 @@ impl<'a> Reporter<'a> {
         self.metrics.nr_migratable = nr_migratable;
     }
 
-    /// Reports a round that is over. `destination` is where migratable work goes from now on.
+    /// Report a completed round. `destination` is where migratable work goes from now on.
     pub fn report(
         &mut self,
         round: &Round,

@@ -1,11 +1,11 @@
-//! A bound on restarts: a restart loop is worse than staying off.
+//! Limits restarts: a restart loop is worse than staying off.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Result};
 
-/// Counts the restarts that the kernel asked for.
+/// Counts the restarts that the kernel requested.
 #[derive(Default)]
 pub struct Restarts {
     at: VecDeque<Instant>,
@@ -15,12 +15,12 @@ impl Restarts {
     const MAX: usize = 3;
     const WITHIN: Duration = Duration::from_secs(60);
 
-    /// Takes note of one more; an error when there were too many in too short a time.
+    /// Record a restart. It is an error if there were too many within a minute.
     pub fn note(&mut self, now: Instant) -> Result<()> {
         self.at.retain(|&at| now.duration_since(at) < Self::WITHIN);
         ensure!(
             self.at.len() < Self::MAX,
-            "the kernel ended scx_vnuma {} times within {} s: it stays off, all tasks run under the fair class",
+            "the kernel ended scx_vnuma {} times within {} s; it stays off and all tasks run in the fair class",
             self.at.len() + 1,
             Self::WITHIN.as_secs()
         );

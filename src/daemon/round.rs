@@ -19,10 +19,10 @@ use crate::report::Round;
 use crate::sense::{self, NodeReadings, Nodes, Sampler, ViewInputs, Window};
 use crate::work::Workload;
 
-/// Measuring loads every node, also the busy ones: work that is stuck has the nodes measured again at most this often.
+/// A confirmation loads every node, including busy ones: for work that is stuck there is at most one per this time.
 const CONFIRMATION_PAUSE: Duration = Duration::from_secs(1);
 
-/// The rounds of one load of the scheduler class.
+/// The rounds between loading and unloading the scheduler class.
 pub struct Rounds<'a> {
     config: &'a Config,
     class: &'a dyn Class,
@@ -39,7 +39,7 @@ pub struct Rounds<'a> {
 }
 
 impl<'a> Rounds<'a> {
-    /// Before the first round, with all migratable work sent to `start`.
+    /// Start before the first round, with all migratable work sent to `start`.
     pub fn new(
         config: &'a Config,
         class: &'a dyn Class,
@@ -63,7 +63,7 @@ impl<'a> Rounds<'a> {
         })
     }
 
-    /// Rounds at a steady pace until `shutdown` is requested or the kernel ends the scheduler class.
+    /// Run rounds at a steady pace until `shutdown` is requested or the kernel ends the scheduler class.
     pub fn run(&mut self, shutdown: &Shutdown) -> Result<()> {
         let (mut pace, mut failures) = (Pace::new(self.config.interval), Failures::default());
         while !self.class.has_exited() {
@@ -83,9 +83,9 @@ impl<'a> Rounds<'a> {
         Ok(())
     }
 
-    /// Sleeps until `due`. Returns false when it is time to leave.
+    /// Sleep until `due`. Returns false if it is time to shut down.
     fn wait_until(&self, due: Instant, shutdown: &Shutdown) -> bool {
-        /// The kernel doesn't wake us when it ends the scheduler class.
+        /// The kernel doesn't wake the daemon when it ends the scheduler class.
         const CHECK_EVERY: Duration = Duration::from_millis(250);
 
         while !shutdown.is_requested() && !self.class.has_exited() {
@@ -98,19 +98,19 @@ impl<'a> Rounds<'a> {
         false
     }
 
-    /// One round. The first only takes the baselines of what later rounds measure.
+    /// Run one round. The first only takes the baselines for later rounds.
     pub fn round(&mut self) -> Result<()> {
         // Sense. Tasks are selected first, so that a new task's time counts from the window that begins now.
         let changes = self.workload.refresh(self.class, self.config.dry_run)?;
         self.reporter.note_selection(changes, self.workload.nr_migratable());
-        // Under --all, what runs is not what has been selected.
+        // Under --all, tasks run that were never selected.
         let processes = (!self.config.all).then(|| self.workload.processes());
         let Some(window) = self.sampler.window(self.class, processes.as_deref())? else { return Ok(()) };
         let mut readings = self.sampler.readings(&window, self.nodes);
         let destination = self.workload.destination();
         let mut view = self.view(&window, &readings);
 
-        // Decide, and confirm before work goes anywhere or stays in trouble.
+        // Decide, and confirm before work moves or stays under severe pressure.
         self.decider.observe(&view);
         let mut plan = self.decider.decide(&view);
         if self.must_confirm(&view, &plan) && self.sampler.confirm(&mut readings) {
@@ -172,7 +172,7 @@ impl<'a> Rounds<'a> {
         }
     }
 
-    /// Moves along what goes with the tasks; `from` was the first destination until now.
+    /// Move along what accompanies the tasks. `from` was the first destination until now.
     fn move_along(&mut self, plan: &Plan, from: NodeId) {
         let first = plan.first.filter(|&first| first != from);
         if let Some((_, cpus)) = self.nodes.iter().find(|&(node, _)| Some(node) == first) {

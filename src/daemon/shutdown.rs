@@ -1,13 +1,13 @@
-//! Being told to leave.
+//! Requests to shut down.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::thread::Thread;
 use std::time::Duration;
 
-/// Tells one thread to leave, from any other.
+/// Asks one thread to shut down, from any other thread.
 ///
-/// Not a channel: those spin and yield for a while before they sleep, and a round may be short.
+/// This is not a channel, because a receiver spins and yields for a while before it sleeps, and rounds may be short.
 #[derive(Clone)]
 pub struct Shutdown {
     is_requested: Arc<AtomicBool>,
@@ -15,23 +15,24 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// For the thread that makes it.
+    /// Make a handle for the calling thread.
     pub fn of_this_thread() -> Self {
         Shutdown { is_requested: Arc::default(), sleeper: std::thread::current() }
     }
 
-    /// It is time; again is as good as once.
+    /// Request the shutdown. Repeated requests have no further effect.
     pub fn request(&self) {
         self.is_requested.store(true, Ordering::Release);
         self.sleeper.unpark();
     }
 
-    /// Return true once it is time.
+    /// Return true once a shutdown was requested.
     pub fn is_requested(&self) -> bool {
         self.is_requested.load(Ordering::Acquire)
     }
 
-    /// Sleeps so long, or shorter: until it is time, or now and then for no reason. Only for the thread that made it.
+    /// Sleep until a shutdown is requested, for at most `at_most`; may wake early. Only for the thread that made the
+    /// handle.
     pub fn sleep(&self, at_most: Duration) {
         debug_assert_eq!(std::thread::current().id(), self.sleeper.id(), "another thread's shutdown");
         if !self.is_requested() {
@@ -47,12 +48,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_is_told_sleeps_no_longer() {
+    fn a_request_ends_the_sleep() {
         let shutdown = Shutdown::of_this_thread();
         shutdown.sleep(Duration::from_millis(1));
         assert!(!shutdown.is_requested());
         let start = Instant::now();
-        let teller = std::thread::spawn({
+        let requester = std::thread::spawn({
             let shutdown = shutdown.clone();
             move || shutdown.request()
         });
@@ -61,6 +62,6 @@ mod tests {
         }
         shutdown.sleep(Duration::from_secs(60));
         assert!(start.elapsed() < Duration::from_secs(60));
-        teller.join().unwrap();
+        requester.join().unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! A decision in words, with the numbers that made it.
+//! A decision in plain text, with the numbers that it is based on.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -9,7 +9,7 @@ use crate::bpf::Retargeted;
 use crate::cell::{Moved, Node, NodeId, Outcome, Plan, Pressure, Verdict};
 use crate::sense::NodeReadings;
 
-/// Return true if `now` says something else than `before`: worth a line of its own.
+/// Return true if `now` moves work or has other reasons than `before`, so that it deserves a log line.
 pub fn is_news(before: Option<&Plan>, now: &Plan) -> bool {
     !now.moves.is_empty() || before.is_none_or(|before| kinds(&before.verdicts) != kinds(&now.verdicts))
 }
@@ -18,13 +18,13 @@ fn kinds(verdicts: &[Verdict]) -> Vec<(NodeId, std::mem::Discriminant<Outcome>)>
     verdicts.iter().map(|verdict| (verdict.node, std::mem::discriminant(&verdict.outcome))).collect()
 }
 
-/// What a round is told from: all of it but its groups, of which there may be thousands.
+/// The part of a round that its text needs: everything but the groups, of which there may be thousands.
 #[derive(Clone, Debug)]
 pub struct Decision {
     number: u64,
     nodes: Vec<Node>,
     readings: BTreeMap<NodeId, NodeReadings>,
-    /// Where migratable work was: the nodes that it ran on, else the one that it was sent to.
+    /// The nodes that migratable work ran on; if none ran, the one that it is sent to.
     places: Vec<NodeId>,
     first: Option<NodeId>,
     second: Option<NodeId>,
@@ -36,9 +36,9 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// What there is to tell of a round.
+    /// The decision of a round.
     pub fn of(round: &Round) -> Self {
-        // In order of node, so that equal ones are neighbours.
+        // Groups are in order of node, so equal nodes are adjacent.
         let mut places: Vec<NodeId> = round.view.groups.iter().map(|group| group.node).collect();
         places.dedup();
         if places.is_empty() {
@@ -59,23 +59,23 @@ impl Decision {
         }
     }
 
-    /// What moves, by the node that it leaves and the node that it goes to.
+    /// What moves, by (source, destination).
     pub(super) fn routes(&self) -> &BTreeMap<(NodeId, NodeId), Moved> {
         &self.routes
     }
 
-    /// The round's number.
+    /// Number of the round.
     pub fn number(&self) -> u64 {
         self.number
     }
 
-    /// Return true if both leave all work where it is, for the same reasons.
+    /// Return true if both decisions leave all work where it is, for the same reasons.
     pub fn is_like(&self, other: &Decision) -> bool {
         let stays = self.routes.is_empty() && other.routes.is_empty();
         stays && self.places == other.places && kinds(&self.verdicts) == kinds(&other.verdicts)
     }
 
-    /// One line: what happens, why, and what was seen.
+    /// One line: what is done, why, and the pressure of each node.
     pub fn line(&self) -> String {
         let mut line = format!("round {}: {}: {}; {}", self.number, self.what(), self.why(), self.pressures());
         if let Some(done) = self.done() {
@@ -85,7 +85,7 @@ impl Decision {
         line
     }
 
-    /// What happens: `stay on node 0`, or `epoch 3: move from node 3 to 1`.
+    /// What is done: `stay on node 0`, or `epoch 3: move from node 3 to 1`.
     pub fn what(&self) -> String {
         if self.routes.is_empty() {
             return format!("stay on node {}", listed(&self.places));
@@ -97,20 +97,20 @@ impl Decision {
         }
     }
 
-    /// What was seen, chosen, moved, refused and done, a line each; every line is indented.
+    /// What was measured, chosen, moved, refused and done. Every line is indented.
     pub fn explained(&self) -> String {
         let mut text = String::new();
-        add(&mut text, "seen", self.nodes.iter().map(|node| self.seen(node)));
+        add(&mut text, "measured", self.nodes.iter().map(|node| self.measured(node)));
         add(&mut text, "chosen", [self.chosen()]);
         if self.verdicts.is_empty() {
             add(&mut text, "because", [self.why_without_verdict()]);
         }
         let (go, stay): (Vec<&Verdict>, _) =
             self.verdicts.iter().partition(|verdict| matches!(verdict.outcome, Outcome::Moves { .. }));
-        let told = |verdict: &&Verdict| format!("node {}: {}", verdict.node, self.reason(verdict));
-        add(&mut text, "moves", go.iter().map(told));
-        add(&mut text, "refused", stay.iter().map(told));
-        let done = self.done().or_else(|| (!self.routes.is_empty()).then(|| "nothing: it is a dry run".into()));
+        let verdict_text = |verdict: &&Verdict| format!("node {}: {}", verdict.node, self.reason(verdict));
+        add(&mut text, "moves", go.iter().map(verdict_text));
+        add(&mut text, "refused", stay.iter().map(verdict_text));
+        let done = self.done().or_else(|| (!self.routes.is_empty()).then(|| "nothing (dry run)".into()));
         add(&mut text, "done", done);
         text
     }
@@ -132,8 +132,8 @@ impl Decision {
             [] => self.why_without_verdict(),
             [one] if self.places == [one.node] => self.reason(one),
             several => {
-                let told = several.iter().map(|verdict| format!("node {}: {}", verdict.node, self.reason(verdict)));
-                told.collect::<Vec<_>>().join(", ")
+                let reasons = several.iter().map(|verdict| format!("node {}: {}", verdict.node, self.reason(verdict)));
+                reasons.collect::<Vec<_>>().join(", ")
             }
         }
     }
@@ -149,16 +149,16 @@ impl Decision {
         }
     }
 
-    /// Why the work of a node, "it", stays or goes.
+    /// Why the work of a node stays or goes. "it" is the node.
     fn reason(&self, verdict: &Verdict) -> String {
         let node = verdict.node;
         match verdict.outcome {
             Outcome::Moves { moved_cpus } => {
-                let seen = self.node(node);
-                let others = match seen.and_then(|node| node.pressure_cpus()) {
+                let source = self.node(node);
+                let others = match source.and_then(|node| node.pressure_cpus()) {
                     Some(cpus) => format!("others take {cpus:.2} CPU of node {node}"),
-                    None if seen.is_some_and(|node| node.capacity_cpus > 0.0) => {
-                        format!("nothing is known of node {node}'s host")
+                    None if source.is_some_and(|node| node.capacity_cpus > 0.0) => {
+                        format!("node {node}'s pressure is unknown")
                     }
                     None => format!("node {node} has no CPU online"),
                 };
@@ -171,36 +171,39 @@ impl Decision {
                     if groups == 1 { "moves" } else { "move" }
                 )
             }
-            // Any pressure would do, and less than this is shown as none.
-            Outcome::BelowTrigger { trigger_cpus, .. } if trigger_cpus < 0.005 => "others take nothing of it".into(),
+            // The trigger is any pressure at all, and a pressure below this is displayed as 0.
+            Outcome::BelowTrigger { trigger_cpus, .. } if trigger_cpus < 0.005 => "others take none of its CPU".into(),
             Outcome::BelowTrigger { pressure_cpus, trigger_cpus } => {
-                format!("others take {pressure_cpus:.2} CPU of it, less than {trigger_cpus:.2}")
+                format!("others take {pressure_cpus:.2} CPU of it, below the trigger of {trigger_cpus:.2}")
             }
-            Outcome::DestinationWouldExceedSource { destination_cpus, source_cpus } => {
-                format!("the least loaded node would be at {destination_cpus:.2} CPU, more than its {source_cpus:.2}")
-            }
+            Outcome::DestinationWouldExceedSource { destination_cpus, source_cpus } => format!(
+                "the least loaded node would be at {destination_cpus:.2} CPU, above this node's {source_cpus:.2}"
+            ),
             Outcome::SelfInflicted { moved_cpus, source_cpus } => {
-                format!("{moved_cpus:.2} of its {source_cpus:.2} CPU is the migratable work itself")
+                format!("the migratable work itself is {moved_cpus:.2} CPU of its load of {source_cpus:.2}")
             }
             Outcome::PastWarning { destination_cpus, warning_cpus } => format!(
-                "the least loaded node would be at {destination_cpus:.2} CPU, past the line of {warning_cpus:.2}"
+                "the least loaded node would be at {destination_cpus:.2} CPU, above the warning line of \
+                 {warning_cpus:.2}"
             ),
             Outcome::BelowMinGain { moved_cpus, min_gain_cpus } => {
-                format!("only {moved_cpus:.2} CPU would move, not more than {min_gain_cpus:.2}")
+                format!("only {moved_cpus:.2} CPU would move, and a move must exceed {min_gain_cpus:.2}")
             }
-            Outcome::Calm { pressure_share, enter_share } => {
-                format!("others take {:.1} % of it, less than {:.1} %", pressure_share * 100.0, enter_share * 100.0)
-            }
+            Outcome::Calm { pressure_share, enter_share } => format!(
+                "others take {:.1} % of it, below the {:.1} % of a bad round",
+                pressure_share * 100.0,
+                enter_share * 100.0
+            ),
             Outcome::NotSustained { bad_rounds, needed_rounds } => {
-                format!("it has been bad for {bad_rounds} of {}", counted(needed_rounds.into(), "round"))
+                format!("it has been bad for {bad_rounds} of the required {}", counted(needed_rounds.into(), "round"))
             }
             Outcome::GainTooSmall { pressure_share, destination_share } => format!(
-                "others take {:.0} % of it and {:.0} % of the destination, which is too little better",
+                "others take {:.0} % of it and {:.0} % of the destination, so a move would gain too little",
                 100.0 * pressure_share,
                 100.0 * destination_share
             ),
             Outcome::CoolingDown { rounds_left } => {
-                format!("it is bad, but the last move was too recent: {}", counted(rounds_left.into(), "more round"))
+                format!("it is bad, but the cool-down lasts {}", counted(rounds_left.into(), "more round"))
             }
         }
     }
@@ -214,16 +217,16 @@ impl Decision {
         format!("pressure {}", nodes.collect::<Vec<_>>().join(" "))
     }
 
-    /// A node's pressure and what each source said of it.
-    fn seen(&self, node: &Node) -> String {
+    /// A node's pressure and the readings of its sources.
+    fn measured(&self, node: &Node) -> String {
         let id = node.id;
         if node.capacity_cpus == 0.0 {
-            return format!("node {id}: no CPU is online");
+            return format!("node {id}: no CPU online");
         }
         let taken = match node.pressure {
             Pressure::Fresh { share } => format!("others take {:.0} %", share * 100.0),
             Pressure::Stale { age_rounds, .. } => {
-                format!("unknown, the last answer is {} old", counted(age_rounds.into(), "round"))
+                format!("unknown, since the last reading is {} old", counted(age_rounds.into(), "round"))
             }
             Pressure::Unknown => "unknown".into(),
         };
@@ -239,9 +242,9 @@ impl Decision {
     fn chosen(&self) -> String {
         let order = self.picked_by.map(|by| format!("; fewest {by} first")).unwrap_or_default();
         match (self.first, self.second) {
-            (None, _) => "no node, since no node's pressure is known".into(),
-            (Some(first), None) => format!("node {first} for what moves{order}"),
-            (Some(first), Some(second)) => format!("node {first} for what moves, then node {second}{order}"),
+            (None, _) => "no destination, since no node's pressure is known".into(),
+            (Some(first), None) => format!("node {first} as destination{order}"),
+            (Some(first), Some(second)) => format!("node {first} as destination, then node {second}{order}"),
         }
     }
 
@@ -252,7 +255,7 @@ impl Decision {
     }
 }
 
-/// A heading and its lines, under each other; nothing without lines.
+/// Add a heading and its lines, one below the other; nothing if there are no lines.
 fn add(text: &mut String, heading: &str, lines: impl IntoIterator<Item = String>) {
     let mut heading = heading;
     for line in lines {
@@ -262,8 +265,8 @@ fn add(text: &mut String, heading: &str, lines: impl IntoIterator<Item = String>
     }
 }
 
-fn source_text(said: SourceLine) -> String {
-    match (said.source, said.reading) {
+fn source_text(line: SourceLine) -> String {
+    match (line.source, line.reading) {
         ("steal", None) => "too idle for steal to show".into(),
         (source, None) => format!("{source} does not answer"),
         (source, Some(reading)) if reading.age.is_zero() => format!("{source} {:.0} %", reading.share * 100.0),
@@ -298,131 +301,4 @@ fn mib(bytes: f64) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::cell::{CellView, Demand, Group, GroupId, Move};
-    use crate::sense::Reading;
-
-    fn in_words(round: &Round) -> String {
-        Decision::of(round).line()
-    }
-
-    fn node(id: u32, pressure: Pressure) -> Node {
-        Node { id: NodeId(id), capacity_cpus: 1.0, pressure, load_cpus: pressure.share().unwrap_or(0.0) }
-    }
-
-    /// Round 4: node 0 with a group of 0.48 CPU and 3 MiB, and node 1, which is idle.
-    pub(in crate::report) fn round(outcome: Outcome, retargeted: Option<Retargeted>) -> Round {
-        let demand = Demand { usage_cpus: 0.48, memory_bytes: 3.0 * 1048576.0, ..Demand::default() };
-        let groups = vec![Group { id: GroupId(7), node: NodeId(0), nr_tasks: 1, demand }];
-        let moves = match outcome {
-            Outcome::Moves { .. } => vec![Move { group: GroupId(7), from: NodeId(0), to: NodeId(1) }],
-            _ => vec![],
-        };
-        let nodes = vec![node(0, Pressure::Fresh { share: 0.52 }), node(1, Pressure::Fresh { share: 0.0 })];
-        let probe = Reading::Taken { share: 0.0, age: Duration::from_millis(400), period: Duration::from_secs(1) };
-        Round {
-            number: 4,
-            destination: NodeId(0),
-            readings: BTreeMap::from([
-                (NodeId(0), NodeReadings { steal_share: 0.52, has_run: true, ..NodeReadings::default() }),
-                (NodeId(1), NodeReadings { probe: Some(probe), ..NodeReadings::default() }),
-            ]),
-            view: CellView { nodes, groups },
-            plan: Plan {
-                first: Some(NodeId(1)),
-                second: None,
-                moves,
-                verdicts: vec![Verdict { node: NodeId(0), outcome }],
-            },
-            retargeted,
-            retarget_cpu_us: 85,
-            nr_queued: vec![6, 0],
-            ..Round::default()
-        }
-    }
-
-    pub(in crate::report) const MOVES: Outcome = Outcome::Moves { moved_cpus: 0.48 };
-    pub(in crate::report) const STAYS: Outcome = Outcome::BelowTrigger { pressure_cpus: 0.1, trigger_cpus: 0.25 };
-    pub(in crate::report) const DONE: Retargeted = Retargeted { epoch: 3, nr_moved: 6, nr_kicked: 1 };
-
-    #[test]
-    fn a_move_says_why_and_what_it_did() {
-        assert_eq!(
-            in_words(&round(MOVES, Some(DONE))),
-            "round 4: epoch 3: move from node 0 to 1: others take 0.52 CPU of node 0; 1 group using 0.48 CPU and \
-             3.0 MiB moves; pressure 0:52% 1:0%; 6 queued tasks moved, 1 CPU kicked, 85 us"
-        );
-    }
-
-    #[test]
-    fn staying_gives_the_condition_that_failed() {
-        let line = in_words(&round(STAYS, None));
-        assert!(line.contains("stay on node 0: others take 0.10 CPU of it, less than 0.25"), "{line}");
-        let any = Outcome::BelowTrigger { pressure_cpus: 0.0, trigger_cpus: f64::MIN_POSITIVE };
-        let line = in_words(&round(any, None));
-        assert!(line.contains("stay on node 0: others take nothing of it;"), "{line}");
-    }
-
-    #[test]
-    fn a_dry_run_says_would() {
-        let round = round(MOVES, None);
-        assert!(in_words(&round).contains("would move from node 0 to 1"), "{}", in_words(&round));
-        assert!(Decision::of(&round).explained().contains("  done     nothing: it is a dry run\n"));
-    }
-
-    #[test]
-    fn an_explanation_has_every_source_and_every_verdict() {
-        let mut round = round(MOVES, Some(DONE));
-        round.view.nodes.push(node(2, Pressure::Unknown));
-        round.readings.insert(NodeId(2), NodeReadings { host: Some(Reading::Failed), ..NodeReadings::default() });
-        round.view.nodes.push(node(3, Pressure::Stale { share: 0.1, age_rounds: 4 }));
-        let old = Reading::Taken { share: 0.1, age: Duration::from_secs(4), period: Duration::from_secs(1) };
-        round
-            .readings
-            .insert(NodeId(3), NodeReadings { host: Some(old), host_psi_share: Some(0.25), ..NodeReadings::default() });
-        round.picked_by = Some("page faults per second of CPU time");
-        round.plan.second = Some(NodeId(3));
-        let too_recent = Outcome::CoolingDown { rounds_left: 2 };
-        round.plan.verdicts.push(Verdict { node: NodeId(2), outcome: too_recent });
-        assert_eq!(
-            Decision::of(&round).explained(),
-            "  seen     node 0: others take 52 % (steal 52 %); load 0.52 of 1 CPUs\n           \
-             node 1: others take 0 % (too idle for steal to show; probe 0 %, 0.4 s old); load 0.00 of 1 CPUs\n           \
-             node 2: unknown (too idle for steal to show; host does not answer); load 0.00 of 1 CPUs\n           \
-             node 3: unknown, the last answer is 4 rounds old \
-             (too idle for steal to show; host 10 %, 4.0 s old; PSI of the host 25 %); load 0.00 of 1 CPUs\n  \
-             chosen   node 1 for what moves, then node 3; fewest page faults per second of CPU time first\n  \
-             moves    node 0: others take 0.52 CPU of node 0; 1 group using 0.48 CPU and 3.0 MiB moves\n  \
-             refused  node 2: it is bad, but the last move was too recent: 2 more rounds\n  \
-             done     6 queued tasks moved, 1 CPU kicked, 85 us\n"
-        );
-        let line = in_words(&round);
-        assert!(line.contains("to 1: node 0: others") && line.contains(", node 2: it is bad"), "{line}");
-    }
-
-    #[test]
-    fn without_a_verdict_there_still_is_a_reason() {
-        let mut round = round(STAYS, None);
-        round.plan = Plan { first: Some(NodeId(0)), ..Plan::default() };
-        assert!(in_words(&round).contains("stay on node 0: it is the least loaded node"), "{}", in_words(&round));
-        round.plan.first = None;
-        let explained = Decision::of(&round).explained();
-        assert!(explained.contains("  because  no node's pressure is known\n"), "{explained}");
-        round.view.groups.clear();
-        round.plan.first = Some(NodeId(1));
-        assert!(in_words(&round).contains("stay on node 0: no migratable task ran"), "{}", in_words(&round));
-    }
-
-    #[test]
-    fn the_same_verdict_again_is_no_news_but_a_move_always_is() {
-        let stay = round(STAYS, None).plan;
-        let still = round(Outcome::BelowTrigger { pressure_cpus: 0.2, trigger_cpus: 0.25 }, None).plan;
-        let moves = round(MOVES, None).plan;
-        assert!(is_news(None, &stay));
-        assert!(!is_news(Some(&stay), &still));
-        assert!(is_news(Some(&moves), &moves));
-    }
-}
+pub(super) mod tests;

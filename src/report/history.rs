@@ -1,4 +1,4 @@
-//! What the rounds leave for whoever asks, from any thread: the latest figures and the last decisions.
+//! The latest metrics and the last decisions, published by the rounds and read from any thread.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use super::{Decision, Metrics};
 
-/// So many decisions are kept; rounds that stay for the same reasons are one.
+/// Number of decisions kept. Consecutive rounds that move nothing for the same reasons count as one.
 const NR_KEPT: usize = 256;
 
-/// Written once a round; nobody who reads keeps the lock for longer than a copy of a pointer takes.
+/// Written once per round. A reader holds the lock only to copy pointers.
 #[derive(Debug, Default)]
 pub struct DecisionHistory {
     metrics: Mutex<Arc<Metrics>>,
@@ -23,24 +23,24 @@ struct Kept {
     decision: Arc<Decision>,
 }
 
-/// A decision to be entry.
+/// A decision of the history, for one or more rounds.
 #[derive(Clone, Debug)]
 pub struct HistoryEntry {
-    /// The first of the rounds that were alike.
+    /// First of the rounds that were alike.
     pub first_round: u64,
-    /// How long ago the last of them was.
+    /// Time since the last of these rounds.
     pub ago: Duration,
-    /// The last of them.
+    /// The decision of the last of these rounds.
     pub decision: Arc<Decision>,
 }
 
 impl DecisionHistory {
-    /// Leaves a round.
+    /// Publish a round's metrics and decision.
     pub fn publish(&self, metrics: Metrics, decision: Decision) {
         *self.metrics.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(metrics);
         let mut kept = self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
         let mut first_round = decision.number();
-        // A number that does not go on is of another load of the scheduler class.
+        // If the number isn't the next one, the scheduler class was loaded again.
         let goes_on = |last: &Kept| last.decision.is_like(&decision) && last.decision.number() + 1 == first_round;
         if let Some(last) = kept.back().filter(|last| goes_on(last)) {
             first_round = last.first_round;
@@ -51,17 +51,17 @@ impl DecisionHistory {
         kept.push_back(Kept { first_round, at: Instant::now(), decision: Arc::new(decision) });
     }
 
-    /// Leaves figures alone, of a round that decided nothing.
+    /// Publish only metrics, after a round without a decision.
     pub fn publish_metrics(&self, metrics: Metrics) {
         *self.metrics.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(metrics);
     }
 
-    /// The figures of the last round.
+    /// The metrics of the last round.
     pub fn metrics(&self) -> Arc<Metrics> {
         self.metrics.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The last `nr` decisions, the newest last.
+    /// The last `nr` decisions, newest last.
     pub fn decisions(&self, nr: usize) -> Vec<HistoryEntry> {
         let kept = self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
         let last = kept.iter().skip(kept.len().saturating_sub(nr));
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn rounds_that_stay_alike_are_one_decision_and_moves_never_are() {
+    fn rounds_that_stay_alike_are_merged_and_moves_never_are() {
         let history = DecisionHistory::default();
         publish(&history, (1..=5).map(|number| (number, round(STAYS, None))));
         publish(&history, (6..=7).map(|number| (number, round(MOVES, Some(DONE)))));
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn after_another_load_rounds_are_counted_anew() {
+    fn rounds_of_different_loads_are_not_merged() {
         let history = DecisionHistory::default();
         publish(&history, [(7, round(STAYS, None)), (1, round(STAYS, None))]);
         assert_eq!(kept(&history), [(7, 7), (1, 1)]);

@@ -1,7 +1,7 @@
-//! The page of figures over HTTP, for Prometheus.
+//! The metrics page over HTTP, for Prometheus.
 //!
-//! One thread of its own answers all; a round never waits for it. At most a few connections are open at a time and each
-//! has little time, so that clients that hang or are slow cost neither memory nor the others' answers.
+//! One dedicated thread answers all requests, so a round never waits for a client. The number of open connections and
+//! the time for each are limited, so that slow or hung clients cost no memory and delay others only briefly.
 
 use std::convert::Infallible;
 use std::io;
@@ -22,24 +22,24 @@ use tokio::sync::Semaphore;
 use super::{openmetrics, DecisionHistory};
 use crate::linux;
 
-/// Connections at a time; others wait in the kernel's queue.
+/// Maximum number of open connections; others wait in the kernel's queue.
 const NR_CONNECTIONS_MAX: usize = 8;
-/// From the first byte of a connection to the last.
+/// Time limit for a whole connection.
 const TIME_FOR_ALL: Duration = Duration::from_secs(5);
-/// For the request alone.
+/// Time limit for receiving the request.
 const TIME_FOR_REQUEST: Duration = Duration::from_secs(2);
 const REQUEST_LEN_MAX: usize = 8 << 10;
 const STACK_BYTES: usize = 256 << 10;
 
-/// The page's address can't be had.
+/// The address of the page can't be used.
 #[derive(Debug, thiserror::Error)]
-#[error("--metrics {address}: {source}; give an address of this machine that nothing else listens on")]
+#[error("--metrics {address}: {source}; use an address of this machine that nothing else listens on")]
 pub struct BindError {
     address: SocketAddr,
     source: io::Error,
 }
 
-/// Listens, and answers once it is told to serve.
+/// A bound listener that answers once [`MetricsServer::serve`] is called.
 #[derive(Debug)]
 pub struct MetricsServer {
     listener: std::net::TcpListener,
@@ -47,7 +47,7 @@ pub struct MetricsServer {
 }
 
 impl MetricsServer {
-    /// Listens on an address of this machine; port 0 is any that is free.
+    /// Bind to an address of this machine; port 0 picks any free port.
     pub fn bind(address: SocketAddr) -> Result<Self, BindError> {
         let bound = || {
             let listener = std::net::TcpListener::bind(address)?;
@@ -57,25 +57,25 @@ impl MetricsServer {
         bound().map_err(|source| BindError { address, source })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Answers from the history, in a thread that lives as long as the program.
+    /// Start answering from `history`, in a thread that runs until the program ends.
     pub fn serve(self, history: Arc<DecisionHistory>) -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         linux::thread::spawn("metrics", STACK_BYTES, move || {
             let served = runtime.block_on(accept_all(self.listener, history));
-            // The loop ends only when the listener can't be taken over.
-            served.unwrap_or_else(|err| log::warn!("the page of metrics is not served: {err}"));
+            // The loop ends only if tokio can't take over the listener.
+            served.unwrap_or_else(|err| log::warn!("--metrics is not served: {err}"));
         })?;
         Ok(())
     }
 }
 
 async fn accept_all(listener: std::net::TcpListener, history: Arc<DecisionHistory>) -> io::Result<()> {
-    /// Out of file descriptors, most likely: some become free.
+    /// Most likely the process is out of file descriptors, and some will be closed.
     const PAUSE: Duration = Duration::from_millis(200);
 
     let listener = TcpListener::from_std(listener)?;
@@ -86,13 +86,13 @@ async fn accept_all(listener: std::net::TcpListener, history: Arc<DecisionHistor
             Ok((stream, _)) => {
                 let history = history.clone();
                 tokio::spawn(async move {
-                    // Whatever became of it, it is over.
+                    // Errors concern only this client, and the connection is closed anyway.
                     let _ = tokio::time::timeout(TIME_FOR_ALL, converse(stream, history)).await;
                     drop(permit);
                 });
             }
             Err(err) => {
-                log::debug!("a connection to the page of metrics failed: {err}");
+                log::debug!("a connection to --metrics failed: {err}");
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -119,8 +119,8 @@ fn answer(method: &Method, path: &str, history: &DecisionHistory) -> Response<Fu
             Ok(page) => (StatusCode::OK, openmetrics::CONTENT_TYPE, page),
             Err(err) => (StatusCode::INTERNAL_SERVER_ERROR, "text/plain", format!("{err:#}\n")),
         },
-        (_, "/metrics") => (StatusCode::METHOD_NOT_ALLOWED, "text/plain", "GET it\n".into()),
-        _ => (StatusCode::NOT_FOUND, "text/plain", "the figures are at /metrics\n".into()),
+        (_, "/metrics") => (StatusCode::METHOD_NOT_ALLOWED, "text/plain", "use GET\n".into()),
+        _ => (StatusCode::NOT_FOUND, "text/plain", "the metrics are at /metrics\n".into()),
     };
     let mut response = Response::new(Full::from(text));
     *response.status_mut() = status;
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_figures_are_served_as_open_metrics() {
+    fn the_latest_metrics_are_served_as_open_metrics() {
         let address = serve(Metrics { nr_rounds: 42, ..Metrics::default() });
         let answer = ask(address, "GET /metrics HTTP/1.1\r\nHost: it\r\n\r\n");
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_or_not_a_question_is_refused() {
+    fn requests_for_other_pages_and_malformed_ones_are_refused() {
         let address = serve(Metrics::default());
         for (request, status) in [
             ("GET / HTTP/1.1\r\nHost: it\r\n\r\n", "HTTP/1.1 404 "),
@@ -181,7 +181,7 @@ mod tests {
         }
         let long = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\n\r\n", "x".repeat(2 * REQUEST_LEN_MAX));
         let mut stream = std::net::TcpStream::connect(address).unwrap();
-        // It may hang up before it has got all.
+        // The server may close the connection before it has received everything.
         let _ = stream.write_all(long.as_bytes());
         let mut answer = String::new();
         let _ = stream.read_to_string(&mut answer);
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_that_hang_are_hung_up_on_and_keep_nobody_waiting_for_long() {
+    fn hung_clients_are_disconnected_and_delay_others_only_briefly() {
         let address = serve(Metrics::default());
         let hang = |_| std::net::TcpStream::connect(address).unwrap();
         let mut hanging: Vec<_> = (0..2 * NR_CONNECTIONS_MAX).map(hang).collect();
@@ -197,11 +197,11 @@ mod tests {
         let began = Instant::now();
         let answer = ask(address, "GET /metrics HTTP/1.1\r\nHost: it\r\n\r\n");
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
-        // Two rows of hanging clients are before us.
+        // The server handles two batches of hung clients first.
         assert!(began.elapsed() < 2 * TIME_FOR_ALL, "{:?}", began.elapsed());
         hanging[0].set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         let mut rest = Vec::new();
-        assert!(hanging[0].read_to_end(&mut rest).is_ok(), "it was hung up on");
+        assert!(hanging[0].read_to_end(&mut rest).is_ok(), "the server closes the connection");
     }
 
     #[test]

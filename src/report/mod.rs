@@ -1,4 +1,4 @@
-//! What operators see: each decision in words, and the figures over scx_stats and as OpenMetrics.
+//! What operators see: each decision explained in text, and metrics over scx_stats and as OpenMetrics.
 
 mod decision;
 mod history;
@@ -24,29 +24,29 @@ use crate::bpf::Retargeted;
 use crate::cell::{CellView, NodeId, Plan};
 use crate::sense::NodeReadings;
 
-/// All that there is to say of a round.
+/// Everything to report about a round.
 #[derive(Clone, Debug, Default)]
 pub struct Round {
-    /// Its number, from 1.
+    /// Number of the round, from 1.
     pub number: u64,
-    /// Where migratable work went before that has no node of its own.
+    /// Destination, before this round, of migratable work without a node of its own.
     pub destination: NodeId,
-    /// What each source said of each node.
+    /// The sources' readings of each node.
     pub readings: BTreeMap<NodeId, NodeReadings>,
     /// What the policy saw.
     pub view: CellView,
-    /// What was decided.
+    /// What the policy decided.
     pub plan: Plan,
-    /// What was done; `None` when all stays, or in a dry run.
+    /// How the plan was carried out; `None` if nothing moves, or in a dry run.
     pub retargeted: Option<Retargeted>,
-    /// CPU time of the daemon for the retarget, µs.
+    /// CPU time of the daemon for the change of plan, µs.
     pub retarget_cpu_us: u64,
-    /// Tasks that waited in each node's queue when the round began, by node id.
+    /// Length of each node's queue of waiting tasks when the round began, by node id.
     pub nr_queued: Vec<u32>,
-    /// CPU time that probing has taken since the start, of all nodes together.
+    /// CPU time that probing has used since the start, over all nodes.
     pub probed: Duration,
-    /// The daemon's page faults since the round before.
+    /// The daemon's page faults since the previous round.
     pub page_faults: u64,
-    /// What groups are picked by, fewest first, where that depends on what the guest can count.
+    /// The quantity that groups are picked by, lowest first, if it depends on what the guest can count (`--order mai`).
     pub picked_by: Option<&'static str>,
 }

@@ -1,8 +1,8 @@
-//! The figures as OpenMetrics text.
+//! The metrics as OpenMetrics text.
 //!
-//! Made from the figures' own descriptions (`stats`), so that a new figure is served without a word here. Names follow
-//! the conventions: base units (`_ms` becomes seconds, `_pct` a ratio), `_total` on what only grows. A figure that is not
-//! known has no sample.
+//! The page is generated from the descriptions in `stats`, so that a new metric needs no code here. Names follow the
+//! OpenMetrics conventions: base units (`_ms` becomes seconds, `_pct` a ratio), and `_total` for counters. A metric
+//! whose value is unknown has no sample.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,10 +18,10 @@ use serde_json::Value;
 
 use super::{Metrics, NodeMetrics, SourceMetrics};
 
-/// What the page is served as.
+/// The Content-Type of the page.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The whole page.
+/// The metrics page, in OpenMetrics format.
 pub fn page(metrics: &Metrics) -> anyhow::Result<String> {
     let mut registry = Registry::with_prefix("scx_vnuma");
     registry.register_collector(Box::new(Figures(serde_json::to_value(metrics)?)));
@@ -41,13 +41,13 @@ impl Collector for Figures {
     }
 }
 
-/// The figures of one thing, and what names it.
+/// The metrics of one object, and the labels that identify it.
 struct Row<'a> {
     labels: Arc<Vec<(String, String)>>,
     figures: &'a Value,
 }
 
-/// Each figure of all rows, then those of the rows within.
+/// Encode each metric for all rows, then the metrics of nested rows.
 fn encode_struct(
     metas: &BTreeMap<String, StatsMeta>,
     meta: &StatsMeta,
@@ -96,7 +96,7 @@ fn encode_figure(
     let per_unit = unit.as_ref().map_or(1.0, |(_, per_unit)| *per_unit);
     let known = rows.iter().filter_map(|row| Some((row, row.figures[field_name].as_f64().filter(|it| *it >= 0.0)?)));
     let known: Vec<_> = known.collect();
-    // Not every reader takes a heading without samples.
+    // Some parsers reject a metric family without samples.
     if known.is_empty() {
         return Ok(());
     }
@@ -118,7 +118,7 @@ fn encode_sample(encoder: &mut MetricEncoder<'_>, kind: MetricType, value: f64) 
     }
 }
 
-/// A figure's name without its unit, the base unit, and how many of its own units make one.
+/// Split a metric's name into its stem, its base unit, and how many of its own units make one base unit.
 fn in_base_unit(name: &str) -> (&str, Option<(Unit, f64)>) {
     let named = |unit: &str| Unit::Other(unit.to_string());
     let units = [
@@ -128,7 +128,7 @@ fn in_base_unit(name: &str) -> (&str, Option<(Unit, f64)>) {
         ("_pct", named("ratio"), 100.0),
         ("_cpus", named("cpus"), 1.0),
     ];
-    // A plain number of things has no unit.
+    // A count has no unit.
     if let Some(things) = name.strip_prefix("nr_") {
         return (things, None);
     }
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_has_no_sample() {
+    fn an_unknown_value_has_no_sample() {
         let page = page(&metrics()).unwrap();
         let samples = |name: &str| page.lines().filter(|line| line.starts_with(name)).count();
         assert_eq!(samples("scx_vnuma_node_source_pressure_ratio{"), 2, "steal of node 0, probe of node 1:\n{page}");
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn every_figure_is_explained() {
+    fn every_metric_has_a_description() {
         for meta in [Metrics::meta(), NodeMetrics::meta(), SourceMetrics::meta()] {
             for (name, field) in &meta.fields {
                 assert!(field.attrs.desc.is_some(), "{}.{name}", meta.name);

@@ -1,4 +1,5 @@
-//! The figures and decisions over scx_stats, as every scx scheduler has them, and what asks for them.
+//! Metrics and decisions over scx_stats, as in other scx schedulers: the server, and the clients of --monitor and
+//! explain.
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::Arc;
@@ -9,25 +10,25 @@ use scx_stats::prelude::*;
 
 use super::{DecisionHistory, HistoryEntry, Metrics, NodeMetrics, SourceMetrics};
 
-/// What `explain` asks for; `top` is what scx_stats calls the figures.
+/// The target of `explain`. The metrics' target is scx_stats' default, `top`.
 const DECISIONS: &str = "decisions";
-/// How many of them.
+/// The argument for the number of decisions.
 const NR: &str = "n";
 
-/// Answers from the history, in threads of its own. Dropping it ends it.
+/// Answers from the history, in its own threads. Dropping it stops the server.
 pub struct StatsServer {
     _server: scx_stats::prelude::StatsServer<(), ()>,
 }
 
 impl StatsServer {
-    /// Begins to answer.
+    /// Start the server.
     pub fn launch(history: Arc<DecisionHistory>) -> Result<Self> {
         Ok(StatsServer { _server: scx_stats::prelude::StatsServer::new(data(history)).launch()? })
     }
 }
 
 fn data(history: Arc<DecisionHistory>) -> StatsServerData<(), ()> {
-    let board_too = history.clone();
+    let for_decisions = history.clone();
     StatsServerData::new()
         .add_meta(Metrics::meta())
         .add_meta(NodeMetrics::meta())
@@ -37,13 +38,13 @@ fn data(history: Arc<DecisionHistory>) -> StatsServerData<(), ()> {
             DECISIONS,
             Box::new(move |args, _channels| {
                 let nr = args.get(NR).map(|nr| nr.parse()).transpose().context("n takes a number")?;
-                let entry = board_too.decisions(nr.unwrap_or(usize::MAX));
-                Ok(serde_json::to_value(entry.iter().map(in_words).collect::<Vec<_>>())?)
+                let entries = for_decisions.decisions(nr.unwrap_or(usize::MAX));
+                Ok(serde_json::to_value(entries.iter().map(entry_text).collect::<Vec<_>>())?)
             }),
         )
 }
 
-fn in_words(entry: &HistoryEntry) -> String {
+fn entry_text(entry: &HistoryEntry) -> String {
     let HistoryEntry { first_round, ago, decision } = entry;
     let number = decision.number();
     let rounds = match number - first_round {
@@ -53,17 +54,17 @@ fn in_words(entry: &HistoryEntry) -> String {
     format!("{rounds}, {:.1} s ago: {}\n{}", ago.as_secs_f64(), decision.what(), decision.explained())
 }
 
-/// Explains each figure.
+/// Print a description of each metric.
 pub fn describe_stats(out: &mut impl Write) -> Result<()> {
     data(Arc::default()).describe_meta(out, None)
 }
 
-/// Prints the figures of the running daemon every `interval` until `stopped`.
+/// Print the running daemon's metrics every `interval` until `stopped` returns true.
 pub fn monitor(interval: Duration, stopped: impl Fn() -> bool) -> Result<()> {
     scx_utils::monitor_stats::<Metrics>(&[], interval, stopped, |metrics| metrics.format(&mut io::stdout()))
 }
 
-/// Prints the last `nr` decisions of the running daemon, the newest last.
+/// Print the last `nr` decisions of the running daemon, newest last.
 pub fn explain(nr: usize, out: &mut impl Write) -> Result<()> {
     const PATIENCE_MS: u64 = 5000;
 
@@ -72,21 +73,22 @@ pub fn explain(nr: usize, out: &mut impl Write) -> Result<()> {
         Ok(client) => client,
         Err(err) => bail!(match err.downcast_ref::<io::Error>().map(io::Error::kind) {
             Some(ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
-                "no scx_vnuma is running, so there are no decisions; those of one that ended are in its --log".into()
+                "no scx_vnuma is running, so there are no decisions to explain; past ones are only in --log files"
+                    .into()
             }
-            Some(ErrorKind::PermissionDenied) => "explain must run as root".into(),
-            _ => format!("the running scx_vnuma can't be asked: {err:#}"),
+            Some(ErrorKind::PermissionDenied) => "explain must run as root; try sudo".into(),
+            _ => format!("can't connect to the running scx_vnuma: {err:#}"),
         }),
     };
     let args = [("target", DECISIONS.to_string()), (NR, nr.to_string())];
     let args = args.map(|(key, value)| (key.to_string(), value)).to_vec();
-    let entry: Vec<String> =
-        client.request("stats", args).context("the scheduler that is running does not tell its decisions")?;
-    if entry.is_empty() {
-        return Ok(writeln!(out, "no round has ended yet")?);
+    let entries: Vec<String> =
+        client.request("stats", args).context("the running scheduler reports no decisions; is it scx_vnuma?")?;
+    if entries.is_empty() {
+        return Ok(writeln!(out, "no round has completed yet")?);
     }
-    match out.write_all(entry.join("\n").as_bytes()).and_then(|()| out.flush()) {
-        // Whoever read it has seen enough.
+    match out.write_all(entries.join("\n").as_bytes()).and_then(|()| out.flush()) {
+        // The reader, such as `head`, needs no more.
         Err(err) if err.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => Ok(written?),
     }
@@ -99,18 +101,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rounds_that_were_alike_are_told_once() {
+    fn rounds_that_were_alike_are_printed_once() {
         let history = DecisionHistory::default();
         for number in 1..=5 {
             history.publish(Metrics::default(), Decision::of(&Round { number, ..round(STAYS, None) }));
         }
         history.publish(Metrics::default(), Decision::of(&Round { number: 6, ..round(MOVES, Some(DONE)) }));
-        let entry: Vec<String> = history.decisions(2).iter().map(in_words).collect();
+        let entries: Vec<String> = history.decisions(2).iter().map(entry_text).collect();
         assert!(
-            entry[0].starts_with("rounds 1 to 5 (5 alike, the last is shown), 0.0 s ago: stay on node 0\n"),
-            "{entry:?}"
+            entries[0].starts_with("rounds 1 to 5 (5 alike, the last is shown), 0.0 s ago: stay on node 0\n"),
+            "{entries:?}"
         );
-        assert!(entry[0].contains("\n  refused  node 0: others take 0.10 CPU of it, less than 0.25\n"), "{entry:?}");
-        assert!(entry[1].starts_with("round 6, 0.0 s ago: epoch 3: move from node 0 to 1\n"), "{entry:?}");
+        assert!(
+            entries[0].contains("\n  refused  node 0: others take 0.10 CPU of it, below the trigger of 0.25\n"),
+            "{entries:?}"
+        );
+        assert!(entries[1].starts_with("round 6, 0.0 s ago: epoch 3: move from node 0 to 1\n"), "{entries:?}");
     }
 }

@@ -1,34 +1,34 @@
-//! What each source source_lines of a node, by the source's name.
+//! The readings of each source of a node's pressure, by the source's name.
 
 use std::time::Duration;
 
 use crate::sense::{NodeReadings, Reading};
 
-/// What one source source_lines.
+/// One source's reading for a report.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct SourceLine {
     /// `steal`, `host` or `probe`.
     pub source: &'static str,
-    /// `None` when it had nothing to say: it failed, or it can't see an idle node.
+    /// `None` without a reading: the source failed, or steal can't show because the node is idle.
     pub reading: Option<Share>,
 }
 
-/// A share of the node's CPU, and how old it was.
+/// A share of the node's CPU and its age.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Share {
-    /// 0..=1.
+    /// Share that others take, 0..=1.
     pub share: f64,
-    /// When the round began.
+    /// Age when the round began.
     pub age: Duration,
 }
 
-/// The sources that there are for a node. Steal is one always; it speaks where the guest ran something, or where it shows.
+/// The sources of a node. Steal always is one; it has a reading if the guest ran on the node or if steal shows.
 pub(super) fn source_lines(readings: &NodeReadings) -> impl Iterator<Item = SourceLine> {
-    /// Less is shown as nothing.
+    /// Smaller shares are displayed as 0 %.
     const SHOWS: f64 = 0.005;
 
-    let speaks = readings.has_run || readings.steal_share >= SHOWS;
-    let steal = speaks.then_some(Share { share: readings.steal_share, age: Duration::ZERO });
+    let shows = readings.has_run || readings.steal_share >= SHOWS;
+    let steal = shows.then_some(Share { share: readings.steal_share, age: Duration::ZERO });
     let others = [("host", readings.host), ("probe", readings.probe)];
     let others =
         others.into_iter().filter_map(|(source, reading)| Some(SourceLine { source, reading: share_of(reading?) }));
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steal_of_an_idle_node_and_a_source_that_failed_say_nothing() {
+    fn steal_of_an_idle_node_and_a_failed_source_have_no_reading() {
         let taken = Reading::Taken { share: 0.25, age: Duration::from_millis(400), period: Duration::from_secs(1) };
         let readings = NodeReadings { host: Some(Reading::Failed), probe: Some(taken), ..NodeReadings::default() };
         let probed = Share { share: 0.25, age: Duration::from_millis(400) };
@@ -63,7 +63,7 @@ mod tests {
         assert_eq!(
             source_lines(&NodeReadings { has_run: false, ..ran }).next().unwrap().reading,
             Some(stolen),
-            "it shows"
+            "steal shows"
         );
     }
 }

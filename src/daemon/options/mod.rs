@@ -278,7 +278,7 @@ impl RunOptions {
         }
     }
 
-    /// Which IRQs and workqueues are moved; none in a dry run.
+    /// Whether IRQs and workqueues move along with the work; never in a dry run.
     pub(super) fn affinity(&self) -> AffinityOptions {
         if self.dry_run {
             return AffinityOptions::default();
@@ -290,7 +290,7 @@ impl RunOptions {
         }
     }
 
-    /// The rate at which memory is moved to its processes' nodes; `None` if it stays where it is, as in a dry run.
+    /// Rate at which memory moves to its processes' nodes; `None` if it stays where it is, as in a dry run.
     pub(super) fn memory_bytes_per_s(&self) -> Option<u64> {
         (self.move_memory && !self.dry_run).then_some(self.memory_rate)
     }

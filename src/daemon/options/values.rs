@@ -1,13 +1,13 @@
-//! The values that options take, with an error that names the form expected.
+//! Parsers of option values. Their errors name the expected form.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-/// A round costs more than shorter ones could tell.
+/// Shorter rounds would cost more than they could measure.
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
 
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|_| "write a duration as 100ms or 2s".to_string())
+    humantime::parse_duration(text).map_err(|_| "takes a duration such as 100ms or 2s".to_string())
 }
 
 pub(super) fn parse_interval(text: &str) -> Result<Duration, String> {
@@ -31,7 +31,7 @@ pub(super) fn parse_probe(text: &str) -> Result<Duration, String> {
 pub(super) fn parse_share(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
-        _ => Err("takes a share from 0 to 1, as in 0.05".into()),
+        _ => Err("takes a share from 0 to 1, such as 0.05".into()),
     }
 }
 
@@ -45,13 +45,14 @@ pub(super) fn parse_threshold_ticks(text: &str) -> Result<f64, String> {
 pub(super) fn parse_seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.001..1e6).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
-        _ => Err("takes a number of seconds above 0, as in 1 or 0.5".into()),
+        _ => Err("takes a number of seconds above 0, such as 1 or 0.5".into()),
     }
 }
 
 pub(super) fn parse_listen_address(text: &str) -> Result<SocketAddr, String> {
     let port = text.strip_prefix(':').unwrap_or(text).parse::<u16>();
     let on_loopback = port.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-    let refused = |_| "takes a port, or an address of this machine and a port, as in 9100 or 0.0.0.0:9100".to_string();
+    let refused =
+        |_| "takes a port, or an address of this machine and a port, such as 9100 or 0.0.0.0:9100".to_string();
     on_loopback.or_else(|_| text.parse()).map_err(refused)
 }
