@@ -281,6 +281,7 @@ mod tests {
             second: Some(NodeId(2)),
             moves: vec![step(7, 1), step(8, 2)],
             verdicts: vec![verdict],
+            ..Plan::default()
         };
         let mut guards = Guards::new(GuardOptions::with_cool_down(3));
         guards.see(&view);

@@ -46,13 +46,14 @@ pub(crate) mod test_cell {
     /// A node of which others take `pressure_cpus`, its only load.
     pub(crate) fn node(id: u32, capacity_cpus: f64, pressure_cpus: f64) -> Node {
         let share = if capacity_cpus > 0.0 { pressure_cpus / capacity_cpus } else { 0.0 };
-        Node { id: NodeId(id), capacity_cpus, pressure: Pressure::Fresh { share }, load_cpus: pressure_cpus }
+        let pressure = Pressure::Fresh { share };
+        Node { id: NodeId(id), capacity_cpus, pressure, load_cpus: pressure_cpus, ..Node::default() }
     }
 
     /// A group of one task that uses `usage_cpus`.
     pub(crate) fn group(id: u64, node: u32, usage_cpus: f64) -> Group {
         let demand = Demand { usage_cpus, ..Demand::default() };
-        Group { id: GroupId(id), node: NodeId(node), nr_tasks: 1, demand }
+        Group { id: GroupId(id), node: NodeId(node), nr_tasks: 1, demand, ..Group::default() }
     }
 
     /// A cell in which the groups' use adds to their nodes' load.
@@ -62,6 +63,6 @@ pub(crate) mod test_cell {
             let here = groups.iter().filter(|group| group.node == node.id);
             node.load_cpus += here.map(|group| group.demand.usage_cpus).sum::<f64>();
         }
-        CellView { nodes, groups }
+        CellView { nodes, groups, ..CellView::default() }
     }
 }

@@ -24,6 +24,7 @@ impl Policy for Rotate {
             second: None,
             moves: groups.iter().map(|group| Move { group: group.id, from: here, to }).collect(),
             verdicts: vec![Verdict { node: here, outcome: Outcome::Moves { moved_cpus } }],
+            ..Plan::default()
         }
     }
 }

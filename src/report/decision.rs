@@ -202,6 +202,15 @@ impl Decision {
             Outcome::CoolingDown { rounds_left } => {
                 format!("it is bad, but the last move was too recent: {}", counted(rounds_left.into(), "more round"))
             }
+            Outcome::Fits { wanted_cpus, supply_cpus } => {
+                format!("its work wants {wanted_cpus:.2} CPU and gets it: {supply_cpus:.2} are to be had")
+            }
+            Outcome::Folds { wanted_cpus, limit_cpus } => {
+                format!("others need it; its work wants {wanted_cpus:.2} CPU and is held to {limit_cpus:.2}")
+            }
+            Outcome::Short { wanted_cpus, supply_cpus } => format!(
+                "its work wants {wanted_cpus:.2} CPU of {supply_cpus:.2} to be had, and no other node has enough more"
+            ),
         }
     }
 
@@ -309,13 +318,19 @@ pub(super) mod tests {
     }
 
     fn node(id: u32, pressure: Pressure) -> Node {
-        Node { id: NodeId(id), capacity_cpus: 1.0, pressure, load_cpus: pressure.share().unwrap_or(0.0) }
+        Node {
+            id: NodeId(id),
+            capacity_cpus: 1.0,
+            pressure,
+            load_cpus: pressure.share().unwrap_or(0.0),
+            ..Node::default()
+        }
     }
 
     /// Round 4: node 0 with a group of 0.48 CPU and 3 MiB, and node 1, which is idle.
     pub(in crate::report) fn round(outcome: Outcome, retargeted: Option<Retargeted>) -> Round {
         let demand = Demand { usage_cpus: 0.48, memory_bytes: 3.0 * 1048576.0, ..Demand::default() };
-        let groups = vec![Group { id: GroupId(7), node: NodeId(0), nr_tasks: 1, demand }];
+        let groups = vec![Group { id: GroupId(7), node: NodeId(0), nr_tasks: 1, demand, ..Group::default() }];
         let moves = match outcome {
             Outcome::Moves { .. } => vec![Move { group: GroupId(7), from: NodeId(0), to: NodeId(1) }],
             _ => vec![],
@@ -329,12 +344,13 @@ pub(super) mod tests {
                 (NodeId(0), Words { steal_share: 0.52, has_run: true, ..Words::default() }),
                 (NodeId(1), Words { probe: Some(probe), ..Words::default() }),
             ]),
-            view: CellView { nodes, groups },
+            view: CellView { nodes, groups, ..CellView::default() },
             plan: Plan {
                 first: Some(NodeId(1)),
                 second: None,
                 moves,
                 verdicts: vec![Verdict { node: NodeId(0), outcome }],
+                ..Plan::default()
             },
             retargeted,
             retarget_cpu_us: 85,

@@ -44,7 +44,7 @@ pub fn cell_view(scene: &Scene<'_>) -> CellView {
         }
     }
     let groups = used_ns_of.into_iter().map(|((node, id), used_ns)| group(scene, id, node, used_ns));
-    CellView { groups: groups.collect(), nodes }
+    CellView { groups: groups.collect(), nodes, ..CellView::default() }
 }
 
 fn node(scene: &Scene<'_>, id: NodeId, cpus: &[u32]) -> Node {
@@ -63,7 +63,8 @@ fn node(scene: &Scene<'_>, id: NodeId, cpus: &[u32]) -> Node {
     // Ticks are samples, and lost ones don't come back: what ran by the scheduler class's exact count was busy.
     let used_ns: u64 = window.used_ns.iter().filter(|((_, node), _)| *node == id).map(|(_, ns)| ns).sum();
     let busy_cpus = window.in_cpus(time.busy_ns.max(used_ns));
-    Node { id, capacity_cpus, pressure, load_cpus: window.in_cpus(time.steal_ns).max(others_cpus) + busy_cpus }
+    let load_cpus = window.in_cpus(time.steal_ns).max(others_cpus) + busy_cpus;
+    Node { id, capacity_cpus, pressure, load_cpus, ..Node::default() }
 }
 
 fn group(scene: &Scene<'_>, id: GroupId, node: NodeId, used_ns: u64) -> Group {
@@ -74,7 +75,7 @@ fn group(scene: &Scene<'_>, id: GroupId, node: NodeId, used_ns: u64) -> Group {
         memory_bytes: members.map_or(0.0, |members| members.rss_bytes),
         accesses_per_instruction: scene.accesses.of(id, used_ns),
     };
-    Group { id, node, nr_tasks: members.map_or(0, |members| members.nr_tasks), demand }
+    Group { id, node, nr_tasks: members.map_or(0, |members| members.nr_tasks), demand, ..Group::default() }
 }
 
 #[cfg(test)]

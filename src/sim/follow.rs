@@ -94,7 +94,7 @@ impl SimulatedCell {
         for node in &mut nodes {
             share(node, self.staying_cpus[&node.id], &mut groups);
         }
-        CellView { nodes, groups }
+        CellView { nodes, groups, window_rounds: logged.window_rounds }
     }
 
     fn carry_out(&mut self, plan: &Plan, places_groups: bool) {

@@ -109,7 +109,7 @@ impl<'a> CellRun<'a> {
             machine.reset(bins);
             let pressure = Pressure::Fresh { share: 0.0 };
             let capacity_cpus = self.params.capacity;
-            self.view.nodes.push(Node { id: NodeId(id), capacity_cpus, pressure, load_cpus: 0.0 });
+            self.view.nodes.push(Node { id: NodeId(id), capacity_cpus, pressure, ..Node::default() });
         }
     }
 
@@ -139,7 +139,7 @@ impl<'a> CellRun<'a> {
 
     /// Describe the cell as a policy sees it.
     fn look(&mut self) {
-        let CellView { nodes, groups } = &mut self.view;
+        let CellView { nodes, groups, .. } = &mut self.view;
         groups.clear();
         for (machine, node) in self.machines.iter().zip(nodes) {
             let mut ours_cpus = 0.0;
@@ -159,6 +159,7 @@ impl<'a> CellRun<'a> {
                         memory_bytes: f64::from(running.usage.memory) * self.params.machine_memory_bytes as f64,
                         accesses_per_instruction: f64::from(running.usage.accesses_per_instruction),
                     },
+                    ..Group::default()
                 });
             }
             node.load_cpus = machine.load_cpus;
