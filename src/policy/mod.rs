@@ -1,10 +1,12 @@
 //! Where migratable work should run: pure functions of a [`CellView`].
 
+mod auto;
 mod coarse;
 mod fine;
 mod guards;
 mod rotate;
 
+pub use auto::{Auto, AutoMemory, AutoOptions};
 pub use coarse::Coarse;
 pub use fine::{Fine, Order, UnknownOrder};
 pub use guards::{GuardOptions, Guards};
