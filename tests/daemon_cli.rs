@@ -1,11 +1,11 @@
-//! The daemon's command line, as far as it goes without loading anything.
+//! The daemon's command line, up to the point at which it would load the scheduler class.
 #![cfg(feature = "daemon")]
 
 use std::path::Path;
 use std::process::{Command, Output};
 
 fn scx_vnuma(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_scx_vnuma")).args(args).output().expect("scx_vnuma starts")
+    Command::new(env!("CARGO_BIN_EXE_scx_vnuma")).args(args).output().expect("can't start scx_vnuma")
 }
 
 fn stderr(output: &Output) -> String {
@@ -24,10 +24,10 @@ fn the_version_is_the_crates() {
 }
 
 #[test]
-fn help_stats_explains_each_figure() {
+fn help_stats_describes_each_metric() {
     let output = scx_vnuma(&["--help-stats"]);
     assert!(output.status.success(), "{}", stderr(&output));
-    for figure in [
+    for metric in [
         "epoch",
         "destination",
         "page_faults",
@@ -38,12 +38,12 @@ fn help_stats_explains_each_figure() {
         "moved_bytes",
         "retarget_cpu_us",
     ] {
-        assert!(stdout(&output).contains(figure), "{figure} is missing in:\n{}", stdout(&output));
+        assert!(stdout(&output).contains(metric), "{metric} is missing in:\n{}", stdout(&output));
     }
 }
 
 #[test]
-fn a_bad_option_is_refused_with_its_name() {
+fn an_invalid_option_is_refused_with_its_name() {
     for (args, part) in [
         (["--interval", "0"], "--interval"),
         (["--select", "nice=3"], "not one of cgroup, comm, uid, nice, policy"),
@@ -56,9 +56,9 @@ fn a_bad_option_is_refused_with_its_name() {
 }
 
 #[test]
-fn explain_without_a_daemon_says_so_in_one_sentence() {
+fn explain_without_a_daemon_fails_with_one_sentence() {
     if Path::new("/var/run/scx/root/stats").exists() {
-        eprintln!("skipped: a scheduler runs here");
+        eprintln!("skipped: a scheduler is running here");
         return;
     }
     let output = scx_vnuma(&["explain", "-n", "5"]);
@@ -69,8 +69,8 @@ fn explain_without_a_daemon_says_so_in_one_sentence() {
 
 #[test]
 fn a_port_in_use_is_refused_before_anything_is_loaded() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("some port is free");
-    let port = taken.local_addr().expect("it is bound").port().to_string();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("no free port");
+    let port = taken.local_addr().expect("the listener has no address").port().to_string();
     let output = scx_vnuma(&["--metrics", &port]);
     assert_eq!(output.status.code(), Some(1));
     let message = stderr(&output);
@@ -79,7 +79,7 @@ fn a_port_in_use_is_refused_before_anything_is_loaded() {
 }
 
 #[test]
-fn a_kernel_without_sched_ext_is_refused_with_the_option_to_look_for() {
+fn a_kernel_without_sched_ext_is_refused_with_the_config_option() {
     if Path::new("/sys/kernel/sched_ext").exists() {
         eprintln!("skipped: this kernel has sched_ext");
         return;
@@ -98,7 +98,7 @@ fn a_kernel_without_sched_ext_is_refused_with_the_option_to_look_for() {
 #[test]
 fn restore_on_a_kernel_without_sched_ext_has_nothing_to_do() {
     if Path::new("/sys/kernel/sched_ext").exists() || Path::new("/run/scx_vnuma").exists() {
-        eprintln!("skipped: this kernel has sched_ext, or a scx_vnuma has been here");
+        eprintln!("skipped: this kernel has sched_ext, or scx_vnuma has run here");
         return;
     }
     let output = scx_vnuma(&["restore"]);
@@ -110,7 +110,7 @@ fn restore_on_a_kernel_without_sched_ext_has_nothing_to_do() {
 }
 
 #[test]
-fn exec_on_a_kernel_without_sched_ext_says_why_not() {
+fn exec_on_a_kernel_without_sched_ext_fails_with_the_reason() {
     if Path::new("/sys/kernel/sched_ext").exists() {
         eprintln!("skipped: this kernel has sched_ext");
         return;
@@ -121,8 +121,8 @@ fn exec_on_a_kernel_without_sched_ext_says_why_not() {
 }
 
 #[test]
-fn in_a_pid_namespace_of_its_own_it_refuses_with_the_remedy() {
-    // A namespace of users makes one of processes possible without root.
+fn a_pid_namespace_of_its_own_is_refused_with_the_remedy() {
+    // A user namespace allows a PID namespace without root.
     let unshared = |args: &[&str]| {
         let scx_vnuma = env!("CARGO_BIN_EXE_scx_vnuma");
         let unshare = ["--user", "--map-root-user", "--pid", "--fork", "--mount-proc", scx_vnuma];
@@ -140,29 +140,29 @@ fn in_a_pid_namespace_of_its_own_it_refuses_with_the_remedy() {
     }
 }
 
-/// A child process that writes more to standard error than a pipe holds.
+/// Makes a child process write more to standard error than a pipe holds.
 #[test]
-fn a_log_that_nobody_reads_blocks_nothing() {
+fn an_unread_log_blocks_nothing() {
     const MUCH_MORE_THAN_A_PIPE_HOLDS: usize = 10_000;
     if std::env::var_os("VNUMA_TEST_LOG_CHILD").is_some() {
         let log = scx_vnuma::daemon::Log::start(0).unwrap();
         let start = std::time::Instant::now();
         for nr in 0..MUCH_MORE_THAN_A_PIPE_HOLDS {
-            log::info!(target: "scx_vnuma", "line {nr} of a log that nobody reads");
+            log::info!(target: "scx_vnuma", "line {nr} of an unread log");
         }
         assert!(start.elapsed() < std::time::Duration::from_secs(10), "{:?}", start.elapsed());
         println!("dropped {}", log.nr_dropped());
-        // The thread that writes is stuck for good.
+        // The log's writer thread is blocked for good.
         std::process::exit(if log.nr_dropped() > 0 { 0 } else { 1 });
     }
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "a_log_that_nobody_reads_blocks_nothing", "--nocapture"])
+        .args(["--exact", "an_unread_log_blocks_nothing", "--nocapture"])
         .env("VNUMA_TEST_LOG_CHILD", "1")
         .stderr(std::process::Stdio::piped())
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    // The pipe is open and never read.
+    // The pipe stays open but is never read.
     let _unread = child.stderr.take();
-    assert!(child.wait().unwrap().success(), "it was blocked, or dropped nothing");
+    assert!(child.wait().unwrap().success(), "it blocked, or it dropped nothing");
 }

@@ -1,5 +1,5 @@
-//! The documentation that is generated from the command lines' definitions is current. `UPDATE_DOCS=1 cargo test --test docs`
-//! writes it.
+//! Checks that the documentation generated from the command lines' definitions is current.
+//! `UPDATE_DOCS=1 cargo test --test docs` writes it.
 #![cfg(all(feature = "daemon", feature = "sim"))]
 
 use std::path::{Path, PathBuf};
@@ -11,37 +11,37 @@ fn project(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// Compares a file with what it should be, or writes it.
+/// Compare a file with its expected content, or write it if UPDATE_DOCS is set.
 fn check(path: &str, expected: &str) {
     let file = project(path);
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(&file, expected).unwrap();
     }
     let found = std::fs::read_to_string(&file).unwrap_or_default();
-    assert!(found == expected, "{path} is not current: run UPDATE_DOCS=1 cargo test --test docs, and commit it");
+    assert!(found == expected, "{path} is out of date: run UPDATE_DOCS=1 cargo test --test docs and commit the result");
 }
 
 fn reference(command: &clap::Command) -> String {
     let options = clap_markdown::MarkdownOptions::new().show_footer(false).show_table_of_contents(false);
     let text = clap_markdown::help_markdown_command_custom(command, &options);
-    // Trailing blanks come from empty help lines.
+    // Empty help lines leave trailing blanks.
     let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
     format!("<!-- Generated from the command line's definition by tests/docs.rs. -->\n\n{}\n", lines.join("\n").trim())
 }
 
-/// A table of the options between `<!-- options: a b -->` and `<!-- end of options -->`.
+/// The page with a table of options a and b between `<!-- options: a b -->` and `<!-- end of options -->`.
 fn with_option_table(page: &str, command: &clap::Command) -> String {
     const START: &str = "<!-- options: ";
     const END: &str = "<!-- end of options -->";
-    let start = page.find(START).expect("the page names the options that it lists");
-    let names_end = start + page[start..].find(" -->").expect("the comment ends");
-    let end = page.find(END).expect("the table has an end");
+    let start = page.find(START).expect("the page has no start of an option table");
+    let names_end = start + page[start..].find(" -->").expect("the comment has no end");
+    let end = page.find(END).expect("the option table has no end");
     let row = |name: &str| {
         let arg = command.get_arguments().find(|arg| arg.get_long() == Some(name));
         let arg = arg.unwrap_or_else(|| panic!("there is no option --{name}"));
         let default: Vec<_> = arg.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
         let default = if default.is_empty() { String::new() } else { format!("`{}`", default.join(" ")) };
-        let help = arg.get_help().expect("every option has help").to_string();
+        let help = arg.get_help().expect("an option has no help").to_string();
         format!("| `--{name}` | {default} | {help} |\n")
     };
     let rows: String = page[start + START.len()..names_end].split_whitespace().map(row).collect();
@@ -50,17 +50,17 @@ fn with_option_table(page: &str, command: &clap::Command) -> String {
 }
 
 #[test]
-fn the_daemons_options_are_documented_as_they_are() {
+fn the_daemons_option_reference_is_current() {
     check("docs/options.md", &reference(&Cli::command()));
 }
 
 #[test]
-fn the_simulators_options_are_documented_as_they_are() {
+fn the_simulators_option_reference_is_current() {
     check("docs/simulator-options.md", &reference(&scx_vnuma::sim::cli::command()));
 }
 
 #[test]
-fn the_readmes_options_are_those_that_there_are() {
+fn the_readmes_option_table_is_current() {
     let readme = std::fs::read_to_string(project("README.md")).unwrap();
     check("README.md", &with_option_table(&readme, &Cli::command()));
 }

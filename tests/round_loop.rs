@@ -1,4 +1,4 @@
-//! The daemon's rounds over a scheduler class that the test scripts: no kernel, no root.
+//! The daemon's rounds with a scheduler class scripted by the test, without a kernel or root.
 #![cfg(feature = "daemon")]
 
 use std::cell::RefCell;
@@ -17,12 +17,12 @@ use scx_vnuma::report::DecisionHistory;
 use scx_vnuma::sense::{Hosts, Nodes, Sampler};
 use scx_vnuma::work::policy;
 
-/// The kernel ends the scheduler class after this many rounds.
+/// Number of rounds after which the fake kernel ends the scheduler class.
 const EXITS_AFTER_READS: u32 = 30;
-/// Of the migratable process, which chose to be so: no policy of a real task changes.
+/// The migratable process. It is migratable by choice, so the rounds change the policy of no real task.
 const TGID: u32 = 7;
 
-/// A guest of three nodes with a CPU each. Time passes for its counters when the test says so.
+/// A guest with three nodes of one CPU each. Its counters advance when the test calls [`FakeClass::pass`].
 #[derive(Default)]
 struct FakeClass {
     state: RefCell<State>,
@@ -33,16 +33,16 @@ struct State {
     epoch: u64,
     destination: NodeId,
     placements: HashMap<u32, NodeId>,
-    /// By node: stolen and used ns.
+    /// Stolen time by node, ns.
     steal_ns: [u64; 3],
     run_times: RunTimes,
-    /// Reads of the counters so far, and how many of the first fail.
+    /// Number of reads of the counters so far, and how many of the first ones fail.
     nr_counter_reads: u32,
     nr_failing_reads: u32,
 }
 
 impl FakeClass {
-    /// The process wants a whole CPU for so long, of which others take a share on each node.
+    /// Advance the counters by `time`, in which the process wants a whole CPU and others take a share of each node.
     fn pass(&self, time: Duration, stolen_share: [f64; 3]) {
         let mut state = self.state.borrow_mut();
         let node = state.placements.get(&TGID).copied().unwrap_or(state.destination);
@@ -70,11 +70,11 @@ impl Class for FakeClass {
     }
 
     fn select(&self, tid: i32) -> Result<bool> {
-        bail!("task {tid} was selected, which chose to be migratable")
+        bail!("task {tid} was selected although it is migratable by choice")
     }
 
     fn unselect(&self, tid: i32) -> Result<bool> {
-        bail!("task {tid} was given back, which chose to be migratable")
+        bail!("task {tid} was given back although it is migratable by choice")
     }
 
     fn counters(&self) -> Result<KernelCounters> {
@@ -120,7 +120,7 @@ impl Class for FakeClass {
     }
 }
 
-/// Makes rounds under these options, and does something with them.
+/// Make rounds with these options and pass them to a function.
 fn with_rounds<T>(
     class: &FakeClass,
     args: &[&str],
@@ -128,7 +128,7 @@ fn with_rounds<T>(
     act: impl FnOnce(&mut Rounds<'_>) -> Result<T>,
 ) -> Result<T> {
     let fixed = ["scx_vnuma", "--no-probe", "--move-irqs=false", "--move-workqueues=false"];
-    let options = Cli::try_parse_from([&fixed, args].concat()).expect("the options are right").run;
+    let options = Cli::try_parse_from([&fixed, args].concat()).expect("invalid options").run;
     let config = Config::new(&options)?;
     let nodes = Nodes::new([(NodeId(0), vec![0]), (NodeId(1), vec![1]), (NodeId(2), vec![2])]);
     let mut log = DecisionLog::create(None, config.policy.as_str(), config.guards)?;
@@ -137,7 +137,7 @@ fn with_rounds<T>(
     act(&mut Rounds::new(&config, class, &nodes, NodeId(0), sampler, reporter)?)
 }
 
-/// Runs rounds, each after time has passed with shares stolen on the nodes. Returns the history.
+/// Run rounds. Before each, 20 ms pass in which these shares of the nodes are stolen. Returns the history.
 fn rounds(class: &FakeClass, args: &[&str], stolen_shares: &[[f64; 3]]) -> Result<Arc<DecisionHistory>> {
     let history = Arc::new(DecisionHistory::default());
     with_rounds(class, args, &history, |rounds| {
@@ -154,7 +154,7 @@ fn rounds(class: &FakeClass, args: &[&str], stolen_shares: &[[f64; 3]]) -> Resul
 }
 
 #[test]
-fn severe_steal_moves_the_work_in_the_round_that_sees_it() {
+fn severe_steal_moves_the_work_in_the_same_round() {
     let class = FakeClass::default();
     let history = rounds(&class, &[], &[[0.0, 0.0, 0.0], [0.5, 0.0, 0.0], [0.0, 0.0, 0.0]]).unwrap();
     assert_eq!(class.destination(), (NodeId(1), 1));
@@ -177,11 +177,11 @@ fn a_dry_run_decides_but_retargets_nothing() {
     let class = FakeClass::default();
     let history = rounds(&class, &["--dry-run"], &[[0.0, 0.0, 0.0], [0.5, 0.0, 0.0]]).unwrap();
     assert_eq!(class.destination(), (NodeId(0), 0));
-    assert!(history.decisions(1)[0].decision.what().contains("would move"), "it says what it would do");
+    assert!(history.decisions(1)[0].decision.what().contains("would move"), "no plan in the text");
 }
 
 #[test]
-fn fine_names_the_node_of_each_process_before_it_retargets() {
+fn fine_places_each_process_before_it_retargets() {
     let class = FakeClass::default();
     // Nodes 1 and 2 are the two least loaded, so work leaves node 0 for the first of them.
     rounds(&class, &["--policy", "fine"], &[[0.0, 0.0, 0.0], [0.5, 0.0, 0.0], [0.0, 0.0, 0.0]]).unwrap();
@@ -189,7 +189,7 @@ fn fine_names_the_node_of_each_process_before_it_retargets() {
     assert_eq!(class.destination(), (NodeId(1), 1));
 }
 
-/// Runs the loop until the scheduler class has exited, with the first rounds failing. Returns the history.
+/// Run the loop until the scheduler class has exited. The first rounds fail. Returns the history.
 fn run_with_failures(nr_failing_reads: u32) -> (Result<()>, Arc<DecisionHistory>) {
     let class = FakeClass::default();
     class.state.borrow_mut().nr_failing_reads = nr_failing_reads;

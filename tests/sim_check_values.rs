@@ -1,8 +1,8 @@
-//! Agreement with an independent implementation of the model, on a trace that is too large to come with the project.
+//! Compares the simulator with an independent implementation of the model, on a trace too large for the repository.
 //!
-//! It is looked for in `$VNUMA_TRACES`, then beside the project; where it isn't, these tests say so and pass.
+//! The trace is searched for in `$VNUMA_TRACES`, then next to the project. Without it these tests print that and pass.
 #![cfg(feature = "sim")]
-// A test's helpers fail by panicking, as its asserts do.
+// Test helpers may panic, like asserts.
 #![allow(clippy::unwrap_used)]
 
 use std::path::PathBuf;
@@ -21,11 +21,11 @@ fn trace() -> Option<&'static Trace> {
 }
 
 fn load() -> Option<Trace> {
-    let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/traces");
-    let traces = std::env::var_os("VNUMA_TRACES").map_or(beside, PathBuf::from);
+    let next_to_project = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/traces");
+    let traces = std::env::var_os("VNUMA_TRACES").map_or(next_to_project, PathBuf::from);
     let data = traces.join("g2011-hybrid-A");
     if !data.is_dir() {
-        println!("skipped: {} is not there; set VNUMA_TRACES to the folder that has g2011-hybrid-A", data.display());
+        println!("skipped: {} doesn't exist; set VNUMA_TRACES to the directory of g2011-hybrid-A", data.display());
         return None;
     }
     let table = |name: &str| {
@@ -108,7 +108,7 @@ fn fine_by_memory_agrees() {
 }
 
 #[test]
-fn machines_pooled_by_cell_show_what_placement_could_reach() {
+fn machines_pooled_by_cell_bound_what_placement_can_reach() {
     let params = Params { machines: 200, capacity: 2.0, ..Params::default() }.with_policy(PolicyName::NONE, None);
     let Some(figures) = figures(&params) else { return };
     within("cpu_utilisation", figures.cpu_utilisation, 0.3185, 0.001);

@@ -1,6 +1,6 @@
-//! The commands as scripts call them, on the sample and on synthetic traces.
+//! The simulator's commands as scripts call them, on the sample trace and on synthetic ones.
 #![cfg(feature = "sim")]
-// A test's helpers fail by panicking, as its asserts do.
+// Test helpers may panic, like asserts.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -49,7 +49,7 @@ fn compare_runs_every_policy_and_order_and_draws_them() {
     let orders = ["none", "request", "cpu", "memory", "cpu-desc", "mai"].map(|order| ("fine", Some(order)));
     assert_eq!(names, [[("none", None), ("coarse", None)].as_slice(), orders.as_slice()].concat());
     let html = fs::read_to_string(out.join("report.html")).unwrap();
-    assert!(html.contains("Synthetic"), "the report says which data are synthetic");
+    assert!(html.contains("Synthetic"), "the report doesn't mark synthetic data");
     assert!(
         !html.contains("http://")
             || html.matches("http://").count() == html.matches("http://www.w3.org/2000/svg").count()
@@ -72,7 +72,7 @@ fn a_sweep_runs_the_product_of_two_options() {
 }
 
 #[test]
-fn an_option_that_is_none_cannot_be_varied() {
+fn an_unknown_option_cannot_be_varied() {
     let output = sim(&["sweep", "--vary", "colour=red,blue"]);
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -82,7 +82,7 @@ fn an_option_that_is_none_cannot_be_varied() {
 }
 
 #[test]
-fn what_no_machine_could_hold_is_refused_in_a_sentence() {
+fn values_too_large_for_any_machine_are_refused_in_one_sentence() {
     let refused: [&[&str]; 6] = [
         &["--interval", "1ns"],
         &["--machines", "4000000000"],
@@ -99,7 +99,7 @@ fn what_no_machine_could_hold_is_refused_in_a_sentence() {
 }
 
 #[test]
-fn a_report_of_all_that_compare_left_draws_its_runs() {
+fn a_report_of_all_files_of_compare_draws_its_runs() {
     let out = folder("report-glob");
     ok(&["compare", "--out", text(&out)]);
     let path = |name: &str| text(&out.join(name)).to_owned();
@@ -109,12 +109,12 @@ fn a_report_of_all_that_compare_left_draws_its_runs() {
 }
 
 #[test]
-fn an_order_may_be_named_or_numbered() {
+fn an_order_may_be_given_by_name_or_number() {
     assert_eq!(ok(&["run", "--json", "--order", "5"]), ok(&["run", "--json", "--policy", "fine", "--order", "mai"]));
 }
 
 #[test]
-fn a_synthetic_trace_runs_from_csv_and_from_parquet_alike_and_shards_merge_to_the_same_bytes() {
+fn csv_parquet_and_merged_shards_of_a_synthetic_trace_give_the_same_bytes() {
     let out = folder("synthetic");
     let path = |name: &str| text(&out.join(name)).to_owned();
     ok(&["synthesise", "--machines", "20", "--hours", "1", "--seed", "7", "--out", &path("csv")]);
@@ -136,7 +136,7 @@ fn a_synthetic_trace_runs_from_csv_and_from_parquet_alike_and_shards_merge_to_th
 }
 
 #[test]
-fn a_synthetic_trace_written_as_parquet_is_the_one_written_as_csv() {
+fn a_synthetic_trace_is_the_same_as_parquet_and_as_csv() {
     let out = folder("synthetic-parquet");
     let path = |name: &str| text(&out.join(name)).to_owned();
     let drawn = ["synthesise", "--machines", "20", "--hours", "1", "--out"];
@@ -162,7 +162,7 @@ fn shards_of_different_runs_do_not_merge() {
 }
 
 #[test]
-fn a_file_that_is_no_trace_of_ours_is_refused() {
+fn a_file_that_is_not_a_prepared_trace_is_refused() {
     let out = folder("no-parquet");
     fs::write(out.join("t.parquet"), "PAR1 nothing of the kind PAR1").unwrap();
     let output = sim(&["run", "--trace", text(&out.join("t.parquet"))]);
@@ -170,7 +170,7 @@ fn a_file_that_is_no_trace_of_ours_is_refused() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("t.parquet"));
 }
 
-/// Two rounds on a cell whose node 0 is pressed and has two groups; the log's policy moved nothing.
+/// A log of two rounds of a cell in which node 0 is under pressure and runs two groups. Its policy moved nothing.
 fn decision_log() -> Vec<u8> {
     let node = |id, load_cpus| {
         let pressure = Pressure::Fresh { share: load_cpus / 10.0 };
@@ -191,7 +191,7 @@ fn decision_log() -> Vec<u8> {
 }
 
 #[test]
-fn replay_says_what_another_policy_would_have_decided() {
+fn replay_shows_what_another_policy_would_have_decided() {
     let path = folder("replay").join("decisions.jsonl");
     fs::write(&path, decision_log()).unwrap();
     let replayed = ok(&["replay", text(&path), "--policy", "coarse", "--json"]);
@@ -206,7 +206,7 @@ fn replay_says_what_another_policy_would_have_decided() {
 }
 
 #[test]
-fn replay_names_the_line_at_which_a_log_is_cut_short() {
+fn replay_names_the_line_at_which_a_log_is_truncated() {
     let path = folder("replay-cut").join("decisions.jsonl");
     let log = decision_log();
     fs::write(&path, &log[..log.len() - 5]).unwrap();

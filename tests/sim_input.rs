@@ -1,6 +1,6 @@
-//! Traces as they come: in parts, compressed or not, in any order, and damaged in every way we know of.
+//! Traces as found in practice: in parts, compressed or not, in any order, and damaged in every way we know of.
 #![cfg(feature = "sim")]
-// A test's helpers fail by panicking, as its asserts do.
+// Test helpers may panic, like asserts.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 use flate2::write::GzEncoder;
 use flate2::Compression;
 
-/// A small trace in a folder of its own, to be damaged.
+/// A small trace in its own directory, for a test to damage.
 struct Folder(PathBuf);
 
 const EVENTS: &str = "\
@@ -86,7 +86,7 @@ fn tasks(output: &Output) -> u64 {
     figures["tasks"].as_u64().unwrap()
 }
 
-/// Damage one table, and see that a plain run counts the oddity and a strict one stops at it.
+/// Replace one table and check that a plain run counts the oddity and a strict one stops at it.
 fn is_odd(name: &str, file: &str, text: &str, counted: &str, place: &str) {
     let folder = Folder::new(name);
     folder.write(file, text);
@@ -102,7 +102,7 @@ fn is_odd(name: &str, file: &str, text: &str, counted: &str, place: &str) {
 }
 
 #[test]
-fn a_clean_trace_says_nothing_even_when_strict() {
+fn a_clean_trace_gives_no_messages_even_when_strict() {
     let output = Folder::new("clean").run(&["--strict"]);
     assert!(output.status.success());
     assert_eq!(stderr(&output), "");
@@ -110,7 +110,7 @@ fn a_clean_trace_says_nothing_even_when_strict() {
 }
 
 #[test]
-fn json_has_the_figures_by_their_names_and_nothing_else() {
+fn json_has_the_figures_and_nothing_else() {
     let output = Folder::new("json").run(&[]);
     let figures: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
     let mut names: Vec<&str> = figures.keys().map(String::as_str).collect();
@@ -131,7 +131,7 @@ fn json_has_the_figures_by_their_names_and_nothing_else() {
 }
 
 #[test]
-fn parts_may_be_compressed_or_not_in_folders_or_globs_and_in_any_order() {
+fn parts_may_be_compressed_in_folders_or_globs_and_in_any_order() {
     let folder = Folder::new("parts");
     let (first, rest): (Vec<_>, Vec<_>) =
         USAGE.lines().map(|line| format!("{line}\n")).partition(|l| l.starts_with("0,"));
@@ -162,7 +162,7 @@ fn windows_line_ends_and_a_missing_last_newline_change_nothing() {
 }
 
 #[test]
-fn a_part_that_is_there_twice_is_read_once() {
+fn a_part_that_exists_twice_is_read_once() {
     let folder = Folder::new("twice");
     let once = folder.run(&[]);
     folder.write_gz("usage.csv.gz", USAGE);
@@ -191,7 +191,7 @@ fn a_truncated_gz_is_fatal_and_named_with_the_last_line_read() {
     assert!(said.contains("fatal") && said.contains("ends early"), "{said}");
     let line: u64 =
         said.split("usage.csv.gz:").nth(1).and_then(|rest| rest.split(':').next()).unwrap().parse().unwrap();
-    // Compressed evenly, so half of the bytes is about half of the lines.
+    // The text compresses evenly, so half of the bytes is about half of the lines.
     assert!((20_000..60_000).contains(&line), "{said}");
 }
 
@@ -208,7 +208,7 @@ fn a_row_with_too_many_fields_is_counted() {
 }
 
 #[test]
-fn a_number_that_is_none_is_counted_with_its_field() {
+fn an_invalid_number_is_counted_with_its_field() {
     let text = USAGE.replace("0.05,0.1", "0.05x,0.1");
     is_odd("number", "usage.csv", &text, "not a number", "usage.csv:1: field 6 (CPU rate) is '0.05x'");
     let text = EVENTS.replace("10000000,,1,1,,0", "10000000,,,1,,0");
@@ -220,13 +220,13 @@ fn a_number_that_is_none_is_counted_with_its_field() {
 }
 
 #[test]
-fn a_share_that_no_machine_has_is_counted() {
+fn a_share_larger_than_any_machine_is_counted() {
     let text = USAGE.replace("0.05,0.1,0.1", "5e300,0.1,0.1");
     is_odd("share", "usage.csv", &text, "not a number", "usage.csv:1: field 6 (CPU rate) is '5e300'");
 }
 
 #[test]
-fn a_line_without_end_is_fatal() {
+fn an_endless_line_is_fatal() {
     let folder = Folder::new("endless");
     folder.write("usage.csv", &format!("{USAGE}{}", "7".repeat(20 << 20)));
     let output = folder.run(&[]);
@@ -235,7 +235,7 @@ fn a_line_without_end_is_fatal() {
 }
 
 #[test]
-fn a_window_that_ends_in_an_age_is_fatal_and_no_silent_figure() {
+fn a_window_that_ends_far_in_the_future_is_fatal() {
     let folder = Folder::new("age");
     folder.write("usage.csv", &USAGE.replace("300000000,600000000", "300000000,6000000000000000000"));
     let output = folder.run(&["--policy", "none"]);
@@ -253,13 +253,13 @@ fn time_going_backwards_is_counted() {
 }
 
 #[test]
-fn usage_without_events_is_counted_and_no_task() {
+fn usage_without_events_is_counted_and_makes_no_task() {
     let text = format!("{USAGE}300000000,600000000,2,0,8,0.2,0.1,0.1,,,0.1,,,0.3,,1.5,0.01,,,\n");
     is_odd("without", "usage.csv", &text, "usage rows of tasks without events", "usage.csv:4: task 2:0");
 }
 
 #[test]
-fn a_prepared_trace_remembers_what_was_odd() {
+fn a_prepared_trace_remembers_its_oddities() {
     let folder = Folder::new("prepared");
     folder.write("usage.csv", &format!("{USAGE}300000000,600000000,1,1,8,0.2\n"));
     let (events, usage, trace) = (folder.path("events.csv"), folder.path("usage.csv"), folder.path("t.parquet"));
@@ -281,7 +281,7 @@ fn tables_of_different_traces_are_fatal() {
 }
 
 #[test]
-fn times_before_and_after_the_trace_are_understood() {
+fn times_before_and_after_the_trace_are_accepted() {
     let folder = Folder::new("sentinels");
     for after in ["9223372036854775807", "18446744073709551615"] {
         folder.write("events.csv", &EVENTS.replace("300000000,,1,0,7,4", &format!("{after},,1,0,7,4")));
@@ -292,14 +292,14 @@ fn times_before_and_after_the_trace_are_understood() {
 }
 
 #[test]
-fn a_span_without_time_is_refused() {
+fn an_empty_time_span_is_refused() {
     let output = Folder::new("span").run(&["--start", "500", "--end", "400"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("--start"), "{}", stderr(&output));
 }
 
 #[test]
-fn anything_at_all_is_an_error_and_no_panic() {
+fn random_input_is_an_error_and_never_a_panic() {
     let folder = Folder::new("garbage");
     let mut seed = 1u64;
     for round in 0..40 {
@@ -317,14 +317,14 @@ fn anything_at_all_is_an_error_and_no_panic() {
 }
 
 #[test]
-fn with_no_trace_the_sample_runs() {
+fn without_a_trace_the_sample_runs() {
     let output = sim().args(["run", "--json"]).output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(tasks(&output), 920);
 }
 
 #[test]
-fn a_folder_above_the_tables_will_do() {
+fn a_folder_that_contains_the_tables_is_accepted() {
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/sample");
     let output = sim()
         .args(["run", "--json", "--machines", "40", "--strict", "--events"])

@@ -1,6 +1,6 @@
-//! The model, told as small stories whose outcome can be worked out by hand.
+//! The model, on small traces whose outcome can be worked out by hand.
 #![cfg(feature = "sim")]
-// A test's helpers fail by panicking, as its asserts do.
+// Test helpers may panic, like asserts.
 #![allow(clippy::unwrap_used)]
 
 use scx_vnuma::policy::{Order, PolicyName};
@@ -11,13 +11,13 @@ use scx_vnuma::sim::trace::{TaskId, Trace, TracedTask, UsageWindow};
 
 const S: i64 = 1_000_000;
 
-/// A trace written down task by task; times in seconds.
+/// A trace written task by task.
 struct Story {
     trace: Trace,
     machines: u32,
 }
 
-/// A task of a story: it arrives, runs for a while and uses CPU all the time.
+/// A task of a story: when it arrives, how long it runs and what it uses throughout.
 #[derive(Clone, Copy)]
 struct Part {
     machine: u32,
@@ -32,7 +32,7 @@ struct Part {
 
 const PART: Part =
     Part { machine: 0, at_s: 0, work_s: 100, cpus: 0.1, request: 0.1, priority: 9, max_cpus: 0.5, memory: 0.0 };
-/// A task that may move.
+/// A migratable task.
 const LIGHT: Part = Part { priority: 0, max_cpus: 0.02, cpus: 0.02, request: 0.02, memory: 0.5, ..PART };
 
 impl Story {
@@ -40,7 +40,7 @@ impl Story {
         Story { trace: Trace { first_us: 0, last_us: length_s * S, ..Trace::default() }, machines }
     }
 
-    /// Tell of a task; its id is the next one whose hash puts it on the machine wanted.
+    /// Add a task. Its id is the next one whose hash places it on the given machine.
     fn with(mut self, part: Part) -> Story {
         let placement = Placement { seed: 1, machines: self.machines, cell_size: 4 };
         let after = self.trace.tasks.last().map_or(0, |task| task.id.job);
@@ -103,14 +103,14 @@ fn a_task_waits_until_its_request_fits_and_a_smaller_one_overtakes_it() {
 }
 
 #[test]
-fn a_request_past_the_machine_starts_when_nothing_runs() {
+fn a_request_larger_than_the_machine_starts_when_nothing_runs() {
     let huge = Part { request: 0.9, ..PART };
     let cell = &Story::new(1, 1000).with(huge).with(Part { at_s: 1, ..huge }).run(PolicyName::NONE).cells[0];
     assert!(about(cell.turnaround_s, 100.0 + 199.0));
 }
 
 #[test]
-fn what_would_end_with_the_trace_has_not_finished() {
+fn a_task_that_would_end_with_the_trace_has_not_finished() {
     let cell = &Story::new(1, 100).with(PART).run(PolicyName::NONE).cells[0];
     assert_eq!((cell.finished, cell.unfinished), (0, 1));
 }
@@ -127,7 +127,7 @@ fn coarse_moves_all_light_tasks_of_a_busy_machine_to_the_idle_one_and_pays_for_t
 }
 
 #[test]
-fn coarse_leaves_a_machine_alone_whose_load_is_nearly_all_light_tasks() {
+fn coarse_moves_nothing_from_a_machine_whose_load_is_nearly_all_light_tasks() {
     let story = Story::new(2, 100).with(Part { work_s: 900, ..LIGHT });
     assert_eq!(story.run(PolicyName::COARSE).cells[0].migrations, 0);
 }
@@ -136,7 +136,7 @@ fn coarse_leaves_a_machine_alone_whose_load_is_nearly_all_light_tasks() {
 fn fine_fills_the_first_destination_up_to_the_source_and_sends_the_rest_to_the_second() {
     let machine = |machine, cpus| Part { machine, cpus, request: cpus.into(), work_s: 900, ..PART };
     let light = Part { machine: 2, work_s: 900, ..LIGHT };
-    // Machine 2 has 0.30, of it 0.1 light; 0.25 + 0.02 + 0.02 fits under it, a third light task does not.
+    // Machine 2 has a load of 0.30, 0.1 of it light; 0.25 + 0.02 + 0.02 stays below it, a third light task does not.
     let mut story = Story::new(3, 100).with(machine(0, 0.25)).with(machine(1, 0.26)).with(machine(2, 0.2));
     for _ in 0..5 {
         story = story.with(light);
@@ -146,7 +146,7 @@ fn fine_fills_the_first_destination_up_to_the_source_and_sends_the_rest_to_the_s
 }
 
 #[test]
-fn moving_keeps_the_work_done() {
+fn a_move_keeps_the_work_done() {
     let busy = Part { cpus: 0.3, request: 0.3, work_s: 900, ..PART };
     let story = Story::new(2, 500).with(busy).with(Part { work_s: 200, ..LIGHT });
     let outcome = story.run(PolicyName::COARSE);
@@ -160,7 +160,7 @@ fn a_move_lets_waiting_tasks_start_at_the_source() {
     let light = Part { request: 0.2, work_s: 900, ..LIGHT };
     let waits = Part { request: 0.2, at_s: 1, work_s: 10, ..PART };
     let story = Story::new(2, 500).with(busy).with(light).with(waits);
-    // It starts with the first rebalance, at 60 s, and ends at 70 s.
+    // The waiting task starts with the first rebalance, at 60 s, and ends at 70 s.
     assert!(about(story.run(PolicyName::COARSE).cells[0].turnaround_s, 69.0));
     assert_eq!(story.run(PolicyName::NONE).cells[0].finished, 0);
 }

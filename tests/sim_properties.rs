@@ -1,6 +1,6 @@
-//! What holds for every trace, policy and way of running: on random traces.
+//! Properties that hold for every trace, policy and way of running, checked on random traces.
 #![cfg(feature = "sim")]
-// A test's helpers fail by panicking, as its asserts do.
+// Test helpers may panic, like asserts.
 #![allow(clippy::unwrap_used)]
 
 mod random_traces;
@@ -67,7 +67,7 @@ proptest! {
     }
 
     #[test]
-    fn shards_merge_to_the_whole_to_the_last_digit(trace in any_trace(), params in any_params(), of in 1u32..6) {
+    fn merged_shards_equal_the_whole_to_the_last_digit(trace in any_trace(), params in any_params(), of in 1u32..6) {
         let through_json = |shard| serde_json::from_str(&bytes(&run(&trace, &params, shard))).unwrap();
         let shards: Vec<RunResult> = (0..of).rev().map(|index| through_json(Shard { index, of })).collect();
         let merged = RunResult::merge(shards).unwrap();
@@ -75,7 +75,7 @@ proptest! {
     }
 
     #[test]
-    fn no_machine_is_busier_than_it_can_be(trace in any_trace(), params in any_params()) {
+    fn no_machine_is_busier_than_its_capacity(trace in any_trace(), params in any_params()) {
         let result = run(&trace, &params, Shard::WHOLE);
         let most = params.capacity * result.length_s() * (1.0 + 1e-9);
         for busy in result.cells.iter().flat_map(|cell| &cell.busy_cpu_s) {

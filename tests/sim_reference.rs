@@ -1,6 +1,6 @@
-//! The engine against the model written down as plainly as can be: one loop over all machines, every sum made anew.
+//! Compares the engine with a straightforward version of the model: one loop over all machines, all sums computed anew.
 #![cfg(feature = "sim")]
-// A test's helpers fail by panicking, as its asserts do.
+// Test helpers may panic, like asserts.
 #![allow(clippy::unwrap_used)]
 
 mod random_traces;
@@ -24,10 +24,10 @@ struct Task {
     work_s: f64,
     request: f64,
     priority: u32,
-    /// Work done at which each window begins to hold.
+    /// The usage windows, each with the amount of work done at which it begins.
     windows: Vec<(f64, UsageWindow)>,
     done_s: f64,
-    /// How many windows have begun.
+    /// Number of windows that have begun.
     begun: usize,
 }
 
@@ -46,7 +46,7 @@ impl Task {
         exact(self.window().cpu_mean.into())
     }
 
-    /// Work until something changes.
+    /// Work left until the next window begins or the task ends.
     fn left_s(&self) -> f64 {
         let window = self.windows.get(self.begun).map_or(f64::INFINITY, |(at_s, _)| *at_s);
         (window.min(self.work_s) - self.done_s).max(0.0)
@@ -131,7 +131,7 @@ impl Machine {
     }
 }
 
-/// Which tasks go from where to where.
+/// The moves of a rebalance: task, source and destination.
 fn moves(cell: &[Machine], params: &Params) -> Vec<(TaskId, usize, usize)> {
     let loads: Vec<f64> = cell.iter().map(Machine::load).collect();
     let mut by_load: Vec<usize> = (0..cell.len()).collect();
@@ -264,7 +264,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_engine_gives_the_figures_of_the_model_written_plainly(trace in any_trace(), params in any_params()) {
+    fn the_engine_gives_the_same_figures_as_the_straightforward_model(trace in any_trace(), params in any_params()) {
         let prepared = Prepared::new(&trace, &params, Shard::WHOLE);
         let cells = prepared.run(&params, &|| {}).cells;
         let figures = Figures::new(&cells, &params, prepared.horizon().length_s());

@@ -1,4 +1,4 @@
-//! The simulator; its command line is [`scx_vnuma::sim::cli`].
+//! The simulator. Its command line is defined in [`scx_vnuma::sim::cli`].
 
 fn main() -> std::process::ExitCode {
     scx_vnuma::sim::cli::main()

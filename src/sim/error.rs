@@ -1,4 +1,4 @@
-//! What can stop the simulator, each with the file, the line or the option that did, and what to do.
+//! Errors that stop the simulator. Each names the file, the line or the option, and the remedy.
 
 use std::path::PathBuf;
 
@@ -8,60 +8,63 @@ use super::trace::Oddity;
 #[derive(Debug, thiserror::Error)]
 pub enum SimError {
     /// A path or pattern matches no file.
-    #[error("{pattern}: no such file, directory or match; a table is given by files, globs or a directory of *.csv and *.csv.gz parts")]
+    #[error(
+        "{pattern}: no such file, directory or match; give a table as files, globs or a directory of *.csv and \
+         *.csv.gz parts"
+    )]
     NoFile {
-        /// As it was given.
+        /// The argument that was given.
         pattern: String,
     },
-    /// A glob that isn't one.
-    #[error("{pattern}: not a glob pattern")]
+    /// A glob pattern is invalid.
+    #[error("{pattern}: not a valid glob pattern")]
     Pattern {
-        /// As it was given.
+        /// The argument that was given.
         pattern: String,
-        /// What is wrong with it.
+        /// The parser's error.
         source: glob::PatternError,
     },
-    /// A file can't be read.
+    /// A file can't be read or written.
     #[error("{}", path.display())]
     File {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The system's word.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A file ends early or is damaged.
+    /// A file is truncated or damaged.
     #[error("{}:{line}: the file ends early or is damaged after this line; fetch it again", path.display())]
     Damaged {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The last line that could be read.
+        /// The last line that could be read, from 1.
         line: u64,
-        /// The decompressor's or the system's word.
+        /// The error of the decompressor or the system.
         source: std::io::Error,
     },
-    /// An oddity, with `--strict`.
+    /// The trace has an oddity, and `--strict` makes it fatal.
     #[error("{0} (fatal with --strict)")]
     Strict(Oddity),
-    /// A trace without a single task to run.
+    /// The trace has no task to run.
     #[error(
         "no task has both an event and a usage row; are these the task_events and task_usage tables of one trace?"
     )]
     NoTasks,
-    /// A file of ours that isn't what it should be.
+    /// A file written by this program doesn't have the expected format.
     #[error("{}: {what}", path.display())]
     Format {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong, and what to do.
+        /// What is wrong, and the remedy.
         what: String,
     },
-    /// Parameters that make no sense, or not together.
+    /// Parameters are invalid, or invalid together.
     #[error("{0}")]
     Parameters(String),
 }
 
 impl SimError {
-    /// A file can't be read or written.
+    /// Make an error for a file that can't be read or written.
     pub fn file(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> SimError {
         let path = path.into();
         move |source| SimError::File { path, source }

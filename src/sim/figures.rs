@@ -1,35 +1,35 @@
-//! The figures of a run, from what happened in its cells.
+//! The figures of a run, computed from the outcomes of its cells.
 
 use super::engine::CellOutcome;
 use super::params::Params;
 
-/// What a run is judged by. A mean over nothing is `None`.
+/// The figures by which runs are compared. A mean over nothing is `None`.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Figures {
     /// Share of the cluster's CPU that was busy.
     pub cpu_utilisation: f64,
-    /// Gini coefficient of the machines' utilisation: 0 when all are alike.
+    /// Gini coefficient of the machines' utilisation: 0 if all are equal.
     pub gini: f64,
-    /// CPU wanted past the machines' capacity, as a share of the cluster's.
+    /// CPU demand beyond the machines' capacity, as a share of the cluster's CPU.
     pub overcommit: f64,
-    /// Mean time from submission to end over the tasks that finished, seconds.
+    /// Mean time from submission to end over the finished tasks, seconds.
     pub duration_s: Option<f64>,
-    /// Mean ratio of that to the task's work.
+    /// Mean over the finished tasks of that time divided by the task's work.
     pub slowdown: Option<f64>,
-    /// Moves between machines.
+    /// Number of moves between machines.
     pub migrations: u64,
     /// Memory moved, bytes.
     pub migrated_bytes: u64,
-    /// The same per second of simulated time.
+    /// Memory moved per second of simulated time, bytes.
     pub network_bytes_per_s: f64,
-    /// Tasks that arrived.
+    /// Number of tasks that arrived.
     pub tasks: u64,
-    /// Tasks that finished.
+    /// Number of tasks that finished.
     pub finished: u64,
 }
 
 impl Figures {
-    /// The figures of these cells' machines. Sums run in order of cell, so parts merged give what the whole gives.
+    /// The figures of these cells. Sums run in order of cell, so that merged shards give the same result as the whole.
     pub fn new(cells: &[CellOutcome], params: &Params, length_s: f64) -> Figures {
         let sum = |value: fn(&CellOutcome) -> u64| cells.iter().map(value).sum::<u64>();
         let busy_cpu_s: Vec<f64> = cells.iter().flat_map(|cell| &cell.busy_cpu_s).copied().collect();
@@ -37,7 +37,7 @@ impl Figures {
         let machine_cpu_s = length_s * params.capacity;
         let cluster_cpu_s = machine_cpu_s * busy_cpu_s.len() as f64;
         let finished = sum(|cell| cell.finished);
-        // A shard may have no cell at all; NaN is no number in JSON.
+        // A shard may have no cells at all, and JSON has no NaN.
         let share = |part: f64| if cluster_cpu_s > 0.0 { part / cluster_cpu_s } else { 0.0 };
         let mean = |total: f64| (finished > 0).then(|| total / finished as f64);
         let migrated_bytes = sum(|cell| cell.migrated_bytes);
@@ -56,7 +56,7 @@ impl Figures {
     }
 }
 
-/// The Gini coefficient: 0 when all values are equal, towards 1 when one has all. 0 when there is nothing to share.
+/// The Gini coefficient: 0 if all values are equal, close to 1 if one has everything. 0 if the sum is 0.
 pub fn gini(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let n = values.len() as f64;
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gini_of_equals_is_zero_and_of_one_owner_is_one_less_a_share() {
+    fn gini_of_equal_values_is_zero_and_of_a_single_owner_is_one_minus_a_share() {
         assert_eq!(gini(vec![3.0; 5]), 0.0);
         assert_eq!(gini(vec![0.0, 0.0, 0.0, 8.0]), 0.75);
         assert_eq!(gini(vec![0.0; 4]), 0.0);

@@ -1,8 +1,8 @@
 //! A simulated cluster driven by a trace.
 //!
-//! trace -> tasks -> placement -> engine -> figures -> result. The engine builds a [`crate::cell::CellView`] of each cell,
-//! asks the same policies as the live daemon and carries out their [`crate::cell::Plan`]s. `docs/simulation.md` explains
-//! the model.
+//! The data flow is trace -> tasks -> placement -> engine -> figures -> result. The engine builds a
+//! [`crate::cell::CellView`] of each cell, calls the same policies as the live daemon and carries out their
+//! [`crate::cell::Plan`]s. `docs/simulation.md` explains the model.
 
 pub mod cli;
 pub mod engine;

@@ -1,4 +1,4 @@
-//! The parameters of a simulation, as they stand in a result.
+//! The parameters of a simulation, as stored in its result.
 
 use super::error::SimError;
 use super::placement::Placement;
@@ -6,51 +6,51 @@ use super::tasks::{seconds, Horizon};
 use super::trace::Trace;
 use crate::policy::{Order, Policy, PolicyName, PolicySettings};
 
-/// Most machines of a cluster: each takes memory, and no cluster is larger.
+/// Maximum number of machines: each takes memory, and no real cluster is larger.
 const MAX_MACHINES: u32 = 10_000_000;
-/// Largest overcommitment ratio: far past any use, and reservations stay numbers that add up.
+/// Maximum overcommitment ratio: far beyond any use, and up to here sums of reservations are exact.
 const MAX_OVERCOMMIT: f64 = 1000.0;
-/// Most memory of a machine: a month of moves of a large cluster must fit 64 bits of bytes.
+/// Maximum memory of a machine, bytes: a month of moves in a large cluster must fit into 64 bits.
 const MAX_MACHINE_MEMORY_BYTES: u64 = 16 << 40;
-/// Most rebalances of a run: what is kept of each must fit memory.
+/// Maximum number of rebalances in a run: the data kept for each must fit into memory.
 const MAX_ROUNDS: f64 = 1e7;
-/// Longest span that is simulated, seconds: in a longer one a double no longer tells two instants apart.
+/// Maximum simulated time span, seconds: in a longer one an `f64` can't distinguish two instants.
 const MAX_SPAN_S: f64 = 1e8;
 
-/// Everything that a run's figures depend on besides the trace.
+/// Everything besides the trace that the figures of a run depend on.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Params {
-    /// Which scheduler runs.
+    /// The policy that runs.
     pub policy: PolicyName,
-    /// In which order `fine` picks tasks; the others have none.
+    /// The order in which `fine` picks tasks; `None` for other policies.
     pub order: Option<Order>,
-    /// Machines in the cluster.
+    /// Number of machines in the cluster.
     pub machines: u32,
-    /// CPU of each machine.
+    /// CPU of each machine, as a share of the trace's largest machine.
     pub capacity: f64,
-    /// Machines in a cell.
+    /// Number of machines in a cell.
     pub cell: u32,
-    /// Seconds between rebalances.
+    /// Time between rebalances, seconds.
     pub interval_s: f64,
-    /// r: how much of a request is reserved.
+    /// r: the share of a task's request that is reserved.
     pub overcommit: f64,
-    /// Tasks below this priority may move.
+    /// Tasks below this priority are migratable.
     pub priority_below: u32,
-    /// Tasks whose largest CPU is above this stay.
+    /// Tasks whose maximum CPU is above this are not migratable.
     pub max_cpu: f64,
-    /// `coarse`: work above this share of its machine's load stays.
+    /// `coarse`: a machine's work stays if it makes up more than this share of its load.
     pub useful: f64,
-    /// No destination is loaded past this share of its capacity.
+    /// No destination is loaded beyond this share of its capacity.
     pub warning: f64,
-    /// `fine`: picks move when their CPU is above this.
+    /// `fine`: what was picked for a destination moves only if it uses more CPU than this.
     pub min_gain: f64,
-    /// Memory of each machine: turns the trace's shares into bytes.
+    /// Memory of each machine, bytes; converts the trace's shares.
     pub machine_memory_bytes: u64,
     /// Seed of the placement.
     pub seed: u64,
-    /// t0 in trace seconds; the trace's own when not set.
+    /// t0 in seconds of trace time; the trace's own start if `None`.
     pub start_s: Option<f64>,
-    /// t1 in trace seconds; the trace's own when not set.
+    /// t1 in seconds of trace time; the trace's own end if `None`.
     pub end_s: Option<f64>,
 }
 
@@ -78,12 +78,12 @@ impl Default for Params {
 }
 
 impl Params {
-    /// The same with another policy.
+    /// The same parameters with another policy.
     pub fn with_policy(&self, policy: PolicyName, order: Option<Order>) -> Params {
         Params { policy, order, ..self.clone() }
     }
 
-    /// The scheduler, ready to decide; none when nothing moves.
+    /// The policy; `None` if nothing moves.
     pub fn policy(&self) -> Option<Box<dyn Policy>> {
         (self.policy != PolicyName::NONE).then(|| self.policy.make(&self.policy_settings()))
     }
@@ -100,7 +100,7 @@ impl Params {
         }
     }
 
-    /// What figures call the policy: "none", "coarse", "fine memory".
+    /// The policy's name in figures: "none", "coarse", "fine memory".
     pub fn policy_label(&self) -> String {
         match self.policy.has_orders() {
             true => format!("{} {}", self.policy, self.order.unwrap_or_default()),
@@ -108,18 +108,18 @@ impl Params {
         }
     }
 
-    /// Where tasks arrive.
+    /// The machines at which tasks arrive.
     pub fn placement(&self) -> Placement {
         Placement { seed: self.seed, machines: self.machines, cell_size: self.cell }
     }
 
-    /// The span simulated.
+    /// The simulated time span.
     pub fn horizon(&self, trace: &Trace) -> Horizon {
         let us = |s: f64| (s * 1e6).round() as i64;
         Horizon { start_us: self.start_s.map_or(trace.first_us, us), end_us: self.end_s.map_or(trace.last_us, us) }
     }
 
-    /// How many rebalances there are: at `interval`, `2 interval`, … after t0, before t1.
+    /// Number of rebalances: at `interval`, `2 interval`, … after t0, before t1.
     pub fn rounds(&self, horizon: Horizon) -> usize {
         if self.policy == PolicyName::NONE {
             return 0;
@@ -132,7 +132,7 @@ impl Params {
         rounds
     }
 
-    /// Say what can't be simulated.
+    /// Check the parameters on their own.
     pub fn check(&self) -> Result<(), SimError> {
         let positive = [("--capacity", self.capacity), ("--interval", self.interval_s)];
         for (option, value) in positive {
@@ -170,12 +170,12 @@ impl Params {
         Ok(())
     }
 
-    /// Say what can't be simulated with this trace.
+    /// Check the parameters together with a trace.
     pub fn check_horizon(&self, trace: &Trace) -> Result<(), SimError> {
         let horizon = self.horizon(trace);
         let refused = |what: &str| {
             Err(SimError::Parameters(format!(
-                "{what} between {} s and {} s: the trace's usage windows span {} s to {} s; see --start, --end",
+                "{what} between {} s and {} s: the trace's usage windows span {} s to {} s; change --start or --end",
                 seconds(horizon.start_us),
                 seconds(horizon.end_us),
                 seconds(trace.first_us),
@@ -186,10 +186,10 @@ impl Params {
             return refused("there is no time to simulate");
         }
         if horizon.length_s() > MAX_SPAN_S {
-            return refused(&format!("there are more than the {MAX_SPAN_S:.0} s that can be simulated"));
+            return refused(&format!("there are more than {MAX_SPAN_S:.0} s, the longest span that can be simulated,"));
         }
         if horizon.length_s() / self.interval_s > MAX_ROUNDS {
-            return refused(&format!("--interval {} s makes more than {MAX_ROUNDS:.0} rebalances", self.interval_s));
+            return refused(&format!("--interval {} s gives more than {MAX_ROUNDS:.0} rebalances", self.interval_s));
         }
         Ok(())
     }

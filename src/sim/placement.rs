@@ -1,8 +1,8 @@
-//! Where a task arrives: a hash of its name and the seed, so any implementation places it alike.
+//! The machine at which a task arrives: a hash of its id and the seed, so that every implementation places it equally.
 
 use super::trace::TaskId;
 
-/// One step of SplitMix64: a bijection of `u64` that scatters neighbours.
+/// One step of SplitMix64: a bijection of `u64` that scatters adjacent values.
 pub fn mix(x: u64) -> u64 {
     let x = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -10,12 +10,12 @@ pub fn mix(x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// One part of a cluster whose cells are dealt out over `of` runs: the cells `c` with `c mod of = index`.
+/// One part of a cluster whose cells are distributed over `of` runs: the cells `c` with `c mod of = index`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Shard {
-    /// Which part, from 0.
+    /// Index of the part, from 0.
     pub index: u32,
-    /// How many parts there are.
+    /// Number of parts.
     pub of: u32,
 }
 
@@ -23,41 +23,41 @@ impl Shard {
     /// The whole cluster in one run.
     pub const WHOLE: Shard = Shard { index: 0, of: 1 };
 
-    /// Return true if the cell is in this part.
+    /// Return true if `cell` is in this part.
     pub fn has_cell(self, cell: u32) -> bool {
         cell % self.of == self.index
     }
 }
 
-/// A cluster's shape, and which machine of it each task arrives at.
+/// The shape of a cluster, and the machine of each task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placement {
     /// Seed of the hash.
     pub seed: u64,
-    /// Machines in the cluster, at least 1.
+    /// Number of machines in the cluster, at least 1.
     pub machines: u32,
-    /// Machines in a cell, at least 1; the last cell may be short.
+    /// Number of machines in a cell, at least 1; the last cell may have fewer.
     pub cell_size: u32,
 }
 
 impl Placement {
-    /// The machine that a task arrives at.
+    /// The machine at which a task arrives.
     pub fn machine(&self, task: TaskId) -> u32 {
         let hash = mix(mix(mix(self.seed) ^ task.job) ^ u64::from(task.index));
         (hash % u64::from(self.machines)) as u32
     }
 
-    /// The cell that a task arrives in, and never leaves.
+    /// The cell in which a task arrives. It never leaves it.
     pub fn cell(&self, task: TaskId) -> u32 {
         self.machine(task) / self.cell_size
     }
 
-    /// How many cells there are.
+    /// Number of cells.
     pub fn cells(&self) -> u32 {
         self.machines.div_ceil(self.cell_size)
     }
 
-    /// How many machines a cell has.
+    /// Number of machines in a cell.
     pub fn machines_in(&self, cell: u32) -> u32 {
         self.cell_size.min(self.machines - cell * self.cell_size)
     }
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_cell_may_be_short() {
+    fn the_last_cell_may_have_fewer_machines() {
         let placement = Placement { seed: 1, machines: 10, cell_size: 4 };
         assert_eq!(placement.cells(), 3);
         assert_eq!((0..3).map(|cell| placement.machines_in(cell)).collect::<Vec<_>>(), [4, 4, 2]);

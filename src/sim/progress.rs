@@ -1,12 +1,12 @@
-//! Progress bars on standard error, when a terminal looks on.
+//! Progress bars on standard error, if that is a terminal.
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A bar that counts steps. Draws nothing when standard error is no terminal.
+/// A progress bar that counts steps. It draws nothing if standard error is not a terminal.
 pub struct Progress(ProgressBar);
 
 impl Progress {
-    /// A bar of `steps` steps.
+    /// Make a bar of `steps` steps.
     pub fn new(what: &'static str, steps: u64) -> Self {
         let bar = ProgressBar::new(steps);
         let style = ProgressStyle::with_template("{msg:>10} [{bar:40}] {pos}/{len} {eta}")
@@ -16,7 +16,7 @@ impl Progress {
         Progress(bar)
     }
 
-    /// One step done; from any thread.
+    /// Count one step. May be called from any thread.
     pub fn step(&self) {
         self.0.inc(1);
     }

@@ -1,7 +1,7 @@
 //! What another policy would have decided in the rounds of a decision log.
 //!
-//! Each round is judged on its own: the view is the one that the recorded decisions led to, so a replay says how decisions
-//! differ, not where another policy would have led ([`what_if`](super::what_if) does that).
+//! Each round is judged on its own: its view results from the recorded decisions. A replay therefore shows how
+//! decisions differ, not what another policy would have led to; [`what_if`](super::what_if) shows that.
 
 use crate::cell::{Moved, Plan};
 use crate::decision_log::LoggedRound;
@@ -10,9 +10,9 @@ use crate::policy::Decider;
 /// One round under two policies.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Replayed {
-    /// The round's number.
+    /// Number of the round.
     pub round: u64,
-    /// Whether both move the same groups to the same nodes.
+    /// True if both plans move the same groups to the same nodes.
     pub same: bool,
     /// What the log's plan moves.
     pub logged: Moved,
@@ -24,10 +24,10 @@ pub struct Replayed {
     pub replayed_plan: Plan,
 }
 
-/// Ask another decider for each round of a log; without one nothing moves.
+/// Let another decider decide a round of a log; without a decider nothing moves.
 ///
-/// The decider observes what the log's views show and commits what the log's plans did, so its guards are in the state that
-/// the recorded decisions led to.
+/// The decider observes the log's views and commits the log's plans, so its guards are in the state that the recorded
+/// decisions led to.
 pub fn replay(round: LoggedRound, decider: Option<&mut Decider>) -> Replayed {
     let plan = decider.map(|decider| {
         decider.observe(&round.view);
@@ -62,7 +62,7 @@ mod tests {
         Decider::new(Box::new(Coarse::on_steal(0.25)), Some(options))
     }
 
-    /// What `decider` says of views in which others take half of node 0, where the work stays whatever is decided.
+    /// The log of `decider` for views in which others take half of node 0; its moves have no effect on the views.
     fn log() -> Vec<LoggedRound> {
         let mut live = decider();
         let round = |number| {
@@ -73,12 +73,12 @@ mod tests {
     }
 
     #[test]
-    fn a_log_replayed_by_the_decider_that_wrote_it_is_the_same_in_every_round() {
+    fn replaying_a_log_with_its_own_decider_gives_the_same_plans() {
         let mut again = decider();
         let replayed: Vec<Replayed> = log().into_iter().map(|round| replay(round, Some(&mut again))).collect();
         assert!(replayed.iter().all(|round| round.same));
         let moves: Vec<usize> = replayed.iter().map(|round| round.replayed_plan.moves.len()).collect();
-        assert_eq!(moves, [0, 1, 0, 0, 0, 1, 0, 0], "two bad rounds make a move, then it cools down");
+        assert_eq!(moves, [0, 1, 0, 0, 0, 1, 0, 0], "two bad rounds lead to a move, then the cool-down holds");
     }
 
     #[test]

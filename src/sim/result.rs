@@ -1,4 +1,4 @@
-//! What a run leaves behind: its figures, and all that is needed to repeat it, merge it and draw it.
+//! The result of a run: its figures, and all that is needed to repeat, merge and draw it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -13,57 +13,57 @@ use super::placement::Shard;
 use super::tasks::{seconds, Horizon};
 use super::trace::{Input, OddityKind, Trace};
 
-/// Raised when a reader of older results would misread newer ones.
+/// Changed when a reader of older results would misread newer ones.
 pub const FORMAT: &str = "vnuma-sim result 1";
 
-/// One run, or one shard of one.
+/// The result of a run or of one of its shards.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct RunResult {
-    /// The figures; of a shard, those of its cells alone.
+    /// The figures; for a shard, those of its own cells.
     #[serde(flatten)]
     pub figures: Figures,
-    /// [`FORMAT`].
+    /// Equals [`FORMAT`].
     pub format: String,
     /// The simulator's version.
     pub version: String,
     /// All that the figures depend on besides the trace.
     pub parameters: Params,
-    /// The files read, with checksums.
+    /// The files that were read, with checksums.
     pub inputs: Vec<Input>,
-    /// Where the data come from and which of them are synthetic, if the trace says so.
+    /// Where the data come from and which of them are synthetic, if the trace has this information.
     pub provenance: Option<String>,
-    /// Oddities of the files, by kind.
+    /// Number of oddities in the files, by kind.
     pub oddities: BTreeMap<String, u64>,
     /// t0 and t1, microseconds of trace time.
     pub span_us: (i64, i64),
-    /// Which part of the cluster this is.
+    /// The part of the cluster that was run.
     pub shard: Shard,
-    /// What happened in each cell.
+    /// The outcome of each cell.
     pub cells: Vec<CellOutcome>,
-    /// What happened in each rebalance.
+    /// The outcome of each rebalance.
     pub rounds: Rounds,
     /// Busy time of the first machines.
     pub heat: Heat,
 }
 
-/// A result that could not be read, or results that are not parts of one run.
+/// Why results can't be merged.
 #[derive(Debug, thiserror::Error)]
 pub enum MergeError {
     /// No result was given.
     #[error("nothing to merge: name the result files of the shards")]
     Nothing,
-    /// Two results of different runs.
-    #[error("{0} differ between the shards: they are not parts of one run")]
+    /// The results are from different runs.
+    #[error("{0} differ between the shards, so they are not parts of one run")]
     Different(&'static str),
-    /// A shard is there twice.
-    #[error("shard {0}/{1} is there twice")]
+    /// A shard was given twice.
+    #[error("shard {0}/{1} is given twice")]
     Twice(u32, u32),
-    /// Shards are missing.
-    #[error("of {of} shards these are missing: {missing:?}")]
+    /// Some shards were not given.
+    #[error("some of the {of} shards are missing: {missing:?}")]
     Missing {
-        /// How many there should be.
+        /// Number of shards of the run.
         of: u32,
-        /// Those that aren't there.
+        /// Indices of the shards that were not given.
         missing: Vec<u32>,
     },
 }
@@ -92,7 +92,7 @@ impl RunResult {
         seconds(self.span_us.1 - self.span_us.0)
     }
 
-    /// Put the shards of one run together: to the last digit what one run of the whole gives.
+    /// Merge the shards of one run. The result equals that of a single run to the last digit.
     pub fn merge(mut shards: Vec<RunResult>) -> Result<RunResult, MergeError> {
         shards.sort_by_key(|shard| shard.shard.index);
         let mut whole = shards.first().cloned().ok_or(MergeError::Nothing)?;
@@ -126,12 +126,12 @@ impl RunResult {
         Ok(whole)
     }
 
-    /// Write it as JSON.
+    /// Write the result as JSON.
     pub fn write(&self, path: &Path) -> Result<(), SimError> {
         write_json(path, self)
     }
 
-    /// Read one back.
+    /// Read a result from a file.
     pub fn read(path: &Path) -> Result<RunResult, SimError> {
         let result: RunResult = read_json(path)?;
         check_format(path, &result.format, FORMAT)?;
@@ -143,7 +143,7 @@ fn name_of(kind: OddityKind) -> String {
     serde_json::to_value(kind).ok().and_then(|name| Some(name.as_str()?.to_owned())).unwrap_or_default()
 }
 
-/// Write a value as one line of JSON.
+/// Write a value as a single line of JSON.
 pub fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), SimError> {
     let mut file = BufWriter::new(File::create(path).map_err(SimError::file(path))?);
     serde_json::to_writer(&mut file, value)
@@ -151,17 +151,17 @@ pub fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), SimE
     file.write_all(b"\n").and_then(|()| file.flush()).map_err(SimError::file(path))
 }
 
-/// Read a value back.
+/// Read a value from a JSON file.
 pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, SimError> {
     let file = BufReader::new(File::open(path).map_err(SimError::file(path))?);
     serde_json::from_reader(file)
         .map_err(|error| SimError::Format { path: path.into(), what: format!("not a result of vnuma-sim: {error}") })
 }
 
-/// Say so when a file is of another format.
+/// Check the format that a file names.
 pub fn check_format(path: &Path, found: &str, wanted: &str) -> Result<(), SimError> {
     if found == wanted {
         return Ok(());
     }
-    Err(SimError::Format { path: path.into(), what: format!("is a '{found}', not a '{wanted}'") })
+    Err(SimError::Format { path: path.into(), what: format!("the file's format is '{found}', not '{wanted}'") })
 }

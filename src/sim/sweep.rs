@@ -1,4 +1,4 @@
-//! One option or several varied over their ranges, every combination run.
+//! Sweeps: options varied over their ranges, with a run for every combination.
 
 use std::str::FromStr;
 
@@ -6,57 +6,57 @@ use super::figures::Figures;
 use super::params::Params;
 use super::trace::Input;
 
-/// Raised when a reader of older sweeps would misread newer ones.
+/// Changed when a reader of older sweeps would misread newer ones.
 pub const FORMAT: &str = "vnuma-sim sweep 1";
 
-/// All points of a sweep.
+/// The result of a sweep.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct SweepResult {
-    /// [`FORMAT`].
+    /// Equals [`FORMAT`].
     pub format: String,
     /// The simulator's version.
     pub version: String,
-    /// The files read, with checksums.
+    /// The files that were read, with checksums.
     pub inputs: Vec<Input>,
-    /// Where the data come from and which of them are synthetic, if the trace says so.
+    /// Where the data come from and which of them are synthetic, if the trace has this information.
     pub provenance: Option<String>,
-    /// What wasn't varied.
+    /// The parameters before the varied options are set.
     pub base: Params,
-    /// The options varied.
+    /// The names of the varied options.
     pub varied: Vec<String>,
-    /// Every combination under every policy.
+    /// One point for each combination and policy.
     pub points: Vec<Point>,
 }
 
-/// One combination under one policy.
+/// The run of one combination under one policy.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Point {
-    /// The values of the varied options.
+    /// The values of the varied options, in their order.
     pub values: Vec<String>,
-    /// All parameters.
+    /// All parameters of the run.
     pub parameters: Params,
-    /// The figures.
+    /// The figures of the run.
     pub figures: Figures,
 }
 
-/// An option and the values it takes.
+/// An option and its values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Vary {
-    /// The option, without dashes.
+    /// Name of the option, without dashes.
     pub option: String,
-    /// Its values, as they would be written on the command line.
+    /// Values, as on the command line.
     pub values: Vec<String>,
 }
 
-/// Most values of one option: beyond, a step was mistyped.
+/// Maximum number of values of one option: more means that the step was mistyped.
 const MAX_VALUES: usize = 10_000;
 
 impl FromStr for Vary {
     type Err = String;
 
-    /// `overcommit=0.5..1.4:0.1`, both ends included, or `order=memory,mai`.
+    /// Parse `overcommit=0.5..1.4:0.1`, with both ends included, or `order=memory,mai`.
     fn from_str(text: &str) -> Result<Self, String> {
-        let (option, values) = text.split_once('=').ok_or("write it as option=from..to:step or option=a,b,c")?;
+        let (option, values) = text.split_once('=').ok_or("expected option=from..to:step or option=a,b,c")?;
         let values = match values.split_once("..") {
             Some((from, rest)) => range(from, rest)?,
             None => values.split(',').map(|value| value.trim().to_owned()).collect(),
@@ -70,9 +70,11 @@ fn range(from: &str, rest: &str) -> Result<Vec<String>, String> {
     let number = |text: &str| text.trim().parse::<f64>().map_err(|_| format!("'{text}' is not a number"));
     let (low, high, width) = (number(from)?, number(to)?, number(step)?);
     if !(width > 0.0 && high >= low && width.is_finite() && high.is_finite()) {
-        return Err(format!("{from}..{to}:{step} goes nowhere; a step is above 0 and the end is not below the start"));
+        return Err(format!(
+            "{from}..{to}:{step} is not a range; the step must be above 0 and the end not below the start"
+        ));
     }
-    // The end belongs to it, whatever rounding says.
+    // The end is included despite rounding errors.
     let steps = ((high - low) / width + 1e-9).floor();
     if steps as usize >= MAX_VALUES {
         return Err(format!("{from}..{to}:{step} has more than {MAX_VALUES} values"));
@@ -85,7 +87,7 @@ fn decimals(number: &str) -> usize {
     number.trim().split_once('.').map_or(0, |(_, decimals)| decimals.len())
 }
 
-/// Every combination of the options' values, the first option changing slowest.
+/// Every combination of the options' values. The first option changes slowest.
 pub fn combinations(varies: &[Vary]) -> Vec<Vec<String>> {
     varies.iter().fold(vec![Vec::new()], |combinations, vary| {
         let longer = |combination: &Vec<String>| {
@@ -101,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_range_has_both_its_ends() {
+    fn a_range_includes_both_ends() {
         let vary: Vary = "overcommit=0.5..1.4:0.1".parse().unwrap();
         assert_eq!(vary.option, "overcommit");
         assert_eq!(vary.values.len(), 10);
@@ -111,14 +113,14 @@ mod tests {
     }
 
     #[test]
-    fn a_range_that_goes_nowhere_is_refused() {
+    fn an_invalid_range_is_refused() {
         for text in ["a=1..0:1", "a=0..1:0", "a=0..1", "a", "a=0..x:1", "a=0..1e9:1e-9"] {
             assert!(text.parse::<Vary>().is_err(), "{text}");
         }
     }
 
     #[test]
-    fn two_options_give_their_product() {
+    fn two_options_give_all_combinations() {
         let vary = |text: &str| text.parse::<Vary>().unwrap();
         let combinations = combinations(&[vary("a=1,2"), vary("b=x,y")]);
         assert_eq!(combinations, [["1", "x"], ["1", "y"], ["2", "x"], ["2", "y"]]);

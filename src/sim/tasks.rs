@@ -1,61 +1,61 @@
-//! From what a trace says of a task to the work that it brings to the cluster.
+//! Turns a traced task into the work that it brings to the cluster.
 
 use super::trace::{TaskId, Trace, TracedTask, UsageWindow};
 
-/// Loads and reservations are multiples of this. Sums of such numbers are exact in an `f64` (up to 8192 machines' worth),
-/// so they don't depend on the order of adding and never drift while tasks come and go.
+/// Loads and reservations are multiples of this. Sums of such numbers are exact in an `f64` (up to 8192 machines'
+/// worth), so they don't depend on the order of addition and never drift while tasks come and go.
 const GRAIN: f64 = 1.0 / (1u64 << 40) as f64;
 
-/// The nearest number whose sums are exact.
+/// The nearest multiple of the grain.
 pub fn exact(cpus: f64) -> f64 {
     (cpus / GRAIN).round() * GRAIN
 }
 
-/// The time that is simulated, in trace time.
+/// The simulated time span, in trace time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Horizon {
-    /// t0.
+    /// t0, microseconds.
     pub start_us: i64,
-    /// t1.
+    /// t1, microseconds.
     pub end_us: i64,
 }
 
 impl Horizon {
-    /// T, seconds.
+    /// T, in seconds.
     pub fn length_s(self) -> f64 {
         seconds(self.end_us.saturating_sub(self.start_us))
     }
 }
 
-/// Seconds of microseconds.
+/// Convert microseconds to seconds.
 pub fn seconds(us: i64) -> f64 {
     us as f64 / 1e6
 }
 
-/// A task as the model runs it. Times in seconds since t0.
+/// A task as the model runs it. Times are in seconds since t0 unless their names say otherwise.
 #[derive(Clone, Debug)]
 pub struct SimTask<'a> {
-    /// Its name.
+    /// Unique id.
     pub id: TaskId,
-    /// When it arrives, trace time: what arrivals are ordered by.
+    /// Arrival in trace time, by which arrivals are ordered.
     pub submit_us: i64,
-    /// When it arrives.
+    /// Arrival.
     pub submit_s: f64,
-    /// Its work: seconds at full speed.
+    /// Work: seconds at full speed.
     pub duration_s: f64,
-    /// CPU that it asks for.
+    /// Requested CPU.
     pub request_cpus: f64,
-    /// Its priority.
+    /// Priority; higher is more important.
     pub priority: u32,
-    /// How many windows hold once no work is done: those that start at or before the base.
+    /// Number of windows that have begun before any work is done: those that start at or before the base.
     pub windows_at_start: u32,
-    /// Trace time at which its work is 0.
+    /// Trace time at which the task has done no work.
     base_us: i64,
     windows: &'a [UsageWindow],
 }
 
 impl<'a> SimTask<'a> {
-    /// The work of a task inside the horizon, if there is any.
+    /// The part of a task inside the horizon; `None` if there is none.
     pub fn new(trace: &'a Trace, task: &TracedTask, horizon: Horizon) -> Option<Self> {
         let windows = trace.windows_of(task);
         let first_window_us = windows.first()?.start_us;
@@ -79,7 +79,7 @@ impl<'a> SimTask<'a> {
         })
     }
 
-    /// The work done at which a window starts to hold, and the window.
+    /// A window, and the amount of work done at which it begins.
     pub fn window(&self, position: usize) -> Option<(f64, &'a UsageWindow)> {
         let window = self.windows.get(position)?;
         Some((seconds(window.start_us - self.base_us), window))

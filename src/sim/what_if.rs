@@ -1,9 +1,9 @@
-//! Where a policy leads: the rounds of a decision log lived through once more, with work that goes where plans send it.
+//! Where a policy leads: the rounds of a decision log simulated again, with the work where the policy's plans send it.
 //!
-//! A [replay](super::replay) asks round by round what another policy would have said of what was seen. Here its plans are
-//! carried out: the next round's view is the one that they lead to. The log gives what no plan changes: what others and the
-//! guest's fixed tasks take of each node, and what the work wants. So what comes out is a prediction of the log's own run, or
-//! of another policy's in its place.
+//! A [replay](super::replay) shows for each round what another policy would have decided from the recorded view. Here
+//! its plans are carried out, so the next view results from them. The log provides what no plan changes: what others
+//! and the guest's fixed tasks take of each node, and how much CPU the work wants. The outcome is a prediction of the
+//! log's own run, or of another policy's run in its place.
 
 use std::collections::BTreeMap;
 
@@ -11,27 +11,27 @@ use crate::cell::{CellView, Group, GroupId, Node, NodeId, Plan, Pressure};
 use crate::decision_log::LoggedRound;
 use crate::policy::Decider;
 
-/// Work on a node of which others take less than this has all that it wants: the guards call it bad from here on.
+/// Below this share, where the guards start to call a node bad, work gets all the CPU that it wants.
 const UNPRESSED_SHARE: f64 = 0.05;
 
-/// What came of it.
+/// The outcome of a what-if simulation.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
 pub struct WhatIf {
-    /// Rounds.
+    /// Number of rounds.
     pub rounds: u64,
-    /// Plans that moved something.
+    /// Number of plans that moved something.
     pub moves: u64,
-    /// Groups that they moved.
+    /// Number of groups moved.
     pub moved_groups: u64,
-    /// By node, the share of its CPU that was busy with anything, 0..=1, on average.
+    /// Mean share of each node's CPU that was busy with anything, 0..=1.
     pub utilisation: BTreeMap<NodeId, f64>,
-    /// CPU that the migratable work got, on average, in the view's unit.
+    /// Mean CPU that the migratable work got, in the view's unit.
     pub work_cpus: f64,
 }
 
-/// Live through the rounds under a decider; without one, nothing moves.
+/// Simulate the rounds under a decider; without one, nothing moves.
 ///
-/// Work shares a node's CPU with others as equals of whom none wants more than its node has: it gets what others leave.
+/// Work gets what others leave it of its node's CPU: they compete as equals, and none wants more than the node has.
 pub fn what_if(rounds: impl IntoIterator<Item = LoggedRound>, mut decider: Option<Decider>) -> WhatIf {
     let mut cell = SimulatedCell::default();
     let mut outcome = WhatIf::default();
@@ -48,23 +48,23 @@ pub fn what_if(rounds: impl IntoIterator<Item = LoggedRound>, mut decider: Optio
     outcome
 }
 
-/// What is known from round to round.
+/// State that is carried from round to round.
 #[derive(Default)]
 struct SimulatedCell {
-    /// What others take of each node, as it was last known.
+    /// What others take of each node, by the last known pressure.
     others_cpus: BTreeMap<NodeId, f64>,
-    /// What stays on each node in this round: others, and the guest's fixed tasks.
+    /// What stays on each node in this round: others and the guest's fixed tasks.
     staying_cpus: BTreeMap<NodeId, f64>,
-    /// What each group uses when others leave it room.
+    /// What each group uses if others leave it enough CPU.
     wanted_cpus: BTreeMap<GroupId, f64>,
-    /// Where each group is.
+    /// The node of each group.
     places: BTreeMap<GroupId, NodeId>,
-    /// Where all groups have been sent, those too that are not seen yet.
+    /// The node that all groups were sent to last, including those not seen yet.
     destination: Option<NodeId>,
 }
 
 impl SimulatedCell {
-    /// The view that a round of the log becomes, with the work where it has been sent.
+    /// The view of a logged round, with the work on the nodes that it has been sent to.
     fn next(&mut self, logged: &CellView) -> CellView {
         for node in &logged.nodes {
             if let Some(others_cpus) = node.pressure_cpus() {
@@ -72,7 +72,7 @@ impl SimulatedCell {
             }
             let others_cpus = self.others_cpus.get(&node.id).copied().unwrap_or(0.0);
             let work_cpus: f64 = logged.groups_on(node.id).iter().map(|group| group.demand.usage_cpus).sum();
-            // A load in which others count is theirs at least, whatever rounding says.
+            // The load includes others' share, but rounding may make it smaller.
             let known_cpus = node.pressure_cpus().unwrap_or(0.0);
             let fixed_cpus = (node.load_cpus - known_cpus - work_cpus).max(0.0);
             self.staying_cpus.insert(node.id, others_cpus + fixed_cpus);
@@ -107,7 +107,7 @@ impl SimulatedCell {
     }
 }
 
-/// What a node's work gets of what stays leaves it, and the node's load with both.
+/// Scale the node's work to the CPU that is left, and set the node's load accordingly.
 fn share(node: &mut Node, staying_cpus: f64, groups: &mut [Group]) {
     let mine = || groups.iter().filter(|group| group.node == node.id);
     let wanted_cpus: f64 = mine().map(|group| group.demand.usage_cpus).sum();
@@ -128,7 +128,7 @@ impl WhatIf {
         }
     }
 
-    /// Sums to means.
+    /// Turn sums into means.
     fn average(&mut self) {
         let rounds = self.rounds.max(1) as f64;
         self.work_cpus /= rounds;
@@ -147,7 +147,7 @@ mod tests {
         Some(Decider::new(Box::new(policy), None))
     }
 
-    /// Rounds in which others take these shares of nodes 0 and 1, with a group of the log on node 0 that got the rest.
+    /// Rounds in which others take these shares of nodes 0 and 1. A group is logged on node 0 and got the rest of it.
     fn rounds(shares: &[[f64; 2]]) -> Vec<LoggedRound> {
         let round = |(number, &[on_0, on_1]): (usize, &[f64; 2])| LoggedRound {
             round: number as u64 + 1,
@@ -158,11 +158,11 @@ mod tests {
     }
 
     #[test]
-    fn plans_are_carried_out_though_the_log_did_otherwise() {
+    fn plans_are_carried_out_even_if_the_log_did_otherwise() {
         let shares = [[0.0, 0.0], [0.5, 0.0], [0.5, 0.0], [0.5, 0.0]];
         let outcome = what_if(rounds(&shares), decider(Coarse::on_steal(0.25)));
         assert_eq!((outcome.rounds, outcome.moves, outcome.moved_groups), (4, 1, 1));
-        // Two rounds on node 0, of which others took half in one, and two on node 1.
+        // Two rounds on node 0, in one of which others took half, and two on node 1.
         assert_eq!(outcome.work_cpus, (1.0 + 0.5 + 1.0 + 1.0) / 4.0);
         assert_eq!(outcome.utilisation[&NodeId(0)], (1.0 + 1.0 + 0.5 + 0.5) / 4.0);
         assert_eq!(outcome.utilisation[&NodeId(1)], 0.5);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn guards_hold_its_moves_back() {
+    fn guards_hold_moves_back() {
         let options = GuardOptions { bad_rounds: 3, severe_share: 1.0, ..GuardOptions::with_cool_down(0) };
         let outcome =
             what_if(rounds(&[[0.5, 0.0]; 5]), Some(Decider::new(Box::new(Coarse::on_steal(0.25)), Some(options))));
@@ -183,9 +183,9 @@ mod tests {
     }
 
     #[test]
-    fn fixed_tasks_of_the_guest_stay_and_take_their_part() {
+    fn the_guests_fixed_tasks_stay_and_take_their_share() {
         let mut log = rounds(&[[0.0, 0.0]; 2]);
-        // The work wants 0.75 and others nothing; 0.25 more of node 0 and 0.5 of node 1 are fixed tasks'.
+        // The work wants 0.75, others nothing. Fixed tasks take 0.25 of node 0 and 0.5 of node 1.
         for round in &mut log {
             round.view.groups[0].demand.usage_cpus = 0.75;
             round.view.nodes[1].load_cpus = 0.5;
@@ -195,7 +195,7 @@ mod tests {
         assert_eq!(outcome.utilisation[&NodeId(1)], 0.5);
     }
 
-    /// The same decisions, group by group.
+    /// The same decisions, but with a destination for each group.
     struct OneByOne(Coarse);
 
     impl Policy for OneByOne {
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_did_not_run_in_a_round_is_sent_along_unless_the_policy_places_groups() {
+    fn groups_that_did_not_run_move_along_unless_the_policy_places_groups() {
         // Group 8 is not in the view of the round in which group 7 leaves node 0.
         let mut log = rounds(&[[0.0, 0.0], [0.9, 0.0], [0.9, 0.0]]);
         for at in [0, 2] {
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn the_logs_own_moves_change_nothing() {
+    fn the_logs_own_moves_have_no_effect() {
         let mut log = rounds(&[[0.0, 0.0]; 3]);
         log[0].plan.moves.push(Move { group: GroupId(7), from: NodeId(0), to: NodeId(1) });
         log[1].view.groups[0].node = NodeId(1);

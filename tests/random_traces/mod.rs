@@ -7,7 +7,7 @@ use scx_vnuma::sim::trace::{TaskId, Trace, TracedTask, UsageWindow};
 
 const HORIZON_US: i64 = 3_600_000_000;
 
-/// Now and then on a full half minute, where windows, ends, arrivals and rebalances meet.
+/// Half of the times are multiples of 30 s, where windows, ends, arrivals and rebalances coincide.
 fn any_time_us() -> impl Strategy<Value = i64> {
     const STEP_US: i64 = 30_000_000;
     prop_oneof![
@@ -40,7 +40,7 @@ fn any_task() -> impl Strategy<Value = (TracedTask, Vec<UsageWindow>)> {
     )
 }
 
-/// Up to 119 tasks in an hour.
+/// A trace of one hour with up to 119 tasks.
 pub fn any_trace() -> impl Strategy<Value = Trace> {
     proptest::collection::vec(any_task(), 1..120).prop_map(|mut tasks| {
         tasks.sort_by_key(|(task, _)| task.id);
@@ -55,7 +55,7 @@ pub fn any_trace() -> impl Strategy<Value = Trace> {
     })
 }
 
-/// Any policy and order on a few machines.
+/// Any policy and order, on at most 13 machines.
 pub fn any_params() -> impl Strategy<Value = Params> {
     let policy = prop_oneof![
         Just((PolicyName::NONE, None)),

@@ -1,4 +1,4 @@
-//! Asking hosts over real sockets: what is true is believed, what isn't never is, and nobody waits for it.
+//! Asks hosts over real sockets: correct answers are used, faulty ones never are, and no round waits for them.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -16,27 +16,27 @@ use vnuma_vmtests::scenarios::fake_exporter::{FakeExporter, Says, FAULTS};
 const SECOND: Duration = Duration::from_secs(1);
 
 fn spec(node: usize, address: SocketAddr) -> HostSpec {
-    format!("{node}=http://{address}?cpus=0").parse().expect("a good spec")
+    format!("{node}=http://{address}?cpus=0").parse().expect("invalid spec")
 }
 
 fn start(exporters: &[&FakeExporter]) -> Hosts {
     let specs = exporters.iter().enumerate().map(|(node, exporter)| spec(node, exporter.address()));
-    Hosts::start(specs.collect(), SECOND).expect("threads start")
+    Hosts::start(specs.collect(), SECOND).expect("can't start the threads")
 }
 
-/// The share in a word that is one.
+/// The share that others take by the last reading, if it didn't fail.
 fn share(hosts: &Hosts, node: usize) -> Option<f64> {
-    match hosts.reading(NodeId(node as u32)).expect("the node has a host") {
+    match hosts.reading(NodeId(node as u32)).expect("no host is configured for the node") {
         Reading::Taken { share, .. } => Some(share),
         Reading::Failed => None,
     }
 }
 
-/// Looks until it holds, for at most ten seconds.
+/// Poll until `holds` returns true, for at most ten seconds.
 fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
-        assert!(start.elapsed() < 10 * SECOND, "waited in vain: {what}");
+        assert!(start.elapsed() < 10 * SECOND, "timed out: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -46,7 +46,7 @@ fn is_about(share: Option<f64>, expected: f64) -> bool {
 }
 
 #[test]
-fn what_others_take_is_known_after_two_answers_and_followed() {
+fn readings_start_after_two_answers_and_track_changes() {
     let hosts = [FakeExporter::start(Says::Taken(0.75)).unwrap(), FakeExporter::start(Says::Taken(0.0)).unwrap()];
     let asked = start(&[&hosts[0], &hosts[1]]);
     assert_eq!(share(&asked, 0), None);
@@ -62,20 +62,20 @@ fn what_others_take_is_known_after_two_answers_and_followed() {
 }
 
 #[test]
-fn no_lie_is_believed_and_all_are_forgotten_when_the_truth_is_back() {
+fn faulty_answers_give_no_reading_and_correct_ones_give_readings_again() {
     let exporters: Vec<FakeExporter> = FAULTS.iter().map(|_| FakeExporter::start(Says::Taken(0.25)).unwrap()).collect();
     let asked = start(&exporters.iter().collect::<Vec<_>>());
     wait_for("all are known", || (0..FAULTS.len()).all(|node| is_about(share(&asked, node), 0.25)));
-    for (exporter, lie) in exporters.iter().zip(FAULTS) {
-        exporter.say(lie);
+    for (exporter, fault) in exporters.iter().zip(FAULTS) {
+        exporter.say(fault);
     }
-    // Two periods and the longest time-out later the last true word is gone.
+    // After two periods and the longest timeout the last correct reading is gone.
     std::thread::sleep(3 * SECOND);
     let start = Instant::now();
     while start.elapsed() < 3 * SECOND {
-        for (node, lie) in FAULTS.iter().enumerate() {
+        for (node, fault) in FAULTS.iter().enumerate() {
             let looked = Instant::now();
-            assert_eq!(share(&asked, node), None, "{lie:?}");
+            assert_eq!(share(&asked, node), None, "{fault:?}");
             assert!(looked.elapsed() < Duration::from_millis(100), "a round waited {:?}", looked.elapsed());
         }
         std::thread::sleep(Duration::from_millis(10));
@@ -85,26 +85,26 @@ fn no_lie_is_believed_and_all_are_forgotten_when_the_truth_is_back() {
 }
 
 #[test]
-fn a_host_that_dies_is_unknown() {
+fn a_host_that_dies_becomes_unknown() {
     let host = FakeExporter::start(Says::Taken(0.0)).unwrap();
     let asked = start(&[&host]);
-    wait_for("it is known", || is_about(share(&asked, 0), 0.0));
+    wait_for("the host is known", || is_about(share(&asked, 0), 0.0));
     drop(host);
-    wait_for("it is unknown", || share(&asked, 0).is_none());
+    wait_for("the host is unknown", || share(&asked, 0).is_none());
 }
 
 #[test]
-fn a_hung_host_does_not_delay_the_end() {
+fn a_hung_host_does_not_delay_shutdown() {
     let host = FakeExporter::start(Says::Nothing).unwrap();
     let asked = start(&[&host]);
-    wait_for("it is asked", || !host.requests().is_empty());
+    wait_for("the host is asked", || !host.requests().is_empty());
     let end = Instant::now();
     drop(asked);
-    assert!(end.elapsed() < Duration::from_millis(500), "the end took {:?}", end.elapsed());
+    assert!(end.elapsed() < Duration::from_millis(500), "shutdown took {:?}", end.elapsed());
 }
 
 #[test]
-fn a_host_has_one_thread_whatever_its_nodes_and_it_ends_with_its_owner() {
+fn a_host_has_one_thread_for_all_its_nodes_which_ends_with_its_owner() {
     let hosts = [(); 2].map(|()| FakeExporter::start(Says::Taken(0.0)).unwrap());
     let specs = (300..304).map(|node| spec(node, hosts[node % 2].address())).collect();
     let asked = Hosts::start(specs, SECOND).unwrap();
@@ -113,25 +113,25 @@ fn a_host_has_one_thread_whatever_its_nodes_and_it_ends_with_its_owner() {
         let names = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
         names.filter(|name| name.starts_with("host-30")).count()
     };
-    wait_for("they are there", || nr_threads() == 2);
+    wait_for("both threads have started", || nr_threads() == 2);
     drop(asked);
-    // The kernel's part of a thread's end comes after ours, and later still on a busy machine.
-    wait_for("they have ended", || nr_threads() == 0);
+    // The kernel removes a thread after its function has returned, and later still on a busy machine.
+    wait_for("both threads have ended", || nr_threads() == 0);
 }
 
-/// A folder of this test's own, removed when dropped.
+/// A directory for one test, removed when dropped.
 struct Folder(PathBuf);
 
 impl Folder {
     fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("vnuma-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a folder below /tmp");
+        std::fs::create_dir_all(&path).expect("can't create a directory below /tmp");
         Folder(path)
     }
 
     fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.0.join(name);
-        std::fs::write(&path, text).expect("a file below /tmp");
+        std::fs::write(&path, text).expect("can't write a file below /tmp");
         path
     }
 }
@@ -143,11 +143,11 @@ impl Drop for Folder {
 }
 
 fn from_file(folder: &Folder, toml: &str) -> Vec<HostSpec> {
-    host_specs(&[], Some(&folder.write("hosts.toml", toml)), &[NodeId(0), NodeId(1)]).expect("a good file")
+    host_specs(&[], Some(&folder.write("hosts.toml", toml)), &[NodeId(0), NodeId(1)]).expect("invalid file")
 }
 
 #[test]
-fn credentials_come_from_their_files_as_they_are_at_the_time() {
+fn credentials_are_read_from_their_files_for_each_request() {
     let folder = Folder::new("credentials");
     folder.write("password", "sesame\n");
     folder.write("token", "first\n");
@@ -170,18 +170,18 @@ fn credentials_come_from_their_files_as_they_are_at_the_time() {
 }
 
 #[test]
-fn files_that_cannot_be_used_are_named_at_once() {
+fn unusable_files_are_refused_at_once_by_name() {
     let folder = Folder::new("bad-files");
     folder.write("two-lines", "a\nb\n");
     folder.write("no-certificate", "hello\n");
-    for (fields, words) in [
+    for (fields, part) in [
         ("bearer_token_file = 'missing'", "missing of --hosts: No such file"),
         ("bearer_token_file = 'two-lines'", "two-lines of --hosts: it must hold one line"),
         ("ca_file = 'no-certificate'", "no-certificate of --hosts: it has no certificate in PEM"),
     ] {
         let specs = from_file(&folder, &format!("[[host]]\nnode = 1\nurl = 'https://127.0.0.1'\n{fields}\n"));
         let message = Hosts::start(specs, SECOND).unwrap_err().to_string();
-        assert!(message.contains("host of node 1: ") && message.contains(words), "{message}");
+        assert!(message.contains("host of node 1: ") && message.contains(part), "{message}");
     }
 }
 
@@ -225,7 +225,7 @@ impl rcgen::SigningKey for Key {
     }
 }
 
-/// Passes TLS on to a plain server; returns where it listens.
+/// Start a TLS proxy in front of a plain server. Returns its address.
 fn tls_in_front_of(plain: SocketAddr, certificate: &rcgen::Certificate, key: &Key) -> SocketAddr {
     let key = rustls::pki_types::PrivateKeyDer::try_from(key.pkcs8()).expect("a key");
     let provider = Arc::new(rustls_graviola::default_provider());
@@ -253,7 +253,7 @@ fn tls_in_front_of(plain: SocketAddr, certificate: &rcgen::Certificate, key: &Ke
                 tls.conn.send_close_notify();
                 tls.flush()
             };
-            // A client that refuses the certificate hangs up.
+            // A client that rejects the certificate closes the connection.
             let _ = { pass_on }();
         }
     });
@@ -261,7 +261,7 @@ fn tls_in_front_of(plain: SocketAddr, certificate: &rcgen::Certificate, key: &Ke
 }
 
 #[test]
-fn a_certificate_is_only_believed_from_its_ca_file() {
+fn a_certificate_is_accepted_only_with_its_ca_file() {
     let folder = Folder::new("tls");
     let key = Key::generate();
     let mut params = CertificateParams::new(["127.0.0.1".into()]).unwrap();
@@ -278,9 +278,9 @@ fn a_certificate_is_only_believed_from_its_ca_file() {
         ),
     );
     let asked = Hosts::start(specs, SECOND).unwrap();
-    wait_for("the one with ca_file is known", || is_about(share(&asked, 0), 0.5));
+    wait_for("the node with ca_file is known", || is_about(share(&asked, 0), 0.5));
     std::thread::sleep(2 * SECOND);
     assert!(is_about(share(&asked, 0), 0.5));
     assert_eq!(share(&asked, 1), None);
-    assert!(host.requests().len() >= 3, "the requests of the one with ca_file alone came through");
+    assert!(host.requests().len() >= 3, "only the requests of the node with ca_file arrived");
 }

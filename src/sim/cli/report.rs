@@ -33,7 +33,7 @@ impl Report {
                     path.display()
                 ),
                 found => {
-                    check_format(path, found.unwrap_or("file of another kind"), result::FORMAT)?;
+                    check_format(path, found.unwrap_or("unknown"), result::FORMAT)?;
                     page.runs.push(parse::<RunResult>(path, value)?);
                 }
             }
