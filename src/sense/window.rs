@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn a_process_that_was_not_asked_for_in_between_goes_on_where_it_was() {
         let sample_of = |tgid: u32, run_ns| {
-            let run_times = RunTimes::from([((tgid, NodeId(0)), RunTime { run_ns, stolen_ns: 0 })]);
+            let run_times = RunTimes::from([((tgid, NodeId(0)), RunTime { run_ns, ..RunTime::default() })]);
             Snapshot { run_times, ..sample(CpuTimes::new()) }
         };
         let mut without_it = sample_of(8, 1);
