@@ -1,6 +1,6 @@
 # `make demo` and `make test` do all their own set-up, on Debian 12 as root with a Rust toolchain.
 
-FEATURES := --features vmtests
+WORKSPACE := --workspace
 BUILD := cargo build --release --locked
 
 .PHONY: help build demo test unit-test vm-test lint setup clean
@@ -13,7 +13,7 @@ build: ## scx_vnuma and vnuma-sim, in target/release
 	$(BUILD)
 
 demo: setup ## see migratable work leave busy hosts, on a cluster of four emulated hosts
-	$(BUILD) $(FEATURES)
+	$(BUILD) $(WORKSPACE)
 	vmtests/demo/run
 	$(SIM) compare --out target/demo/simulator
 	@echo "The same policies over a cluster of machines: open target/demo/simulator/report.html in a browser"
@@ -21,15 +21,15 @@ demo: setup ## see migratable work leave busy hosts, on a cluster of four emulat
 test: setup unit-test vm-test ## all tests
 
 unit-test: lint ## the tests that need no virtual machine
-	cargo test --release --locked $(FEATURES)
+	cargo test --release --locked $(WORKSPACE)
 
 vm-test: setup ## the tests in virtual machines, with genuine steal time
-	$(BUILD) $(FEATURES)
+	$(BUILD) $(WORKSPACE)
 	vmtests/run
 
 lint: setup ## format and lints
 	cargo fmt --check
-	cargo clippy --release --locked --all-targets $(FEATURES) -- -D warnings
+	cargo clippy --release --locked --all-targets $(WORKSPACE) -- -D warnings
 
 setup: ## what builds and virtual machines need, from packages, into vmtests/.cache
 	vmtests/setup

@@ -4,7 +4,7 @@
 //! There is no I/O and no clock here. CPU quantities (`*_cpus`) have one unit throughout a view: CPUs in a live guest,
 //! shares of the trace's largest machine in the simulator.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// A vNUMA node of the guest (live), or a machine of the cell (simulated). Ids may have gaps.
@@ -25,7 +25,7 @@ impl fmt::Display for NodeId {
 pub struct GroupId(pub u64);
 
 /// Share of a node's CPU capacity that others take, 0..=1.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pressure {
     /// Measured during the last round.
@@ -41,6 +41,7 @@ pub enum Pressure {
         age_rounds: u32,
     },
     /// Never measured, or the source failed.
+    #[default]
     Unknown,
 }
 
@@ -65,6 +66,48 @@ pub struct Node {
     pub pressure: Pressure,
     /// CPU in use: others' share and every task of the guest, migratable or not.
     pub load_cpus: f64,
+    /// Work that one of its CPUs does, relative to the cell's reference CPU; 1.0 unless measured.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub speed: f64,
+    /// CPU that migratable work waits for here. Live: the mean number of runnable tasks that were queued in the window.
+    /// Simulated: what the tasks that wait for admission ask for.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub waiting_cpus: f64,
+    /// Memory that groups moved here may fill; `None` when not known, and then it is no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub free_bytes: Option<f64>,
+    /// The kernel side saw others' use of the node jump since the last round, so the window's mean understates it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub alarm: bool,
+    /// What waits to be admitted; `None` where work starts without a reservation, as in a live guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admission: Option<Admission>,
+}
+
+impl Default for Node {
+    /// Node 0 without CPUs, of unknown pressure.
+    fn default() -> Self {
+        Node {
+            id: NodeId::default(),
+            capacity_cpus: 0.0,
+            pressure: Pressure::Unknown,
+            load_cpus: 0.0,
+            speed: 1.0,
+            waiting_cpus: 0.0,
+            free_bytes: None,
+            alarm: false,
+            admission: None,
+        }
+    }
+}
+
+/// A node on which tasks start once the CPU they ask for can be reserved. In the unit of [`Demand::request_cpus`].
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Admission {
+    /// What is left to reserve; below 0 where moves have taken reservations past the capacity.
+    pub free_cpus: f64,
+    /// What each waiting task asks for, ascending.
+    pub waiting_cpus: Vec<f64>,
 }
 
 impl Node {
@@ -114,22 +157,69 @@ pub struct Group {
     pub nr_tasks: u32,
     /// What the tasks request and use together; accesses per instruction are averaged, weighted by CPU use.
     pub demand: Demand,
+    /// Rounds since it began, or since it was first seen where that is not known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub age_rounds: f64,
+    /// CPU that it used or waited for while runnable, averaged over the window; `None` where queueing isn't measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted_cpus: Option<f64>,
+}
+
+impl Default for Group {
+    /// An empty group on node 0.
+    fn default() -> Self {
+        Group {
+            id: GroupId(0),
+            node: NodeId(0),
+            nr_tasks: 0,
+            demand: Demand::default(),
+            age_rounds: 0.0,
+            wanted_cpus: None,
+        }
+    }
 }
 
 impl From<Task> for Group {
     /// A group of one.
     fn from(task: Task) -> Self {
-        Group { id: task.group, node: task.node, nr_tasks: 1, demand: task.demand }
+        Group { id: task.group, node: task.node, nr_tasks: 1, demand: task.demand, ..Group::default() }
     }
 }
 
 /// Everything a policy sees of a cell in one round.
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct CellView {
     /// Nodes in order of id.
     pub nodes: Vec<Node>,
     /// Migratable groups in order of (node, id).
     pub groups: Vec<Group>,
+    /// The length of the window that was measured, in rounds: below 1 when an alarm cut it short, above when it came late.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub window_rounds: f64,
+}
+
+impl Default for CellView {
+    /// No nodes and no groups, after one round.
+    fn default() -> Self {
+        CellView { nodes: Vec::new(), groups: Vec::new(), window_rounds: 1.0 }
+    }
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+// The signatures are serde's.
+fn is_one(value: &f64) -> bool {
+    *value == 1.0
+}
+
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl CellView {
@@ -153,7 +243,7 @@ pub struct Move {
     pub group: GroupId,
     /// The node it leaves.
     pub from: NodeId,
-    /// The node it goes to: the plan's first or second destination.
+    /// The node it goes to.
     pub to: NodeId,
 }
 
@@ -232,6 +322,27 @@ pub enum Outcome {
         /// Rounds until the next move is allowed.
         rounds_left: u32,
     },
+    /// The node can give its work what it wants.
+    Fits {
+        /// CPU that the work wants.
+        wanted_cpus: f64,
+        /// CPU that the node can give.
+        supply_cpus: f64,
+    },
+    /// The work stays and is held to a limit, for the sake of others.
+    Folds {
+        /// CPU that the work wants.
+        wanted_cpus: f64,
+        /// CPU that it may hold at once.
+        limit_cpus: f64,
+    },
+    /// The node gives the work less than it wants, and no other node would give it enough more to be worth a move.
+    Short {
+        /// CPU that the work wants.
+        wanted_cpus: f64,
+        /// CPU that the node can give.
+        supply_cpus: f64,
+    },
 }
 
 /// The decision about one node's work.
@@ -255,6 +366,21 @@ pub struct Plan {
     pub moves: Vec<Move>,
     /// One verdict for each node considered, in order of node id.
     pub verdicts: Vec<Verdict>,
+    /// CPU that migratable work may hold on a node at once, on average over some 10 ms; a node that isn't here has no limit.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<NodeId, f64>,
+    /// Where new processes go at exec, by weight; they stay with their parent when empty.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub spread: BTreeMap<NodeId, f64>,
+    /// Where the kernel side sends a node's work at once when it sees others' use of the node jump.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fallback: BTreeMap<NodeId, NodeId>,
+    /// Nodes whose pressure decides what comes next, so it should stay fresh; the others may go stale.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub watch: BTreeSet<NodeId>,
+    /// CPU that migratable work wants and no node gives it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub short_cpus: f64,
 }
 
 impl Plan {
@@ -307,9 +433,10 @@ mod tests {
             node: NodeId(node),
             nr_tasks: 1,
             demand: Demand { usage_cpus, memory_bytes, ..Demand::default() },
+            ..Group::default()
         };
         let groups = vec![group(7, 0, 0.5, 100.0), group(9, 0, 0.25, 10.0), group(8, 3, 0.125, 1.0)];
-        let view = CellView { nodes: vec![], groups };
+        let view = CellView { groups, ..CellView::default() };
         let step = |id, from, to| Move { group: GroupId(id), from: NodeId(from), to: NodeId(to) };
         let plan = Plan { moves: vec![step(9, 0, 1), step(7, 0, 2), step(8, 3, 2)], ..Plan::default() };
         assert_eq!(plan.routes(&view)[&(NodeId(0), NodeId(2))], Moved { groups: 1, cpus: 0.5, bytes: 100.0 });

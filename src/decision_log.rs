@@ -154,14 +154,21 @@ impl<R: BufRead> Iterator for LogReader<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cell::{Demand, Group, GroupId, Move, Node, NodeId, Outcome, Pressure, Verdict};
+    use crate::cell::{Group, GroupId, Move, Node, NodeId, Outcome, Pressure, Verdict};
 
     fn view() -> CellView {
-        let node = |id, pressure| Node { id: NodeId(id), capacity_cpus: 8.0, pressure, load_cpus: 1.0 / 3.0 };
+        let node = |id, pressure| Node {
+            id: NodeId(id),
+            capacity_cpus: 8.0,
+            pressure,
+            load_cpus: 1.0 / 3.0,
+            ..Node::default()
+        };
         let stale = Pressure::Stale { share: 0.1, age_rounds: 3 };
         CellView {
             nodes: vec![node(0, Pressure::Fresh { share: 0.5 }), node(1, stale), node(2, Pressure::Unknown)],
-            groups: vec![Group { id: GroupId(7), node: NodeId(0), nr_tasks: 2, demand: Demand::default() }],
+            groups: vec![Group { id: GroupId(7), node: NodeId(0), nr_tasks: 2, ..Group::default() }],
+            ..CellView::default()
         }
     }
 
@@ -171,6 +178,7 @@ mod tests {
             second: None,
             moves: vec![Move { group: GroupId(7), from: NodeId(0), to: NodeId(1) }],
             verdicts: vec![Verdict { node: NodeId(0), outcome: Outcome::Moves { moved_cpus: 0.1 } }],
+            ..Plan::default()
         }
     }
 
@@ -185,6 +193,19 @@ mod tests {
         let rounds: Vec<LoggedRound> = log.map(Result::unwrap).collect();
         assert_eq!(rounds[0], LoggedRound { round: 1, view: view(), plan: plan() });
         assert_eq!((rounds.len(), rounds[1].round), (2, 2));
+    }
+
+    #[test]
+    fn a_round_of_before_views_had_speeds_limits_and_ages_reads_as_one_without_them() {
+        let text = r#"{"round":1,"view":{"nodes":[{"id":0,"capacity_cpus":8.0,"pressure":{"fresh":{"share":0.5}},
+            "load_cpus":1.0}],"groups":[{"id":7,"node":0,"nr_tasks":2,"demand":{"request_cpus":0.0,"usage_cpus":0.5,
+            "memory_bytes":0.0,"accesses_per_instruction":0.0}}]},
+            "plan":{"first":0,"second":null,"moves":[],"verdicts":[]}}"#;
+        let round: LoggedRound = serde_json::from_str(text).unwrap();
+        assert_eq!((round.view.window_rounds, round.view.nodes[0].speed), (1.0, 1.0));
+        assert_eq!((round.view.groups[0].wanted_cpus, round.view.nodes[0].free_bytes), (None, None));
+        assert!(round.plan.limits.is_empty() && round.plan.spread.is_empty());
+        assert!(!serde_json::to_string(&round).unwrap().contains("speed"), "what isn't used isn't written");
     }
 
     #[test]

@@ -174,14 +174,15 @@ fn a_file_that_is_not_a_prepared_trace_is_refused() {
 fn decision_log() -> Vec<u8> {
     let node = |id, load_cpus| {
         let pressure = Pressure::Fresh { share: load_cpus / 10.0 };
-        Node { id: NodeId(id), capacity_cpus: 8.0, pressure, load_cpus }
+        Node { id: NodeId(id), capacity_cpus: 8.0, pressure, load_cpus, ..Node::default() }
     };
     let group = |id| {
         let demand = Demand { usage_cpus: 0.5, memory_bytes: 1e9, ..Demand::default() };
-        Group { id: GroupId(id), node: NodeId(0), nr_tasks: 1, demand }
+        Group { id: GroupId(id), node: NodeId(0), nr_tasks: 1, demand, ..Group::default() }
     };
-    let pressed = CellView { nodes: vec![node(0, 7.0), node(1, 1.0), node(2, 2.0)], groups: vec![group(1), group(2)] };
-    let calm = CellView { nodes: vec![node(0, 1.0), node(1, 1.0), node(2, 2.0)], groups: Vec::new() };
+    let view = |nodes, groups| CellView { nodes, groups, ..CellView::default() };
+    let pressed = view(vec![node(0, 7.0), node(1, 1.0), node(2, 2.0)], vec![group(1), group(2)]);
+    let calm = view(vec![node(0, 1.0), node(1, 1.0), node(2, 2.0)], Vec::new());
     let mut bytes = Vec::new();
     let mut log = LogWriter::new(&mut bytes, "auto", None).unwrap();
     log.append(1, &pressed, &Plan::default()).unwrap();

@@ -71,7 +71,7 @@ pub struct MemoryMover {
 }
 
 impl MemoryMover {
-    /// Starts the thread. It moves `bytes_per_s` on average at most.
+    /// Start the thread. It moves at most `bytes_per_s` on average.
     pub fn start(bytes_per_s: u64) -> Result<Self, MemoryMoverError> {
         const STACK_BYTES: usize = 64 << 10;
 
@@ -82,7 +82,7 @@ impl MemoryMover {
         Ok(MemoryMover { shared })
     }
 
-    /// Queues the memory of a process that was sent from one node to another.
+    /// Queue the memory of a process that was sent from one node to another.
     pub fn enqueue(&self, tgid: u32, from: NodeId, to: NodeId) {
         self.shared.queue().push(tgid, from, to);
         self.shared.wakeup.notify_one();
@@ -112,7 +112,7 @@ impl Drop for MemoryMover {
 }
 
 impl Queue {
-    /// Adds a job, or updates the one of the process: if it moves twice before its turn, its memory moves once.
+    /// Add a job, or update the one of the process: if it moves twice before its turn, its memory moves once.
     fn push(&mut self, tgid: u32, from: NodeId, to: NodeId) {
         let job = self.jobs.entry(tgid).or_insert_with(|| {
             self.order.push_back(tgid);
@@ -149,7 +149,7 @@ impl Shared {
         }
     }
 
-    /// Waits for a job. `None` if the thread is to stop.
+    /// Wait for a job. Returns `None` if the thread is to stop.
     fn next(&self) -> Option<Job> {
         let mut queue = self.queue();
         while !self.must_stop.load(Ordering::Relaxed) {
@@ -166,7 +166,7 @@ impl Shared {
         drop(self.wakeup.wait_timeout_while(self.queue(), duration, goes_on));
     }
 
-    /// Moves the pages of a process. Returns the number of bytes moved.
+    /// Move the pages of a process. Returns the number of bytes moved.
     fn move_pages(&self, job: &Job) -> u64 {
         let before = pages_migrated();
         match migrate_pages(job.tgid, &job.from, job.to) {
@@ -188,7 +188,7 @@ impl Shared {
     }
 }
 
-/// Moves the pages of a process between nodes. Returns the number of pages that could not be moved.
+/// Move the pages of a process between nodes. Returns the number of pages that could not be moved.
 fn migrate_pages(tgid: u32, from: &[NodeId], to: NodeId) -> io::Result<u64> {
     let from = NodeMask::of(from);
     let to = NodeMask::of(&[to]);

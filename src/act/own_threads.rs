@@ -12,14 +12,14 @@ pub struct OwnThreads {
 }
 
 impl OwnThreads {
-    /// Leaves all threads where they are.
+    /// Leave all threads where they are.
     pub fn as_they_are() -> Self {
         let allowed = affinity::of_this_thread();
         let allowed = allowed.inspect_err(|err| log::debug!("reading the affinity of the daemon's threads: {err}"));
         OwnThreads { allowed: allowed.unwrap_or_default() }
     }
 
-    /// Restricts all threads but those of `except` to the CPUs of `cpus` on which the process may run. If there is none, they
+    /// Restrict all threads except those of `except` to the CPUs of `cpus` on which the process may run. If there is none, they
     /// stay where they are.
     pub fn retarget(&self, cpus: &CpuSet, except: &[i32]) {
         if let Err(err) = restrict(&cpus.and(&self.allowed), except) {

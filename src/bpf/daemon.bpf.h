@@ -130,6 +130,13 @@ static u64 process_rss_pages(const struct task_struct *p)
 	       rss_pages_of_kind(mm, MM_SHMEMPAGES);
 }
 
+static s32 placed_node(u32 tgid)
+{
+	const struct vnuma_placement *own = bpf_map_lookup_elem(&placement, &tgid);
+
+	return own ? own->node : VNUMA_NO_NODE;
+}
+
 /* Runs for every task of the system, so fields are read directly instead of through helpers. */
 SEC("iter/task")
 int tasks(struct bpf_iter__task *ctx)
@@ -147,9 +154,12 @@ int tasks(struct bpf_iter__task *ctx)
 	record.nice = p->static_prio - DEFAULT_PRIO;
 	record.policy = p->policy;
 	record.own_policy = p->policy;
+	record.started_at_ns = p->start_boottime;
+	record.placed_node = VNUMA_NO_NODE;
 	record.cgroup_id = p->cgroups->dfl_cgrp->kn->id;
 	__builtin_memcpy(record.comm, p->comm, sizeof(record.comm));
 	if (p->policy == SCHED_EXT) {
+		record.placed_node = placed_node(p->tgid);
 		record.nr_faults = p->min_flt + p->maj_flt;
 		if (p->pid == p->tgid) {
 			record.nr_faults += p->signal->min_flt + p->signal->maj_flt;

@@ -60,10 +60,11 @@ struct vnuma_process_node {
 	s32 node;
 };
 
-/* A process's run time on a node, ns. Up to a millisecond of each thread's is not yet included. */
+/* A process's time on a node, ns. Up to a millisecond of each thread's run time is not yet included. */
 struct vnuma_run_time {
 	u64 run_ns;
-	u64 stolen_ns;
+	u64 stolen_ns; /* the part of run_ns that was steal time */
+	u64 wait_ns;   /* time during which its threads were runnable, but not running, until they ran on the node */
 };
 
 struct vnuma_retarget_args {
@@ -107,8 +108,9 @@ enum vnuma_task_flags {
 struct vnuma_task_record {
 	u64 cgroup_id;
 	u64 run_ns;
-	u64 rss_pages; /* of the process, in the main thread's record only */
-	u64 nr_faults; /* of the thread; the main thread's includes those of exited threads */
+	u64 rss_pages;	   /* of the process, in the main thread's record only */
+	u64 nr_faults;	   /* of the thread; the main thread's includes those of exited threads */
+	u64 started_at_ns; /* when the thread started, ns since boot */
 	s32 tid;
 	s32 tgid;
 	s32 parent_tgid;
@@ -117,6 +119,8 @@ struct vnuma_task_record {
 	u32 policy;	/* current policy: SCHED_EXT for a migratable task */
 	u32 own_policy; /* the policy it had when it was selected */
 	u32 flags;
+	s32 placed_node; /* the node that the plan has for the process, VNUMA_NO_NODE if none of its own */
+	u32 _pad;
 	char comm[VNUMA_COMM_LEN];
 };
 

@@ -36,6 +36,7 @@ s32 BPF_STRUCT_OPS(vnuma_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wa
 	nr = nr_queued(node);
 	scx_bpf_task_set_dsq_vtime(p, task_vtime_on(p, tctx, node, nr));
 	tctx->vtime_node = node;
+	start_waiting(tctx);
 	scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, task_slice_ns(nr, effective_weight(p, tctx)), 0);
 	return cpu;
 }
@@ -51,6 +52,7 @@ void BPF_STRUCT_OPS(vnuma_enqueue, struct task_struct *p, u64 enq_flags)
 		return;
 	}
 
+	start_waiting(tctx);
 	node = task_node(p);
 	nr = nr_queued(node);
 	vtime = task_vtime_on(p, tctx, node, nr);
@@ -112,6 +114,7 @@ void BPF_STRUCT_OPS(vnuma_running, struct task_struct *p)
 	cctx->awake_ns = tctx->awake_ns;
 	cctx->tgid = p->tgid;
 	cctx->is_running = true;
+	stop_waiting(p, tctx, node, cctx->started_at);
 	__sync_fetch_and_add(&stats->nr_runs, 1);
 	if (time_before(stats->vtime_now, p->scx.dsq_vtime))
 		stats->vtime_now = p->scx.dsq_vtime;
@@ -149,12 +152,13 @@ void BPF_STRUCT_OPS(vnuma_stopping, struct task_struct *p, bool runnable)
 	struct vnuma_node_stats *stats = node_stats_of(node);
 	struct cpu_ctx *cctx = this_cpu_ctx();
 	struct task_ctx *tctx = task_ctx_of(p);
-	u64 run_ns, stolen_ns;
+	u64 now = scx_bpf_now(), run_ns, stolen_ns;
 
 	if (!stats || !cctx || !tctx || !cctx->is_running)
 		return;
 	cctx->is_running = false;
-	run_ns = scx_bpf_now() - cctx->started_at;
+	tctx->waiting_since = runnable ? now : 0;
+	run_ns = now - cctx->started_at;
 	stolen_ns = this_cpu_stolen_ns() - cctx->stolen_at;
 	if (stolen_ns > run_ns)
 		stolen_ns = run_ns;
@@ -198,32 +202,36 @@ s32 BPF_STRUCT_OPS(vnuma_init_task, struct task_struct *p, struct scx_init_task_
 		tctx->own_policy = parent->own_policy;
 		tctx->flags |= parent->flags & VNUMA_TASK_SELECTED;
 	}
-	if (places_processes)
-		inherit_placement(p->tgid, bpf_get_current_task_btf()->tgid);
+	if (places_processes && inherit_placement(p->tgid, bpf_get_current_task_btf()->tgid))
+		tctx->leaves_entries = true;
 	return 0;
 }
 
 void BPF_STRUCT_OPS(vnuma_enable, struct task_struct *p)
 {
-	struct task_ctx *tctx = task_ctx_of(p);
+	struct task_ctx *tctx = task_ctx_of(p), *leader = task_ctx_of(p->group_leader);
 
-	if (tctx)
-		tctx->vtime_node = VNUMA_NO_NODE;
+	if (leader)
+		leader->leaves_entries = true;
+	if (!tctx)
+		return;
+	tctx->leaves_entries = true;
+	tctx->waiting_since = 0;
+	tctx->vtime_node = VNUMA_NO_NODE;
 }
 
 void BPF_STRUCT_OPS(vnuma_exit_task, struct task_struct *p, struct scx_exit_task_args *args)
 {
-	struct vnuma_process_node key = { .tgid = p->tgid };
-	struct task_ctx *tctx = task_ctx_of(p);
+	struct task_ctx *tctx = task_ctx_of(p), *leader = task_ctx_of(p->group_leader);
 
 	if (tctx && tctx->unsummed.run_ns)
 		add_to_process(p, tctx);
 	/* The last thread removes its process's totals and placement. A cancelled fork never counts live down. */
 	if (args->cancelled ? p->pid != p->tgid : BPF_CORE_READ(p, signal, live.counter) > 0)
 		return;
-	bpf_map_delete_elem(&placement, &key.tgid);
-	bpf_for(key.node, 0, nr_nodes)
-		bpf_map_delete_elem(&process_run_time, &key);
+	/* Most processes of the guest have none, and a deletion writes to the map even if it finds nothing. */
+	if ((tctx && tctx->leaves_entries) || (leader && leader->leaves_entries))
+		delete_entries(p->tgid);
 }
 
 /* CPUs come and go. */

@@ -122,19 +122,19 @@ static bool is_stuck_on_cpu(struct task_struct *p)
 	return p->migration_disabled > (p == bpf_get_current_task_btf() ? 1 : 0);
 }
 
-/* Give a new process its parent's node until the plan places it. */
-static void inherit_placement(u32 tgid, u32 parent_tgid)
+/* Give a new process its parent's node until the plan places it. Return true if it now has one of its own. */
+static bool inherit_placement(u32 tgid, u32 parent_tgid)
 {
 	struct vnuma_placement *theirs, own;
 
 	if (tgid == parent_tgid)
-		return;
+		return false;
 	theirs = bpf_map_lookup_elem(&placement, &parent_tgid);
 	if (!theirs)
-		return;
+		return false;
 	own = *theirs;
 	/* If the map is full, the process goes to the first destination and the daemon places it in the next round. */
-	bpf_map_update_elem(&placement, &tgid, &own, BPF_ANY);
+	return !bpf_map_update_elem(&placement, &tgid, &own, BPF_ANY);
 }
 
 /* Create the DSQ and the empty set of online CPUs of @node. */

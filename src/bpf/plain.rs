@@ -78,13 +78,14 @@ plain! {
     packed vnuma_target { epoch, nr_destinations, destination, _pad }
     packed vnuma_placement { epoch, node, _pad }
     packed vnuma_process_node { tgid, node }
-    packed vnuma_run_time { run_ns, stolen_ns }
+    packed vnuma_run_time { run_ns, stolen_ns, wait_ns }
     packed vnuma_retarget_args { nr_destinations, destination, nr_moved, nr_kicked, _pad, epoch }
     packed vnuma_counters_args { has_cpu_times, nr_queued }
     packed vnuma_steal_args { steal_ns }
     packed vnuma_select_args { tid, selected, own_policy }
     packed vnuma_task_record {
-        cgroup_id, run_ns, rss_pages, nr_faults, tid, tgid, parent_tgid, uid, nice, policy, own_policy, flags, comm
+        cgroup_id, run_ns, rss_pages, nr_faults, started_at_ns, tid, tgid, parent_tgid, uid, nice, policy, own_policy, flags,
+        placed_node, _pad, comm
     }
     padded vnuma_node_stats { vtime_now, run_ns, stolen_ns, nr_runs, nr_elsewhere, nr_stragglers, nr_arrived }
 }
@@ -117,7 +118,7 @@ mod tests {
 
     #[test]
     fn too_few_bytes_are_no_value() {
-        assert!(intf::vnuma_run_time::from_bytes(&[0; 15]).is_none());
-        assert!(intf::vnuma_run_time::from_bytes(&[0; 16]).is_some());
+        assert!(intf::vnuma_run_time::from_bytes(&[0; 23]).is_none());
+        assert!(intf::vnuma_run_time::from_bytes(&[0; 24]).is_some());
     }
 }

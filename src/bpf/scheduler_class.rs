@@ -88,6 +88,9 @@ pub struct RunTime {
     pub run_ns: u64,
     /// The part of it in which the host ran something else, ns.
     pub stolen_ns: u64,
+    /// Time in which its threads were runnable but not running before they ran on the node, ns, summed over the threads. A
+    /// thread that is still waiting adds its time once it runs.
+    pub wait_ns: u64,
 }
 
 impl RunTime {
@@ -300,7 +303,7 @@ impl Class for SchedulerClass<'_> {
 
 fn run_time(value: &[u8]) -> Option<RunTime> {
     let value = intf::vnuma_run_time::from_bytes(value)?;
-    Some(RunTime { run_ns: value.run_ns, stolen_ns: value.stolen_ns })
+    Some(RunTime { run_ns: value.run_ns, stolen_ns: value.stolen_ns, wait_ns: value.wait_ns })
 }
 
 fn pin_maps(skel: &mut BpfSkel<'_>) -> Result<()> {

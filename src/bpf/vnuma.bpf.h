@@ -124,6 +124,8 @@ struct task_ctx {
 	u64 awake_ns;			/* run time since the last wakeup */
 	struct vnuma_run_time unsummed; /* run time not yet added to the process's totals */
 	s32 unsummed_node;		/* the node of that run time */
+	u64 waiting_since;		/* when the task began to wait for a CPU, 0 if it doesn't */
+	u32 leaves_entries;		/* its process may have entries in process_run_time and placement */
 	u64 sent_on_epoch;		/* 1 + the epoch in which the task was last sent on as a straggler */
 	s32 vtime_node;			/* the node whose clock the task's vtime belongs to */
 	u32 own_policy;

@@ -118,7 +118,7 @@ impl<'a> Rounds<'a> {
             view = self.view(&window, &readings);
             plan = self.decider.decide(&view);
         }
-        self.decider.commit(&plan);
+        self.decider.commit(&view, &plan);
 
         // Act.
         let cpu_before = thread_cpu_time();

@@ -4,7 +4,7 @@ use std::io;
 
 use super::cpu_set::{CpuSet, MaskWord};
 
-/// Restricts a thread, or the calling one if `tid` is 0, to these CPUs. The kernel ignores CPUs that are offline or do not
+/// Restrict a thread, or the calling one if `tid` is 0, to these CPUs. The kernel ignores CPUs that are offline or do not
 /// exist, and fails with EINVAL if no other is left.
 pub fn set(tid: i32, cpus: &CpuSet) -> io::Result<()> {
     let words = cpus.to_words();
@@ -21,7 +21,7 @@ pub fn of_this_thread() -> io::Result<CpuSet> {
     read_mask(1024 / MaskWord::BITS as usize)
 }
 
-/// Reads the mask of the calling thread. Begins with a mask of `nr_words`, and doubles it until it is as long as the kernel's.
+/// Read the mask of the calling thread into `nr_words` words, or twice as many until they are as many as the kernel's.
 fn read_mask(mut nr_words: usize) -> io::Result<CpuSet> {
     /// More than any kernel's mask has.
     const NR_WORDS_MAX: usize = 1 << 14;

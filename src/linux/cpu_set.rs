@@ -27,7 +27,7 @@ pub enum CpuSetError {
 }
 
 impl CpuSet {
-    /// Parses a list such as `0-3,8`, the form of `smp_affinity_list`. Empty text is the empty set.
+    /// Parse a list such as `0-3,8`, the form of `smp_affinity_list`. Empty text is the empty set.
     pub fn from_list(text: &str) -> Result<Self, CpuSetError> {
         let text = text.trim_end_matches('\n');
         let mut cpus = BTreeSet::new();
@@ -40,7 +40,7 @@ impl CpuSet {
         Ok(CpuSet(cpus))
     }
 
-    /// Parses a mask such as `ff,ffffffff`: hexadecimal words of 32 CPUs, the highest first.
+    /// Parse a mask such as `ff,ffffffff`: hexadecimal words of 32 CPUs, the highest first.
     pub fn from_mask(text: &str) -> Result<Self, CpuSetError> {
         let text = text.trim();
         let mut cpus = BTreeSet::new();
@@ -51,7 +51,7 @@ impl CpuSet {
         Ok(CpuSet(cpus))
     }
 
-    /// Formats the mask that [`CpuSet::from_mask`] parses.
+    /// Format the mask that [`CpuSet::from_mask`] parses.
     pub fn to_mask(&self) -> String {
         let nr_words = self.0.last().map_or(0, |cpu| cpu / u32::BITS) + 1;
         let word = |nr: u32| {
@@ -62,7 +62,7 @@ impl CpuSet {
         words.join(",")
     }
 
-    /// Returns true if the set has no CPU.
+    /// Return true if the set has no CPU.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -72,7 +72,7 @@ impl CpuSet {
         self.0.len()
     }
 
-    /// Returns true if the set has this CPU.
+    /// Return true if the set has this CPU.
     pub fn contains(&self, cpu: u32) -> bool {
         self.0.contains(&cpu)
     }
@@ -107,7 +107,7 @@ impl CpuSet {
     }
 }
 
-/// Parses `8` or `0-3`.
+/// Parse `8` or `0-3`.
 fn parse_range(text: &str) -> Option<RangeInclusive<u32>> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let (first, last) = (parse_id(first)?, parse_id(last)?);

@@ -10,7 +10,7 @@
 
 use std::io;
 
-/// Locks all current and future memory, and keeps malloc from returning any. To be called before other threads start.
+/// Lock all current and future memory, and keep malloc from returning any. Call it before other threads allocate.
 /// Without CAP_IPC_LOCK it fails if RLIMIT_MEMLOCK is too low.
 pub fn lock_memory() -> io::Result<()> {
     const GROW_BY_BYTES: libc::c_int = 1 << 20;
@@ -19,7 +19,7 @@ pub fn lock_memory() -> io::Result<()> {
 
     // SAFETY: this mode takes no node mask. A kernel without NUMA refuses it, and has no balancing either.
     unsafe { libc::syscall(libc::SYS_set_mempolicy, MPOL_LOCAL, std::ptr::null::<libc::c_ulong>(), 0) };
-    // SAFETY: these calls only change settings of malloc, and no other thread runs yet.
+    // SAFETY: these calls only change settings of malloc, and no other thread allocates yet.
     unsafe {
         libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX);
         libc::mallopt(libc::M_MMAP_MAX, 0);

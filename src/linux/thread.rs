@@ -3,8 +3,8 @@
 use std::io;
 use std::thread::{Builder, JoinHandle};
 
-/// Starts a thread with a name, of which the kernel shows the first 15 bytes, and a stack of `stack_bytes`. All memory of
-/// the daemon is locked, stacks too, so each thread gets no more than it needs rather than the default of 2 MiB.
+/// Start a thread with a name, of which the kernel shows the first 15 bytes, and a stack of `stack_bytes`. The daemon locks
+/// its memory, stacks included, so a thread should get no more than it needs rather than the default of 2 MiB.
 pub fn spawn<T: Send + 'static>(
     name: impl Into<String>,
     stack_bytes: usize,

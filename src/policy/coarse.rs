@@ -1,6 +1,6 @@
 //! Coarse-grained: all migratable work of a node under pressure goes to the least loaded node.
 
-use super::{least_loaded, Policy, PolicySettings};
+use super::{least_loaded, Memory, Policy, PolicySettings};
 use crate::cell::{CellView, Move, Node, Outcome, Plan, Verdict};
 
 /// The thesis's coarse-grained scheduler, live (algorithm 3-1) and simulated (algorithm 4-1).
@@ -75,7 +75,7 @@ impl Policy for Coarse {
         "coarse"
     }
 
-    fn decide(&self, cell: &CellView) -> Plan {
+    fn decide(&self, cell: &CellView, _memory: &Memory) -> Plan {
         let Some(low) = least_loaded(cell, self.avoid_share, None) else {
             return Plan::default();
         };
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn node_0_becomes_busy_and_everything_leaves_it_for_the_least_loaded() {
         let nodes = vec![node(0, 1.0, 0.5), node(1, 1.0, 0.1), node(2, 1.0, 0.0), node(3, 1.0, 0.2)];
-        let plan = live().decide(&cell(nodes, vec![group(7, 0, 0.3), group(8, 0, 0.2)]));
+        let plan = live().decide(&cell(nodes, vec![group(7, 0, 0.3), group(8, 0, 0.2)]), &Memory::default());
         assert_eq!(plan.first, Some(NodeId(2)));
         assert_eq!(
             plan.moves.iter().map(|m| (m.group, m.to)).collect::<Vec<_>>(),
@@ -125,14 +125,16 @@ mod tests {
 
     #[test]
     fn pressure_below_the_trigger_moves_nothing() {
-        let plan = live().decide(&cell(vec![node(0, 1.0, 0.24), node(1, 1.0, 0.0)], vec![group(7, 0, 0.7)]));
+        let plan = live()
+            .decide(&cell(vec![node(0, 1.0, 0.24), node(1, 1.0, 0.0)], vec![group(7, 0, 0.7)]), &Memory::default());
         assert!(plan.moves.is_empty());
         assert!(matches!(plan.verdicts[0].outcome, Outcome::BelowTrigger { .. }));
     }
 
     #[test]
     fn work_stays_when_all_other_nodes_are_under_more_pressure() {
-        let plan = live().decide(&cell(vec![node(0, 1.0, 0.5), node(1, 1.0, 0.6)], vec![group(7, 0, 0.5)]));
+        let plan = live()
+            .decide(&cell(vec![node(0, 1.0, 0.5), node(1, 1.0, 0.6)], vec![group(7, 0, 0.5)]), &Memory::default());
         assert!(plan.moves.is_empty());
         assert!(matches!(plan.verdicts[0].outcome, Outcome::DestinationWouldExceedSource { .. }));
     }
@@ -141,7 +143,7 @@ mod tests {
     fn a_node_of_unknown_pressure_is_never_a_destination() {
         let mut nodes = vec![node(0, 1.0, 0.5), node(1, 1.0, 0.0), node(2, 1.0, 0.1)];
         nodes[1].pressure = Pressure::Unknown;
-        let plan = live().decide(&cell(nodes, vec![group(7, 0, 0.5)]));
+        let plan = live().decide(&cell(nodes, vec![group(7, 0, 0.5)]), &Memory::default());
         assert_eq!(plan.first, Some(NodeId(2)));
     }
 
@@ -151,7 +153,7 @@ mod tests {
         for node in &mut nodes {
             node.pressure = Pressure::Stale { share: 0.0, age_rounds: 4 };
         }
-        assert_eq!(live().decide(&cell(nodes, vec![group(7, 0, 0.5)])), Plan::default());
+        assert_eq!(live().decide(&cell(nodes, vec![group(7, 0, 0.5)]), &Memory::default()), Plan::default());
     }
 
     #[test]
@@ -159,38 +161,44 @@ mod tests {
         let nodes = || vec![node(0, 1.0, 0.5), node(1, 1.0, 0.1), node(2, 1.0, 0.0)];
         let work = || vec![group(7, 0, 0.4), group(8, 2, 0.2)];
         let careful = Coarse { avoid_share: 0.05, ..live() };
-        assert_eq!(live().decide(&cell(nodes(), work())).first, Some(NodeId(1)));
-        assert_eq!(careful.decide(&cell(nodes(), work())).first, Some(NodeId(2)));
+        assert_eq!(live().decide(&cell(nodes(), work()), &Memory::default()).first, Some(NodeId(1)));
+        assert_eq!(careful.decide(&cell(nodes(), work()), &Memory::default()).first, Some(NodeId(2)));
         let pressed = vec![node(0, 1.0, 0.5), node(1, 1.0, 0.1), node(2, 1.0, 0.2)];
-        assert_eq!(careful.decide(&cell(pressed, work())).first, Some(NodeId(1)), "all candidates are under pressure");
+        assert_eq!(
+            careful.decide(&cell(pressed, work()), &Memory::default()).first,
+            Some(NodeId(1)),
+            "all candidates are under pressure"
+        );
     }
 
     #[test]
     fn work_leaves_a_node_of_unknown_pressure_for_one_of_known_pressure() {
         let mut nodes = vec![node(0, 1.0, 0.0), node(1, 1.0, 0.3)];
         nodes[0].pressure = Pressure::Unknown;
-        let plan = live().decide(&cell(nodes, vec![group(7, 0, 0.5)]));
+        let plan = live().decide(&cell(nodes, vec![group(7, 0, 0.5)]), &Memory::default());
         assert_eq!(plan.moves.iter().map(|m| m.to).collect::<Vec<_>>(), [NodeId(1)]);
     }
 
     #[test]
     fn work_leaves_a_node_whose_cpus_went_offline_whatever_its_numbers() {
-        let plan = live().decide(&cell(vec![node(0, 0.0, 0.0), node(1, 1.0, 0.9)], vec![group(7, 0, 0.5)]));
+        let plan = live()
+            .decide(&cell(vec![node(0, 0.0, 0.0), node(1, 1.0, 0.9)], vec![group(7, 0, 0.5)]), &Memory::default());
         assert_eq!(plan.moves.len(), 1);
         assert_eq!(plan.first, Some(NodeId(1)));
     }
 
     #[test]
     fn on_load_work_that_makes_up_nearly_all_of_the_load_stays() {
-        let plan =
-            Coarse::on_load(0.8, 1.0).decide(&cell(vec![node(0, 1.0, 0.1), node(1, 1.0, 0.0)], vec![group(7, 0, 0.5)]));
+        let plan = Coarse::on_load(0.8, 1.0)
+            .decide(&cell(vec![node(0, 1.0, 0.1), node(1, 1.0, 0.0)], vec![group(7, 0, 0.5)]), &Memory::default());
         assert!(matches!(plan.verdicts[0].outcome, Outcome::SelfInflicted { .. }));
     }
 
     #[test]
     fn on_load_several_sources_together_respect_the_warning_line() {
         let nodes = vec![node(0, 1.0, 0.5), node(1, 1.0, 0.5), node(2, 1.0, 0.1)];
-        let plan = Coarse::on_load(0.8, 0.7).decide(&cell(nodes, vec![group(7, 0, 0.4), group(8, 1, 0.4)]));
+        let plan = Coarse::on_load(0.8, 0.7)
+            .decide(&cell(nodes, vec![group(7, 0, 0.4), group(8, 1, 0.4)]), &Memory::default());
         assert_eq!(plan.moves.iter().map(|m| m.group).collect::<Vec<_>>(), [GroupId(7)]);
         assert!(matches!(plan.verdicts[1].outcome, Outcome::PastWarning { .. }));
     }
@@ -210,7 +218,7 @@ mod tests {
             // In 1/256 CPU, so that sums are exact.
             let pressures_cpus: Vec<f64> = pressures_ticks.iter().map(|&ticks| f64::from(ticks) / 256.0).collect();
             let nodes = pressures_cpus.iter().zip(0..).map(|(&pressure, id)| node(id, 1.0, pressure)).collect();
-            let plan = live().decide(&cell(nodes, vec![group(7, 0, f64::from(used_ticks) / 256.0)]));
+            let plan = live().decide(&cell(nodes, vec![group(7, 0, f64::from(used_ticks) / 256.0)]), &Memory::default());
             let moves = !plan.moves.is_empty();
             // They differ where pressures tie: the thesis's script picks its own node or another one by chance.
             let ties = pressures_ticks[1..].iter().any(|&ticks| ticks == pressures_ticks[0]);

@@ -5,19 +5,21 @@
 //! the commit the daemon may *confirm*: if the plan moves work, or leaves work under severe pressure, the daemon
 //! measures the other nodes again and decides again from the fresher view.
 
-use super::{GuardOptions, Guards, Policy};
+use super::{GuardOptions, Guards, Memory, Policy};
 use crate::cell::{CellView, Plan};
 
 /// A policy under guards. It reads no clock: it counts rounds.
 pub struct Decider {
     policy: Box<dyn Policy>,
     guards: Option<Guards>,
+    memory: Memory,
 }
 
 impl Decider {
     /// Put a policy under guards. Without guards every plan is carried out at once.
     pub fn new(policy: Box<dyn Policy>, guards: Option<GuardOptions>) -> Self {
-        Decider { policy, guards: guards.map(Guards::new) }
+        let guards = guards.filter(|_| !policy.remembers()).map(Guards::new);
+        Decider { policy, guards, memory: Memory::default() }
     }
 
     /// The policy's name, as in `--policy`.
@@ -35,11 +37,12 @@ impl Decider {
         if let Some(guards) = &mut self.guards {
             guards.observe(view);
         }
+        self.policy.observe(view, &mut self.memory);
     }
 
     /// The plan for a view. This changes no state, so it may be called again after a confirmation.
     pub fn decide(&self, view: &CellView) -> Plan {
-        let plan = self.policy.decide(view);
+        let plan = self.policy.decide(view, &self.memory);
         match &self.guards {
             Some(guards) => guards.filter(view, plan),
             None => plan,
@@ -51,7 +54,7 @@ impl Decider {
     pub fn needs_confirmation(&self, view: &CellView, plan: &Plan) -> Confirmation {
         if !plan.moves.is_empty() {
             Confirmation::Now
-        } else if self.guards.as_ref().is_some_and(|guards| guards.is_stuck(view, plan)) {
+        } else if self.is_stuck(view, plan) {
             Confirmation::WhenRested
         } else {
             Confirmation::NotNeeded
@@ -59,17 +62,23 @@ impl Decider {
     }
 
     /// Update the guards with the plan that is carried out. The last call of each round.
-    pub fn commit(&mut self, plan: &Plan) {
+    pub fn commit(&mut self, view: &CellView, plan: &Plan) {
         if let Some(guards) = &mut self.guards {
             guards.commit(plan);
         }
+        self.policy.commit(view, plan, &mut self.memory);
+    }
+
+    fn is_stuck(&self, view: &CellView, plan: &Plan) -> bool {
+        let by_guards = self.guards.as_ref().is_some_and(|guards| guards.is_stuck(view, plan));
+        by_guards || self.policy.is_stuck(view, plan, &self.memory)
     }
 
     /// Run a whole round without a confirmation.
     pub fn round(&mut self, view: &CellView) -> Plan {
         self.observe(view);
         let plan = self.decide(view);
-        self.commit(&plan);
+        self.commit(view, &plan);
         plan
     }
 }

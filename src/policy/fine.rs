@@ -1,6 +1,6 @@
 //! Fine-grained: groups go one by one, in a chosen order, to the least loaded node and then to the second least loaded.
 
-use super::{least_loaded, Order, Policy, PolicySettings};
+use super::{least_loaded, Memory, Order, Policy, PolicySettings};
 use crate::cell::{CellView, Group, Move, Node, NodeId, Outcome, Plan, Verdict};
 
 /// The thesis's fine-grained scheduler (algorithms 4-2 and 4-3).
@@ -112,7 +112,7 @@ impl Policy for Fine {
         true
     }
 
-    fn decide(&self, cell: &CellView) -> Plan {
+    fn decide(&self, cell: &CellView, _memory: &Memory) -> Plan {
         let Some(first) = least_loaded(cell, self.avoid_share, None) else {
             return Plan::default();
         };
@@ -175,14 +175,17 @@ mod tests {
         let groups = [demand(0.5, 3.0, 20.0, 0.3), demand(0.75, 1.0, 30.0, 0.2), demand(0.625, 2.0, 10.0, 0.1)];
         let groups = (7..).zip(groups).map(|(id, demand)| Group { demand, ..group(id, 0, 0.0) });
         let view = pressed(groups.collect());
-        let first = Order::ALL.map(|order| moved(&fine(order).decide(&view))[0].0);
+        let first = Order::ALL.map(|order| moved(&fine(order).decide(&view, &Memory::default()))[0].0);
         assert_eq!(first, [7, 8, 7, 9, 8, 9]);
     }
 
     #[test]
     fn groups_that_do_not_fit_on_the_first_destination_go_to_the_second() {
         let groups = [(7, 0.5), (8, 0.5), (9, 0.25), (10, 0.25)].map(|(id, cpus)| group(id, 0, cpus));
-        assert_eq!(moved(&fine(Order::Unsorted).decide(&pressed(groups.to_vec()))), [(7, 1), (8, 1), (9, 2), (10, 2)]);
+        assert_eq!(
+            moved(&fine(Order::Unsorted).decide(&pressed(groups.to_vec()), &Memory::default())),
+            [(7, 1), (8, 1), (9, 2), (10, 2)]
+        );
     }
 
     #[test]
@@ -190,7 +193,7 @@ mod tests {
         let mut view = pressed(vec![group(7, 0, 0.75), group(8, 0, 0.75), group(9, 0, 0.75)]);
         view.nodes[0].pressure = Pressure::Unknown;
         view.nodes[0].load_cpus = 0.0;
-        assert_eq!(moved(&fine(Order::Unsorted).decide(&view)), [(7, 1), (8, 2)]);
+        assert_eq!(moved(&fine(Order::Unsorted).decide(&view, &Memory::default())), [(7, 1), (8, 2)]);
     }
 
     proptest! {
@@ -214,7 +217,7 @@ mod tests {
             let groups = (0..).zip(&groups).map(|(id, &(on, usage))| group(id, on % nr_nodes, cpus(usage)));
             let view = cell(nodes, groups.collect());
             let fine = Fine { warning_share: cpus(warning), ..fine(Order::ALL[order]) };
-            let plan = fine.decide(&view);
+            let plan = fine.decide(&view, &Memory::default());
 
             let usage: BTreeMap<GroupId, f64> = view.groups.iter().map(|g| (g.id, g.demand.usage_cpus)).collect();
             let mut loads: BTreeMap<NodeId, f64> = view.nodes.iter().map(|node| (node.id, node.load_cpus)).collect();

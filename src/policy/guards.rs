@@ -164,11 +164,11 @@ mod tests {
     use super::*;
     use crate::cell::Pressure;
     use crate::policy::test_cell::{cell, group, node};
-    use crate::policy::{Coarse, Policy};
+    use crate::policy::{Coarse, Memory, Policy};
 
     fn round_of(guards: &mut Guards, view: &CellView) -> Plan {
         guards.observe(view);
-        let plan = guards.filter(view, Coarse::on_steal(f64::MIN_POSITIVE).decide(view));
+        let plan = guards.filter(view, Coarse::on_steal(f64::MIN_POSITIVE).decide(view, &Memory::default()));
         guards.commit(&plan);
         plan
     }
@@ -285,6 +285,7 @@ mod tests {
             second: Some(NodeId(2)),
             moves: vec![step(7, 1), step(8, 2)],
             verdicts: vec![verdict],
+            ..Plan::default()
         };
         let mut guards = Guards::new(GuardOptions::with_cool_down(3));
         guards.observe(&view);

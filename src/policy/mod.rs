@@ -1,5 +1,6 @@
 //! Where migratable work should run: pure functions of a [`CellView`].
 
+mod auto;
 mod coarse;
 mod decider;
 mod fine;
@@ -9,6 +10,7 @@ mod registry;
 mod rotate;
 mod stay;
 
+pub use auto::{Auto, AutoMemory, AutoOptions};
 pub use coarse::Coarse;
 pub use decider::{Confirmation, Decider};
 pub use fine::Fine;
@@ -21,19 +23,43 @@ pub use stay::Stay;
 
 use crate::cell::{CellView, Node, NodeId, Plan};
 
-/// Decides where migratable work runs. Implementations are pure: the same view gives the same plan.
+/// Decides where migratable work runs. Implementations are pure: the same view and memory give the same plan.
 pub trait Policy: Send + Sync {
     /// The policy's name, as in `--policy`.
     fn name(&self) -> &'static str;
 
-    /// The plan of one round for one cell.
-    fn decide(&self, cell: &CellView) -> Plan;
+    /// The plan for a view. It may be asked again in the same round, with fresher readings.
+    fn decide(&self, view: &CellView, memory: &Memory) -> Plan;
 
-    /// Return true if the policy's plans give each group its own destination. Otherwise a plan that moves anything
-    /// sends all work to the first destination, including work that is not in the view because it has not run lately.
+    /// Return true if the plans name the node of each group. Otherwise a plan that moves anything sends all work to the
+    /// first destination, including work that has not run recently and so is not in the view.
     fn places_groups(&self) -> bool {
         false
     }
+
+    /// Return true if the policy remembers rounds. It then decides by itself when a move is worth its cost, so it needs no
+    /// guards, and the same view may give another plan in the next round.
+    fn remembers(&self) -> bool {
+        false
+    }
+
+    /// Take in what a round saw: once a round, first.
+    fn observe(&self, _view: &CellView, _memory: &mut Memory) {}
+
+    /// Take note of the plan that is carried out: once a round, last.
+    fn commit(&self, _view: &CellView, _plan: &Plan, _memory: &mut Memory) {}
+
+    /// Return true if the plan leaves work where it suffers for want of a better node, so that fresher readings of the other
+    /// nodes might help. Guards answer this for policies that don't remember.
+    fn is_stuck(&self, _view: &CellView, _plan: &Plan, _memory: &Memory) -> bool {
+        false
+    }
+}
+
+/// What policies remember from round to round: a plain value, so that a decision log can be replayed exactly.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Memory {
+    auto: AutoMemory,
 }
 
 /// The least loaded candidate other than `but`. Candidates of which others take less than `avoid_share` of the capacity
@@ -56,13 +82,14 @@ pub(crate) mod test_cell {
     /// A node whose only load is `pressure_cpus`, taken by others.
     pub(crate) fn node(id: u32, capacity_cpus: f64, pressure_cpus: f64) -> Node {
         let share = if capacity_cpus > 0.0 { pressure_cpus / capacity_cpus } else { 0.0 };
-        Node { id: NodeId(id), capacity_cpus, pressure: Pressure::Fresh { share }, load_cpus: pressure_cpus }
+        let pressure = Pressure::Fresh { share };
+        Node { id: NodeId(id), capacity_cpus, pressure, load_cpus: pressure_cpus, ..Node::default() }
     }
 
     /// A group of one task that uses `usage_cpus`.
     pub(crate) fn group(id: u64, node: u32, usage_cpus: f64) -> Group {
         let demand = Demand { usage_cpus, ..Demand::default() };
-        Group { id: GroupId(id), node: NodeId(node), nr_tasks: 1, demand }
+        Group { id: GroupId(id), node: NodeId(node), nr_tasks: 1, demand, ..Group::default() }
     }
 
     /// A cell in which the groups' CPU use is added to their nodes' load.
@@ -72,6 +99,6 @@ pub(crate) mod test_cell {
             let here = groups.iter().filter(|group| group.node == node.id);
             node.load_cpus += here.map(|group| group.demand.usage_cpus).sum::<f64>();
         }
-        CellView { nodes, groups }
+        CellView { nodes, groups, ..CellView::default() }
     }
 }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
-use super::{Coarse, Fine, Order, Policy, Rotate, Stay};
+use super::{Auto, Coarse, Fine, Order, Policy, Rotate, Stay};
 
 /// The parameters of all policies. Each policy takes those it needs; the daemon and the simulator set them from
 /// options.
@@ -26,6 +26,10 @@ pub struct PolicySettings {
     pub avoid_share: f64,
     /// Order in which groups are picked.
     pub order: Order,
+    /// Length of a round, seconds. Policies that remember count times in rounds.
+    pub round_s: f64,
+    /// CPU that one thread of the others takes while it runs, in the view's unit.
+    pub others_grain_cpus: f64,
 }
 
 impl Default for PolicySettings {
@@ -38,6 +42,8 @@ impl Default for PolicySettings {
             min_gain_cpus: 0.0,
             avoid_share: f64::INFINITY,
             order: Order::default(),
+            round_s: 60.0,
+            others_grain_cpus: 1.0,
         }
     }
 }
@@ -68,7 +74,7 @@ struct Registered {
 const BOTH: &[World] = &[World::Live, World::Simulated];
 
 /// In the order in which comparisons and help texts list them.
-static REGISTER: [Registered; 4] = [
+static REGISTER: [Registered; 5] = [
     Registered {
         name: "none",
         about: "Nothing moves",
@@ -94,6 +100,14 @@ static REGISTER: [Registered; 4] = [
         make: |settings| Box::new(Fine::from(settings)),
     },
     Registered {
+        name: "auto",
+        about: "Each group goes where there is CPU for it, if the move pays; all idle nodes are used",
+        worlds: BOTH,
+        is_drill: false,
+        has_orders: false,
+        make: |settings| Box::new(Auto::from(settings)),
+    },
+    Registered {
         name: "rotate",
         about: "A drill: all migratable work goes to the next node, every round",
         worlds: &[World::Live],
@@ -114,6 +128,8 @@ impl PolicyName {
     pub const COARSE: PolicyName = PolicyName(&REGISTER[1]);
     /// Algorithms 4-2 and 4-3.
     pub const FINE: PolicyName = PolicyName(&REGISTER[2]);
+    /// Harvests all idle nodes.
+    pub const AUTO: PolicyName = PolicyName(&REGISTER[3]);
 
     /// The policies that a world offers for real work, in the order of comparisons.
     pub fn all(world: World) -> impl Iterator<Item = PolicyName> {
@@ -207,13 +223,13 @@ mod tests {
             assert_eq!(entry.name.parse::<PolicyName>().unwrap(), PolicyName(entry));
         }
         assert_eq!((PolicyName::NONE.as_str(), PolicyName::COARSE.as_str()), ("none", "coarse"));
-        assert_eq!(PolicyName::FINE.as_str(), "fine");
+        assert_eq!((PolicyName::FINE.as_str(), PolicyName::AUTO.as_str()), ("fine", "auto"));
     }
 
     #[test]
     fn an_unknown_name_is_refused_with_a_list_of_the_known_ones() {
         let message = "finest".parse::<PolicyName>().unwrap_err().to_string();
-        assert!(message.contains("'finest'") && message.contains("none, coarse, fine"), "{message}");
+        assert!(message.contains("'finest'") && message.contains("none, coarse, fine, auto"), "{message}");
         assert!(serde_json::from_str::<PolicyName>("\"finest\"").is_err());
         assert_eq!(serde_json::to_string(&PolicyName::FINE).unwrap(), "\"fine\"");
     }
@@ -221,7 +237,7 @@ mod tests {
     #[test]
     fn drills_are_accepted_but_not_listed() {
         let live: Vec<_> = PolicyName::all(World::Live).map(PolicyName::as_str).collect();
-        assert_eq!(live, ["coarse", "fine"]);
+        assert_eq!(live, ["coarse", "fine", "auto"]);
         assert!("rotate".parse::<PolicyName>().is_ok());
     }
 }

@@ -1,6 +1,6 @@
 //! A drill: all migratable work goes to the next node, every round.
 
-use super::Policy;
+use super::{Memory, Policy};
 use crate::cell::{CellView, Move, Outcome, Plan, Verdict};
 
 /// Moves work whether or not it helps, to exercise the machinery that carries plans out. Not meant for real work.
@@ -12,7 +12,7 @@ impl Policy for Rotate {
         "rotate"
     }
 
-    fn decide(&self, cell: &CellView) -> Plan {
+    fn decide(&self, cell: &CellView, _memory: &Memory) -> Plan {
         let Some(here) = cell.groups.first().map(|group| group.node) else { return Plan::default() };
         let with_cpus = || cell.nodes.iter().filter(|node| node.capacity_cpus > 0.0);
         let next = with_cpus().find(|node| node.id > here).or_else(|| with_cpus().next());
@@ -24,6 +24,7 @@ impl Policy for Rotate {
             second: None,
             moves: groups.iter().map(|group| Move { group: group.id, from: here, to }).collect(),
             verdicts: vec![Verdict { node: here, outcome: Outcome::Moves { moved_cpus } }],
+            ..Plan::default()
         }
     }
 }
@@ -36,13 +37,19 @@ mod tests {
     #[test]
     fn work_visits_every_node_with_cpus_in_turn() {
         let nodes = || vec![node(0, 1.0, 0.0), node(1, 0.0, 0.0), node(2, 1.0, 0.0)];
-        assert_eq!(Rotate.decide(&cell(nodes(), vec![group(7, 0, 0.5)])).first.map(|node| node.0), Some(2));
-        assert_eq!(Rotate.decide(&cell(nodes(), vec![group(7, 2, 0.5)])).first.map(|node| node.0), Some(0));
+        assert_eq!(
+            Rotate.decide(&cell(nodes(), vec![group(7, 0, 0.5)]), &Memory::default()).first.map(|node| node.0),
+            Some(2)
+        );
+        assert_eq!(
+            Rotate.decide(&cell(nodes(), vec![group(7, 2, 0.5)]), &Memory::default()).first.map(|node| node.0),
+            Some(0)
+        );
     }
 
     #[test]
     fn with_one_node_work_stays() {
-        let plan = Rotate.decide(&cell(vec![node(0, 1.0, 0.0)], vec![group(7, 0, 0.5)]));
+        let plan = Rotate.decide(&cell(vec![node(0, 1.0, 0.0)], vec![group(7, 0, 0.5)]), &Memory::default());
         assert_eq!(plan, Plan::default());
     }
 }

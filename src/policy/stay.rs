@@ -1,6 +1,6 @@
 //! Nothing moves: the baseline of comparisons.
 
-use super::Policy;
+use super::{Memory, Policy};
 use crate::cell::{CellView, Plan};
 
 /// Leaves every group where it is.
@@ -12,7 +12,7 @@ impl Policy for Stay {
         "none"
     }
 
-    fn decide(&self, _view: &CellView) -> Plan {
+    fn decide(&self, _view: &CellView, _memory: &Memory) -> Plan {
         Plan::default()
     }
 }

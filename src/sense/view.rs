@@ -46,7 +46,7 @@ pub fn cell_view(inputs: &ViewInputs<'_>) -> CellView {
         }
     }
     let groups = used_ns_of.into_iter().map(|((node, id), used_ns)| group(inputs, id, node, used_ns));
-    CellView { groups: groups.collect(), nodes }
+    CellView { groups: groups.collect(), nodes, ..CellView::default() }
 }
 
 fn node(inputs: &ViewInputs<'_>, id: NodeId, cpus: &CpuSet) -> Node {
@@ -65,7 +65,8 @@ fn node(inputs: &ViewInputs<'_>, id: NodeId, cpus: &CpuSet) -> Node {
     // Busy time is sampled by ticks, which may be lost. Run time is exact, so busy time is at least that.
     let used_ns: u64 = window.used_ns.iter().filter(|((_, node), _)| *node == id).map(|(_, ns)| ns).sum();
     let busy_cpus = window.in_cpus(time.busy_ns.max(used_ns));
-    Node { id, capacity_cpus, pressure, load_cpus: window.in_cpus(time.steal_ns).max(others_cpus) + busy_cpus }
+    let load_cpus = window.in_cpus(time.steal_ns).max(others_cpus) + busy_cpus;
+    Node { id, capacity_cpus, pressure, load_cpus, ..Node::default() }
 }
 
 fn group(inputs: &ViewInputs<'_>, id: GroupId, node: NodeId, used_ns: u64) -> Group {
@@ -76,7 +77,7 @@ fn group(inputs: &ViewInputs<'_>, id: GroupId, node: NodeId, used_ns: u64) -> Gr
         memory_bytes: members.map_or(0.0, |members| members.rss_bytes),
         accesses_per_instruction: inputs.accesses.of(id, used_ns),
     };
-    Group { id, node, nr_tasks: members.map_or(0, |members| members.nr_tasks), demand }
+    Group { id, node, nr_tasks: members.map_or(0, |members| members.nr_tasks), demand, ..Group::default() }
 }
 
 #[cfg(test)]

@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn a_process_that_was_not_read_in_between_continues_where_it_was() {
         let sample_of = |tgid: u32, run_ns| {
-            let run_times = RunTimes::from([((tgid, NodeId(0)), RunTime { run_ns, stolen_ns: 0 })]);
+            let run_times = RunTimes::from([((tgid, NodeId(0)), RunTime { run_ns, ..RunTime::default() })]);
             Snapshot { run_times, ..sample(CpuTimes::new()) }
         };
         let mut without_it = sample_of(8, 1);

@@ -94,6 +94,8 @@ impl Params {
             warning_share: self.warning,
             min_gain_cpus: self.min_gain,
             order: self.order.unwrap_or_default(),
+            round_s: self.interval_s,
+            others_grain_cpus: self.max_cpu,
             ..PolicySettings::default()
         }
     }

@@ -32,7 +32,7 @@ pub fn replay(round: LoggedRound, decider: Option<&mut Decider>) -> Replayed {
     let plan = decider.map(|decider| {
         decider.observe(&round.view);
         let plan = decider.decide(&round.view);
-        decider.commit(&round.plan);
+        decider.commit(&round.view, &round.plan);
         plan
     });
     let plan = plan.unwrap_or_default();

@@ -83,7 +83,7 @@ impl SimulatedCell {
         for node in &mut nodes {
             share(node, self.staying_cpus[&node.id], &mut groups);
         }
-        CellView { nodes, groups }
+        CellView { nodes, groups, window_rounds: logged.window_rounds }
     }
 
     fn carry_out(&mut self, plan: &Plan, places_groups: bool) {
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
     use crate::cell::Move;
     use crate::policy::test_cell::{cell, group, node};
-    use crate::policy::{Coarse, GuardOptions, Policy};
+    use crate::policy::{Coarse, GuardOptions, Memory, Policy};
 
     fn decider(policy: impl Policy + 'static) -> Option<Decider> {
         Some(Decider::new(Box::new(policy), None))
@@ -203,8 +203,8 @@ mod tests {
             "one by one"
         }
 
-        fn decide(&self, cell: &CellView) -> Plan {
-            self.0.decide(cell)
+        fn decide(&self, cell: &CellView, memory: &Memory) -> Plan {
+            self.0.decide(cell, memory)
         }
 
         fn places_groups(&self) -> bool {

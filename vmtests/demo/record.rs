@@ -1,15 +1,15 @@
-//! A phase of the demo as `../scenarios/demo.rs` recorded it: a line of JSON a second.
+//! The record of a phase of the demo: a line of JSON a second.
 
 use std::path::Path;
 
 use anyhow::{anyhow, ensure, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// What helps against a record that makes no sense.
 pub const REMEDY: &str = "record again with vmtests/demo/run";
 
 /// About a second of a phase.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Second {
     /// When it began, seconds since the phase did. Not in the file: it is the end of the one before.
     #[serde(skip)]

@@ -1,6 +1,6 @@
 //! What a phase came to, and how the two compare.
 
-use crate::record::Phase;
+use super::record::Phase;
 
 /// One phase in four numbers. Work is in units that mean nothing but in a ratio.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub struct Summary {
 impl Summary {
     pub fn of(phase: &Phase) -> Self {
         let lasted_s = phase.lasted_s();
-        let stolen = |second: &crate::record::Second| {
+        let stolen = |second: &super::record::Second| {
             let shares = second.shares().unwrap_or_default();
             let weighted = second.stolen_cpus.iter().zip(shares).map(|(cpus, share)| cpus * share);
             weighted.sum::<f64>() * second.lasted_s()
@@ -87,7 +87,7 @@ fn more_or_less(with: f64, without: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::tests::phase;
+    use crate::demo::record::tests::phase;
 
     #[test]
     fn time_stolen_counts_as_far_as_the_work_was_there() {

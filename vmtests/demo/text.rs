@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use crate::record::{Phase, Second};
-use crate::summary::Comparison;
+use super::record::{Phase, Second};
+use super::summary::Comparison;
 
 /// What a row's name takes, with the blanks after it.
 const NAME_WIDTH: usize = 20;
@@ -96,7 +96,7 @@ fn tenths(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::tests::phase;
+    use crate::demo::record::tests::phase;
 
     #[test]
     fn each_second_is_a_column_and_a_decision_is_marked_in_its_own() {

@@ -1,62 +1,34 @@
-//! `vnuma-timeline DIR --svg FILE`: the demo's two records as a timeline to read, a picture, and ratios.
-//!
-//! Reads DIR/without.jsonl and DIR/with.jsonl, which `vnuma-scenarios demo` wrote (see `run`).
-
-mod picture;
-mod record;
-mod summary;
-mod text;
+//! Both phases of the demo as a timeline to read, a picture, and ratios.
 
 use std::io::{ErrorKind, Write};
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::path::Path;
 
 use anyhow::{ensure, Context, Result};
-use clap::Parser;
-use record::Phase;
-use summary::Comparison;
 
-/// Shows what the demo recorded, without and with scx_vnuma: a timeline, ratios, and a picture.
-#[derive(Parser)]
-#[command(name = "vnuma-timeline")]
-struct Cli {
-    /// The folder with without.jsonl and with.jsonl
-    dir: PathBuf,
-    /// The picture to write
-    #[arg(long, value_name = "FILE")]
-    svg: PathBuf,
-}
+use super::record::{Phase, REMEDY};
+use super::summary::Comparison;
+use super::{picture, text};
 
-fn main() -> ExitCode {
-    match run(&Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(err) => {
-            eprintln!("vnuma-timeline: {err:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn run(cli: &Cli) -> Result<()> {
-    let without = Phase::read("without scx_vnuma", &cli.dir.join("without.jsonl"))?;
-    let with = Phase::read("with scx_vnuma", &cli.dir.join("with.jsonl"))?;
+/// Reads `dir`/without.jsonl and `dir`/with.jsonl, prints the timeline and writes the picture to `svg`.
+pub fn show(dir: &Path, svg: &Path) -> Result<()> {
+    let without = Phase::read("without scx_vnuma", &dir.join("without.jsonl"))?;
+    let with = Phase::read("with scx_vnuma", &dir.join("with.jsonl"))?;
     ensure!(
         without.nr_nodes() == with.nr_nodes(),
-        "{}: without.jsonl has {} nodes and with.jsonl {}, so they are of different runs; {}",
-        cli.dir.display(),
+        "{}: without.jsonl has {} nodes and with.jsonl {}, so they are of different runs; {REMEDY}",
+        dir.display(),
         without.nr_nodes(),
         with.nr_nodes(),
-        record::REMEDY
     );
     let comparison = Comparison::of(&without, &with);
 
-    let svg = picture::draw(&without, &with, &comparison).context("drawing the picture")?;
-    std::fs::write(&cli.svg, svg)
-        .with_context(|| format!("writing {}: --svg needs a file in a folder that exists", cli.svg.display()))?;
+    let drawn = picture::draw(&without, &with, &comparison).context("drawing the picture")?;
+    std::fs::write(svg, drawn)
+        .with_context(|| format!("writing {}: --svg needs a file in a folder that exists", svg.display()))?;
 
     let report = text::report(&without, &with, &comparison);
     match std::io::stdout().write_all(report.as_bytes()) {
-        // Whoever reads along has seen enough.
+        // The reader has seen enough.
         Err(err) if err.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => written.context("writing to stdout"),
     }

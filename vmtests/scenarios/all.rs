@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
 
+use crate::guest::workers::{total_work, Setting, Worker};
 use crate::guest::{destination, node_cpus, node_stats, nr_nodes, run_ns_in, sched_ext_state, Scheduler};
-use crate::workers::{total_work, Setting, Worker};
 
 pub fn all_takes_every_ordinary_task() -> Result<String> {
     const LONG: Duration = Duration::from_secs(15);

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Context, Result};
 
+use crate::guest::workers::{BoundTo, Setting, Worker};
 use crate::guest::{hog_node_until_seen, node_cpus, node_stats, target, wait_for, Scheduler};
-use crate::workers::{BoundTo, Setting, Worker};
 
 pub fn bound_tasks_run_where_they_may() -> Result<String> {
     const LONG: Duration = Duration::from_secs(60);

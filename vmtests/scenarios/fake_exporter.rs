@@ -1,4 +1,4 @@
-//! A host's node_exporter as a script: an HTTP server on loopback that says what it is told to, true or not.
+//! A stand-in for a host's node_exporter: an HTTP server on loopback whose answers follow a script, true or false.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -35,7 +35,7 @@ pub enum Says {
     HangsUp,
 }
 
-/// Every lie there is.
+/// Every answer that must not be believed.
 pub const FAULTS: [Says; 15] = [
     Says::User("NaN"),
     Says::User("-5"),
@@ -66,7 +66,7 @@ struct Script {
     ended: bool,
 }
 
-/// The server. Dead when dropped: connections are refused then.
+/// The server. It ends when dropped: connections are refused from then on.
 pub struct FakeExporter {
     address: SocketAddr,
     script: Arc<Mutex<Script>>,
@@ -74,6 +74,7 @@ pub struct FakeExporter {
 }
 
 impl FakeExporter {
+    /// Starts one on a free port.
     pub fn start(says: Says) -> std::io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let address = listener.local_addr()?;
@@ -86,17 +87,19 @@ impl FakeExporter {
                     return;
                 }
                 let script = script_too.clone();
-                // Whoever asks may have hung up meanwhile.
+                // The client may have hung up meanwhile.
                 thread::spawn(move || stream.and_then(|stream| answer(stream, &script)));
             }
         });
         Ok(FakeExporter { address, script, thread: Some(thread) })
     }
 
+    /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
+    /// Changes its answers from now on.
     pub fn say(&self, says: Says) {
         let mut script = lock(&self.script);
         script.go_on();
@@ -165,7 +168,7 @@ impl Script {
 }
 
 fn answer(mut stream: TcpStream, script: &Mutex<Script>) -> std::io::Result<()> {
-    /// Nobody waits longer for an answer.
+    /// No client waits longer for an answer.
     const PATIENCE: Duration = Duration::from_secs(60);
 
     let head = read_head(&stream)?;

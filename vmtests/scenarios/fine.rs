@@ -12,12 +12,12 @@ use std::time::Duration;
 use anyhow::{ensure, Context, Result};
 use scx_vnuma::cell::NodeId;
 use scx_vnuma::decision_log::{LogReader, LoggedRound};
-use scx_vnuma::policy::{Fine, Order, Policy};
+use scx_vnuma::policy::{Fine, Memory, Order, Policy};
 
-use crate::fake_exporter::{FakeExporter, Says};
+use super::fake_exporter::{FakeExporter, Says};
+use super::hosts::liar_host;
+use crate::guest::workers::{Setting, Worker};
 use crate::guest::{hog, node_cpus, nr_nodes, placement, process_run_ns, target, wait_for, Scheduler};
-use crate::hosts::liar_host;
-use crate::workers::{Setting, Worker};
 
 /// A node is loaded to this share at most, so that neither destination can take all four processes.
 const WARNING: f64 = 0.45;
@@ -75,7 +75,8 @@ fn flees_as_planned(
     hog(&[])?;
 
     let round = first_move(&log)?;
-    let expected = Fine { order, warning_share: WARNING, min_gain_cpus: 0.0, avoid_share: BAD }.decide(&round.view);
+    let expected = Fine { order, warning_share: WARNING, min_gain_cpus: 0.0, avoid_share: BAD }
+        .decide(&round.view, &Memory::default());
     ensure!(round.plan.moves == expected.moves, "{order}: the log has {:?}, the policy {expected:?}", round.plan);
     let planned: HashMap<u64, u32> = expected.moves.iter().map(|step| (step.group.0, step.to.0)).collect();
     ensure!(!planned.is_empty(), "{order}: nothing moved");

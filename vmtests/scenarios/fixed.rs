@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
 
+use crate::guest::workers::{Setting, Worker};
 use crate::guest::{hog_node_until_seen, node_cpus, target, wait_for, Scheduler};
-use crate::workers::{Setting, Worker};
 
 pub fn fixed_tasks_are_untouched() -> Result<String> {
     let cpu = node_cpus(0)?.first().copied().context("node 0 has no CPU")?;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
 
+use crate::guest::workers::{Setting, Worker};
 use crate::guest::{destination, node_cpus, nr_nodes, wait_for, Affinities, Scheduler};
-use crate::workers::{Setting, Worker};
 
 pub fn irqs_and_workqueues_follow_the_work() -> Result<String> {
     let _worker = Worker::start(&Setting::migratable())?;

@@ -12,9 +12,9 @@ use scx_vnuma::cell::NodeId;
 use scx_vnuma::decision_log::{LogReader, LoggedRound};
 use scx_vnuma::sense::{HostSpec, Hosts, Reading};
 
-use crate::fake_exporter::{FakeExporter, Says, FAULTS};
+use super::fake_exporter::{FakeExporter, Says, FAULTS};
+use crate::guest::workers::{Setting, Worker};
 use crate::guest::{destination, hog, node_cpus, nr_nodes, run_ns_in, steal_ticks, target, wait_for, Scheduler};
-use crate::workers::{Setting, Worker};
 
 const ROUND: Duration = Duration::from_secs(1);
 /// The warning that no host answers.

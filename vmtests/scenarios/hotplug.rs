@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
 
+use crate::guest::workers::{Setting, Worker};
 use crate::guest::{destination, node_cpus, nr_nodes, run_ns_in, share_elsewhere, wait_for, Scheduler};
-use crate::workers::{Setting, Worker};
 
 /// Brings the CPUs back, however the scenario ends.
 struct Offline(Vec<u32>);

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{ensure, Context, Result};
 
+use super::leaving::{mixed_load, seen};
+use super::shapes::nothing_is_left;
+use crate::guest::workers::{Seen, Worker};
 use crate::guest::{print_kernel_state, sched_ext_state, target, wait_for, Affinities, Scheduler};
-use crate::leaving::{mixed_load, seen};
-use crate::shapes::nothing_is_left;
-use crate::workers::{Seen, Worker};
 
 /// Changes of plan, IRQ and workqueue all the time, whatever is seen.
 pub const CHURN_ARGS: &[&str] =
@@ -42,7 +42,7 @@ pub fn killed_at_any_moment_all_is_undone() -> Result<String> {
 
 /// Returns whether IRQs were elsewhere when it was killed.
 fn kill_and_undo(nr: u32, start_time: Duration, random: &mut Random, before: &Affinities) -> Result<bool> {
-    let mut scheduler = if nr % 4 == 0 {
+    let mut scheduler = if nr.is_multiple_of(4) {
         let scheduler = Scheduler::spawn(CHURN_ARGS)?;
         std::thread::sleep(random.below(start_time));
         scheduler
@@ -59,7 +59,7 @@ fn kill_and_undo(nr: u32, start_time: Duration, random: &mut Random, before: &Af
     wait_for("the kernel disables it", Duration::from_secs(20), || Ok(sched_ext_state()? == "disabled"))?;
     let irqs_moved = Affinities::read()?.irqs != before.irqs;
 
-    if nr % 2 == 0 {
+    if nr.is_multiple_of(2) {
         let output = Command::new("scx_vnuma").arg("restore").output()?;
         let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "restore ended with {}: {said}", output.status);

@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::{ensure, Result};
 use scx_vnuma::bpf::PIN_DIR;
 
+use super::killing::CHURN_ARGS;
+use super::shapes::nothing_is_left;
+use crate::guest::workers::{Seen, Setting, Worker};
 use crate::guest::{sched_ext_state, wait_for, Affinities, Scheduler};
-use crate::killing::CHURN_ARGS;
-use crate::shapes::nothing_is_left;
-use crate::workers::{Seen, Setting, Worker};
 
 /// One of each kind that the default selectors match, and one of each that they don't.
 pub fn mixed_load() -> Result<Vec<Worker>> {

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Context, Result};
 
+use crate::guest::workers::{thread_ids, BoundTo, KeptEmpty, Setting, Worker};
 use crate::guest::{
     destination, hog, hog_node_until_seen, hog_node_until_stolen, node_cpus, node_stats, nr_nodes, run_ns_in,
     share_elsewhere, steal_ticks, target, wait_for, Scheduler,
 };
-use crate::workers::{thread_ids, BoundTo, KeptEmpty, Setting, Worker};
 
 const SHARE_MIN: f64 = 0.95;
 

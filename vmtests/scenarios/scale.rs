@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Context, Result};
 
+use crate::guest::workers::{Setting, Worker};
 use crate::guest::{wait_for, Scheduler};
-use crate::workers::{Setting, Worker};
 
 /// CPU time of all threads of a process so far, ns.
 pub fn cpu_ns(pid: i32) -> Result<u64> {

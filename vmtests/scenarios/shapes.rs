@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{ensure, Result};
 use scx_vnuma::bpf::PIN_DIR;
 
+use crate::guest::workers::{Setting, Worker};
 use crate::guest::{node_cpus, node_stats, nr_nodes, sched_ext_state, target, wait_for, Scheduler};
-use crate::workers::{Setting, Worker};
 
 /// Where IRQs' and workqueues' own CPUs are on file while they are away.
 const SAVED_STATE: &str = "/run/scx_vnuma";

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
 
+use crate::guest::workers::BoundTo;
 use crate::guest::{print_kernel_state, target, wait_for, Scheduler};
-use crate::workers::BoundTo;
 
 pub fn storms_of_forks_and_affinities_end_nothing() -> Result<String> {
     const SECONDS: u64 = 60;

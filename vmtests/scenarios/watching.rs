@@ -9,14 +9,14 @@ use std::time::Duration;
 use anyhow::{ensure, Context, Result};
 use scx_vnuma::decision_log::LogReader;
 
+use super::moving::wait_until_work_runs;
+use crate::guest::workers::{Setting, Worker};
 use crate::guest::{destination, hog_node_until_seen, node_stats, nr_nodes, target, wait_for, Scheduler};
-use crate::moving::wait_until_work_runs;
-use crate::workers::{Setting, Worker};
 
 pub fn the_pinned_target_agrees_with_the_log() -> Result<String> {
     let _workers = Worker::start_many(4, &Setting::migratable())?;
     let decisions = "/tmp/decisions.jsonl";
-    let mut scheduler = Scheduler::start(&["--interval", "500ms", "--log", decisions])?;
+    let scheduler = Scheduler::start(&["--interval", "500ms", "--log", decisions])?;
     std::thread::sleep(Duration::from_secs(2));
     hog_node_until_seen(target()?.destination.first as u32)?;
     wait_for("the plan changes", Duration::from_secs(5), || Ok(target()?.epoch == 1))?;
@@ -37,10 +37,24 @@ pub fn the_pinned_target_agrees_with_the_log() -> Result<String> {
     ensure!(String::from_utf8_lossy(&output.stdout).contains("\"run_ns\": "), "node_stats has no run_ns");
     let moved = decided_moves(decisions)?;
     ensure!(moved == [to], "the decision log has moves to {moved:?}");
-    // For `vmtests/run`, which replays it once the guest has ended.
-    scheduler.end(libc::SIGTERM)?;
-    std::fs::copy(decisions, "/lab/out/decisions.jsonl").context("copying the decision log out of the guest")?;
     Ok(format!("epoch 1, first {to}"))
+}
+
+pub fn every_round_is_replayed() -> Result<String> {
+    let _workers = Worker::start_many(4, &Setting::migratable())?;
+    let decisions = "/tmp/replayed.jsonl";
+    // A move a round.
+    let args = ["--policy", "rotate", "--no-guards", "--interval", "200ms", "--log", decisions];
+    let mut scheduler = Scheduler::start(&args)?;
+    wait_for("ten plans are made", Duration::from_secs(30), || Ok(target()?.epoch >= 10))?;
+    scheduler.end(libc::SIGTERM)?;
+    let nr_rounds = LogReader::new(BufReader::new(File::open(decisions)?))?.collect::<Result<Vec<_>, _>>()?.len();
+    let replay = Command::new("vnuma-sim").args(["replay", decisions, "--policy", "fine", "--json"]).output()?;
+    let said = String::from_utf8_lossy(&replay.stderr);
+    ensure!(replay.status.success(), "vnuma-sim replay ended with {}: {said}", replay.status);
+    let nr_replayed = String::from_utf8_lossy(&replay.stdout).lines().count();
+    ensure!(nr_rounds >= 10 && nr_replayed == nr_rounds, "of {nr_rounds} rounds {nr_replayed} were replayed: {said}");
+    Ok(format!("{nr_rounds} rounds of rotate, decided by fine"))
 }
 
 /// The destinations of the rounds that moved something, from the decision log.

@@ -23,12 +23,12 @@ pub enum AffinityFile {
 }
 
 impl AffinityFile {
-    /// Reads the CPUs. The file is below `root`, usually `/`.
+    /// Read the CPUs. The file is below `root`, usually `/`.
     pub fn read(self, root: &Path) -> io::Result<CpuSet> {
         self.read_from(&self.open(root)?)
     }
 
-    /// Sets the CPUs, which the kernel may refuse. The file is below `root`, usually `/`.
+    /// Set the CPUs, which the kernel may refuse. The file is below `root`, usually `/`.
     pub fn write(self, root: &Path, cpus: &CpuSet) -> io::Result<()> {
         self.write_to(&self.open_to_write(root)?, cpus)
     }
@@ -54,7 +54,7 @@ impl AffinityFile {
         file.write_all(text.as_bytes())
     }
 
-    /// Opens the file for reading, and for writing if possible.
+    /// Open the file for reading, and for writing if possible.
     fn open(self, root: &Path) -> io::Result<File> {
         self.open_to_write(root).or_else(|_| File::open(self.path(root)))
     }
@@ -71,7 +71,7 @@ impl AffinityFile {
     }
 }
 
-/// Reads a file of the kernel from its start. Such files return as much as the buffer takes, so a short read is the last one.
+/// Read a file of the kernel from its start. Such files return as much as the buffer takes, so a short read is the last one.
 fn read_all(file: &File) -> io::Result<String> {
     let mut bytes = vec![0; 4096];
     let mut len = file.read_at(&mut bytes, 0)?;
@@ -112,7 +112,7 @@ impl OpenFiles {
         outcome.map_err(|err| affinity.open_to_write(&self.root).err().unwrap_or(err))
     }
 
-    /// Closes all files but those that `is_there` returns true for.
+    /// Close all files but those for which `is_there` returns true.
     pub fn retain(&mut self, is_there: impl Fn(&AffinityFile) -> bool) {
         self.files.retain(|affinity, _| is_there(affinity));
     }

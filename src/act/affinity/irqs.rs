@@ -1,4 +1,4 @@
-//! The IRQs that there are, from /proc/irq, and who else moves them.
+//! Lists IRQs, and tells which of them can't be moved and who else moves them.
 
 use std::io;
 use std::path::Path;
@@ -16,13 +16,14 @@ pub fn list(root: &Path) -> Result<Vec<u32>, AffinityError> {
     Ok(irqs)
 }
 
-/// Returns true if this refusal of the kernel means that nobody may ever move the IRQ: it is a per-CPU one, or the kernel
-/// manages its affinity (kernel/irq/proc.c, write_irq_affinity). Other refusals, such as for want of a free vector, may pass.
+/// Return true if this refusal of the kernel means that nobody may ever move the IRQ: it is a per-CPU one, or the kernel
+/// manages its affinity (kernel/irq/proc.c, write_irq_affinity). Other refusals are temporary, such as that of a CPU
+/// without a free vector.
 pub fn is_permanent(refusal: &io::Error) -> bool {
     matches!(refusal.raw_os_error(), Some(libc::EPERM | libc::EIO))
 }
 
-/// Returns true if irqbalance is running, which moves IRQs as well.
+/// Return true if irqbalance is running, which moves IRQs as well.
 pub fn irqbalance_runs(root: &Path) -> bool {
     let Ok(entries) = std::fs::read_dir(root.join("proc")) else { return false };
     let is_process = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit());

@@ -1,17 +1,17 @@
 //! Moves IRQs and unbound workqueues to the node of the migratable work, and back once the daemon ends.
 //!
-//! At each change of the first destination their affinities are set to its online CPUs. The original CPUs, and each set of
-//! CPUs that we write, are on file in /run/scx_vnuma before the first write of them. So this daemon, or the next one
-//! after a kill, knows whether an affinity is the original one, ours or someone else's. One that someone else has set
-//! is never overwritten; a warning names it.
+//! At each change of the first destination their affinities are set to its online CPUs. An undo log in /run/scx_vnuma has the
+//! original affinities and all that we set; each is stored before the first write that depends on it. With it this
+//! daemon, or the next one after a kill, can tell whether an affinity is the original one, one of ours, or one that
+//! someone else has set. That of someone else is never overwritten; a warning names it.
 //!
 //! - [`mover`]: sets the affinities at a change of destination.
 //! - [`thread`]: runs a mover, so that rounds don't wait for it.
 //! - [`undo`]: restores the original affinities.
-//! - [`undo_log`]: the file for that.
-//! - [`owner`]: whose an affinity is.
+//! - [`undo_log`]: the affinities to restore, on file.
+//! - [`owner`]: who has set an affinity.
 //! - [`file`](mod@file): a file of the kernel that has an affinity.
-//! - [`irqs`]: the IRQs that there are.
+//! - [`irqs`]: lists the IRQs.
 
 #[cfg(test)]
 mod fake_root;

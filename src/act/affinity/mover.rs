@@ -54,7 +54,7 @@ impl AffinityMover {
         })
     }
 
-    /// Moves IRQs and workqueues to the online CPUs of `cpus`. After a failure, which is logged, they stay where they are
+    /// Move IRQs and workqueues to the online CPUs of `cpus`. After a failure, which is logged, they stay where they are
     /// until the next call.
     pub fn retarget(&mut self, cpus: &CpuSet) {
         if !self.options.irqs && !self.options.workqueues {
@@ -99,7 +99,7 @@ impl AffinityMover {
         Ok(())
     }
 
-    /// Stores the undo log unless the file has it already.
+    /// Store the undo log unless the file has it already.
     fn store(&mut self) -> Result<(), AffinityError> {
         if self.stored.as_ref() != Some(&self.undo_log) {
             self.undo_file.store(&self.undo_log)?;
@@ -108,7 +108,7 @@ impl AffinityMover {
         Ok(())
     }
 
-    /// The files to be set, which have other CPUs than `to`. Adds the CPUs of those that are new to the undo log.
+    /// The files that have other CPUs than `to`. The original CPUs of those that were not seen before go into the undo log.
     fn due(&mut self, online: &CpuSet, to: &CpuSet) -> Result<Vec<AffinityFile>, AffinityError> {
         let files = self.list()?;
         self.forget_missing_irqs(&files);
@@ -141,7 +141,7 @@ impl AffinityMover {
         Ok(due)
     }
 
-    /// The number of an IRQ that was freed may be given to another one.
+    /// Forget IRQs that were freed: their numbers may be given to others.
     fn forget_missing_irqs(&mut self, files: &BTreeSet<AffinityFile>) {
         if !self.options.irqs {
             return;

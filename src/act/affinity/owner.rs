@@ -1,22 +1,22 @@
-//! Tells our affinities from those of others.
+//! Tells affinities that we have set from those that others have set.
 
 use super::file::AffinityFile;
 use super::undo_log::UndoLog;
 use crate::linux::CpuSet;
 
-/// Whose an affinity is.
+/// Who has set an affinity to what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// It is the one that we found.
+    /// Nobody: it is what it was when we first read it.
     Original,
-    /// We have set it, now or in a daemon that was killed.
+    /// We, in this daemon or in an earlier one that was killed.
     Daemon,
-    /// Someone else has set it since we found it.
+    /// Someone else, since we first read it.
     Foreign,
 }
 
 impl Owner {
-    /// The owner of the affinity `now` of a file; `None` if the log has no original one.
+    /// The owner of a file's affinity, which is `now`. `None` if the log does not have the file.
     pub fn of(file: AffinityFile, now: &CpuSet, online: &CpuSet, log: &UndoLog) -> Option<Self> {
         let original = log.original.get(&file)?;
         // When all CPUs of an IRQ go offline, the kernel sets it to all online ones (kernel/irq/cpuhotplug.c).

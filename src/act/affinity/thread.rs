@@ -1,4 +1,4 @@
-//! Sets affinities in a thread of its own. Each takes a read and a write of a file, for which rounds should not wait.
+//! Sets affinities in a thread of its own. Each one is a file to read and to write, and rounds should not wait for that.
 
 use std::sync::mpsc::{channel, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -17,7 +17,7 @@ pub struct AffinityThread {
 }
 
 impl AffinityThread {
-    /// Starts the thread.
+    /// Start the thread.
     pub fn start(mover: AffinityMover) -> Result<Self, AffinityError> {
         const STACK_BYTES: usize = 128 << 10;
 
@@ -29,13 +29,13 @@ impl AffinityThread {
         Ok(AffinityThread { mover, destinations: Some(destinations), thread, counts: AffinityCounts::default() })
     }
 
-    /// Has the thread call [`AffinityMover::retarget`]. Of several calls that it has not got to yet, only the last counts.
+    /// Make the thread call [`AffinityMover::retarget`]. Of several calls that it has not begun yet, it makes only the last.
     pub fn retarget(&self, cpus: &CpuSet) {
         // It can only fail after a panic of the thread, which has been reported.
         let _ = self.destinations.as_ref().map(|destinations| destinations.send(cpus.clone()));
     }
 
-    /// What has been done so far; while a call is in progress, what had been done before it.
+    /// What has been done so far, without the call that is in progress.
     pub fn counts(&mut self) -> AffinityCounts {
         match self.mover.try_lock() {
             Ok(mover) => self.counts = mover.counts(),

@@ -34,7 +34,7 @@ impl fmt::Display for RestoredAffinities {
     }
 }
 
-/// Restores what a killed daemon has left below `root`, usually `/`. Returns `None` if it has left nothing.
+/// Undo what a killed daemon has left below `root`, usually `/`. Returns `None` if it has left nothing.
 pub fn undo_after_kill(root: &Path) -> Result<Option<RestoredAffinities>, AffinityError> {
     let file = UndoLogFile::new(root);
     match file.load()? {
@@ -46,7 +46,7 @@ pub fn undo_after_kill(root: &Path) -> Result<Option<RestoredAffinities>, Affini
     }
 }
 
-/// Restores all affinities that are still ours, and removes the undo log unless some of them could not be restored.
+/// Restore all affinities that are still ours, and remove the undo log unless some of them could not be restored.
 pub(super) fn undo(root: &Path, file: &UndoLogFile, mut log: UndoLog) -> Result<RestoredAffinities, AffinityError> {
     let online = online_cpus(root)?;
     let mut restored = RestoredAffinities::default();
@@ -70,7 +70,7 @@ pub(super) fn undo(root: &Path, file: &UndoLogFile, mut log: UndoLog) -> Result<
     Ok(restored)
 }
 
-/// Restores an affinity if it is ours. Returns whose it was; `None` if there is no such IRQ any more.
+/// Restore an affinity if it is ours. Returns whose it was; `None` if the IRQ no longer exists.
 fn undo_one(
     root: &Path,
     file: AffinityFile,

@@ -84,7 +84,7 @@ impl UndoLogFile {
         self.folder.join("saved.json.new")
     }
 
-    /// Loads the log; `None` if there is no file. Renames a damaged one.
+    /// Load the log; `None` if there is no file. A damaged file is renamed.
     pub fn load(&self) -> Result<Option<UndoLog>, UndoLogError> {
         let path = self.path();
         let bytes = match std::fs::read(&path) {
@@ -110,7 +110,7 @@ impl UndoLogFile {
         names.find(|name| !name.exists()).expect("BUG: the numbers have run out")
     }
 
-    /// Replaces the file. The new one is on disk when this returns.
+    /// Replace the file. The new one is on disk when this returns.
     pub fn store(&self, log: &UndoLog) -> Result<(), UndoLogError> {
         let at = |action, path: &Path| {
             let path = path.to_path_buf();
@@ -129,7 +129,7 @@ impl UndoLogFile {
         File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(at("syncing", &self.folder))
     }
 
-    /// Removes the file, a new one that a kill has left, and the directory unless a damaged file is kept in it.
+    /// Remove the file, a new one that a kill has left, and the directory unless a damaged file is kept in it.
     pub fn remove(&self) -> Result<(), UndoLogError> {
         for path in [self.new_path(), self.path()] {
             match std::fs::remove_file(&path) {

@@ -274,6 +274,7 @@ impl RunOptions {
             warning_share: self.warning,
             avoid_share,
             order: self.order,
+            round_s: self.interval.as_secs_f64(),
             ..PolicySettings::default()
         }
     }

@@ -11,13 +11,13 @@ fn line_of(round: &Round) -> String {
 }
 
 fn node(id: u32, pressure: Pressure) -> Node {
-    Node { id: NodeId(id), capacity_cpus: 1.0, pressure, load_cpus: pressure.share().unwrap_or(0.0) }
+    Node { id: NodeId(id), capacity_cpus: 1.0, pressure, load_cpus: pressure.share().unwrap_or(0.0), ..Node::default() }
 }
 
 /// Round 4: node 0 with a group of 0.48 CPU and 3 MiB, and node 1, which is idle.
 pub(in crate::report) fn round(outcome: Outcome, retargeted: Option<Retargeted>) -> Round {
     let demand = Demand { usage_cpus: 0.48, memory_bytes: 3.0 * 1048576.0, ..Demand::default() };
-    let groups = vec![Group { id: GroupId(7), node: NodeId(0), nr_tasks: 1, demand }];
+    let groups = vec![Group { id: GroupId(7), node: NodeId(0), nr_tasks: 1, demand, ..Group::default() }];
     let moves = match outcome {
         Outcome::Moves { .. } => vec![Move { group: GroupId(7), from: NodeId(0), to: NodeId(1) }],
         _ => vec![],
@@ -31,12 +31,13 @@ pub(in crate::report) fn round(outcome: Outcome, retargeted: Option<Retargeted>)
             (NodeId(0), NodeReadings { steal_share: 0.52, has_run: true, ..NodeReadings::default() }),
             (NodeId(1), NodeReadings { probe: Some(probe), ..NodeReadings::default() }),
         ]),
-        view: CellView { nodes, groups },
+        view: CellView { nodes, groups, ..CellView::default() },
         plan: Plan {
             first: Some(NodeId(1)),
             second: None,
             moves,
             verdicts: vec![Verdict { node: NodeId(0), outcome }],
+            ..Plan::default()
         },
         retargeted,
         retarget_cpu_us: 85,

@@ -17,8 +17,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use prometheus_parse::{Sample, Scrape, Value};
-
+use super::sample::Sample;
 use crate::linux::CpuSet;
 
 const CPU_METRIC: &str = "node_cpu_seconds_total";
@@ -114,22 +113,19 @@ impl CpuCounters {
         }
         let mut metrics = CpuCounters { asked, answered, seconds: BTreeMap::new(), waiting_s: None };
         for line in text.lines().filter(|line| is_wanted(line)) {
-            metrics.add(&sample(line)?, line)?;
+            let sample = Sample::parse(line).ok_or_else(|| MetricsError::Unreadable(beginning(line)))?;
+            metrics.add(&sample, line)?;
         }
         Ok(metrics)
     }
 
     fn add(&mut self, sample: &Sample, line: &str) -> Result<(), MetricsError> {
         let unreadable = || MetricsError::Unreadable(beginning(line));
-        let seconds = match sample.value {
-            Value::Counter(value) | Value::Untyped(value) => value,
-            _ => return Err(unreadable()),
-        };
+        let seconds = sample.value;
         if !(0.0..SECONDS_MAX).contains(&seconds) {
-            let series = line.rsplit_once(' ').map_or(line, |(series, _)| series);
-            return Err(MetricsError::BadValue { series: beginning(series), value: seconds });
+            return Err(MetricsError::BadValue { series: beginning(sample.series), value: seconds });
         }
-        let kind = match sample.metric.as_str() {
+        let kind = match sample.metric {
             CPU_METRIC => Kind::Cpu,
             GUEST_METRIC => Kind::Guest,
             _ => {
@@ -137,8 +133,8 @@ impl CpuCounters {
                 return Ok(());
             }
         };
-        let cpu: u32 = sample.labels.get("cpu").and_then(|cpu| cpu.parse().ok()).ok_or_else(unreadable)?;
-        let mode = sample.labels.get("mode").ok_or_else(unreadable)?;
+        let cpu: u32 = sample.label("cpu").and_then(|cpu| cpu.parse().ok()).ok_or_else(unreadable)?;
+        let mode = sample.label("mode").ok_or_else(unreadable)?;
         match self.seconds.insert((kind, cpu, mode.to_string()), seconds) {
             None => Ok(()),
             Some(_) => Err(unreadable()),
@@ -236,15 +232,10 @@ impl NodeCounters {
 
 /// Return true for a line of a needed metric. `# TYPE` lines of these metrics carry nothing new.
 fn is_wanted(line: &str) -> bool {
+    let line = line.trim_start_matches([' ', '\t']);
     [CPU_METRIC, GUEST_METRIC, PSI_METRIC].iter().any(|metric| {
         line.strip_prefix(metric).is_some_and(|rest| rest.starts_with(['{', ' ', '\t']) || rest.is_empty())
     })
-}
-
-/// Parse one line. The parser skips lines that it can't read, so it gets them one by one.
-fn sample(line: &str) -> Result<Sample, MetricsError> {
-    let scrape = Scrape::parse(std::iter::once(Ok(line.to_string())));
-    scrape.ok().and_then(|mut scrape| scrape.samples.pop()).ok_or_else(|| MetricsError::Unreadable(beginning(line)))
 }
 
 /// The beginning of a line: enough to find it.
@@ -363,6 +354,24 @@ mod tests {
             let err = parse(&whole.replace("mode=\"user\"} 1", garbage), None, 0.0).unwrap_err();
             assert!(matches!(err, MetricsError::Unreadable(_)), "{garbage}: {err}");
         }
+    }
+
+    #[test]
+    fn blanks_timestamps_and_further_labels_change_no_reading() {
+        let unusual = |text: String| {
+            let text = text.replace("{cpu=", "\t{ zone = \"a} {b\", cpu = ").replace("\"}", "\" , }\t");
+            let lines =
+                text.lines()
+                    .map(|line| if line.starts_with('#') { line.into() } else { format!("  {line} 1700000000000\n") });
+            lines.collect::<Vec<String>>().join("\n") + "\n"
+        };
+        let (before, after) = (text(&[(0, 10.0, 50.0, 4.0)]), text(&[(0, 12.0, 50.0, 5.5)]));
+        let expected = reading(&before, &after, None);
+        assert!(expected.is_ok());
+        assert_eq!(reading(&unusual(before), &unusual(after.clone()), None), expected);
+        let negative = unusual(after).replace(" 12 1700000000000", " -12 1700000000000");
+        let Err(MetricsError::BadValue { series, value }) = parse(&negative, None, 0.0) else { panic!("no bad value") };
+        assert_eq!((series.contains("1700000000000"), value), (false, -12.0), "{series}");
     }
 
     #[test]

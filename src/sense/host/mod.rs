@@ -2,12 +2,14 @@
 //!
 //! - [`spec`]: the hosts' addresses, from the command line and a file.
 //! - [`scrape`]: one request, bounded in time and size.
+//! - [`sample`]: parses one line of an answer.
 //! - [`metrics`]: parses an answer into counters and computes a reading from two answers.
 //!
 //! Each host has a thread that asks it every period and publishes a reading for each of the host's nodes. A round uses
 //! the latest reading and never waits.
 
 mod metrics;
+mod sample;
 mod scrape;
 mod spec;
 

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::prelude::{Engine, BASE64_STANDARD};
+use graviola::util::is_cpu_supported;
 use ureq::http::StatusCode;
 use ureq::tls::{parse_pem, Certificate, PemItem, RootCerts, TlsConfig};
 use ureq::Agent;
@@ -13,6 +15,14 @@ use super::spec::{Auth, HostSpec};
 
 /// node_exporter's answer has some 100 kB on a small host and some MB on the largest.
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
+
+/// What graviola needs on x86_64, which CPUs have since Broadwell (2014) and Zen (2017). QEMU's models up to Haswell and
+/// x86-64-v3 don't have all of it.
+#[cfg(target_arch = "x86_64")]
+const CPU_FEATURES: &str = "adx, aes, avx, avx2, bmi1, pclmulqdq";
+/// What graviola needs elsewhere.
+#[cfg(not(target_arch = "x86_64"))]
+const CPU_FEATURES: &str = "aes, neon, pmull, sha2";
 
 /// Why a scrape failed.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +36,9 @@ pub enum ScrapeError {
     /// The answer is larger than that of any node_exporter.
     #[error("the answer is larger than 4 MiB")]
     TooLarge,
+    /// The TLS library has no code for this CPU.
+    #[error("https needs CPU instructions that this CPU lacks ({CPU_FEATURES}): give the guest a newer CPU model, or use http")]
+    NoTls,
     /// The answer is not UTF-8.
     #[error("the answer is not text")]
     NotText,
@@ -74,13 +87,18 @@ impl Scraper {
             None => RootCerts::PlatformVerifier,
         };
         authorization(spec.auth.as_ref())?;
+        let tls_config = if spec.url.starts_with("https:") {
+            tls_config(root_certs, is_cpu_supported())?
+        } else {
+            TlsConfig::default()
+        };
         let config = Agent::config_builder()
             .timeout_global(Some(timeout))
             .http_status_as_error(false)
             // A redirect must not send a password elsewhere, and the guest reaches its host without a proxy.
             .max_redirects(0)
             .proxy(None)
-            .tls_config(TlsConfig::builder().root_certs(root_certs).build())
+            .tls_config(tls_config)
             .user_agent(concat!("scx_vnuma/", env!("CARGO_PKG_VERSION")))
             .accept("text/plain; version=0.0.4")
             .build();
@@ -108,6 +126,15 @@ impl Scraper {
         let text = String::from_utf8(body).map_err(|_| ScrapeError::NotText)?;
         Ok(Answer { text, asked, answered })
     }
+}
+
+/// TLS by graviola, which would panic at its first use on a CPU that it doesn't support.
+fn tls_config(root_certs: RootCerts, is_cpu_supported: bool) -> Result<TlsConfig, ScrapeError> {
+    if !is_cpu_supported {
+        return Err(ScrapeError::NoTls);
+    }
+    let provider = Arc::new(rustls_graviola::default_provider());
+    Ok(TlsConfig::builder().root_certs(root_certs).unversioned_rustls_crypto_provider(provider).build())
 }
 
 /// The value of the Authorization header, from the files' current content.
@@ -146,4 +173,16 @@ fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, ScrapeError> {
         return Err(failed(io::Error::new(io::ErrorKind::InvalidData, "it has no certificate in PEM")));
     }
     Ok(certificates)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cpu_without_the_instructions_for_tls_is_refused_with_their_names() {
+        let message = tls_config(RootCerts::PlatformVerifier, false).unwrap_err().to_string();
+        assert!(message.contains(CPU_FEATURES), "{message}");
+        assert!(tls_config(RootCerts::PlatformVerifier, true).is_ok());
+    }
 }

@@ -3,7 +3,7 @@
 use super::machine::{Finished, Machine, World};
 use super::series::{Bins, Heat, Rounds};
 use crate::cell::{CellView, Demand, Group, GroupId, Node, NodeId, Plan, Pressure};
-use crate::policy::Policy;
+use crate::policy::{Memory, Policy};
 use crate::sim::params::Params;
 use crate::sim::tasks::{Horizon, SimTask};
 
@@ -42,6 +42,7 @@ pub struct CellOutcome {
 pub(super) struct CellRun<'a> {
     params: &'a Params,
     policy: Option<&'a dyn Policy>,
+    memory: Memory,
     horizon: Horizon,
     world: World<'a>,
     nr_rounds: usize,
@@ -62,6 +63,7 @@ impl<'a> CellRun<'a> {
         CellRun {
             params,
             policy,
+            memory: Memory::default(),
             horizon,
             world: World { tasks, capacity_cpus: params.capacity, overcommit: params.overcommit },
             nr_rounds: params.rounds(horizon),
@@ -104,28 +106,31 @@ impl<'a> CellRun<'a> {
         self.machines.resize_with(len, Machine::default);
         self.view.nodes.clear();
         self.settled_at = None;
+        self.memory = Memory::default();
         for (machine, id) in self.machines.iter_mut().zip(first_machine..) {
             let bins = heat.has(id).then(|| Bins::new(self.horizon.length_s()));
             machine.reset(bins);
             let pressure = Pressure::Fresh { share: 0.0 };
             let capacity_cpus = self.params.capacity;
-            self.view.nodes.push(Node { id: NodeId(id), capacity_cpus, pressure, load_cpus: 0.0 });
+            self.view.nodes.push(Node { id: NodeId(id), capacity_cpus, pressure, ..Node::default() });
         }
     }
 
     fn rebalance(&mut self, round: usize, rounds: &mut Rounds, outcome: &mut CellOutcome) {
         let Some(policy) = self.policy else { return };
-        // Policies are pure: one that moved nothing moves nothing until an event changes the cell.
+        // A policy without memory that moved nothing moves nothing until an event changes the cell.
         let events = self.events();
-        let settled = self.settled_at == Some(events);
+        let settled = self.settled_at == Some(events) && !policy.remembers();
         if !settled {
             self.look();
         }
         rounds.migratable[round] += self.view.groups.len() as u64;
-        if settled || self.view.groups.is_empty() {
+        if settled || (self.view.groups.is_empty() && !policy.remembers()) {
             return;
         }
-        let plan = policy.decide(&self.view);
+        policy.observe(&self.view, &mut self.memory);
+        let plan = policy.decide(&self.view, &self.memory);
+        policy.commit(&self.view, &plan, &mut self.memory);
         if plan.moves.is_empty() {
             self.settled_at = Some(events);
         } else {
@@ -139,7 +144,7 @@ impl<'a> CellRun<'a> {
 
     /// Describe the cell for the policy.
     fn look(&mut self) {
-        let CellView { nodes, groups } = &mut self.view;
+        let CellView { nodes, groups, .. } = &mut self.view;
         groups.clear();
         for (machine, node) in self.machines.iter().zip(nodes) {
             let mut ours_cpus = 0.0;
@@ -159,6 +164,7 @@ impl<'a> CellRun<'a> {
                         memory_bytes: f64::from(running.usage.memory) * self.params.machine_memory_bytes as f64,
                         accesses_per_instruction: f64::from(running.usage.accesses_per_instruction),
                     },
+                    ..Group::default()
                 });
             }
             node.load_cpus = machine.load_cpus;

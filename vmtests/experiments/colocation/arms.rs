@@ -2,10 +2,6 @@
 //!
 //! Arms take turns; in each, BE work runs and something decides where, while the host level puts its load on.
 
-#[path = "record.rs"]
-#[allow(dead_code, reason = "half of it is what the host level writes and the report reads")]
-mod record;
-
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::TcpStream;
@@ -13,12 +9,12 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
-use clap::Parser;
-use record::{Arm, Done, Go, GuestRecord, GuestSecond, GUEST_FILE, PORT};
+use clap::Args;
 use scx_vnuma::sense::{CpuTimeReader, CpuTimes};
 
+use super::record::{Arm, Done, Go, GuestRecord, GuestSecond, GUEST_FILE, PORT};
+use crate::guest::workers::{total_work, Setting, Signing, Worker, NODES_MAX};
 use crate::guest::{node_cpus, nr_nodes, target, wait_for, Scheduler};
-use crate::workers::{total_work, Setting, Signing, Worker, NODES_MAX};
 
 /// Together they want as much as one node's CPU can do, wherever they are.
 const NR_WORKERS: usize = 4;
@@ -28,8 +24,7 @@ const OUT: &str = "/lab/out";
 const BASELINE: &str = "/lab/put/rebalance.sh";
 
 /// The arms of the co-location experiment, in the guest.
-#[derive(Parser)]
-#[command(name = "vnuma-scenarios colocation")]
+#[derive(Args)]
 pub struct Options {
     /// How often each arm has its turn
     #[arg(long, default_value_t = 5)]

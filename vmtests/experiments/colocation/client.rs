@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{anyhow, bail, Context, Result};
 use hdrhistogram::Histogram;
 
-use crate::load_map::Batch;
+use super::load_map::Batch;
 
 const ANSWER: &[u8] = b"STORED\r\n";
 const VALUE_BYTES: usize = 32;

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use anyhow::{anyhow, ensure, Context, Result};
 use clap::Args;
 
-use crate::client::{new_histogram, Client, Latencies};
-use crate::load_map::{Batch, LoadMap, NR_HOSTS};
-use crate::record::{Done, Go, HostRecord, HostSecond, Latency, Setup, HOSTS_FILE, PORT, SETUP_FILE};
+use super::client::{new_histogram, Client, Latencies};
+use super::load_map::{Batch, LoadMap, NR_HOSTS};
+use super::record::{Done, Go, HostRecord, HostSecond, Latency, Setup, HOSTS_FILE, PORT, SETUP_FILE};
 
 const FIRST_SERVER_PORT: u16 = 11211;
 

@@ -9,8 +9,8 @@ use anyhow::{bail, ensure, Context, Result};
 use scx_vnuma::sim::figures::gini;
 use serde::de::DeserializeOwned;
 
-use crate::load_map::NR_HOSTS;
-use crate::record::{Arm, GuestRecord, HostRecord, Setup, GUEST_FILE, HOSTS_FILE, SETUP_FILE};
+use crate::experiments::colocation::load_map::NR_HOSTS;
+use crate::experiments::colocation::record::{Arm, GuestRecord, HostRecord, Setup, GUEST_FILE, HOSTS_FILE, SETUP_FILE};
 
 /// One arm's turn in one round.
 pub struct Turn {
@@ -196,7 +196,7 @@ fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use crate::record::{GuestSecond, HostSecond, Latency};
+    use crate::experiments::colocation::record::{GuestSecond, HostSecond, Latency};
 
     /// A turn of two seconds.
     fn turn(arm: Arm, round: u32, p99_ms: f64, signs: u64) -> Turn {

@@ -5,7 +5,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::data::{Figure, Run};
-use crate::record::Arm;
+use crate::experiments::colocation::record::Arm;
 
 const BARS: (u32, u32) = (340, 260);
 const LINES: (u32, u32) = (1040, 320);

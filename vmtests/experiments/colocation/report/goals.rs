@@ -1,7 +1,7 @@
 //! What the experiment should show, and whether it does.
 
 use super::data::{Figure, Run, Spread};
-use crate::record::Arm;
+use crate::experiments::colocation::record::Arm;
 
 /// One goal for one arm, by the median over the rounds.
 pub struct Goal {

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use super::data::Turn;
-use crate::load_map::NR_HOSTS;
+use crate::experiments::colocation::load_map::NR_HOSTS;
 
 const LEFT: f64 = 60.0;
 const TOP: f64 = 26.0;
@@ -93,7 +93,7 @@ fn shade(busy: f64) -> String {
 mod tests {
     use super::super::data::tests::run;
     use super::*;
-    use crate::record::Arm;
+    use crate::experiments::colocation::record::Arm;
 
     #[test]
     fn each_second_of_each_host_is_a_field_and_work_is_marked() {

@@ -24,6 +24,7 @@ pub struct Options {
     html: PathBuf,
 }
 
+/// Prints the tables and writes the page.
 pub fn run(options: &Options) -> Result<()> {
     let run = Run::read(&options.dir)?;
     let predictions = prediction::predictions(&run)?;

@@ -8,7 +8,7 @@ use super::data::{Figure, Run};
 use super::prediction::Prediction;
 use super::tables::{self, Table};
 use super::{figures, heat};
-use crate::record::Arm;
+use crate::experiments::colocation::record::Arm;
 
 const STYLE: &str = "
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1100px; margin: 2em auto; padding: 0 1em; }

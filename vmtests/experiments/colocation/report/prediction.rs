@@ -9,7 +9,7 @@ use scx_vnuma::policy::{Decider, PolicyName, PolicySettings};
 use scx_vnuma::sim::what_if::{what_if, WhatIf};
 
 use super::data::{Figure, Run, Turn};
-use crate::record::Arm;
+use crate::experiments::colocation::record::Arm;
 
 /// Both for one turn.
 pub struct Prediction {

@@ -3,7 +3,7 @@
 use super::data::{Figure, Run, Spread};
 use super::goals::{goals, Bound};
 use super::prediction::Prediction;
-use crate::record::Arm;
+use crate::experiments::colocation::record::Arm;
 
 pub type Table = Vec<Vec<String>>;
 

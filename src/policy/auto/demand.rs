@@ -1,0 +1,97 @@
+//! Demand: how much CPU each group wants, by what it used while nothing held it back, or used and waited for where something
+//! did; and what came of its last move.
+
+use super::memory::{AutoMemory, GroupMemory};
+use super::options::{decay, AutoOptions};
+use crate::cell::{CellView, Group, Node};
+
+/// What the groups of one node tell together.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct NodeUse {
+    /// CPU that they used.
+    pub(super) used_cpus: f64,
+    /// How many tasks they have.
+    pub(super) nr_tasks: u32,
+}
+
+impl NodeUse {
+    pub(super) fn of(groups: &[Group]) -> Self {
+        groups.iter().fold(NodeUse::default(), |sum, group| NodeUse {
+            used_cpus: sum.used_cpus + group.demand.usage_cpus,
+            nr_tasks: sum.nr_tasks.saturating_add(group.nr_tasks),
+        })
+    }
+}
+
+/// Take in what a round saw of a node's groups. Returns what they want together.
+pub(super) fn observe_groups(
+    options: &AutoOptions,
+    memory: &mut AutoMemory,
+    view: &CellView,
+    node: &Node,
+    groups: &[Group],
+    used: NodeUse,
+) -> f64 {
+    let others_cpus = node.pressure_cpus().unwrap_or(0.0);
+    let limit_cpus = memory.nodes.get(&node.id).and_then(|memory| memory.limit_cpus).unwrap_or(f64::INFINITY);
+    let available_cpus = (node.capacity_cpus - others_cpus).max(0.0).min(limit_cpus);
+    let is_short = used.used_cpus >= options.saturated_share * available_cpus;
+    let waiting_cpus_per_task = node.waiting_cpus / f64::from(used.nr_tasks.max(1));
+    let rise = 1.0 - decay(view.window_rounds, options.want_rise_half_life_rounds);
+    let fall = decay(view.window_rounds, options.want_fall_half_life_rounds);
+    let now = memory.now;
+    let mut wanted_cpus = 0.0;
+    for group in groups {
+        let tasks = f64::from(group.nr_tasks.max(1));
+        let used_cpus = group.demand.usage_cpus;
+        let held_back = group.wanted_cpus.unwrap_or(used_cpus + waiting_cpus_per_task * tasks);
+        let want_cpus = if is_short { used_cpus.max(held_back) } else { used_cpus };
+        // More than a CPU a task can't be used, but a short window may count more.
+        let want_cpus = want_cpus.min(tasks.max(used_cpus));
+        let remembered = memory.groups.entry(group.id).or_insert_with(|| GroupMemory {
+            node: group.node,
+            first_seen_at: now - group.age_rounds,
+            seen_at: now,
+            used_cpus,
+            want_cpus,
+            moved: None,
+            dearness: 1.0,
+        });
+        remembered.seen_at = now;
+        remembered.node = group.node;
+        remembered.used_cpus += rise * (used_cpus - remembered.used_cpus);
+        remembered.want_cpus = match want_cpus >= remembered.want_cpus {
+            true => remembered.want_cpus + rise * (want_cpus - remembered.want_cpus),
+            false => want_cpus.max(remembered.want_cpus * fall),
+        };
+        remembered.judge(options, now, want_cpus);
+        wanted_cpus += remembered.want_cpus;
+    }
+    wanted_cpus
+}
+
+impl GroupMemory {
+    /// Judge the last move once its trial is over: it was bad if the group gets clearly less than it would have got where it
+    /// was, though it wants more. A bad move makes the next ones dearer, a good one cheaper again.
+    fn judge(&mut self, options: &AutoOptions, now: f64, want_cpus: f64) {
+        const CLEARLY_LESS: f64 = 0.9;
+        const DEAREST: f64 = 16.0;
+
+        let used_cpus = self.used_cpus;
+        let Some(moved) = &mut self.moved else { return };
+        if moved.from == self.node {
+            // The plan could not be carried out.
+            self.moved = None;
+        } else if !moved.is_judged && now - moved.at >= options.trial_rounds {
+            moved.is_judged = true;
+            let wants_more = want_cpus * CLEARLY_LESS > used_cpus;
+            let is_bad = used_cpus < CLEARLY_LESS * moved.instead_cpus && wants_more;
+            self.dearness = if is_bad { (self.dearness * 2.0).min(DEAREST) } else { (self.dearness / 2.0).max(1.0) };
+        }
+    }
+
+    /// Rounds since it began, as far as is known.
+    pub(super) fn age_rounds(&self, now: f64) -> f64 {
+        now - self.first_seen_at
+    }
+}

@@ -1,0 +1,101 @@
+//! What [`Auto`](super::Auto) remembers from round to round: a plain value, so that a decision log replays exactly.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::cell::{GroupId, NodeId};
+
+/// All that [`Auto`](super::Auto) remembers of one cell. Instants are rounds since the first one.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct AutoMemory {
+    /// Rounds observed so far, by the length of their windows.
+    pub(super) now: f64,
+    pub(super) nodes: BTreeMap<NodeId, NodeMemory>,
+    pub(super) groups: BTreeMap<GroupId, GroupMemory>,
+    /// The nodes chosen to do the work: as few as supply what is wanted.
+    pub(super) chosen: BTreeSet<NodeId>,
+    /// The first destination of the last plan.
+    pub(super) first: Option<NodeId>,
+    /// Since when one chosen node fewer would have done.
+    pub(super) slack_since: Option<f64>,
+    /// Bytes that moves may still take.
+    pub(super) bytes_left: f64,
+}
+
+/// What is remembered of a node.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(super) struct NodeMemory {
+    /// The last fresh reading.
+    pub(super) known_at: Option<f64>,
+    /// Mean of others' use, a share of the capacity, and its variance between rounds.
+    pub(super) mean_share: f64,
+    pub(super) variance: f64,
+    /// The largest use of late.
+    pub(super) burst_share: f64,
+    /// The CUSUM statistic.
+    pub(super) jump_rounds: f64,
+    /// The last jump of others' use.
+    pub(super) hit_at: Option<f64>,
+    /// It was hit and has not been calm for long enough since.
+    pub(super) is_pressed: bool,
+    /// Rounds in a row in which others took next to nothing.
+    pub(super) calm_rounds: f64,
+    /// How long it has to be calm before it counts as such.
+    pub(super) wait_rounds: f64,
+    /// When it last became calm after a hit.
+    pub(super) opened_at: Option<f64>,
+    pub(super) is_closed: bool,
+    /// What fixed tasks of the guest take, in the view's unit.
+    pub(super) fixed_cpus: f64,
+    /// Of `load_sum / load_weight`, the mean load.
+    pub(super) load_sum: f64,
+    pub(super) load_weight: f64,
+    /// What migratable work may hold; `None` for all that there is.
+    pub(super) limit_cpus: Option<f64>,
+    /// What its work wanted in the last round, and what it could have had.
+    pub(super) wanted_cpus: f64,
+    pub(super) supply_cpus: f64,
+}
+
+/// What is remembered of a group.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(super) struct GroupMemory {
+    pub(super) node: NodeId,
+    pub(super) first_seen_at: f64,
+    pub(super) seen_at: f64,
+    /// Mean of its use.
+    pub(super) used_cpus: f64,
+    /// What it wants: follows its use up at once and down slowly.
+    pub(super) want_cpus: f64,
+    /// Its last move.
+    pub(super) moved: Option<PastMove>,
+    /// How many times as much its moves cost as others', since some turned out bad. At least 1.
+    pub(super) dearness: f64,
+}
+
+/// A move, to be judged by what came of it.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(super) struct PastMove {
+    pub(super) at: f64,
+    pub(super) from: NodeId,
+    /// It was out of a hit node: to wherever was best at that moment.
+    pub(super) was_urgent: bool,
+    /// What the group would have got where it was.
+    pub(super) instead_cpus: f64,
+    pub(super) is_judged: bool,
+}
+
+impl NodeMemory {
+    /// Mean load in the view's unit.
+    pub(super) fn mean_load_cpus(&self) -> f64 {
+        if self.load_weight > 0.0 {
+            self.load_sum / self.load_weight
+        } else {
+            0.0
+        }
+    }
+
+    /// Return true if others' use jumped within the last `rounds`.
+    pub(super) fn was_hit_within(&self, now: f64, rounds: f64) -> bool {
+        self.hit_at.is_some_and(|at| now - at < rounds)
+    }
+}

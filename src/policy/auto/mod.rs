@@ -1,0 +1,162 @@
+//! `auto`: harvest what is idle, wherever it is, and pay for moves only where they pay.
+//!
+//! Each round: [`supply`] is what others leave of each node, [`demand`] what each group wants. Work that others' use leaves no
+//! room for is held to a limit first, which costs nothing; then it leaves ([`relieve`]) if a move's value exceeds its cost. Where
+//! tasks wait for admission, running ones make room for them ([`feed`]). As few nodes as supply the demand are chosen for new
+//! processes ([`choose`]), and work gathers there when it has room for long enough.
+
+mod choose;
+mod demand;
+mod feed;
+mod memory;
+mod options;
+mod orders;
+mod relieve;
+mod supply;
+mod table;
+
+pub use memory::AutoMemory;
+pub use options::AutoOptions;
+
+use self::demand::NodeUse;
+use self::memory::PastMove;
+use self::table::Table;
+use super::{Memory, Policy, PolicySettings};
+use crate::cell::{CellView, Plan};
+
+/// The policy. It is pure: what it remembers is a value of its caller's.
+///
+/// A round is [`observe`](Auto::observe), [`decide`](Auto::decide) as often as need be, and [`commit`](Auto::commit) of the
+/// plan that is carried out.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Auto {
+    /// Its constants.
+    pub options: AutoOptions,
+}
+
+impl Auto {
+    /// The policy's name, as in `--policy`.
+    pub const NAME: &'static str = "auto";
+
+    /// With the defaults for rounds of so many seconds.
+    pub fn with_interval(interval_s: f64) -> Self {
+        Auto { options: AutoOptions::with_interval(interval_s) }
+    }
+
+    /// Take in what a round saw: once a round, first.
+    pub fn observe(&self, memory: &mut AutoMemory, view: &CellView) {
+        let options = &self.options;
+        let window_rounds = view.window_rounds;
+        memory.now += window_rounds;
+        let kept_bytes = options.bytes_per_round * options.bytes_kept_rounds;
+        memory.bytes_left = (memory.bytes_left + options.bytes_per_round * window_rounds).min(kept_bytes);
+        for node in &view.nodes {
+            let groups = view.groups_on(node.id);
+            let used = NodeUse::of(groups);
+            let wanted_cpus = demand::observe_groups(options, memory, view, node, groups, used);
+            let now = memory.now;
+            let remembered = memory.nodes.entry(node.id).or_default();
+            remembered.wanted_cpus = wanted_cpus;
+            remembered.observe(options, node, used.used_cpus, used.nr_tasks, now, window_rounds);
+        }
+        choose::observe_slack(options, memory);
+        // Long enough to know a group again that slept, and where it came from.
+        let (now, keep_rounds) = (memory.now, options.back_rounds);
+        memory.groups.retain(|_, group| now - group.seen_at < keep_rounds);
+        memory.nodes.retain(|id, _| view.nodes.iter().any(|node| node.id == *id));
+    }
+
+    /// Decide by what is remembered and a view: that of the round, or a fresher one of the same groups.
+    pub fn decide(&self, memory: &AutoMemory, view: &CellView) -> Plan {
+        let mut table = Table::new(&self.options, memory, view);
+        let before = table.rows.clone();
+        relieve::relieve(&mut table);
+        feed::feed(&mut table);
+        feed::balance(&mut table);
+        let chosen = choose::choose(&table);
+        choose::consolidate(&mut table, &chosen);
+        orders::plan(table, &before, &chosen)
+    }
+
+    /// Take note of the plan that is carried out: once a round, last.
+    pub fn commit(&self, memory: &mut AutoMemory, view: &CellView, plan: &Plan) {
+        let options = &self.options;
+        memory.first = plan.first;
+        memory.chosen = plan.spread.keys().copied().collect();
+        let gives_up_a_node = memory.slack_since.is_some_and(|since| memory.now - since >= options.consolidate_rounds);
+        if gives_up_a_node {
+            memory.slack_since = None;
+        }
+        for step in &plan.moves {
+            let groups = view.groups_on(step.from);
+            let Ok(at) = groups.binary_search_by_key(&step.group, |group| group.id) else { continue };
+            let met_share =
+                memory.nodes.get(&step.from).map_or(1.0, |node| match node.wanted_cpus > node.supply_cpus {
+                    true => node.supply_cpus / node.wanted_cpus,
+                    false => 1.0,
+                });
+            memory.bytes_left = (memory.bytes_left - groups[at].demand.memory_bytes).max(0.0);
+            let now = memory.now;
+            let Some(group) = memory.groups.get_mut(&step.group) else { continue };
+            group.node = step.to;
+            group.moved = Some(PastMove {
+                at: now,
+                from: step.from,
+                was_urgent: memory
+                    .nodes
+                    .get(&step.from)
+                    .is_some_and(|node| node.was_hit_within(now, options.hit_rounds)),
+                instead_cpus: group.used_cpus.min(group.want_cpus * met_share),
+                is_judged: false,
+            });
+        }
+    }
+
+    /// Return true if work stays on a node whose others' use has just jumped: what is known of the other nodes may be old, so
+    /// they are worth another look at once.
+    pub fn is_stuck(&self, memory: &AutoMemory, view: &CellView, plan: &Plan) -> bool {
+        let is_hit = |id| {
+            let node = memory.nodes.get(&id);
+            node.is_some_and(|node| node.was_hit_within(memory.now, self.options.hit_rounds))
+        };
+        let stays = |id| plan.moves.iter().all(|step| step.from != id);
+        view.nodes.iter().any(|node| is_hit(node.id) && !view.groups_on(node.id).is_empty() && stays(node.id))
+    }
+}
+
+impl From<&PolicySettings> for Auto {
+    fn from(settings: &PolicySettings) -> Self {
+        let options = AutoOptions::with_interval(settings.round_s);
+        Auto { options: AutoOptions { others_grain_cpus: settings.others_grain_cpus, ..options } }
+    }
+}
+
+impl Policy for Auto {
+    fn name(&self) -> &'static str {
+        Auto::NAME
+    }
+
+    fn decide(&self, view: &CellView, memory: &Memory) -> Plan {
+        Auto::decide(self, &memory.auto, view)
+    }
+
+    fn places_groups(&self) -> bool {
+        true
+    }
+
+    fn remembers(&self) -> bool {
+        true
+    }
+
+    fn observe(&self, view: &CellView, memory: &mut Memory) {
+        Auto::observe(self, &mut memory.auto, view);
+    }
+
+    fn commit(&self, view: &CellView, plan: &Plan, memory: &mut Memory) {
+        Auto::commit(self, &mut memory.auto, view, plan);
+    }
+
+    fn is_stuck(&self, view: &CellView, plan: &Plan, memory: &Memory) -> bool {
+        Auto::is_stuck(self, &memory.auto, view, plan)
+    }
+}

@@ -1,0 +1,107 @@
+//! What a plan orders besides moves: limits, where new processes go, fallbacks, and which nodes to watch.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::table::{Row, Table};
+use crate::cell::{NodeId, Outcome, Plan, Verdict};
+
+/// The plan of a table whose moves are decided. `before` is the table as it was before them.
+pub(super) fn plan(table: Table<'_>, before: &[Row], chosen: &BTreeSet<NodeId>) -> Plan {
+    let fallback = fallback(&table);
+    let first = first(&table, chosen);
+    Plan {
+        first,
+        second: first.and_then(|first| fallback.get(&first).copied()),
+        verdicts: verdicts(&table, before),
+        limits: limits(&table),
+        spread: spread(&table, before, chosen),
+        fallback,
+        watch: watch(&table, chosen),
+        short_cpus: short_cpus(&table),
+        moves: table.moves,
+    }
+}
+
+fn limits(table: &Table<'_>) -> BTreeMap<NodeId, f64> {
+    let limit = |row: &Row| Some((row.id, table.memory.nodes.get(&row.id)?.limit_cpus?));
+    table.rows.iter().filter(|row| row.capacity_cpus > 0.0).filter_map(limit).collect()
+}
+
+/// The chosen node with most room, but the last plan's if it is still good: IRQs and workqueues follow it.
+fn first(table: &Table<'_>, chosen: &BTreeSet<NodeId>) -> Option<NodeId> {
+    if let Some(first) = table.memory.first.filter(|first| chosen.contains(first)) {
+        return Some(first);
+    }
+    let rows = table.rows.iter().filter(|row| chosen.contains(&row.id));
+    rows.min_by(|a, b| roomier(a, b)).map(|row| row.id)
+}
+
+/// Nodes that nobody else uses first, then by room, then by supply.
+fn roomier(a: &Row, b: &Row) -> std::cmp::Ordering {
+    let spare = |row: &Row| row.spare_cpus() * row.speed;
+    let by_others = a.is_shared.cmp(&b.is_shared);
+    by_others.then(spare(b).total_cmp(&spare(a))).then(b.supply_cpus.total_cmp(&a.supply_cpus)).then(a.id.cmp(&b.id))
+}
+
+/// New processes go to the chosen nodes, in proportion to the room there; where there is none, to their supply.
+fn spread(table: &Table<'_>, before: &[Row], chosen: &BTreeSet<NodeId>) -> BTreeMap<NodeId, f64> {
+    /// Of its supply: so that a node that seems full still gets some, as what fills it may end.
+    const LEAST_ROOM_SHARE: f64 = 0.05;
+
+    let room_cpus = |at: usize| {
+        let row = &table.rows[at];
+        // Young processes come and go: they are what room is for.
+        let lasts = |&group: &usize| table.age_rounds(group) >= table.options.young_rounds;
+        let lasting_cpus: f64 = table.groups_of(at).filter(lasts).map(|group| table.want_cpus(group)).sum();
+        let moved_cpus = row.wanted_cpus - before[at].wanted_cpus;
+        (row.supply_cpus - lasting_cpus - moved_cpus).max(LEAST_ROOM_SHARE * row.supply_cpus) * row.speed
+    };
+    let is_chosen = |&at: &usize| chosen.contains(&table.rows[at].id) && table.rows[at].supply_cpus > 0.0;
+    let rooms: Vec<(NodeId, f64)> =
+        (0..table.rows.len()).filter(is_chosen).map(|at| (table.rows[at].id, room_cpus(at))).collect();
+    let sum_cpus: f64 = rooms.iter().map(|(_, room)| room).sum();
+    rooms.into_iter().map(|(id, room)| (id, room / sum_cpus)).collect()
+}
+
+/// For each node, the best other one.
+fn fallback(table: &Table<'_>) -> BTreeMap<NodeId, NodeId> {
+    let mut best: Vec<&Row> = table.rows.iter().filter(|row| row.is_open).collect();
+    best.sort_by(|a, b| roomier(a, b));
+    let other = |row: &Row| Some((row.id, best.iter().find(|best| best.id != row.id)?.id));
+    table.rows.iter().filter(|row| row.capacity_cpus > 0.0).filter_map(other).collect()
+}
+
+/// Those in use, and the best of all by what is expected of them: twice as many as are chosen.
+fn watch(table: &Table<'_>, chosen: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
+    let expected_cpus = |row: &Row| {
+        let memory = table.memory.nodes.get(&row.id);
+        let others = memory.map_or(0.0, |memory| memory.expected_share(table.options, table.memory.now));
+        row.capacity_cpus * row.speed * (1.0 - others)
+    };
+    let mut ranked: Vec<(f64, &Row)> = table.rows.iter().map(|row| (expected_cpus(row), row)).collect();
+    ranked.retain(|(_, row)| row.capacity_cpus > 0.0);
+    ranked.sort_by(|(a, row_a), (b, row_b)| b.total_cmp(a).then(row_a.id.cmp(&row_b.id)));
+    let count = (2 * chosen.len()).max(table.options.watch_min_nodes);
+    let used = table.rows.iter().filter(|row| row.nr_groups > 0 && row.capacity_cpus > 0.0).map(|row| row.id);
+    ranked.iter().take(count).map(|(_, row)| row.id).chain(used).chain(chosen.iter().copied()).collect()
+}
+
+fn short_cpus(table: &Table<'_>) -> f64 {
+    table.rows.iter().map(|row| (row.wanted_cpus - row.supply_cpus).max(0.0)).sum()
+}
+
+fn verdicts(table: &Table<'_>, before: &[Row]) -> Vec<Verdict> {
+    let used = table.rows.iter().zip(before).filter(|(_, before)| before.nr_groups > 0);
+    used.map(|(row, before)| Verdict { node: row.id, outcome: outcome(table, row, before) }).collect()
+}
+
+fn outcome(table: &Table<'_>, row: &Row, before: &Row) -> Outcome {
+    let (wanted_cpus, supply_cpus) = (before.wanted_cpus, before.supply_cpus);
+    let limit_cpus = table.memory.nodes.get(&row.id).and_then(|memory| memory.limit_cpus);
+    match (row.left_cpus, limit_cpus) {
+        (Some(moved_cpus), _) => Outcome::Moves { moved_cpus },
+        (None, Some(limit_cpus)) if wanted_cpus > limit_cpus => Outcome::Folds { wanted_cpus, limit_cpus },
+        (None, _) if wanted_cpus > supply_cpus => Outcome::Short { wanted_cpus, supply_cpus },
+        (None, _) => Outcome::Fits { wanted_cpus, supply_cpus },
+    }
+}

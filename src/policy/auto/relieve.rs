@@ -1,0 +1,141 @@
+//! Relieve: work leaves nodes that can't give it what it wants, or where others need what it takes, as far as that pays.
+//!
+//! A move's value is what it changes for the cell, over the time that the group is expected to live:
+//! CPU that work gets and did not, λ times the CPU that others need and no longer lose, and part of what the group itself gains
+//! where others of ours give it up. Its cost is the stall of the pages that follow it.
+
+use super::options::{decay, AutoOptions, PAGE_BYTES};
+use super::table::{Row, Table};
+
+/// Decide the moves of all nodes that are short or harm others, the worst off first.
+pub(super) fn relieve(table: &mut Table<'_>) {
+    let mut sources: Vec<usize> =
+        (0..table.rows.len()).filter(|&row| needs_relief(table.options, &table.rows[row])).collect();
+    let met_share = |table: &Table<'_>, row: usize| table.rows[row].met_share(table.rows[row].wanted_cpus);
+    sources.sort_by(|&a, &b| met_share(table, a).total_cmp(&met_share(table, b)));
+    for source in sources {
+        relieve_node(table, source);
+    }
+}
+
+/// Return true if a node's work is clearly short of CPU, or takes what others need. Supply and demand are measured to a few
+/// per cent, and work may not run after those.
+fn needs_relief(options: &AutoOptions, row: &Row) -> bool {
+    /// A hundredth of a CPU more or less delays nobody.
+    const HARM_MIN_SHARE: f64 = 0.01;
+
+    let is_short = row.met_share(row.wanted_cpus) < options.saturated_share;
+    let does_harm = row.harm_cpus(row.wanted_cpus) > HARM_MIN_SHARE * row.capacity_cpus;
+    row.nr_groups > 0 && (is_short || does_harm)
+}
+
+fn relieve_node(table: &mut Table<'_>, source: usize) {
+    let is_offline = table.rows[source].capacity_cpus == 0.0;
+    let is_urgent = is_offline || table.rows[source].is_hit;
+    if !is_offline && table.memory.nodes.get(&table.rows[source].id).is_none_or(|node| node.known_at.is_none()) {
+        // How much is to be had here isn't known, so nothing can be said to be too little.
+        return;
+    }
+    for group in cheapest_first(table, source, is_urgent) {
+        if !needs_relief(table.options, &table.rows[source]) {
+            break;
+        }
+        if let Some(to) = best_destination(table, group, source, is_urgent) {
+            if !is_urgent {
+                table.bytes_left -= table.view.groups[group].demand.memory_bytes;
+            }
+            table.go(group, source, to);
+        }
+    }
+}
+
+/// The groups of a node that may move, by CPU · rounds of relief for each round of stall.
+fn cheapest_first(table: &Table<'_>, source: usize, is_urgent: bool) -> Vec<usize> {
+    let row = &table.rows[source];
+    let over_cpus = (row.wanted_cpus - row.supply_cpus).max(row.harm_cpus(row.wanted_cpus));
+    let density = |group: usize| {
+        let relief_cpus = table.want_cpus(group).min(over_cpus);
+        let stall_rounds = stall_rounds(table, group) + table.options.move_cost_rounds;
+        relief_cpus * table.horizon_rounds(group) / stall_rounds
+    };
+    let may_move = |group: &usize| row.capacity_cpus == 0.0 || table.may_move(*group, is_urgent);
+    let mut groups: Vec<(f64, usize)> =
+        table.groups_of(source).filter(may_move).map(|group| (density(group), group)).collect();
+    groups.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    groups.into_iter().map(|(_, group)| group).collect()
+}
+
+/// How long a group would stall for all of its pages.
+fn stall_rounds(table: &Table<'_>, group: usize) -> f64 {
+    table.view.groups[group].demand.memory_bytes / PAGE_BYTES * table.options.page_cost_rounds
+}
+
+/// Where a group's move is worth most, if it is worth its cost anywhere.
+fn best_destination(table: &Table<'_>, group: usize, source: usize, is_urgent: bool) -> Option<usize> {
+    let demand = &table.view.groups[group].demand;
+    let is_offline = table.rows[source].capacity_cpus == 0.0;
+    if !is_urgent && demand.memory_bytes > table.bytes_left {
+        return None;
+    }
+    let want_cpus = table.want_cpus(group);
+    let horizon_rounds = table.horizon_rounds(group);
+    let hold_rounds = table.options.hold_rounds;
+    let mut best: Option<(f64, bool, usize)> = None;
+    for (to, row) in table.rows.iter().enumerate() {
+        let fits = row.is_open && demand.memory_bytes <= row.free_bytes;
+        if to == source || !fits || (!is_urgent && table.left_within(group, row.id, hold_rounds)) {
+            continue;
+        }
+        let Some(gain_cpus) = gain_cpus(table, want_cpus, source, to) else { continue };
+        let is_used = row.nr_groups > 0;
+        // Among equals a node that is in use, then the lower id.
+        let is_better = best.is_none_or(|(gain, used, _)| gain_cpus > gain || (gain_cpus == gain && is_used && !used));
+        if is_better {
+            best = Some((gain_cpus, is_used, to));
+        }
+    }
+    let (gain_cpus, _, to) = best?;
+    let pays =
+        gain_cpus * horizon_rounds > value_ratio(table, group, source, to) * cost_rounds(table, group, want_cpus, to);
+    (is_offline || pays).then_some(to)
+}
+
+fn value_ratio(table: &Table<'_>, group: usize, source: usize, to: usize) -> f64 {
+    let options = table.options;
+    match table.rows[source].is_hit {
+        true => options.value_ratio_hit,
+        false if table.left_within(group, table.rows[to].id, options.back_rounds) => options.value_ratio_back,
+        false => options.value_ratio,
+    }
+}
+
+/// What a move costs, CPU · rounds.
+fn cost_rounds(table: &Table<'_>, group: usize, want_cpus: f64, to: usize) -> f64 {
+    let options = table.options;
+    let moved = table.remembered(group).and_then(|memory| memory.moved);
+    let standby_share = moved.filter(|moved| moved.from == table.rows[to].id).map_or(0.0, |moved| {
+        options.standby_share * decay(table.memory.now - moved.at, options.standby_half_life_rounds)
+    });
+    let dearness = table.remembered(group).map_or(1.0, |memory| memory.dearness);
+    let stall_rounds = stall_rounds(table, group) * (1.0 - standby_share) + options.move_cost_rounds;
+    want_cpus.max(options.limit_min_cpus) * stall_rounds * dearness
+}
+
+/// What moving a group that wants `want_cpus` gains, CPU; `None` if the group itself would be worse off.
+fn gain_cpus(table: &Table<'_>, want_cpus: f64, source: usize, to: usize) -> Option<f64> {
+    let options = table.options;
+    let (from, to) = (&table.rows[source], &table.rows[to]);
+    let (from_after, to_after) = ((from.wanted_cpus - want_cpus).max(0.0), to.wanted_cpus + want_cpus);
+    let rate_before = from.met_share(from.wanted_cpus) * from.speed;
+    let rate_after = to.met_share(to_after) * to.speed;
+    if rate_after < rate_before {
+        return None;
+    }
+    let given = |row: &Row, after: f64| (row.given_cpus(after) - row.given_cpus(row.wanted_cpus)) * row.speed;
+    let harm = |row: &Row, after: f64| row.harm_cpus(after) - row.harm_cpus(row.wanted_cpus);
+    let given_cpus = given(from, from_after) + given(to, to_after);
+    let harm_cpus = harm(from, from_after) + harm(to, to_after);
+    let is_fairer = rate_after >= options.fairness_ratio * rate_before;
+    let fairness_cpus = if is_fairer { want_cpus * (rate_after - rate_before) } else { 0.0 };
+    Some(given_cpus - options.harm_weight * harm_cpus + options.fairness_weight * fairness_cpus)
+}

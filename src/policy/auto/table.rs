@@ -1,0 +1,200 @@
+//! The cell while a decision is made: what each node can give, and what the work on it wants with the moves decided so far.
+
+use std::ops::Range;
+
+use super::memory::{AutoMemory, GroupMemory};
+use super::options::AutoOptions;
+use crate::cell::{CellView, Group, Move, Node, NodeId};
+
+/// One node.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Row {
+    pub(super) id: NodeId,
+    pub(super) capacity_cpus: f64,
+    pub(super) speed: f64,
+    /// CPU that work may take.
+    pub(super) supply_cpus: f64,
+    /// The part of it that others leave with their bursts included.
+    pub(super) free_cpus: f64,
+    /// What others take on average, a share of the capacity.
+    pub(super) others_share: f64,
+    /// CPU that the work here wants.
+    pub(super) wanted_cpus: f64,
+    /// Mean load of the long run, and load now with the moves decided so far.
+    pub(super) mean_load_cpus: f64,
+    pub(super) load_cpus: f64,
+    pub(super) free_bytes: f64,
+    /// Where its groups begin in the view's, and how many it has with the moves decided so far.
+    pub(super) first_group: usize,
+    pub(super) nr_groups: usize,
+    /// What the groups use that leave by the moves decided so far; `None` when none does.
+    pub(super) left_cpus: Option<f64>,
+    /// Others' use jumped just now: what is here may leave at once.
+    pub(super) is_hit: bool,
+    /// Others want nearly all of it.
+    pub(super) is_closed: bool,
+    /// Others take more than noise.
+    pub(super) is_shared: bool,
+    /// Work may be sent here: its pressure is known, and it is neither closed nor hit.
+    pub(super) is_open: bool,
+}
+
+impl Row {
+    /// CPU that work gets when it wants `wanted_cpus`.
+    pub(super) fn given_cpus(&self, wanted_cpus: f64) -> f64 {
+        wanted_cpus.min(self.supply_cpus)
+    }
+
+    /// Share of what it wants that work gets when all of it wants `wanted_cpus`.
+    pub(super) fn met_share(&self, wanted_cpus: f64) -> f64 {
+        if wanted_cpus <= self.supply_cpus {
+            1.0
+        } else {
+            self.supply_cpus / wanted_cpus
+        }
+    }
+
+    /// CPU that others need and work takes when it wants `wanted_cpus`.
+    pub(super) fn harm_cpus(&self, wanted_cpus: f64) -> f64 {
+        (self.given_cpus(wanted_cpus) - self.free_cpus).max(0.0) * self.others_share
+    }
+
+    /// CPU that is left for more work.
+    pub(super) fn spare_cpus(&self) -> f64 {
+        (self.supply_cpus - self.wanted_cpus).max(0.0)
+    }
+}
+
+/// All nodes, and the moves decided so far.
+pub(super) struct Table<'a> {
+    pub(super) options: &'a AutoOptions,
+    pub(super) memory: &'a AutoMemory,
+    pub(super) view: &'a CellView,
+    /// What is remembered of the view's groups, one by one.
+    remembered: Vec<Option<&'a GroupMemory>>,
+    /// Which of them move by what was decided so far.
+    is_moved: Vec<bool>,
+    /// In order of id.
+    pub(super) rows: Vec<Row>,
+    pub(super) moves: Vec<Move>,
+    /// Bytes that moves may still take.
+    pub(super) bytes_left: f64,
+}
+
+impl<'a> Table<'a> {
+    pub(super) fn new(options: &'a AutoOptions, memory: &'a AutoMemory, view: &'a CellView) -> Self {
+        let remembered = view.groups.iter().map(|group| memory.groups.get(&group.id)).collect();
+        let mut table = Table {
+            options,
+            memory,
+            view,
+            remembered,
+            is_moved: vec![false; view.groups.len()],
+            rows: Vec::new(),
+            moves: Vec::new(),
+            bytes_left: memory.bytes_left,
+        };
+        table.rows = view.nodes.iter().map(|node| table.row(node)).collect();
+        table
+    }
+
+    fn row(&self, node: &Node) -> Row {
+        let first_group = self.view.groups.partition_point(|group| group.node < node.id);
+        let nr_groups = self.view.groups_on(node.id).len();
+        let row = Row {
+            id: node.id,
+            capacity_cpus: node.capacity_cpus,
+            speed: node.speed,
+            load_cpus: node.load_cpus,
+            wanted_cpus: (first_group..first_group + nr_groups).map(|group| self.want_cpus(group)).sum(),
+            free_bytes: node.free_bytes.unwrap_or(f64::INFINITY),
+            first_group,
+            nr_groups,
+            ..Row::default()
+        };
+        let Some(memory) = self.memory.nodes.get(&node.id).filter(|_| node.capacity_cpus > 0.0) else {
+            return row;
+        };
+        let supply = memory.supply(self.options, node);
+        // A look just before the moves may find others where there were none when the round began.
+        let is_surprise =
+            node.pressure.share().is_some_and(|share| share >= memory.mean_share + self.options.jump_slack_share);
+        let is_hit = is_surprise || memory.was_hit_within(self.memory.now, self.options.hit_rounds);
+        let limit_cpus = memory.limit_cpus.unwrap_or(f64::INFINITY);
+        Row {
+            supply_cpus: match memory.is_closed {
+                // What is held back by the least limit still gets that.
+                true => limit_cpus.min(node.capacity_cpus),
+                false => supply.cpus.min(limit_cpus),
+            },
+            free_cpus: supply.free_cpus,
+            others_share: memory.mean_share.max(node.pressure.share().unwrap_or(0.0)),
+            mean_load_cpus: memory.mean_load_cpus(),
+            is_hit,
+            is_closed: memory.is_closed,
+            is_shared: memory.is_shared(self.options),
+            is_open: node.is_candidate() && memory.known_at.is_some() && !memory.is_closed && !is_hit,
+            ..row
+        }
+    }
+
+    /// The groups that the view has on a row, as positions in the view.
+    pub(super) fn groups_of(&self, row: usize) -> Range<usize> {
+        let row = &self.rows[row];
+        row.first_group..row.first_group + self.view.groups_on(row.id).len()
+    }
+
+    pub(super) fn remembered(&self, group: usize) -> Option<&'a GroupMemory> {
+        self.remembered[group]
+    }
+
+    /// CPU that a group wants.
+    pub(super) fn want_cpus(&self, group: usize) -> f64 {
+        self.remembered[group].map_or(self.view.groups[group].demand.usage_cpus, |memory| memory.want_cpus)
+    }
+
+    /// Rounds since a group began, as far as is known.
+    pub(super) fn age_rounds(&self, group: usize) -> f64 {
+        let seen = self.remembered[group].map_or(0.0, |memory| memory.age_rounds(self.memory.now));
+        seen.max(self.view.groups[group].age_rounds)
+    }
+
+    /// Rounds that a group is expected to live from now on: as many as it has lived, within bounds.
+    pub(super) fn horizon_rounds(&self, group: usize) -> f64 {
+        self.age_rounds(group).clamp(self.options.horizon_min_rounds, self.options.horizon_max_rounds)
+    }
+
+    /// Return true if a group is old enough to move and does not have to stay where it was moved. Where it fled to it need not
+    /// stay: that was what was best at that moment.
+    pub(super) fn may_move(&self, group: usize, is_urgent: bool) -> bool {
+        let is_old = self.age_rounds(group) >= self.options.young_rounds;
+        let moved = self.remembered[group].and_then(|memory| memory.moved);
+        let is_held =
+            moved.is_some_and(|moved| !moved.was_urgent && self.memory.now - moved.at < self.options.hold_rounds);
+        is_old && !self.is_moved[group] && (is_urgent || !is_held)
+    }
+
+    /// Return true if a group left `to` within the last `rounds`.
+    pub(super) fn left_within(&self, group: usize, to: NodeId, rounds: f64) -> bool {
+        let moved = self.remembered[group].and_then(|memory| memory.moved);
+        moved.is_some_and(|moved| moved.from == to && self.memory.now - moved.at < rounds)
+    }
+
+    /// Decide a move; `from` and `to` are positions of rows.
+    pub(super) fn go(&mut self, group: usize, from: usize, to: usize) {
+        let want_cpus = self.want_cpus(group);
+        let Group { id, demand, .. } = self.view.groups[group];
+        for (row, sign) in [(from, -1.0), (to, 1.0)] {
+            let row = &mut self.rows[row];
+            row.wanted_cpus = (row.wanted_cpus + sign * want_cpus).max(0.0);
+            row.load_cpus = (row.load_cpus + sign * demand.usage_cpus).max(0.0);
+            row.free_bytes -= sign * demand.memory_bytes;
+        }
+        self.rows[from].nr_groups -= 1;
+        self.rows[to].nr_groups += 1;
+        let left_cpus = &mut self.rows[from].left_cpus;
+        *left_cpus = Some(left_cpus.unwrap_or(0.0) + demand.usage_cpus);
+        self.is_moved[group] = true;
+        self.moves.push(Move { group: id, from: self.rows[from].id, to: self.rows[to].id });
+    }
+}

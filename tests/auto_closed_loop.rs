@@ -1,0 +1,110 @@
+//! The policy `auto` in a closed loop with a toy cell: harvest, reaction, calm, hysteresis. Through the public API only.
+
+// A test's helpers fail by panicking, as its asserts do.
+#![allow(clippy::unwrap_used)]
+
+mod toy_cell;
+
+use toy_cell::{Cell, Host, Work};
+
+fn busy_loops(nr: u64) -> Vec<Work> {
+    (0..nr).map(|id| Work::busy_loop(100 + id, 0)).collect()
+}
+
+fn idle_hosts(nr: usize) -> Vec<Host> {
+    (0..nr).map(|_| Host::idle(1.0)).collect()
+}
+
+#[test]
+fn eight_busy_loops_fill_four_idle_hosts_two_each_and_then_stay() {
+    for interval_ms in [100, 500] {
+        let mut cell = Cell::new(idle_hosts(4), busy_loops(8), interval_ms);
+        cell.run_ms(3_000);
+        let on = |node| cell.work.iter().filter(|work| work.node == node).count();
+        assert_eq!([0, 1, 2, 3].map(on), [2; 4], "every {interval_ms} ms");
+        cell.forget();
+        cell.run_ms(60_000);
+        assert!(cell.sums.ran_cpus() >= 0.95 * 4.0, "{:?}", cell.sums);
+        assert!(cell.sums.moves.is_empty(), "{:?}", cell.sums.moves);
+    }
+}
+
+#[test]
+fn half_a_nodes_demand_stays_on_one_node_for_ten_minutes() {
+    for split in [1, 4, 10] {
+        let wants_cpus = 0.5 / split as f64;
+        let work = (0..split).map(|id| Work { wants_cpus, ..Work::busy_loop(id, 0) }).collect();
+        let mut cell = Cell::new(idle_hosts(4), work, 500);
+        cell.run_ms(600_000);
+        assert!(cell.sums.moves.is_empty(), "{:?}", cell.sums.moves);
+        assert!(cell.plan.limits.is_empty(), "{:?}", cell.plan.limits);
+        assert_eq!(cell.plan.spread.len(), 1);
+    }
+}
+
+#[test]
+fn with_hogs_on_two_of_four_hosts_the_other_two_do_the_work_and_the_hogs_keep_theirs() {
+    for interval_ms in [100, 500] {
+        let hog = || Host::with(1.0, |_| 1.0);
+        let hosts = vec![hog(), Host::idle(1.0), hog(), Host::idle(1.0)];
+        let mut cell = Cell::new(hosts, busy_loops(8), interval_ms);
+        cell.run_ms(5_000);
+        cell.forget();
+        cell.run_ms(120_000);
+        let sums = &cell.sums;
+        let free: f64 = (sums.ran[1] + sums.ran[3]) / sums.ms as f64;
+        let stolen: f64 = sums.stolen.iter().sum::<f64>() / sums.ran.iter().sum::<f64>();
+        assert!(free >= 0.90 * 2.0, "{free}");
+        assert!(stolen <= 0.05, "{stolen}");
+        for node in [0, 2] {
+            assert!(sums.others_share(node) >= 0.97, "{:?}", sums);
+        }
+        assert!(sums.moves.is_empty(), "{:?}", sums.moves);
+    }
+}
+
+#[test]
+fn work_leaves_a_host_within_50_ms_of_a_hogs_onset() {
+    for onset_ms in [20_000, 20_137, 20_333, 20_499] {
+        let mut hosts = idle_hosts(4);
+        hosts[0] = Host::with(1.0, move |now| if now >= onset_ms { 1.0 } else { 0.0 });
+        let work = vec![Work { wants_cpus: 0.9, ..Work::busy_loop(7, 0) }];
+        let mut cell = Cell::new(hosts, work, 500);
+        cell.run_ms(25_000);
+        let left_ms = cell.last_ran_ms[0];
+        assert!((onset_ms..=onset_ms + 50).contains(&left_ms), "{left_ms} after {onset_ms}");
+        assert_eq!(cell.sums.moves.len(), 1, "{:?}", cell.sums.moves);
+    }
+}
+
+/// Hosts whose others come in batches of 4 ms, one every 20 ms: two busy hosts of four, others every seven seconds.
+fn shifting_hosts() -> Vec<Host> {
+    let host = |id: u64| {
+        Host::with_batches(1.0, move |now| {
+            let is_busy = (id + 4 - now / 7_000 % 4) % 4 < 2;
+            if is_busy && (now + 5 * id) % 20 == 0 {
+                4.0
+            } else {
+                0.0
+            }
+        })
+    };
+    (0..4).map(host).collect()
+}
+
+#[test]
+fn bursty_hosts_that_shift_are_left_to_their_own_and_the_others_are_used() {
+    /// Their batches when nothing else runs.
+    const ALONE_MS: f64 = 4.0;
+    for (nr, wants_cpus, at_least_cpus) in [(4, 0.25, 0.97), (4, 1.0, 1.8), (16, 0.25, 1.8)] {
+        let work = (0..nr).map(|id| Work { wants_cpus, ..Work::busy_loop(100 + id, 0) }).collect();
+        let mut cell = Cell::new(shifting_hosts(), work, 100);
+        cell.run_ms(14_000);
+        cell.forget();
+        cell.run_ms(140_000);
+        let (ran_cpus, p99_ms) = (cell.sums.ran_cpus(), cell.sums.batch_percentile_ms(99.0));
+        println!("{nr} x {wants_cpus}: {ran_cpus:.3} CPUs, batches' P99 {p99_ms} ms, {} moves", cell.sums.moves.len());
+        assert!(ran_cpus >= at_least_cpus, "{nr} x {wants_cpus}: {ran_cpus} CPUs of two idle hosts");
+        assert!(p99_ms <= 1.5 * ALONE_MS, "{nr} x {wants_cpus}: {p99_ms} ms");
+    }
+}

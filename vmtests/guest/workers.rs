@@ -1,0 +1,375 @@
+//! Processes that do something to be scheduled, and say how much of it they got done, and where.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{ensure, Context, Result};
+use graviola::hashing::Sha256;
+use graviola::signing::ecdsa::{SigningKey, P256};
+
+/// Nodes that work is counted for.
+pub const NODES_MAX: usize = 8;
+
+/// What a worker counts, in memory that it shares with us.
+#[repr(C)]
+struct Tally {
+    work: [AtomicU64; NODES_MAX],
+}
+
+/// How a worker starts out.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    pub nice: i32,
+    pub policy: i32,
+    pub reset_on_fork: bool,
+    /// Bound to this CPU.
+    pub cpu: Option<u32>,
+    /// Tasks in the process; all but the first are threads.
+    pub nr_threads: u32,
+    /// Sleeps for good instead of working.
+    pub asleep: bool,
+    /// Works a fifth of the time, in short bursts, as a service does.
+    pub in_bursts: bool,
+    /// Memory that it has of its own, beside what it needs.
+    pub memory_bytes: usize,
+    /// Becomes migratable by itself, without a selector.
+    pub chooses_ext: bool,
+    /// Maps, touches and unmaps a page with each unit of work, so that it faults.
+    pub faults: bool,
+    /// Its work is making signatures (ECDSA P-256), one a unit.
+    pub signs: Option<Signing>,
+}
+
+impl Default for Setting {
+    /// A normal task that works.
+    fn default() -> Self {
+        Setting {
+            nice: 0,
+            policy: libc::SCHED_OTHER,
+            reset_on_fork: false,
+            cpu: None,
+            nr_threads: 1,
+            asleep: false,
+            in_bursts: false,
+            memory_bytes: 0,
+            chooses_ext: false,
+            faults: false,
+            signs: None,
+        }
+    }
+}
+
+impl Setting {
+    /// What the default selectors match: nice 5.
+    pub fn migratable() -> Self {
+        Setting { nice: 5, ..Setting::default() }
+    }
+}
+
+/// How many signatures a worker wants to make.
+#[derive(Clone, Copy, Debug)]
+pub enum Signing {
+    /// As many as it can.
+    Greedy,
+    /// So many a second. What it can't make in its time isn't made later.
+    PerSecond(f64),
+}
+
+/// What can be seen of a task from outside, and must be as before once we have gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub policy: i32,
+    pub nice: i32,
+    pub cpus: Vec<u32>,
+}
+
+/// A child process; killed when dropped.
+pub struct Worker {
+    pub pid: i32,
+    tally: *mut Tally,
+}
+
+impl Worker {
+    pub fn start(setting: &Setting) -> Result<Self> {
+        // SAFETY: a new anonymous mapping, checked below.
+        let memory = unsafe {
+            let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
+            libc::mmap(std::ptr::null_mut(), size_of::<Tally>(), access, kind, -1, 0)
+        };
+        ensure!(memory != libc::MAP_FAILED, "mmap: {}", std::io::Error::last_os_error());
+        let tally = memory.cast::<Tally>();
+        // SAFETY: this program has one thread, so the child may go on as usual.
+        let pid = unsafe { libc::fork() };
+        ensure!(pid >= 0, "fork: {}", std::io::Error::last_os_error());
+        if pid == 0 {
+            // SAFETY: the mapping is shared, zeroed and lives as long as the process.
+            be_worker(setting, unsafe { &*tally });
+        }
+        Ok(Worker { pid, tally })
+    }
+
+    pub fn start_many(nr: usize, setting: &Setting) -> Result<Vec<Self>> {
+        (0..nr).map(|_| Worker::start(setting)).collect()
+    }
+
+    /// Units of work done so far, by node.
+    pub fn work(&self) -> [u64; NODES_MAX] {
+        // SAFETY: the mapping lives as long as self, and is only accessed atomically.
+        let tally = unsafe { &*self.tally };
+        std::array::from_fn(|node| tally.work[node].load(Ordering::Relaxed))
+    }
+
+    /// CPU time so far.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        let mut clock = 0;
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: both out-parameters outlive the calls.
+        let failed = unsafe {
+            libc::clock_getcpuclockid(self.pid, &mut clock) != 0 || libc::clock_gettime(clock, &mut time) != 0
+        };
+        ensure!(!failed, "the CPU time of process {} can't be read: it died", self.pid);
+        Ok(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
+    }
+
+    /// CPU time that it gets in `window`.
+    pub fn cpu_time_in(&self, window: Duration) -> Result<Duration> {
+        let before = self.cpu_time()?;
+        std::thread::sleep(window);
+        Ok(self.cpu_time()? - before)
+    }
+
+    pub fn seen(&self) -> Seen {
+        // SAFETY: a bit mask, for which all bits 0 is valid.
+        let mut cpus: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+        // SAFETY: no pointers but to cpus, which outlives the call.
+        let (policy, nice) = unsafe {
+            libc::sched_getaffinity(self.pid, size_of::<libc::cpu_set_t>(), &mut cpus);
+            (libc::sched_getscheduler(self.pid), libc::getpriority(libc::PRIO_PROCESS, self.pid as u32))
+        };
+        // SAFETY: the index is below CPU_SETSIZE.
+        let cpus = (0..256).filter(|&cpu| unsafe { libc::CPU_ISSET(cpu as usize, &cpus) }).collect();
+        Seen { policy, nice, cpus }
+    }
+
+    /// Return true if the scheduler class has it.
+    pub fn is_migratable(&self) -> bool {
+        self.seen().policy & !libc::SCHED_RESET_ON_FORK == scx_vnuma::work::policy::EXT as i32
+    }
+
+    pub fn renice(&self, nice: i32) {
+        // SAFETY: no pointers.
+        unsafe { libc::setpriority(libc::PRIO_PROCESS, self.pid as u32, nice) };
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // SAFETY: our own child, not waited for before; our own mapping, not used after.
+        unsafe {
+            libc::kill(self.pid, libc::SIGKILL);
+            libc::waitpid(self.pid, std::ptr::null_mut(), 0);
+            libc::munmap(self.tally.cast(), size_of::<Tally>());
+        }
+    }
+}
+
+/// Binds this thread, and what it starts, to some CPUs until it is dropped.
+pub struct BoundTo {
+    before: libc::cpu_set_t,
+}
+
+impl BoundTo {
+    pub fn node(node: u32) -> Result<Self> {
+        Self::cpus(&crate::guest::node_cpus(node)?)
+    }
+
+    pub fn cpus(cpus: &[u32]) -> Result<Self> {
+        // SAFETY: bit masks, for which all bits 0 is valid; CPU_SET checks its bounds; both outlive the calls.
+        unsafe {
+            let (mut before, mut now) = std::mem::zeroed::<(libc::cpu_set_t, libc::cpu_set_t)>();
+            libc::sched_getaffinity(0, size_of_val(&before), &mut before);
+            cpus.iter().for_each(|&cpu| libc::CPU_SET(cpu as usize, &mut now));
+            let failed = libc::sched_setaffinity(0, size_of_val(&now), &now) != 0;
+            ensure!(!failed, "binding to CPUs {cpus:?}: {}", std::io::Error::last_os_error());
+            Ok(BoundTo { before })
+        }
+    }
+}
+
+impl Drop for BoundTo {
+    fn drop(&mut self) {
+        // SAFETY: the mask outlives the call.
+        unsafe { libc::sched_setaffinity(0, size_of_val(&self.before), &self.before) };
+    }
+}
+
+/// Keeps a node as empty as the kernel lets it be until this is dropped: tasks that may run elsewhere do, and so do unbound
+/// workqueues. This program may still run there, and what it starts later.
+pub struct KeptEmpty {
+    affinities: Vec<(i32, libc::cpu_set_t)>,
+    workqueues: String,
+}
+
+impl KeptEmpty {
+    const WORKQUEUES: &str = "/sys/devices/virtual/workqueue/cpumask";
+
+    pub fn node(node: u32) -> Result<Self> {
+        let workqueues = std::fs::read_to_string(Self::WORKQUEUES)?;
+        let mut kept = KeptEmpty { affinities: Vec::new(), workqueues };
+        let cpus = crate::guest::node_cpus(node)?;
+        let others = (0..crate::guest::nr_nodes()).filter(|&other| other != node);
+        let others = others.map(crate::guest::node_cpus).collect::<Result<Vec<_>>>()?.concat();
+        let mask: u64 = others.iter().map(|cpu| 1 << cpu).sum();
+        std::fs::write(Self::WORKQUEUES, format!("{mask:x}")).context("moving unbound workqueues")?;
+        let processes = procfs::process::all_processes()?.flatten();
+        let strangers = processes.filter(|process| process.pid != std::process::id() as i32);
+        for task in strangers.filter_map(|process| process.tasks().ok()).flatten().flatten() {
+            // SAFETY: bit masks, for which all bits 0 is valid; CPU_CLR checks its bounds; both outlive the calls.
+            unsafe {
+                let mut before = std::mem::zeroed::<libc::cpu_set_t>();
+                if libc::sched_getaffinity(task.tid, size_of_val(&before), &mut before) < 0 {
+                    continue;
+                }
+                let mut now = before;
+                cpus.iter().for_each(|&cpu| libc::CPU_CLR(cpu as usize, &mut now));
+                // A thread of the kernel's that belongs to this CPU stays, as does who has gone.
+                if libc::sched_setaffinity(task.tid, size_of_val(&now), &now) == 0 {
+                    kept.affinities.push((task.tid, before));
+                }
+            }
+        }
+        Ok(kept)
+    }
+}
+
+impl Drop for KeptEmpty {
+    fn drop(&mut self) {
+        let _ = std::fs::write(Self::WORKQUEUES, &self.workqueues);
+        for (tid, before) in &self.affinities {
+            // SAFETY: the mask outlives the call.
+            unsafe { libc::sched_setaffinity(*tid, size_of_val(before), before) };
+        }
+    }
+}
+
+/// The ids of all threads of these processes.
+pub fn thread_ids(workers: &[Worker]) -> Result<Vec<i32>> {
+    let mut tids = Vec::new();
+    for worker in workers {
+        for entry in std::fs::read_dir(format!("/proc/{}/task", worker.pid))? {
+            tids.push(entry?.file_name().to_string_lossy().parse()?);
+        }
+    }
+    Ok(tids)
+}
+
+/// Units of work of all, by node.
+pub fn total_work(workers: &[Worker]) -> [u64; NODES_MAX] {
+    workers.iter().fold([0; NODES_MAX], |sum, worker| {
+        let work = worker.work();
+        std::array::from_fn(|node| sum[node] + work[node])
+    })
+}
+
+fn be_worker(setting: &Setting, tally: &'static Tally) -> ! {
+    // SAFETY: our own attributes; all pointers outlive their calls. Dies with its parent.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        let param = libc::sched_param { sched_priority: i32::from(setting.policy == libc::SCHED_FIFO) };
+        let flag = if setting.reset_on_fork { libc::SCHED_RESET_ON_FORK } else { 0 };
+        libc::sched_setscheduler(0, setting.policy | flag, &param);
+        libc::setpriority(libc::PRIO_PROCESS, 0, setting.nice);
+        if let Some(cpu) = setting.cpu {
+            let mut cpus: libc::cpu_set_t = std::mem::zeroed();
+            libc::CPU_SET(cpu as usize, &mut cpus);
+            libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &cpus);
+        }
+    }
+    if setting.chooses_ext && scx_vnuma::work::make_migratable(0).is_err() {
+        std::process::exit(1);
+    }
+    // Written to, so that it is really there; kept for good.
+    std::hint::black_box(vec![1u8; setting.memory_bytes].leak());
+    if let Some(signing) = setting.signs {
+        sign(signing, tally);
+    }
+    let Setting { asleep, in_bursts, faults, .. } = *setting;
+    for _ in 1..setting.nr_threads {
+        // A thread that can't be had is missed by whoever counts them.
+        let _ = std::thread::Builder::new()
+            .stack_size(64 << 10)
+            .spawn(move || spin_or_sleep(asleep, in_bursts, faults, tally));
+    }
+    spin_or_sleep(asleep, in_bursts, faults, tally)
+}
+
+fn spin_or_sleep(asleep: bool, in_bursts: bool, faults: bool, tally: &Tally) -> ! {
+    const BURST: Duration = Duration::from_millis(4);
+    if asleep {
+        loop {
+            std::thread::sleep(Duration::from_secs(3600));
+        }
+    }
+    let mut state = 1u64;
+    let mut burst_start = Instant::now();
+    loop {
+        if in_bursts && burst_start.elapsed() >= BURST {
+            std::thread::sleep(4 * BURST);
+            burst_start = Instant::now();
+        }
+        for _ in 0..10_000 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+        }
+        std::hint::black_box(state);
+        if faults {
+            fault();
+        }
+        tally.work[current_node()].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn sign(signing: Signing, tally: &Tally) -> ! {
+    const PERIOD: Duration = Duration::from_millis(50);
+    const SIGNATURE_BYTES: usize = 64;
+    let key = SigningKey::<P256>::generate().expect("BUG: no key can be made");
+    let mut signature = [0; SIGNATURE_BYTES];
+    let per_period = match signing {
+        Signing::Greedy => u64::MAX,
+        Signing::PerSecond(rate) => ((rate * PERIOD.as_secs_f64()) as u64).max(1),
+    };
+    loop {
+        let begun = Instant::now();
+        let mut made = 0;
+        // Whoever was kept from its work for longer than a period begins a new one.
+        while made < per_period && (made == 0 || begun.elapsed() < PERIOD || per_period == u64::MAX) {
+            let signed = key.sign::<Sha256>(&[b"best effort"], &mut signature);
+            std::hint::black_box(signed.expect("BUG: our own key makes no signature"));
+            tally.work[current_node()].fetch_add(1, Ordering::Relaxed);
+            made += 1;
+        }
+        std::thread::sleep(PERIOD.saturating_sub(begun.elapsed()));
+    }
+}
+
+/// A page fault.
+fn fault() {
+    const LEN: usize = 4096;
+    // SAFETY: a new anonymous mapping, checked, written inside its bounds, and unmapped before anybody else knows of it.
+    unsafe {
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let page = libc::mmap(std::ptr::null_mut(), LEN, access, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0);
+        if page != libc::MAP_FAILED {
+            page.cast::<u8>().write_volatile(1);
+            libc::munmap(page, LEN);
+        }
+    }
+}
+
+fn current_node() -> usize {
+    let mut node = 0u32;
+    // SAFETY: node outlives the call.
+    unsafe { libc::syscall(libc::SYS_getcpu, std::ptr::null_mut::<u32>(), &mut node, std::ptr::null_mut::<u8>()) };
+    (node as usize).min(NODES_MAX - 1)
+}

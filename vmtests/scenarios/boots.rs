@@ -1,0 +1,156 @@
+//! Which machines have to be booted for some scenarios, and what runs in each.
+
+use std::fmt::{Display, Formatter, Result as FmtResult};
+
+use super::register::{groups, Place, Scenario, SCENARIOS};
+
+/// The table of NUMA shapes that `vmtests/vm` boots: a name, then options of virtme-ng.
+const SHAPES: &str = include_str!("../machines/shapes");
+/// For all that runs in one virtual machine of one level, s.
+const VM_TIMEOUT_S: u32 = 400;
+
+/// One machine, booted once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Boot {
+    /// The group, and what distinguishes this boot in it.
+    pub title: String,
+    /// The words that run a script in it, but for the script's path: `lab`, `vm` or `here`, and options.
+    pub command: String,
+    /// Their names, in the order in which they run.
+    pub scenarios: Vec<&'static str>,
+}
+
+/// Tab-separated, as `vmtests/run` reads it.
+impl Display for Boot {
+    fn fmt(&self, f: &mut Formatter) -> FmtResult {
+        write!(f, "{}\t{}\t{}", self.title, self.command, self.scenarios.join(" "))
+    }
+}
+
+/// A name that is neither a group's nor a scenario's.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no group or scenario '{0}'; `vnuma-scenarios list` shows all")]
+pub struct UnknownName(String);
+
+/// The boots for these groups and scenarios, or for all without one. `kernels` are series, the newest first.
+pub fn plan(names: &[String], kernels: &[String]) -> Result<Vec<Boot>, UnknownName> {
+    let is_known = |name: &str| SCENARIOS.iter().any(|scenario| answers_to(scenario, name));
+    if let Some(unknown) = names.iter().find(|name| !is_known(name)) {
+        return Err(UnknownName(unknown.clone()));
+    }
+    let is_chosen = |scenario: &&Scenario| names.is_empty() || names.iter().any(|name| answers_to(scenario, name));
+    let mut boots: Vec<Boot> = Vec::new();
+    for scenario in SCENARIOS.iter().filter(is_chosen) {
+        for boot in boots_of(scenario, kernels) {
+            match boots.iter_mut().find(|planned| planned.title == boot.title) {
+                Some(planned) => planned.scenarios.push(scenario.name),
+                None => boots.push(boot),
+            }
+        }
+    }
+    Ok(boots)
+}
+
+/// The register as text: the groups, and below each its scenarios. One group alone if it is named.
+pub fn list(only: Option<&str>) -> String {
+    let mut text = String::new();
+    for group in groups().into_iter().filter(|group| only.is_none_or(|name| group.name == name)) {
+        text += &format!("{}: {}\n", group.name, group.about);
+        for scenario in SCENARIOS.iter().filter(|scenario| scenario.group.name == group.name) {
+            text += &format!("    {}\n", scenario.name);
+        }
+    }
+    text
+}
+
+fn answers_to(scenario: &Scenario, name: &str) -> bool {
+    scenario.name == name || scenario.group.name == name
+}
+
+/// A boot for each time that the scenario runs.
+fn boots_of(scenario: &Scenario, kernels: &[String]) -> Vec<Boot> {
+    let group = scenario.group;
+    let boot = |title: String, command: String| Boot { title, command, scenarios: vec![scenario.name] };
+    let vm = |shape: &str, kernel: &String| {
+        let command = format!("vm --shape {shape} --kernel {kernel} --timeout {VM_TIMEOUT_S} --script");
+        boot(format!("{}: shape {shape}, kernel {kernel}", group.name), command)
+    };
+    let once: Vec<Boot> = match scenario.place {
+        Place::Lab => vec![boot(group.name.into(), format!("lab {} --guest-script", group.lab))],
+        Place::EveryShape => shapes().flat_map(|shape| kernels.iter().map(move |kernel| vm(shape, kernel))).collect(),
+        Place::EveryKernel(shape) => kernels.iter().map(|kernel| vm(shape, kernel)).collect(),
+        Place::Shape(shape) => kernels.first().map(|kernel| vm(shape, kernel)).into_iter().collect(),
+        Place::Here => vec![boot(group.name.into(), "here --script".into())],
+    };
+    (1..=group.nr_boots).flat_map(|nr| once.iter().map(move |boot| numbered(boot, nr, group.nr_boots))).collect()
+}
+
+fn numbered(boot: &Boot, nr: u32, of: u32) -> Boot {
+    let title = if of == 1 { boot.title.clone() } else { format!("{}, {nr} of {of}", boot.title) };
+    Boot { title, ..boot.clone() }
+}
+
+fn shapes() -> impl Iterator<Item = &'static str> {
+    let rows = SHAPES.lines().filter(|line| !line.starts_with('#'));
+    rows.filter_map(|line| line.split_whitespace().next())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn planned(names: &[&str]) -> Vec<Boot> {
+        let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
+        plan(&names, &["7.3".into(), "7.2".into()]).expect("all names are known")
+    }
+
+    #[test]
+    fn a_name_that_no_scenario_and_no_group_has_is_refused() {
+        let names = ["moving", "a_hog_is_fled_within_three_rounds"].map(String::from);
+        let refused = plan(&names, &["7.3".into()]);
+        assert_eq!(refused, Err(UnknownName("a_hog_is_fled_within_three_rounds".into())));
+    }
+
+    #[test]
+    fn without_a_name_each_scenario_runs_somewhere() {
+        let boots = planned(&[]);
+        for scenario in SCENARIOS {
+            assert!(boots.iter().any(|boot| boot.scenarios.contains(&scenario.name)), "{}", scenario.name);
+        }
+    }
+
+    #[test]
+    fn the_scenarios_of_a_lab_group_share_one_boot() {
+        let boots = planned(&["staying", "moving"]);
+        assert_eq!(boots.iter().map(|boot| boot.title.as_str()).collect::<Vec<_>>(), ["moving", "staying"]);
+        let nr_staying = SCENARIOS.iter().filter(|scenario| scenario.group.name == "staying").count();
+        assert_eq!(boots[1].scenarios.len(), nr_staying);
+    }
+
+    #[test]
+    fn a_scenario_that_is_named_twice_runs_once() {
+        let boots = planned(&["hosts", "a_destination_whose_host_dies_is_left"]);
+        let named = boots.iter().flat_map(|boot| &boot.scenarios);
+        assert_eq!(named.filter(|name| **name == "a_destination_whose_host_dies_is_left").count(), 1);
+    }
+
+    #[test]
+    fn every_shape_is_booted_on_every_kernel() {
+        let boots = planned(&["any_shape_loads_and_unloads"]);
+        assert_eq!(boots.len(), 7 * 2);
+        assert_eq!(boots[3].command, "vm --shape 2x2 --kernel 7.2 --timeout 400 --script");
+    }
+
+    #[test]
+    fn a_shape_of_the_newest_kernel_is_booted_once() {
+        let boots = planned(&["memory_follows_a_process_when_asked", "ten_thousand_tasks_cost_little"]);
+        let [boot] = &boots[..] else { panic!("{boots:?}") };
+        assert_eq!(boot.title, "shapes: shape 2x2, kernel 7.3");
+        assert_eq!(boot.scenarios, ["ten_thousand_tasks_cost_little", "memory_follows_a_process_when_asked"]);
+    }
+
+    #[test]
+    fn twenty_kills_are_in_four_guests() {
+        assert_eq!(planned(&["killing"]).len(), 4);
+    }
+}

@@ -1,0 +1,25 @@
+//! Scenarios: each is named after the behaviour that it shows, and can fail. [`SCENARIOS`] has them all.
+
+mod all;
+mod boots;
+mod bound;
+mod experiment;
+pub mod fake_exporter;
+mod fine;
+mod fixed;
+mod following;
+mod hosts;
+mod hotplug;
+mod killing;
+mod leaving;
+pub(crate) mod moving;
+mod register;
+mod runner;
+pub(crate) mod scale;
+mod shapes;
+mod storms;
+mod watching;
+
+pub use boots::{list, plan, Boot, UnknownName};
+pub use register::{groups, Group, Place, Scenario, SCENARIOS};
+pub use runner::run;

@@ -1,0 +1,171 @@
+//! The register of scenarios: the one table that says what there is and where it runs.
+//!
+//! A new scenario is a function and a line in [`SCENARIOS`]. `vmtests/run` boots what [`boots::plan`](super::boots::plan)
+//! makes of the table.
+
+use anyhow::Result;
+
+use super::{
+    all, bound, experiment, fine, fixed, following, hosts, hotplug, killing, leaving, moving, scale, shapes, storms,
+    watching,
+};
+
+/// A test that runs on a machine of its own kind.
+pub struct Scenario {
+    /// The behaviour that it shows, and the name of its function.
+    pub name: &'static str,
+    /// The group that it runs with.
+    pub group: &'static Group,
+    /// The machines that it runs on.
+    pub place: Place,
+    /// Returns what was measured.
+    pub run: fn() -> Result<String>,
+}
+
+/// Scenarios that share a kind of machine, so that they can share its boot.
+pub struct Group {
+    /// As on the command line.
+    pub name: &'static str,
+    /// One line for `vnuma-scenarios list`.
+    pub about: &'static str,
+    /// Options of `vmtests/lab` for scenarios with [`Place::Lab`]; paths are relative to vmtests/.
+    pub lab: &'static str,
+    /// How often each scenario runs, each time on a machine of its own.
+    pub nr_boots: u32,
+}
+
+/// Which machine, or machines, a scenario runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The guest of a cluster in the lab, with the options of its group.
+    Lab,
+    /// A virtual machine of each shape on each kernel.
+    EveryShape,
+    /// A virtual machine of this shape on each kernel.
+    EveryKernel(&'static str),
+    /// A virtual machine of this shape on the newest kernel.
+    Shape(&'static str),
+    /// This machine. The scenario boots what it needs.
+    Here,
+}
+use Place::{EveryKernel, EveryShape, Here, Lab, Shape};
+
+const SHAPES: Group = Group {
+    name: "shapes",
+    about: "every NUMA shape on every kernel: loads, schedules, retargets, unloads; storms",
+    lab: "",
+    nr_boots: 1,
+};
+const MOVING: Group = Group {
+    name: "moving",
+    about: "a cluster of four hosts with genuine steal time: work leaves busy hosts",
+    lab: "--nodes 4 --timeout 900 --host-script machines/hogs.sh",
+    nr_boots: 1,
+};
+const HOSTS: Group = Group {
+    name: "hosts",
+    about: "the same four hosts with node_exporter on each, and some whose answers are wrong",
+    lab: "--nodes 4 --timeout 600 --host-script machines/hosts.sh --put machines/hogs.sh",
+    nr_boots: 1,
+};
+const STAYING: Group = Group {
+    name: "staying",
+    about: "a cluster of two hosts with two CPUs each: affinities, ends of all kinds, hotplug",
+    lab: "--nodes 2 --vcpus-per-node 2 --memory-per-node 512M --timeout 900 --host-script machines/hogs.sh",
+    nr_boots: 1,
+};
+const KILLING: Group = Group {
+    name: "killing",
+    about: "twenty kills of the daemon at random moments under load, five in each of four guests",
+    lab: "",
+    nr_boots: 4,
+};
+const COLOCATION: Group = Group {
+    name: "colocation",
+    about: "the co-location experiment in its shortest form: each arm works, whatever comes out",
+    lab: "",
+    nr_boots: 1,
+};
+
+macro_rules! scenario {
+    ($group:ident, $place:expr, $module:ident::$name:ident) => {
+        Scenario { name: stringify!($name), group: &$group, place: $place, run: $module::$name }
+    };
+}
+
+/// In the order in which they run. All scenarios of a group stand together.
+pub const SCENARIOS: &[Scenario] = &[
+    scenario!(SHAPES, EveryShape, shapes::any_shape_loads_and_unloads),
+    scenario!(SHAPES, EveryKernel("2x2"), shapes::a_second_scheduler_is_refused_by_name),
+    // Not in the lab: the emulation of two levels now and then gets wrong what such a storm does to page tables.
+    scenario!(SHAPES, EveryKernel("2x2"), storms::storms_of_forks_and_affinities_end_nothing),
+    scenario!(SHAPES, EveryKernel("2x2"), storms::tasks_that_wake_each_other_get_something_done),
+    scenario!(SHAPES, Shape("2x2"), scale::ten_thousand_tasks_cost_little),
+    scenario!(SHAPES, Shape("2x2"), following::irqs_and_workqueues_follow_the_work),
+    scenario!(SHAPES, Shape("2x2"), following::memory_follows_a_process_when_asked),
+    scenario!(SHAPES, Shape("4x1"), all::all_takes_every_ordinary_task),
+    scenario!(MOVING, Lab, moving::a_hog_is_fled_within_two_rounds_three_times),
+    scenario!(MOVING, Lab, moving::short_rounds_react_within_a_third_of_a_second),
+    scenario!(MOVING, Lab, moving::without_contention_nothing_moves),
+    scenario!(MOVING, Lab, moving::by_steal_alone_work_bounces_between_two_busy_hosts),
+    scenario!(MOVING, Lab, moving::probing_finds_an_idle_host_and_work_stays),
+    scenario!(MOVING, Lab, moving::equally_busy_hosts_make_no_stampede),
+    scenario!(MOVING, Lab, moving::one_retarget_moves_all_that_run),
+    scenario!(MOVING, Lab, fine::each_order_is_carried_out_as_the_policy_says),
+    scenario!(MOVING, Lab, fine::a_forked_process_runs_beside_its_parent),
+    scenario!(MOVING, Lab, fine::a_cgroup_moves_whole),
+    scenario!(MOVING, Lab, fixed::fixed_tasks_are_untouched),
+    scenario!(MOVING, Lab, fixed::a_fixed_task_keeps_its_cpu),
+    scenario!(MOVING, Lab, watching::the_pinned_target_agrees_with_the_log),
+    scenario!(MOVING, Lab, watching::every_round_is_replayed),
+    scenario!(MOVING, Lab, watching::rounds_cause_no_page_faults),
+    scenario!(MOVING, Lab, watching::monitor_shows_what_the_maps_say),
+    scenario!(MOVING, Lab, watching::metrics_are_openmetrics),
+    scenario!(MOVING, Lab, watching::explain_tells_the_last_moves),
+    scenario!(HOSTS, Lab, hosts::hosts_tell_a_hog_from_the_guests_own_work),
+    scenario!(HOSTS, Lab, hosts::with_host_metrics_work_goes_past_hogged_hosts_and_stays),
+    scenario!(HOSTS, Lab, hosts::faulty_exporters_are_never_chosen_and_delay_no_round),
+    scenario!(HOSTS, Lab, hosts::a_destination_whose_host_dies_is_left),
+    scenario!(STAYING, Lab, bound::bound_tasks_run_where_they_may),
+    scenario!(STAYING, Lab, leaving::int_and_term_leave_no_trace),
+    scenario!(STAYING, Lab, leaving::after_kill_restore_leaves_no_trace),
+    scenario!(STAYING, Lab, leaving::after_kill_the_next_start_leaves_no_trace),
+    scenario!(STAYING, Lab, leaving::what_stops_matching_goes_back),
+    scenario!(STAYING, Lab, hotplug::an_offline_destination_is_left),
+    scenario!(KILLING, Shape("2x2"), killing::killed_at_any_moment_all_is_undone),
+    scenario!(COLOCATION, Here, experiment::each_arm_of_the_experiment_works),
+];
+
+/// The scenario of this name.
+pub fn find(name: &str) -> Option<&'static Scenario> {
+    SCENARIOS.iter().find(|scenario| scenario.name == name)
+}
+
+/// The groups, in the order in which they run.
+pub fn groups() -> Vec<&'static Group> {
+    let mut groups: Vec<&Group> = SCENARIOS.iter().map(|scenario| scenario.group).collect();
+    groups.dedup_by_key(|group| group.name);
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_name_stands_for_two_things() {
+        let names = groups().into_iter().map(|group| group.name).chain(SCENARIOS.iter().map(|scenario| scenario.name));
+        let names: Vec<&str> = names.collect();
+        let unique: BTreeSet<&str> = names.iter().copied().collect();
+        assert_eq!(names.len(), unique.len(), "twice in {names:?}");
+    }
+
+    #[test]
+    fn a_scenario_in_the_lab_is_of_a_group_that_has_a_lab() {
+        for Scenario { name, group, place, .. } in SCENARIOS {
+            assert_eq!(*place == Lab, !group.lab.is_empty(), "{name}");
+        }
+    }
+}
