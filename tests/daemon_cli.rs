@@ -132,7 +132,7 @@ fn a_pid_namespace_of_its_own_is_refused_with_the_remedy() {
         let output = unshared(args);
         let message = stderr(&output);
         if message.contains("unshare failed") || message.contains("Operation not permitted") {
-            eprintln!("skipped: this machine lets nobody make namespaces: {message}");
+            eprintln!("skipped: this machine allows no user namespaces: {message}");
             return;
         }
         assert_eq!(output.status.code(), Some(1), "{message}");
