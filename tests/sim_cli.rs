@@ -185,8 +185,8 @@ fn decision_log() -> Vec<u8> {
     let calm = view(vec![node(0, 1.0), node(1, 1.0), node(2, 2.0)], Vec::new());
     let mut bytes = Vec::new();
     let mut log = LogWriter::new(&mut bytes, "auto", None).unwrap();
-    log.append(1, &pressed, &Plan::default()).unwrap();
-    log.append(2, &calm, &Plan::default()).unwrap();
+    log.append(1, &pressed, &Plan::default(), None).unwrap();
+    log.append(2, &calm, &Plan::default(), None).unwrap();
     bytes
 }
 
