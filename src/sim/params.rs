@@ -4,7 +4,7 @@ use super::error::SimError;
 use super::placement::Placement;
 use super::tasks::{seconds, Horizon};
 use super::trace::Trace;
-use crate::policy::{Coarse, Fine, Order, Policy};
+use crate::policy::{Auto, AutoOptions, Coarse, Fine, Order, Policy};
 
 /// Most machines of a cluster: each takes memory, and no cluster is larger.
 const MAX_MACHINES: u32 = 10_000_000;
@@ -27,6 +27,8 @@ pub enum PolicyKind {
     Coarse,
     /// Algorithms 4-2 and 4-3.
     Fine,
+    /// Feed waiting tasks and balance, at a price.
+    Auto,
 }
 
 /// Everything that a run's figures depend on besides the trace.
@@ -95,10 +97,16 @@ impl Params {
         Params { policy, order, ..self.clone() }
     }
 
-    /// The scheduler, ready to decide; none when nothing moves.
+    /// `auto`, when it is the scheduler: it remembers, so it is no [`Policy`].
+    pub fn auto(&self) -> Option<Auto> {
+        let options = AutoOptions { others_grain_cpus: self.max_cpu, ..AutoOptions::with_interval(self.interval_s) };
+        (self.policy == PolicyKind::Auto).then_some(Auto { options })
+    }
+
+    /// The scheduler, ready to decide; none when nothing moves, and when it is `auto`.
     pub fn policy(&self) -> Option<Box<dyn Policy>> {
         match self.policy {
-            PolicyKind::None => None,
+            PolicyKind::None | PolicyKind::Auto => None,
             PolicyKind::Coarse => Some(Box::new(Coarse::on_load(self.useful, self.warning))),
             PolicyKind::Fine => Some(Box::new(Fine {
                 order: self.order.unwrap_or_default(),
@@ -109,11 +117,12 @@ impl Params {
         }
     }
 
-    /// "none", "coarse" or "fine, by …": what figures call the policy.
+    /// "none", "coarse", "auto" or "fine …": what figures call the policy.
     pub fn policy_label(&self) -> String {
         match self.policy {
             PolicyKind::None => "none".to_owned(),
             PolicyKind::Coarse => "coarse".to_owned(),
+            PolicyKind::Auto => "auto".to_owned(),
             PolicyKind::Fine => format!("fine {}", self.order.unwrap_or_default()),
         }
     }

@@ -44,11 +44,12 @@ struct Compared<'a> {
     figures: &'a Figures,
 }
 
-/// none, coarse and fine in every order.
+/// none, coarse, fine in every order, and auto.
 pub fn every_policy(base: &Params) -> Vec<Params> {
     let fixed = [(PolicyKind::None, None), (PolicyKind::Coarse, None)];
     let fine = Order::ALL.map(|order| (PolicyKind::Fine, Some(order)));
-    fixed.into_iter().chain(fine).map(|(policy, order)| base.with_policy(policy, order)).collect()
+    let auto = (PolicyKind::Auto, None);
+    fixed.into_iter().chain(fine).chain([auto]).map(|(policy, order)| base.with_policy(policy, order)).collect()
 }
 
 impl Compare {

@@ -150,6 +150,8 @@ pub enum PolicyName {
     Coarse,
     /// Tasks go one by one to the two least loaded machines of the cell
     Fine,
+    /// Running tasks make room for waiting ones, and loads even out, as far as that is worth its bytes
+    Auto,
 }
 
 impl PolicyName {
@@ -158,6 +160,7 @@ impl PolicyName {
             PolicyName::None => PolicyKind::None,
             PolicyName::Coarse => PolicyKind::Coarse,
             PolicyName::Fine => PolicyKind::Fine,
+            PolicyName::Auto => PolicyKind::Auto,
         }
     }
 }

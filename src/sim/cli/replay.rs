@@ -60,6 +60,10 @@ pub struct Replay {
 
 impl Replay {
     pub fn run(self) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            self.policy != PolicyName::Auto,
+            "--policy auto: it goes by what it remembers of earlier rounds"
+        );
         let policy = self.policy();
         let file = File::open(&self.log).map_err(SimError::file(&self.log))?;
         let log = LogReader::new(BufReader::new(file)).with_context(|| self.log.display().to_string())?;
@@ -101,7 +105,7 @@ impl Replay {
 
     fn policy(&self) -> Option<Box<dyn Policy>> {
         match (self.policy, self.trigger) {
-            (PolicyName::None, _) => None,
+            (PolicyName::None | PolicyName::Auto, _) => None,
             (PolicyName::Coarse, Some(trigger_cpus)) => Some(Box::new(Coarse::on_steal(trigger_cpus))),
             (PolicyName::Coarse, None) => Some(Box::new(Coarse::on_load(self.useful, self.warning))),
             (PolicyName::Fine, _) => Some(Box::new(Fine {

@@ -2,8 +2,8 @@
 
 use super::machine::{Finished, Machine, World};
 use super::series::{Bins, Heat, Rounds};
-use crate::cell::{CellView, Demand, Group, GroupId, Node, NodeId, Plan, Pressure};
-use crate::policy::Policy;
+use crate::cell::{Admission, CellView, Demand, Group, GroupId, Node, NodeId, Plan, Pressure};
+use crate::policy::{Auto, AutoMemory, Policy};
 use crate::sim::params::Params;
 use crate::sim::tasks::{Horizon, SimTask};
 
@@ -42,6 +42,8 @@ pub struct CellOutcome {
 pub(super) struct CellRun<'a> {
     params: &'a Params,
     policy: Option<&'a dyn Policy>,
+    /// `auto`, when it is the policy, with what it remembers of the cell.
+    auto: Option<(Auto, AutoMemory)>,
     horizon: Horizon,
     world: World<'a>,
     nr_rounds: usize,
@@ -62,6 +64,7 @@ impl<'a> CellRun<'a> {
         CellRun {
             params,
             policy,
+            auto: params.auto().map(|auto| (auto, AutoMemory::default())),
             horizon,
             world: World { tasks, capacity_cpus: params.capacity, overcommit: params.overcommit },
             nr_rounds: params.rounds(horizon),
@@ -104,6 +107,9 @@ impl<'a> CellRun<'a> {
         self.machines.resize_with(len, Machine::default);
         self.view.nodes.clear();
         self.settled_at = None;
+        if let Some((_, memory)) = &mut self.auto {
+            *memory = AutoMemory::default();
+        }
         for (machine, id) in self.machines.iter_mut().zip(first_machine..) {
             let bins = heat.has(id).then(|| Bins::new(self.horizon.length_s()));
             machine.reset(bins);
@@ -114,6 +120,9 @@ impl<'a> CellRun<'a> {
     }
 
     fn rebalance(&mut self, round: usize, rounds: &mut Rounds, outcome: &mut CellOutcome) {
+        if self.auto.is_some() {
+            return self.rebalance_by_auto(round, rounds, outcome);
+        }
         let Some(policy) = self.policy else { return };
         // Policies are pure: one that moves nothing goes on moving nothing until something happens in the cell.
         let events = self.events();
@@ -130,6 +139,27 @@ impl<'a> CellRun<'a> {
             self.settled_at = Some(events);
         } else {
             self.carry_out(&plan, round, rounds, outcome);
+        }
+    }
+
+    /// The same under `auto`, which remembers, and sees what waits.
+    fn rebalance_by_auto(&mut self, round: usize, rounds: &mut Rounds, outcome: &mut CellOutcome) {
+        self.look();
+        self.look_at_queues();
+        rounds.migratable[round] += self.view.groups.len() as u64;
+        let Some((auto, memory)) = &mut self.auto else { return };
+        auto.observe(memory, &self.view);
+        let plan = auto.decide(memory, &self.view);
+        auto.commit(memory, &self.view, &plan);
+        if !plan.moves.is_empty() {
+            self.carry_out(&plan, round, rounds, outcome);
+        }
+    }
+
+    fn look_at_queues(&mut self) {
+        for (machine, node) in self.machines.iter().zip(&mut self.view.nodes) {
+            node.waiting_cpus = machine.waiting_cpus(&self.world);
+            machine.admission(&self.world, node.admission.get_or_insert_with(Admission::default));
         }
     }
 
@@ -159,6 +189,7 @@ impl<'a> CellRun<'a> {
                         memory_bytes: f64::from(running.usage.memory) * self.params.machine_memory_bytes as f64,
                         accesses_per_instruction: f64::from(running.usage.accesses_per_instruction),
                     },
+                    age_rounds: (machine.now_s - running.started_s) / self.params.interval_s,
                     ..Group::default()
                 });
             }
