@@ -66,26 +66,27 @@ pub struct Node {
     pub pressure: Pressure,
     /// CPU in use: others' share and every task of the guest, migratable or not.
     pub load_cpus: f64,
-    /// Work that one of its CPUs does, relative to the cell's reference CPU; 1.0 unless measured.
+    /// Speed of one of its CPUs relative to the cell's reference CPU; 1.0 unless measured.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub speed: f64,
-    /// CPU that migratable work waits for here. Live: the mean number of runnable tasks that were queued in the window.
-    /// Simulated: what the tasks that wait for admission ask for.
+    /// CPU that migratable work waits for on this node. Live: the mean number of queued runnable tasks in the window.
+    /// Simulated: the CPU requests of the tasks that wait for admission.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub waiting_cpus: f64,
-    /// Memory that groups moved here may fill; `None` when not known, and then it is no limit.
+    /// Memory that groups moved here may use, in bytes; `None` if unknown, which means no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub free_bytes: Option<f64>,
-    /// The kernel side saw others' use of the node jump since the last round, so the window's mean understates it.
+    /// True if the kernel side saw others' use of the node jump since the last round, so the window's mean understates
+    /// it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub alarm: bool,
-    /// What waits to be admitted; `None` where work starts without a reservation, as in a live guest.
+    /// The tasks that wait for admission; `None` where work starts without a reservation, as in a live guest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admission: Option<Admission>,
 }
 
 impl Default for Node {
-    /// Node 0 without CPUs, of unknown pressure.
+    /// Node 0 without CPUs and with unknown pressure.
     fn default() -> Self {
         Node {
             id: NodeId::default(),
@@ -101,12 +102,13 @@ impl Default for Node {
     }
 }
 
-/// A node on which tasks start once the CPU they ask for can be reserved. In the unit of [`Demand::request_cpus`].
+/// Admission to a node on which a task starts only once its CPU request can be reserved. In the unit of
+/// [`Demand::request_cpus`].
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Admission {
-    /// What is left to reserve; below 0 where moves have taken reservations past the capacity.
+    /// CPU that can still be reserved; below 0 if moves have raised the reservations above the capacity.
     pub free_cpus: f64,
-    /// What each waiting task asks for, ascending.
+    /// The request of each waiting task, ascending.
     pub waiting_cpus: Vec<f64>,
 }
 
@@ -157,10 +159,10 @@ pub struct Group {
     pub nr_tasks: u32,
     /// What the tasks request and use together; accesses per instruction are averaged, weighted by CPU use.
     pub demand: Demand,
-    /// Rounds since it began, or since it was first seen where that is not known.
+    /// Rounds since the group started, or since it was first seen if its start is unknown.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub age_rounds: f64,
-    /// CPU that it used or waited for while runnable, averaged over the window; `None` where queueing isn't measured.
+    /// Mean CPU over the window that it used or, while runnable, waited for; `None` if waiting isn't measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wanted_cpus: Option<f64>,
 }
@@ -193,13 +195,13 @@ pub struct CellView {
     pub nodes: Vec<Node>,
     /// Migratable groups in order of (node, id).
     pub groups: Vec<Group>,
-    /// The length of the window that was measured, in rounds: below 1 when an alarm cut it short, above when it came late.
+    /// Length of the measured window in rounds: below 1 if an alarm ended it early, above 1 if the round was late.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub window_rounds: f64,
 }
 
 impl Default for CellView {
-    /// No nodes and no groups, after one round.
+    /// No nodes and no groups, with a window of one round.
     fn default() -> Self {
         CellView { nodes: Vec::new(), groups: Vec::new(), window_rounds: 1.0 }
     }
@@ -209,7 +211,7 @@ fn one() -> f64 {
     1.0
 }
 
-// The signatures are serde's.
+// serde requires these signatures.
 fn is_one(value: &f64) -> bool {
     *value == 1.0
 }
@@ -322,21 +324,21 @@ pub enum Outcome {
         /// Rounds until the next move is allowed.
         rounds_left: u32,
     },
-    /// The node can give its work what it wants.
+    /// The node can supply the CPU that its work wants.
     Fits {
         /// CPU that the work wants.
         wanted_cpus: f64,
         /// CPU that the node can give.
         supply_cpus: f64,
     },
-    /// The work stays and is held to a limit, for the sake of others.
+    /// The work stays and is limited, because others need the CPU.
     Folds {
         /// CPU that the work wants.
         wanted_cpus: f64,
-        /// CPU that it may hold at once.
+        /// CPU that it may use at once.
         limit_cpus: f64,
     },
-    /// The node gives the work less than it wants, and no other node would give it enough more to be worth a move.
+    /// The node supplies less CPU than the work wants, and no other node would supply enough more to justify a move.
     Short {
         /// CPU that the work wants.
         wanted_cpus: f64,
@@ -366,19 +368,20 @@ pub struct Plan {
     pub moves: Vec<Move>,
     /// One verdict for each node considered, in order of node id.
     pub verdicts: Vec<Verdict>,
-    /// CPU that migratable work may hold on a node at once, on average over some 10 ms; a node that isn't here has no limit.
+    /// CPU that migratable work may use on a node at once, averaged over some 10 ms; a node that is missing has no
+    /// limit.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<NodeId, f64>,
-    /// Where new processes go at exec, by weight; they stay with their parent when empty.
+    /// Nodes for new processes at exec, with weights; if empty, they stay on their parent's node.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub spread: BTreeMap<NodeId, f64>,
-    /// Where the kernel side sends a node's work at once when it sees others' use of the node jump.
+    /// The node to which the kernel side sends a node's work as soon as it sees others' use of the node jump.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fallback: BTreeMap<NodeId, NodeId>,
-    /// Nodes whose pressure decides what comes next, so it should stay fresh; the others may go stale.
+    /// Nodes whose pressure affects the next decisions and should stay fresh; that of others may go stale.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub watch: BTreeSet<NodeId>,
-    /// CPU that migratable work wants and no node gives it.
+    /// CPU that migratable work wants and no node supplies.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub short_cpus: f64,
 }

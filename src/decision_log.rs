@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_round_of_before_views_had_speeds_limits_and_ages_reads_as_one_without_them() {
+    fn a_round_of_an_older_log_has_defaults_for_newer_fields() {
         let text = r#"{"round":1,"view":{"nodes":[{"id":0,"capacity_cpus":8.0,"pressure":{"fresh":{"share":0.5}},
             "load_cpus":1.0}],"groups":[{"id":7,"node":0,"nr_tasks":2,"demand":{"request_cpus":0.0,"usage_cpus":0.5,
             "memory_bytes":0.0,"accesses_per_instruction":0.0}}]},
@@ -223,7 +223,7 @@ mod tests {
         assert_eq!((round.view.window_rounds, round.view.nodes[0].speed), (1.0, 1.0));
         assert_eq!((round.view.groups[0].wanted_cpus, round.view.nodes[0].free_bytes), (None, None));
         assert!(round.plan.limits.is_empty() && round.plan.spread.is_empty());
-        assert!(!serde_json::to_string(&round).unwrap().contains("speed"), "what isn't used isn't written");
+        assert!(!serde_json::to_string(&round).unwrap().contains("speed"), "defaults are not written");
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! The policy `auto` in a closed loop with a toy cell: harvest, reaction, calm, hysteresis. Through the public API only.
+//! The policy `auto` in a closed loop with a toy cell: harvest, reaction, calm, hysteresis. Uses the public API only.
 
-// A test's helpers fail by panicking, as its asserts do.
+// Test helpers may panic, like asserts.
 #![allow(clippy::unwrap_used)]
 
 mod toy_cell;
@@ -43,7 +43,7 @@ fn half_a_nodes_demand_stays_on_one_node_for_ten_minutes() {
 }
 
 #[test]
-fn with_hogs_on_two_of_four_hosts_the_other_two_do_the_work_and_the_hogs_keep_theirs() {
+fn with_hogs_on_two_of_four_hosts_the_other_two_do_the_work() {
     for interval_ms in [100, 500] {
         let hog = || Host::with(1.0, |_| 1.0);
         let hosts = vec![hog(), Host::idle(1.0), hog(), Host::idle(1.0)];
@@ -77,7 +77,7 @@ fn work_leaves_a_host_within_50_ms_of_a_hogs_onset() {
     }
 }
 
-/// Hosts whose others come in batches of 4 ms, one every 20 ms: two busy hosts of four, others every seven seconds.
+/// Four hosts, two of which are busy with a batch of 4 ms every 20 ms. The busy pair changes every seven seconds.
 fn shifting_hosts() -> Vec<Host> {
     let host = |id: u64| {
         Host::with_batches(1.0, move |now| {
@@ -93,8 +93,8 @@ fn shifting_hosts() -> Vec<Host> {
 }
 
 #[test]
-fn bursty_hosts_that_shift_are_left_to_their_own_and_the_others_are_used() {
-    /// Their batches when nothing else runs.
+fn work_uses_the_idle_hosts_and_avoids_the_bursty_ones_as_they_change() {
+    /// Duration of a batch when nothing else runs.
     const ALONE_MS: f64 = 4.0;
     for (nr, wants_cpus, at_least_cpus) in [(4, 0.25, 0.97), (4, 1.0, 1.8), (16, 0.25, 1.8)] {
         let work = (0..nr).map(|id| Work { wants_cpus, ..Work::busy_loop(100 + id, 0) }).collect();

@@ -1,8 +1,8 @@
-//! What the linker leaves in the two binaries when one build makes both of them: the daemon has nothing that is
-//! Apache-2.0 alone, the simulator nothing that is GPL-2.0-only.
+//! Checks the crates linked into the two binaries when one build makes both: the daemon has none that is Apache-2.0
+//! only, the simulator none that is GPL-2.0 only.
 //!
-//! deny.toml and deny-sim.toml look at each binary's dependencies; but a build of both features links the library that has
-//! both halves. The code of a crate shows in a binary by the source paths in its panic messages. Debug information has
+//! deny.toml and deny-sim.toml check the dependencies of each binary, but a build with both features links a library
+//! with both halves. A linked crate shows in a binary by the source paths in its panic messages. Debug information has
 //! paths of code that isn't linked, so only release builds can be tested.
 #![cfg(all(feature = "daemon", feature = "sim", not(debug_assertions)))]
 

@@ -1,4 +1,4 @@
-//! One round of deciding: a policy, the guards that hold its moves back, and the guards' memory.
+//! One round of deciding: a policy, the guards that hold its moves back, and the memory of both.
 //!
 //! The daemon, the replay of a log and the what-if simulation all decide through this type, so the three can't drift
 //! apart. A round is [`observe`](Decider::observe), [`decide`](Decider::decide) and [`commit`](Decider::commit). Before
@@ -32,7 +32,7 @@ impl Decider {
         self.policy.places_groups()
     }
 
-    /// Update the guards with a round's view. The first call of each round.
+    /// Update the policy and the guards with a round's view. The first call of each round.
     pub fn observe(&mut self, view: &CellView) {
         if let Some(guards) = &mut self.guards {
             guards.observe(view);
@@ -61,7 +61,7 @@ impl Decider {
         }
     }
 
-    /// Update the guards with the plan that is carried out. The last call of each round.
+    /// Update the policy and the guards with the plan that is carried out. The last call of each round.
     pub fn commit(&mut self, view: &CellView, plan: &Plan) {
         if let Some(guards) = &mut self.guards {
             guards.commit(plan);

@@ -1,7 +1,7 @@
 //! Hysteresis for any policy: no move on a short spike, and none so soon after the last that the last can't have paid
 //! off.
 //!
-//! This is the only stateful part of deciding. It reads no clock: it counts rounds.
+//! Guards keep state between rounds. They read no clock: they count rounds.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -28,35 +28,35 @@ pub trait Policy: Send + Sync {
     /// The policy's name, as in `--policy`.
     fn name(&self) -> &'static str;
 
-    /// The plan for a view. It may be asked again in the same round, with fresher readings.
+    /// The plan for a view. May be called again in the same round with fresher readings.
     fn decide(&self, view: &CellView, memory: &Memory) -> Plan;
 
-    /// Return true if the plans name the node of each group. Otherwise a plan that moves anything sends all work to the
-    /// first destination, including work that has not run recently and so is not in the view.
+    /// Return true if the policy's plans give each group its own destination. Otherwise a plan that moves anything
+    /// sends all work to the first destination, including work that is not in the view because it has not run lately.
     fn places_groups(&self) -> bool {
         false
     }
 
-    /// Return true if the policy remembers rounds. It then decides by itself when a move is worth its cost, so it needs no
-    /// guards, and the same view may give another plan in the next round.
+    /// Return true if the policy uses its memory. It then weighs the cost of moves itself and needs no guards, and the
+    /// same view may give a different plan in the next round.
     fn remembers(&self) -> bool {
         false
     }
 
-    /// Take in what a round saw: once a round, first.
+    /// Update the memory with a round's view. The first call of each round.
     fn observe(&self, _view: &CellView, _memory: &mut Memory) {}
 
-    /// Take note of the plan that is carried out: once a round, last.
+    /// Update the memory with the plan that is carried out. The last call of each round.
     fn commit(&self, _view: &CellView, _plan: &Plan, _memory: &mut Memory) {}
 
-    /// Return true if the plan leaves work where it suffers for want of a better node, so that fresher readings of the other
-    /// nodes might help. Guards answer this for policies that don't remember.
+    /// Return true if the plan leaves work on a bad node because no better one is known, so that fresher readings of
+    /// the other nodes might help. For policies without memory the guards answer this.
     fn is_stuck(&self, _view: &CellView, _plan: &Plan, _memory: &Memory) -> bool {
         false
     }
 }
 
-/// What policies remember from round to round: a plain value, so that a decision log can be replayed exactly.
+/// The state of policies between rounds. It is a plain value, so that a decision log can be replayed exactly.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Memory {
     auto: AutoMemory,

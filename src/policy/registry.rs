@@ -26,9 +26,9 @@ pub struct PolicySettings {
     pub avoid_share: f64,
     /// Order in which groups are picked.
     pub order: Order,
-    /// Length of a round, seconds. Policies that remember count times in rounds.
+    /// Length of a round in seconds. Policies with memory count time in rounds.
     pub round_s: f64,
-    /// CPU that one thread of the others takes while it runs, in the view's unit.
+    /// CPU that one thread of the others uses while it runs, in the view's unit.
     pub others_grain_cpus: f64,
 }
 

@@ -206,13 +206,14 @@ impl Decision {
                 format!("it is bad, but the cool-down lasts {}", counted(rounds_left.into(), "more round"))
             }
             Outcome::Fits { wanted_cpus, supply_cpus } => {
-                format!("its work wants {wanted_cpus:.2} CPU and gets it: {supply_cpus:.2} are to be had")
+                format!("its work wants {wanted_cpus:.2} CPU, and the node can supply {supply_cpus:.2}")
             }
             Outcome::Folds { wanted_cpus, limit_cpus } => {
-                format!("others need it; its work wants {wanted_cpus:.2} CPU and is held to {limit_cpus:.2}")
+                format!("others need its CPU; its work wants {wanted_cpus:.2} CPU and is limited to {limit_cpus:.2}")
             }
             Outcome::Short { wanted_cpus, supply_cpus } => format!(
-                "its work wants {wanted_cpus:.2} CPU of {supply_cpus:.2} to be had, and no other node has enough more"
+                "its work wants {wanted_cpus:.2} CPU, the node can supply only {supply_cpus:.2}, and no other node can \
+                 supply enough more to justify a move"
             ),
         }
     }

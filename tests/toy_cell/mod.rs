@@ -1,26 +1,27 @@
-//! A small cell with hosts that others use by a script: enough physics to close the loop around a policy.
+//! A small cell whose hosts are used by scripted others: enough physics to close the loop around a policy.
 //!
-//! Time goes in steps of 1 ms. In a step a host's CPU time is shared between its others and the guest's work as between equals
-//! that want it. Sensors see what a live guest's would: stolen time where work ran, probes where it did not, both with noise.
+//! Time advances in steps of 1 ms. In each step a host's CPU time is shared equally between its others and the guest's
+//! work, if both want it. Sensors measure what a live guest's would: stolen time where work ran, probes where it did
+//! not, both with noise.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use scx_vnuma::cell::{CellView, Demand, Group, GroupId, Move, Node, NodeId, Plan, Pressure};
 use scx_vnuma::policy::{Auto, AutoMemory};
 
-/// How long a probe spins in a routine look, and in one before a move.
+/// Length of a periodic probe and of one before a move.
 const PROBE_MS: usize = 10;
 const LOOK_MS: usize = 30;
 
-/// The kernel side's detector: what is stolen beyond a tenth of what runs. A hog that takes half of a CPU is seen within
-/// this / (.5 − .1 · .5).
+/// Threshold of the kernel side's detector, which sums stolen time beyond a tenth of the run time. A hog that takes
+/// half of a CPU is detected after this / (.5 − .1 · .5).
 const ALARM_MS: f64 = 12.0;
 
-/// What others want of a host, by the time in ms.
+/// What others want of a host, as a function of the time in ms.
 pub enum Others {
-    /// So many CPUs, whatever they got before.
+    /// A number of CPUs, whatever they got before.
     Steady(Box<dyn Fn(u64) -> f64>),
-    /// Work that arrives, CPU-ms, and is done as fast as the host can.
+    /// Work that arrives, in CPU-ms, and is done as fast as the host can.
     Batches(Box<dyn Fn(u64) -> f64>),
 }
 
@@ -28,9 +29,9 @@ pub enum Others {
 pub struct Host {
     pub cpus: f64,
     pub others: Others,
-    /// Batches that are not done: when each arrived, and the CPU-ms left of it.
+    /// Unfinished batches: time of arrival, ms, and CPU-ms left.
     queue: VecDeque<(u64, f64)>,
-    /// What others wanted of late, latest first.
+    /// What others wanted in the last ms, latest first.
     wanted: VecDeque<f64>,
 }
 
@@ -49,7 +50,7 @@ impl Host {
 }
 
 impl Host {
-    /// CPUs that others want in this ms.
+    /// Number of CPUs that others want in this ms.
     fn others_wanted(&mut self, now_ms: u64) -> f64 {
         let wanted = match &self.others {
             Others::Steady(wants_cpus) => wants_cpus(now_ms),
@@ -67,7 +68,7 @@ impl Host {
         wanted
     }
 
-    /// What a probe of so many ms, the last ones, finds.
+    /// The reading of a probe over the last `ms`.
     fn probed_share(&self, ms: usize) -> f64 {
         let seen = self.wanted.iter().take(ms).sum::<f64>() / self.cpus / ms as f64;
         (seen / (1.0 - seen).max(1e-3)).min(1.0)
@@ -92,18 +93,18 @@ impl Host {
 pub struct Work {
     pub id: u64,
     pub node: u32,
-    /// CPU that it wants, at most its threads.
+    /// CPU that it wants, at most one CPU per thread.
     pub wants_cpus: f64,
     pub threads: u32,
     pub bytes: f64,
     pub born_ms: u64,
-    /// CPU-ms that it has to do; it wakes up when there are enough of them.
+    /// CPU-ms left to do; it wakes up when there is enough.
     pub to_do_ms: f64,
     pub is_awake: bool,
 }
 
 impl Work {
-    /// Another ms has passed: there is more to do, and what has waited for too long is not done any more.
+    /// Advance by 1 ms: add work, and drop work that has waited too long.
     fn want(&mut self) {
         const WAKES_AT_MS: f64 = 5.0;
         const GIVES_UP_AT_MS: f64 = 50.0;
@@ -127,16 +128,16 @@ impl Work {
     }
 }
 
-/// What happened since [`Cell::forget`].
+/// Sums since the last [`Cell::forget`].
 #[derive(Clone, Debug, Default)]
 pub struct Sums {
     pub ms: u64,
-    /// CPU-ms that work got, that it wanted while it was let run and did not get, and that others got and wanted, by node.
+    /// By node, in CPU-ms: what work got, what it was denied while it was allowed to run, what others got and wanted.
     pub ran: Vec<f64>,
     pub stolen: Vec<f64>,
     pub others_got: Vec<f64>,
     pub others_wanted: Vec<f64>,
-    /// How long others' batches took, ms.
+    /// Durations of others' batches, ms.
     pub batches_ms: Vec<f64>,
     pub moves: Vec<(u64, Move)>,
     pub rounds: u64,
@@ -147,14 +148,14 @@ impl Sums {
         self.ran.iter().sum::<f64>() / self.ms as f64
     }
 
-    /// A percentile of how long others' batches took, ms.
+    /// A percentile of the durations of others' batches, ms.
     pub fn batch_percentile_ms(&self, percentile: f64) -> f64 {
         let mut sorted = self.batches_ms.clone();
         sorted.sort_by(f64::total_cmp);
         sorted[((sorted.len() - 1) as f64 * percentile / 100.0) as usize]
     }
 
-    /// Of what others wanted, the share that they got.
+    /// The share that others got of what they wanted.
     pub fn others_share(&self, node: usize) -> f64 {
         self.others_got[node] / self.others_wanted[node].max(1e-9)
     }
@@ -182,7 +183,7 @@ pub struct Cell {
     pub plan: Plan,
     pub now_ms: u64,
     pub sums: Sums,
-    /// The last time that work ran on each node.
+    /// Time at which work last ran on each node, ms.
     pub last_ran_ms: Vec<u64>,
     interval_ms: u64,
     round_began_ms: u64,
@@ -231,7 +232,7 @@ impl Cell {
         }
     }
 
-    /// 0..1.
+    /// A random number in [0, 1).
     fn random(&mut self) -> f64 {
         self.seed = self.seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let x = (self.seed ^ (self.seed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -248,7 +249,7 @@ impl Cell {
         self.now_ms += 1;
         self.sums.ms += 1;
         let alarm = self.sensors.iter().any(|sensor| sensor.alarm);
-        // The daemon takes a few ms to wake up, and doesn't make rounds back to back.
+        // The daemon takes a few ms to wake up and doesn't run rounds back to back.
         const ALARM_ROUND_MS: u64 = 5;
         let since = self.now_ms - self.round_began_ms;
         if since >= self.interval_ms || (alarm && since >= ALARM_ROUND_MS) {
@@ -297,7 +298,7 @@ impl Cell {
         self.hosts[node].others_got(now_ms, others_got, &mut sums.batches_ms);
     }
 
-    /// A probe spins for 10 ms; here it looks at the last of them.
+    /// Take a probe's reading if one is due. It spins for 10 ms; here it evaluates the last 10 ms.
     fn probe(&mut self, node: usize) {
         let due = self.sensors[node].probe_due_ms;
         if self.now_ms < due {
@@ -320,7 +321,7 @@ impl Cell {
         let node = |(at, host): (usize, &Host)| {
             let sensor = &self.sensors[at];
             let wanted_ms = sensor.ran_ms + sensor.stolen_ms;
-            // A node that ran little says little by its steal.
+            // The steal of a node that ran little says little.
             let steal = if wanted_ms > 0.0 { sensor.stolen_ms / wanted_ms } else { 0.0 };
             let has_run = wanted_ms >= 0.25 * window_ms * host.cpus;
             let share = if has_run { steal } else { sensor.probe.max(if wanted_ms > 20.0 { steal } else { 0.0 }) };

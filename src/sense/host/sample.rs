@@ -4,18 +4,18 @@
 //! metric_name [ "{" [ label_name "=" '"' value '"' { "," label_name "=" '"' value '"' } [ "," ] ] "}" ] number [ timestamp ]
 //! ```
 //!
-//! Blanks and tabs may stand around each token. A label's value may hold any character, braces and blanks among them; a
-//! backslash, a quote and a line feed are written `\\`, `\"` and `\n`. The number is as Go's `strconv.ParseFloat` reads
-//! it: `NaN`, `+Inf` and `-Inf` are numbers.
+//! Each token may be surrounded by blanks and tabs. A label's value may contain any character, including braces and
+//! blanks; a backslash, a quote and a line feed are written `\\`, `\"` and `\n`. The number has the format of Go's
+//! `strconv.ParseFloat`: `NaN`, `+Inf` and `-Inf` are numbers.
 //!
 //! Source: "Exposition formats" of the Prometheus documentation.
 
 use std::borrow::Cow;
 
-/// One sample: a series, its value, and a timestamp that is checked but not kept.
+/// One sample: a series and its value. A timestamp is checked but not stored.
 #[derive(Debug, PartialEq)]
 pub(super) struct Sample<'a> {
-    /// The metric and its labels as they stand in the line, for messages.
+    /// The metric and its labels as written in the line, for messages.
     pub(super) series: &'a str,
     /// The metric's name.
     pub(super) metric: &'a str,
@@ -24,11 +24,11 @@ pub(super) struct Sample<'a> {
     pub(super) value: f64,
 }
 
-/// A label's name and its value without escapes.
+/// A label's name and its unescaped value.
 type Label<'a> = (&'a str, Cow<'a, str>);
 
 impl<'a> Sample<'a> {
-    /// Parses a line without its line feed. Returns `None` for what isn't a sample in the format.
+    /// Parse a line without its line feed. Returns `None` if it is not a valid sample.
     pub(super) fn parse(line: &'a str) -> Option<Self> {
         let line = trim(line);
         let (metric, rest) = name(line, is_metric_char)?;
@@ -45,7 +45,7 @@ impl<'a> Sample<'a> {
         fields.next().is_none().then_some(Sample { series, metric, labels, value })
     }
 
-    /// The value of a label.
+    /// The value of the label `name`.
     pub(super) fn label(&self, name: &str) -> Option<&str> {
         self.labels.iter().find(|(label, _)| *label == name).map(|(_, value)| value.as_ref())
     }
@@ -69,14 +69,14 @@ fn is_metric_char(c: char) -> bool {
     is_label_char(c) || c == ':'
 }
 
-/// Splits a name off. It doesn't begin with a digit.
+/// Split a name from the front. It can't begin with a digit.
 fn name(text: &str, is_name_char: fn(char) -> bool) -> Option<(&str, &str)> {
     let length = text.find(|c| !is_name_char(c)).unwrap_or(text.len());
     let is_name = length > 0 && !text.starts_with(|c: char| c.is_ascii_digit());
     is_name.then(|| text.split_at(length))
 }
 
-/// Splits labels off, up to and with the closing brace. No name stands twice.
+/// Split labels from the front, including the closing brace. Names must be unique.
 fn labels(mut text: &str) -> Option<(Vec<Label<'_>>, &str)> {
     let mut labels: Vec<Label> = Vec::new();
     loop {
@@ -100,7 +100,7 @@ fn labels(mut text: &str) -> Option<(Vec<Label<'_>>, &str)> {
     }
 }
 
-/// Splits a label's value off, up to and with the closing quote. Borrows unless it has escapes.
+/// Split a label's value from the front, including the closing quote. Borrows unless it has escapes.
 fn quoted(text: &str) -> Option<(Cow<'_, str>, &str)> {
     let end = text.find(['"', '\\'])?;
     if text[end..].starts_with('"') {

@@ -16,11 +16,11 @@ use super::spec::{Auth, HostSpec};
 /// node_exporter's answer has some 100 kB on a small host and some MB on the largest.
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
 
-/// What graviola needs on x86_64, which CPUs have since Broadwell (2014) and Zen (2017). QEMU's models up to Haswell and
-/// x86-64-v3 don't have all of it.
+/// CPU features that graviola needs on x86_64. Physical CPUs have them since Broadwell (2014) and Zen (2017); QEMU's
+/// models up to Haswell, and x86-64-v3, lack some.
 #[cfg(target_arch = "x86_64")]
 const CPU_FEATURES: &str = "adx, aes, avx, avx2, bmi1, pclmulqdq";
-/// What graviola needs elsewhere.
+/// CPU features that graviola needs on other architectures.
 #[cfg(not(target_arch = "x86_64"))]
 const CPU_FEATURES: &str = "aes, neon, pmull, sha2";
 
@@ -36,8 +36,10 @@ pub enum ScrapeError {
     /// The answer is larger than that of any node_exporter.
     #[error("the answer is larger than 4 MiB")]
     TooLarge,
-    /// The TLS library has no code for this CPU.
-    #[error("https needs CPU instructions that this CPU lacks ({CPU_FEATURES}): give the guest a newer CPU model, or use http")]
+    /// The TLS library doesn't support this CPU.
+    #[error(
+        "https needs CPU features that this CPU lacks ({CPU_FEATURES}); give the guest a newer CPU model, or use http"
+    )]
     NoTls,
     /// The answer is not UTF-8.
     #[error("the answer is not text")]
@@ -128,7 +130,7 @@ impl Scraper {
     }
 }
 
-/// TLS by graviola, which would panic at its first use on a CPU that it doesn't support.
+/// TLS with graviola. On an unsupported CPU graviola would panic at its first use.
 fn tls_config(root_certs: RootCerts, is_cpu_supported: bool) -> Result<TlsConfig, ScrapeError> {
     if !is_cpu_supported {
         return Err(ScrapeError::NoTls);

@@ -18,7 +18,7 @@ use crate::sim::report::Report;
 use crate::sim::result::{write_json, RunResult};
 use crate::sim::SimError;
 
-/// Run every policy and order.
+/// Options of `compare`.
 #[derive(Args)]
 pub struct Compare {
     #[command(flatten)]
@@ -27,15 +27,15 @@ pub struct Compare {
     model: ModelOptions,
     #[command(flatten)]
     running: RunningOptions,
-    /// Print the figures as JSON, a list with one object a policy
+    /// Print the figures as JSON: a list with one object per policy and order
     #[arg(long)]
     json: bool,
-    /// Write each policy's whole result, compare.json and report.html to DIR
+    /// Write each run's whole result, compare.json and report.html to DIR
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
 
-/// A policy and its figures, side by side with others.
+/// One row of a comparison: a policy and its figures.
 #[derive(serde::Serialize)]
 struct Compared<'a> {
     policy: PolicyName,
@@ -44,7 +44,7 @@ struct Compared<'a> {
     figures: &'a Figures,
 }
 
-/// Every policy that the simulator offers, in every order that it has.
+/// Every policy that the simulator offers, in each of its orders.
 pub fn every_policy(base: &Params) -> Vec<Params> {
     let orders = |policy: PolicyName| match policy.has_orders() {
         true => Order::ALL.map(Some).to_vec(),

@@ -1,4 +1,4 @@
-//! From trace options to a trace in memory.
+//! Loads the trace that the options name.
 
 use std::path::Path;
 
@@ -12,28 +12,28 @@ use crate::sim::progress::Progress;
 use crate::sim::trace::{self, machine_events, CsvTables, Input, Oddities, TaskId, Trace};
 use crate::sim::{sample, SimError};
 
-/// What a command wants of a trace.
+/// What a command needs of a trace.
 pub struct Wanted<'a> {
-    /// Where tasks arrive, to tell those of the shard.
+    /// The cluster's parameters, which place tasks and so decide which belong to the shard.
     pub params: &'a Params,
     /// The part of the cluster to run.
     pub shard: Shard,
-    /// Whether the files' checksums are wanted: it takes a read of all of them.
+    /// Whether the files' checksums are needed: they take another read of all files.
     pub checksums: bool,
 }
 
-/// Return true if no trace is named, so that the sample is used.
+/// Return true if the options name no trace, so that the sample is used.
 pub fn is_sample(options: &TraceOptions, running: &RunningOptions) -> bool {
     options.events.is_empty() && running.trace.is_none()
 }
 
-/// Load the trace, and say on standard error what was odd about it.
+/// Load the trace, and print its oddities on standard error.
 pub fn load(options: &TraceOptions, running: &RunningOptions, wanted: &Wanted<'_>) -> anyhow::Result<Trace> {
     let placement = wanted.params.placement();
     let shard = wanted.shard;
     let keep = move |task: TaskId| shard.of == 1 || shard.has_cell(placement.cell(task));
     let trace = if is_sample(options, running) {
-        eprintln!("no trace given: using the sample that comes with the program; see --events and --usage");
+        eprintln!("no trace given: using the bundled sample trace; name one with --events and --usage, or --trace");
         sample::load(&keep)?
     } else if let Some(path) = &running.trace {
         let progress = Progress::new("loading", trace::nr_row_groups(path)?);
@@ -41,7 +41,7 @@ pub fn load(options: &TraceOptions, running: &RunningOptions, wanted: &Wanted<'_
     } else {
         from_csv(options, &keep, wanted.checksums)?
     };
-    // A prepared trace brings the oddities of the tables that it was made from.
+    // A prepared trace carries the oddities of the tables that it was made from.
     if let (true, Some(first)) = (options.strict, trace.oddities.first()) {
         return Err(SimError::Strict(first.clone()).into());
     }
@@ -55,7 +55,7 @@ pub fn load(options: &TraceOptions, running: &RunningOptions, wanted: &Wanted<'_
     Ok(trace)
 }
 
-/// Load the CSV tables; `keep` tells which tasks are wanted.
+/// Load the tasks that `keep` accepts from the CSV tables.
 pub fn from_csv(
     options: &TraceOptions,
     keep: &(dyn Fn(TaskId) -> bool + Sync),
@@ -77,7 +77,7 @@ pub fn from_csv(
     if !machine_parts.is_empty() {
         let machines = machine_events::read(&machine_parts, options.strict, &mut oddities)?;
         eprintln!(
-            "the trace starts with {} machines of {:.4} CPU on average; the model's are set by --machines and --capacity",
+            "the trace starts with {} machines of {:.4} CPU on average; the model uses --machines and --capacity",
             machines.count,
             machines.cpus / machines.count.max(1) as f64
         );
@@ -95,7 +95,7 @@ pub fn from_csv(
     Ok(trace)
 }
 
-/// What a file `PROVENANCE` beside the parts, or in the folder above, says of the data.
+/// The text of a file `PROVENANCE` next to the part, or in the parent directory.
 fn provenance(part: &Path) -> Option<String> {
     let folders = part.ancestors().skip(1).take(2);
     let text = folders.map(|folder| folder.join("PROVENANCE")).find_map(|path| std::fs::read_to_string(path).ok())?;

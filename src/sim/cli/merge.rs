@@ -9,16 +9,16 @@ use super::table;
 use crate::sim::result::RunResult;
 use crate::sim::SimError;
 
-/// Put shards together.
+/// Options of `merge`.
 #[derive(Args)]
 pub struct Merge {
-    /// The shards' results: what `run --shard i/n` printed with --json, or wrote with --out
+    /// Results of all shards of a run, as `run --shard i/n` prints them with --json or writes them with --out
     #[arg(required = true, value_name = "SHARD.json")]
     shards: Vec<PathBuf>,
     /// Print the figures as JSON
     #[arg(long)]
     json: bool,
-    /// Write the whole result to DIR/result.json
+    /// Write the merged result to DIR/result.json
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }

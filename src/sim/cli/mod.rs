@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-/// Replay a cluster trace through a simulated cluster under the schedulers of scx_vnuma, and show what each does to CPU
+/// Replay a cluster trace in a simulated cluster under the schedulers of scx_vnuma, and show how each affects CPU
 /// utilisation, balance, overcommit, task duration and the network.
 #[derive(Parser)]
 #[command(name = "vnuma-sim", version, max_term_width = 110)]
@@ -28,30 +28,30 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run one policy over a trace (without one: over the sample that comes with the program)
+    /// Run one policy on a trace. Without a trace, on the bundled sample
     Run(run::Run),
-    /// Run every policy and order over one loaded trace
+    /// Run every policy and order on one loaded trace
     Compare(compare::Compare),
-    /// Vary options, and run every combination
+    /// Run every combination of varied options
     Sweep(sweep::Sweep),
-    /// Parse a trace once, for every command to read with --trace
+    /// Parse a trace once, so that other commands can load it with --trace
     Prepare(prepare::Prepare),
-    /// Draw a synthetic trace of any size, calibrated on real ones
+    /// Write a synthetic trace of any size, calibrated on real ones
     Synthesise(synthesise::Synthesise),
-    /// Put the shards of one run together, exactly
+    /// Merge the shards of one run; the result equals that of a single run
     Merge(merge::Merge),
-    /// Say what another policy would have decided in the rounds of a decision log
+    /// Show what another policy would have decided in the rounds of a decision log
     Replay(replay::Replay),
     /// Draw results as one HTML page
     Report(report::Report),
 }
 
-/// The command line's definition, for documentation.
+/// The definition of the command line, for generated documentation.
 pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Run the command line; the exit code is 0, 1 after an error, 2 after wrong usage.
+/// Run the command line. The exit code is 0, 1 after an error, or 2 after wrong usage.
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(command) => command.run(),
@@ -73,7 +73,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// A reader that has seen enough, such as `head`, is no error.
+/// Return true if a reader closed the pipe, as `head` does, which is no error.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|io| io.kind() == io::ErrorKind::BrokenPipe)
 }

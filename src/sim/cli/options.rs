@@ -1,4 +1,4 @@
-//! Options that commands share, and how their values are written.
+//! Options that several commands share, and parsers of their values.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use crate::sim::params::Params;
 use crate::sim::placement::Shard;
 use crate::sim::sample;
 
-/// Which trace to read. With none of these: the sample that comes with the program.
+/// The trace to read. Without any of these options, the bundled sample is used.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Trace")]
 pub struct TraceOptions {
@@ -21,7 +21,7 @@ pub struct TraceOptions {
     /// Parts of the task_usage table
     #[arg(long, value_name = "F", num_args = 1.., requires = "events")]
     pub usage: Vec<String>,
-    /// Parts of the machine_events table: checked and summed up only, as the model's machines are identical
+    /// Parts of the machine_events table. They are only checked and summed up, since the model's machines are identical
     #[arg(long, value_name = "F", num_args = 1..)]
     pub machine_events: Vec<String>,
     /// Make every oddity of the trace fatal
@@ -29,45 +29,45 @@ pub struct TraceOptions {
     pub strict: bool,
 }
 
-/// The model's parameters. None has a default of clap's: an option that isn't given must not undo another's value when a
-/// sweep sets options one by one.
+/// The parameters of the model. No default is set in clap, because a sweep sets the options one by one, and an option
+/// that isn't given must not reset another one's value.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Model")]
 pub struct ModelOptions {
-    /// The scheduler [default: fine]
+    /// Scheduling policy [default: fine]
     #[arg(long, value_parser = PolicyName::value_parser(World::Simulated))]
     pub policy: Option<PolicyName>,
-    /// The order in which `fine` picks tasks: 0 none, 1 request, 2 cpu, 3 memory, 4 cpu-desc, 5 mai [default: memory]
+    /// Order in which `fine` picks tasks: 0 none, 1 request, 2 cpu, 3 memory, 4 cpu-desc, 5 mai [default: memory]
     #[arg(long)]
     pub order: Option<Order>,
-    /// Machines in the cluster [default: 800; with the sample 40]
+    /// Number of machines in the cluster [default: 800; 40 for the sample]
     #[arg(long, value_name = "N")]
     pub machines: Option<u32>,
-    /// CPU of each machine, as a share of the trace's largest [default: 0.5]
+    /// CPU of each machine, as a share of the trace's largest machine [default: 0.5]
     #[arg(long, value_name = "CPU")]
     pub capacity: Option<f64>,
-    /// Machines in a cell [default: 4]
+    /// Number of machines in a cell [default: 4]
     #[arg(long, value_name = "N")]
     pub cell: Option<u32>,
-    /// Time between rebalances, as 60s or 2min [default: 60s]
+    /// Time between rebalances, such as 60s or 2min [default: 60s]
     #[arg(long, value_name = "TIME")]
     pub interval: Option<Seconds>,
-    /// How much of a request is reserved [default: 1.0]
+    /// Share of a task's CPU request that is reserved [default: 1.0]
     #[arg(long, value_name = "RATIO")]
     pub overcommit: Option<f64>,
-    /// Tasks below this priority may move [default: 2]
+    /// Tasks below this priority are migratable [default: 2]
     #[arg(long, value_name = "P")]
     pub priority_below: Option<u32>,
-    /// Tasks whose largest CPU is above this stay [default: 0.025]
+    /// Tasks whose maximum CPU is above this are not migratable [default: 0.025]
     #[arg(long, value_name = "CPU")]
     pub max_cpu: Option<f64>,
-    /// coarse: work above this share of its machine's load stays [default: 0.8]
+    /// coarse: a machine's work stays if it is more than this share of its load [default: 0.8]
     #[arg(long, value_name = "SHARE")]
     pub useful: Option<f64>,
-    /// No destination is loaded past this share of its capacity [default: 1.0]
+    /// No destination is loaded beyond this share of its capacity [default: 1.0]
     #[arg(long, value_name = "SHARE")]
     pub warning: Option<f64>,
-    /// fine: picks move when their CPU is above this [default: 0]
+    /// fine: what was picked for a destination moves only if it uses more CPU than this [default: 0]
     #[arg(long, value_name = "CPU")]
     pub min_gain: Option<f64>,
     /// Memory of each machine [default: 128GiB]
@@ -76,16 +76,16 @@ pub struct ModelOptions {
     /// Seed of the placement [default: 1]
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Simulate from here, in trace time [default: the first usage window's start]
+    /// Start of the simulation, in trace time [default: start of the first usage window]
     #[arg(long, value_name = "TIME")]
     pub start: Option<Seconds>,
-    /// Simulate until here, in trace time [default: the last usage window's end]
+    /// End of the simulation, in trace time [default: end of the last usage window]
     #[arg(long, value_name = "TIME")]
     pub end: Option<Seconds>,
 }
 
 impl ModelOptions {
-    /// The parameters, checked.
+    /// The checked parameters. `of_sample` selects the sample's number of machines as the default.
     pub fn params(&self, of_sample: bool) -> anyhow::Result<Params> {
         let default = Params::default();
         let policy = self.policy.unwrap_or(default.policy);
@@ -113,35 +113,35 @@ impl ModelOptions {
     }
 }
 
-/// How a command runs, without any effect on its figures.
+/// How a command runs. These options don't affect its figures.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Running")]
 pub struct RunningOptions {
-    /// A trace that `prepare` wrote, instead of --events and --usage
+    /// Trace written by `prepare`, instead of --events and --usage
     #[arg(long, value_name = "T.parquet", conflicts_with_all = ["events", "usage"])]
     pub trace: Option<PathBuf>,
-    /// Threads [default: one a core]
+    /// Number of threads [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(..=MAX_THREADS))]
     pub threads: Option<u16>,
 }
 
 impl RunningOptions {
-    /// Make the threads.
+    /// Start the threads.
     pub fn start_threads(&self) -> anyhow::Result<()> {
         start_threads(self.threads)
     }
 }
 
-/// Most threads: more only wait for each other.
+/// Maximum number of threads: more would only wait for each other.
 pub const MAX_THREADS: i64 = 1024;
 
-/// Make the threads; one a core if no number is given.
+/// Start the threads; one per core if no number is given.
 pub fn start_threads(threads: Option<u16>) -> anyhow::Result<()> {
     let threads = threads.map_or(0, usize::from);
     Ok(rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?)
 }
 
-/// A time: a plain number of seconds, or with units as in `1h 30min`.
+/// A time: a number of seconds, or with units, such as `1h 30min`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Seconds(pub f64);
 
@@ -158,7 +158,7 @@ impl FromStr for Seconds {
     }
 }
 
-/// A size: a plain number of bytes, or with a unit as in `128GiB` or `1.5TB`.
+/// A size: a number of bytes, or with a unit, such as `128GiB` or `1.5TB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bytes(pub u64);
 
@@ -187,7 +187,7 @@ impl FromStr for Bytes {
     }
 }
 
-/// A shard as it is written: `i/n`.
+/// A shard, written `i/n`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShardOption(pub Shard);
 
@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_and_sizes_are_read_with_and_without_units() {
+    fn times_and_sizes_are_parsed_with_and_without_units() {
         assert_eq!("60s".parse::<Seconds>().unwrap(), Seconds(60.0));
         assert_eq!("0.5".parse::<Seconds>().unwrap(), Seconds(0.5));
         assert_eq!("2min".parse::<Seconds>().unwrap(), Seconds(120.0));
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_is_below_its_count() {
+    fn a_shards_index_is_below_the_number_of_shards() {
         assert_eq!("1/4".parse::<ShardOption>().unwrap().0, Shard { index: 1, of: 4 });
         assert!("4/4".parse::<ShardOption>().is_err());
         assert!("0/0".parse::<ShardOption>().is_err());

@@ -10,21 +10,22 @@ use crate::sim::placement::Shard;
 use crate::sim::trace::{ParquetWriter, TaskId, Trace};
 use crate::sim::SimError;
 
-/// Parse a trace once.
+/// Options of `prepare`.
 #[derive(Args)]
 pub struct Prepare {
     #[command(flatten)]
     trace: TraceOptions,
-    /// Where to write it
+    /// File to write
     #[arg(long, value_name = "T.parquet")]
     out: PathBuf,
-    /// Lay the tasks out shard by shard, so that a later `run --shard i/N` reads little else. The tables are read once a
-    /// shard, so memory is bounded by the largest one. Give the --machines, --cell and --seed of the later runs
+    /// Order the tasks by shard, so that a later `run --shard i/N` reads little else. The tables are read once per
+    /// shard, so memory is bounded by the largest shard. Use the same --machines, --cell and --seed as in the later
+    /// runs
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     shards: u32,
     #[command(flatten)]
     model: ModelOptions,
-    /// Threads [default: one a core]
+    /// Number of threads [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(..=MAX_THREADS))]
     threads: Option<u16>,
 }
@@ -32,7 +33,7 @@ pub struct Prepare {
 impl Prepare {
     pub fn run(self) -> anyhow::Result<()> {
         if self.trace.events.is_empty() {
-            anyhow::bail!("which trace? give --events and --usage");
+            anyhow::bail!("no trace given: name one with --events and --usage");
         }
         start_threads(self.threads)?;
         let placement = self.model.params(false)?.placement();
@@ -42,7 +43,7 @@ impl Prepare {
         for index in 0..self.shards {
             let shard = Shard { index, of: self.shards };
             let keep = |task: TaskId| shard.of == 1 || shard.has_cell(placement.cell(task));
-            // Checksums are the same in each pass, and most of what is odd.
+            // Every pass gives the same checksums, and the same oddities except those of tasks.
             let mut part = from_csv(&self.trace, &keep, index == 0)?;
             part.tasks.sort_by_key(|task| (placement.cell(task.id), task.id));
             writer.add(&part, &part.tasks)?;

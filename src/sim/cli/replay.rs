@@ -15,42 +15,43 @@ use crate::sim::replay::{replay, Replayed};
 use crate::sim::what_if::{what_if, WhatIf};
 use crate::sim::SimError;
 
-/// Ask another policy.
+/// Options of `replay`.
 #[derive(Args)]
 pub struct Replay {
-    /// A decision log of the daemon
+    /// Decision log of the daemon, written with --log
     log: PathBuf,
-    /// The policy to ask
+    /// Policy to replay the log with
     #[arg(long, value_parser = PolicyName::value_parser(World::Simulated), default_value = "fine")]
     policy: PolicyName,
-    /// The order in which `fine` picks: 0 none, 1 request, 2 cpu, 3 memory, 4 cpu-desc, 5 mai
+    /// Order in which `fine` picks groups: 0 none, 1 request, 2 cpu, 3 memory, 4 cpu-desc, 5 mai
     #[arg(long, default_value = "memory")]
     order: Order,
-    /// coarse: act on steal as the live policy does, when others take at least this many CPUs of a node
+    /// coarse: act on steal as the live policy does, if others take at least this many CPUs of a node
     #[arg(long, value_name = "CPUS")]
     trigger: Option<f64>,
-    /// coarse: work above this share of its node's load stays
+    /// coarse: a node's work stays if it is more than this share of its load
     #[arg(long, value_name = "SHARE", default_value_t = 0.8)]
     useful: f64,
-    /// No destination is loaded past this share of its capacity
+    /// No destination is loaded beyond this share of its capacity
     #[arg(long, value_name = "SHARE", default_value_t = 1.0)]
     warning: f64,
-    /// fine: picks go when their CPU is above this
+    /// fine: what was picked for a destination moves only if it uses more CPU than this
     #[arg(long, value_name = "CPUS", default_value_t = 0.0)]
     min_gain: f64,
-    /// Carry its plans out too, and say where they lead: the log gives what others take and what the work wants
+    /// Carry the policy's plans out and show where they lead. The log provides what others take and what the work wants
     #[arg(long)]
     follow: bool,
-    /// Guards: rounds to wait after a move, as with the daemon's --cool-down [default: as in the log]
+    /// Guards: rounds between two moves, as with the daemon's --cool-down [default: as in the log]
     #[arg(long, value_name = "ROUNDS")]
     cool_down_rounds: Option<u32>,
-    /// Guards: bad rounds in a row before a node is left, as with the daemon's --bad-rounds [default: as in the log]
+    /// Guards: consecutive bad rounds before work leaves a node, as with the daemon's --bad-rounds [default: as in the
+    /// log]
     #[arg(long, value_name = "ROUNDS")]
     bad_rounds: Option<u32>,
-    /// Decide without the guards: every plan counts as carried out at once
+    /// Decide without guards
     #[arg(long)]
     no_guards: bool,
-    /// Print JSON lines: one a round, with both plans; with --follow one in all
+    /// Print JSON lines: one per round, with both plans; with --follow, a single one
     #[arg(long)]
     json: bool,
 }
@@ -92,9 +93,9 @@ impl Replay {
         Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
     }
 
-    /// The policy under guards, which are the log's unless options say otherwise.
+    /// The policy under the log's guards, with the changes that the options ask for.
     fn decider(&self, logged: Option<GuardOptions>) -> Option<Decider> {
-        /// The daemon's default, in rounds of 2 s.
+        /// The daemon's default cool-down, in rounds of 2 s.
         const COOL_DOWN_ROUNDS: u32 = 3;
 
         let mut guards = logged.unwrap_or(GuardOptions::with_cool_down(COOL_DOWN_ROUNDS));
@@ -145,7 +146,7 @@ fn text(logged: &str, replayed: &str, rounds: &[Replayed]) -> String {
     )
 }
 
-/// Where work goes, if any does.
+/// The destinations of a plan, or "stay".
 fn destinations(plan: &Plan) -> String {
     let mut to: Vec<NodeId> = plan.moves.iter().map(|step| step.to).collect();
     to.sort_unstable();

@@ -9,13 +9,13 @@ use crate::sim::result::{self, check_format, read_json, RunResult};
 use crate::sim::sweep;
 use crate::sim::SimError;
 
-/// Draw results.
+/// Options of `report`.
 #[derive(Args)]
 pub struct Report {
-    /// Results of run, compare, merge and sweep, in the order in which policies are to stand
+    /// Results of run, compare, merge and sweep, in the order in which the report shows policies
     #[arg(required = true, value_name = "RESULT.json")]
     results: Vec<PathBuf>,
-    /// The page to write
+    /// Page to write
     #[arg(long, value_name = "report.html")]
     out: PathBuf,
 }
@@ -27,9 +27,9 @@ impl Report {
             let value: serde_json::Value = read_json(path)?;
             match value["format"].as_str() {
                 Some(sweep::FORMAT) => page.sweeps.push(parse(path, value)?),
-                // `compare` leaves a list of figures beside its runs, and a glob finds it too.
+                // `compare` writes a list of figures next to its runs, and a glob finds that file too.
                 None if value.is_array() => eprintln!(
-                    "not fatal: {}: figures side by side, which the runs beside it have too; skipped",
+                    "not fatal: {}: skipped, since it is a table of figures that the runs contain too",
                     path.display()
                 ),
                 found => {

@@ -17,7 +17,7 @@ use crate::sim::result::RunResult;
 use crate::sim::trace::Trace;
 use crate::sim::SimError;
 
-/// Run one policy.
+/// Options of `run`.
 #[derive(Args)]
 pub struct Run {
     #[command(flatten)]
@@ -26,10 +26,10 @@ pub struct Run {
     model: ModelOptions,
     #[command(flatten)]
     running: RunningOptions,
-    /// Run only the cells i, i + n, i + 2n, …; `merge` puts the shards together
+    /// Run only the cells i, i + n, i + 2n, …; merge the shards with `merge`
     #[arg(long, value_name = "i/n")]
     shard: Option<ShardOption>,
-    /// Print the figures as JSON; with --shard, the whole result that `merge` needs
+    /// Print the figures as JSON; with --shard, print the whole result, which `merge` needs
     #[arg(long)]
     json: bool,
     /// Write the whole result to DIR/result.json
@@ -69,7 +69,7 @@ impl Run {
 
 fn speed(loading_s: f64, events: u64, running_s: f64) -> String {
     format!(
-        "loaded in {loading_s:.3} s; ran {events} events in {running_s:.3} s, {:.3e} a second",
+        "loaded in {loading_s:.3} s; ran {events} events in {running_s:.3} s, {:.3e} per second",
         events as f64 / running_s
     )
 }

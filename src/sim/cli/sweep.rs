@@ -22,20 +22,20 @@ use crate::sim::sweep::{combinations, Point, SweepResult, Vary, FORMAT};
 use crate::sim::trace::Trace;
 use crate::sim::SimError;
 
-/// Vary options.
+/// Options of `sweep`.
 #[derive(Args)]
 pub struct Sweep {
     #[command(flatten)]
     trace: TraceOptions,
-    /// An option of the model and its values, as overcommit=0.5..1.4:0.1 (both ends included) or order=memory,mai; given
-    /// twice, every combination is run
+    /// Option of the model and its values, such as overcommit=0.5..1.4:0.1 (both ends included) or order=memory,mai.
+    /// If it is repeated, every combination is run
     #[arg(long, required = true, value_name = "OPTION=VALUES")]
     vary: Vec<Vary>,
     #[command(flatten)]
     model: ModelOptions,
     #[command(flatten)]
     running: RunningOptions,
-    /// Print the points as JSON, a list with one object a combination and policy
+    /// Print the points as JSON: a list with one object per combination and policy
     #[arg(long)]
     json: bool,
     /// Write sweep.json and report.html to DIR
@@ -43,7 +43,7 @@ pub struct Sweep {
     out: Option<PathBuf>,
 }
 
-/// The model's options on their own, to set one by name.
+/// The model's options alone, to set one by its name.
 #[derive(Parser)]
 #[command(no_binary_name = true, disable_help_flag = true)]
 struct ModelLine {
@@ -97,7 +97,7 @@ impl Sweep {
         Ok(stdout.flush()?)
     }
 
-    /// The model's options with the varied ones set.
+    /// The model's options with the varied ones set to `values`.
     fn varied(&self, values: &[String]) -> anyhow::Result<ModelOptions> {
         let mut line = ModelLine { model: self.model.clone() };
         for (vary, value) in self.vary.iter().zip(values) {
@@ -124,7 +124,7 @@ impl Sweep {
     }
 }
 
-/// What clap has to say, without the usage of a command line that nobody typed.
+/// Clap's message without its usage lines, since no such command line was typed.
 fn first_line(error: &clap::Error) -> String {
     let text = error.to_string();
     text.lines().next().map_or("", |line| line.trim_start_matches("error: ")).to_owned()
@@ -136,7 +136,7 @@ fn figures(trace: &Trace, params: &Params) -> Figures {
     Figures::new(&outcome.cells, params, prepared.horizon().length_s())
 }
 
-/// The points as they are printed: the varied options on their own, as one may be called like a figure.
+/// The points as printed. The varied options are a separate object, because one may have the same name as a figure.
 fn listed(result: &SweepResult) -> Vec<serde_json::Value> {
     let point = |point: &Point| {
         let mut object = serde_json::json!({ "policy": point.parameters.policy, "order": point.parameters.order });

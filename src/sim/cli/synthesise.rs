@@ -10,25 +10,25 @@ use crate::sim::placement::Placement;
 use crate::sim::progress::Progress;
 use crate::sim::synthesise::{write_csv, Synthetic};
 
-/// Draw a trace.
+/// Options of `synthesise`.
 #[derive(Args)]
 pub struct Synthesise {
-    /// Machines whose tasks are drawn
+    /// Number of machines for whose tasks the trace is written
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     machines: u32,
-    /// Length of the trace
+    /// Length of the trace in hours
     #[arg(long, value_name = "H")]
     hours: f64,
-    /// Seed of everything drawn
+    /// Seed of all random numbers
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Where to write: a folder for the published CSV tables, or a .parquet file for `--trace`
+    /// Output: a directory for CSV tables in the published format, or a .parquet file for --trace
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Lay a .parquet file out for `run --shard i/N` with as many machines, in cells of 4 and with seed 1
+    /// Order a .parquet file for `run --shard i/N` with the same --machines, --cell 4 and --seed 1
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     shards: u32,
-    /// Threads [default: one a core]
+    /// Number of threads [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(..=MAX_THREADS))]
     threads: Option<u16>,
 }

@@ -1,10 +1,10 @@
-//! Tables for people.
+//! Tables of figures for people.
 
 use std::fmt::Write;
 
 use crate::sim::figures::Figures;
 
-/// Columns aligned: the first to the left, numbers to the right.
+/// Align the columns: the first to the left, the others to the right.
 pub fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
@@ -23,7 +23,7 @@ pub fn aligned(rows: &[Vec<String>]) -> String {
     text
 }
 
-/// The heads of [`figure_cells`].
+/// The column heads of [`figure_cells`].
 pub fn figure_heads() -> Vec<String> {
     let heads = [
         "cpu_utilisation",
@@ -38,7 +38,7 @@ pub fn figure_heads() -> Vec<String> {
     heads.map(ToOwned::to_owned).to_vec()
 }
 
-/// One row of figures, rounded for reading.
+/// One row of figures, rounded.
 pub fn figure_cells(figures: &Figures) -> Vec<String> {
     let mean = |value: Option<f64>, digits| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"));
     vec![
@@ -53,7 +53,7 @@ pub fn figure_cells(figures: &Figures) -> Vec<String> {
     ]
 }
 
-/// All figures of one run, one a line with its unit.
+/// All figures of one run, one per line with its unit.
 pub fn run(label: &str, figures: &Figures) -> String {
     let mean = |value: Option<f64>, unit: &str| {
         value.map_or_else(|| "- (nothing finished)".to_owned(), |value| format!("{value:.4}{unit}"))

@@ -1,4 +1,4 @@
-//! One cell: its machines run side by side from rebalance to rebalance, and meet there.
+//! One cell. Its machines run independently from one rebalance to the next.
 
 use super::machine::{Finished, Machine, World};
 use super::series::{Bins, Heat, Rounds};
@@ -7,30 +7,30 @@ use crate::policy::{Memory, Policy};
 use crate::sim::params::Params;
 use crate::sim::tasks::{Horizon, SimTask};
 
-/// What happened in one cell: all that figures are made of.
+/// The outcome of one cell, from which figures are computed.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct CellOutcome {
-    /// The cell.
+    /// Index of the cell.
     pub cell: u32,
-    /// Tasks that arrived.
+    /// Number of tasks that arrived.
     pub tasks: u64,
-    /// Tasks that finished.
+    /// Number of tasks that finished.
     pub finished: u64,
-    /// Their time from submission to end, summed.
+    /// Sum over the finished tasks of the time from submission to end, seconds.
     pub turnaround_s: f64,
-    /// Their ratio of that to their work, summed.
+    /// Sum over the finished tasks of that time divided by the task's work.
     pub slowdown: f64,
-    /// Tasks that run or wait at the end.
+    /// Number of tasks that run or wait at the end.
     pub unfinished: u64,
-    /// Work that was done, seconds at full speed.
+    /// Work done, in seconds at full speed.
     pub work_done_s: f64,
-    /// Work that the unfinished tasks still have to do.
+    /// Work left of the unfinished tasks, in seconds at full speed.
     pub work_left_s: f64,
-    /// Arrivals, changes of usage, ends and moves: what the running cost grows with.
+    /// Number of arrivals, changes of usage, ends and moves. Run time grows with it.
     pub events: u64,
-    /// Moves between machines.
+    /// Number of moves between machines.
     pub migrations: u64,
-    /// Memory moved.
+    /// Memory moved, bytes.
     pub migrated_bytes: u64,
     /// ∫ min(u, C) dt of each machine, CPU-seconds.
     pub busy_cpu_s: Vec<f64>,
@@ -38,7 +38,7 @@ pub struct CellOutcome {
     pub over_cpu_s: Vec<f64>,
 }
 
-/// Runs cells one after another, in the same memory.
+/// Runs cells one after another and reuses the memory.
 pub(super) struct CellRun<'a> {
     params: &'a Params,
     policy: Option<&'a dyn Policy>,
@@ -49,7 +49,7 @@ pub(super) struct CellRun<'a> {
     max_cpu: f32,
     machines: Vec<Machine>,
     view: CellView,
-    /// How many events there had been in the cell when the policy last found nothing to move.
+    /// Number of the cell's events when the policy last found nothing to move.
     settled_at: Option<u64>,
 }
 
@@ -67,7 +67,7 @@ impl<'a> CellRun<'a> {
             horizon,
             world: World { tasks, capacity_cpus: params.capacity, overcommit: params.overcommit },
             nr_rounds: params.rounds(horizon),
-            // Windows hold single precision: what is at most 0.025 in the trace must be so here.
+            // Windows have single precision, so the limit must be rounded like the trace's values.
             max_cpu: params.max_cpu as f32,
             machines: Vec::new(),
             view: CellView::default(),
@@ -75,7 +75,7 @@ impl<'a> CellRun<'a> {
         }
     }
 
-    /// Run a cell from t0 to t1. `arrivals` has the ranks of the tasks of each of its machines.
+    /// Run a cell from t0 to t1. `arrivals` holds, for each of its machines, the ranks of the tasks that arrive there.
     pub(super) fn run(
         &mut self,
         cell: u32,
@@ -118,7 +118,7 @@ impl<'a> CellRun<'a> {
 
     fn rebalance(&mut self, round: usize, rounds: &mut Rounds, outcome: &mut CellOutcome) {
         let Some(policy) = self.policy else { return };
-        // A policy that doesn't remember and moves nothing goes on moving nothing until something happens in the cell.
+        // A policy without memory that moved nothing moves nothing until an event changes the cell.
         let events = self.events();
         let settled = self.settled_at == Some(events) && !policy.remembers();
         if !settled {
@@ -153,7 +153,7 @@ impl<'a> CellRun<'a> {
         self.machines.iter().map(|machine| machine.events).sum()
     }
 
-    /// Describe the cell as a policy sees it.
+    /// Describe the cell for the policy.
     fn look(&mut self) {
         let CellView { nodes, groups, .. } = &mut self.view;
         groups.clear();

@@ -1,8 +1,9 @@
 //! One machine: running tasks share its CPU, others wait.
 //!
-//! While tasks want more CPU than there is, all of them progress at the same rate below 1. So a machine keeps one number,
-//! its *lag*: how much less work than time has passed. A task's next change is due at a fixed amount of work, and a heap
-//! of those amounts is never reordered when the rate changes. At full speed the lag stands still and no rounding piles up.
+//! While tasks want more CPU than the machine has, all of them progress at the same rate below 1. A machine therefore
+//! keeps a single number, its *lag*: the difference between the time that has passed and the work done. A task's next
+//! change is due at a fixed amount of work, so the heap of these amounts is never reordered when the rate changes. At
+//! full speed the lag is constant and rounding errors don't accumulate.
 
 use std::cmp::Reverse;
 use std::collections::binary_heap::{BinaryHeap, PeekMut};
@@ -13,10 +14,10 @@ use crate::cell::Admission;
 use crate::sim::tasks::{exact, SimTask};
 use crate::sim::trace::UsageWindow;
 
-/// Reservations may pass the capacity by this much: they are sums of decimal fractions.
+/// Reservations may exceed the capacity by this much, because they are sums of decimal fractions.
 const ADMISSION_SLACK_CPUS: f64 = 1e-9;
 
-/// A point on a machine's work axis. Finite, so it has a total order.
+/// A point on a machine's work axis. It is finite, so it has a total order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Work(f64);
 
@@ -34,7 +35,7 @@ impl Ord for Work {
     }
 }
 
-/// When a running task's usage changes or its work is done. Stale when the task has left since.
+/// The point at which a running task's usage changes or its work is done. Stale once the task has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Change {
     due: Work,
@@ -43,22 +44,22 @@ struct Change {
     visit: u32,
 }
 
-/// A task that runs here.
+/// A task that runs on the machine.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Running {
     pub(super) rank: u32,
-    /// Which stay in this slot this is: tells its changes from those of tasks that had the slot before.
+    /// Number of the stay in this slot. It tells the task's changes from those of earlier tasks in the slot.
     visit: u32,
-    /// The machine's work at which the task had done none.
+    /// The machine's work at which the task had done no work.
     origin: f64,
-    /// Position of the window after the one that holds.
+    /// Position of the window after the current one.
     next_window: u32,
-    /// The next change is the end.
+    /// True if the next change is the end.
     ends_next: bool,
     pub(super) cpus: f64,
     pub(super) usage: UsageWindow,
     pub(super) reserved_cpus: f64,
-    // The task's own, at hand for rebalances.
+    // Copies of the task's own values, at hand for rebalances.
     pub(super) request_cpus: f64,
     pub(super) priority: u32,
     /// When it started, on whatever machine.
@@ -66,7 +67,7 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// The next window starts to hold.
+    /// Switch to the next window.
     fn next_window(&mut self, task: &SimTask<'_>) {
         if let Some((_, window)) = task.window(self.next_window as usize) {
             self.usage = *window;
@@ -75,7 +76,7 @@ impl Running {
         }
     }
 
-    /// The machine's work at which the next change is due: the next window, or the end if that comes first.
+    /// The machine's work at which the next change is due: the next window, or the end if that is earlier.
     fn next_due(&mut self, task: &SimTask<'_>) -> Work {
         let window_work = task.window(self.next_window as usize).map(|(work, _)| work);
         let work = window_work.filter(|&work| work < task.duration_s);
@@ -84,37 +85,37 @@ impl Running {
     }
 }
 
-/// A task between two machines.
+/// A task on its way between two machines.
 pub(super) struct Carried {
     running: Running,
     work_done: f64,
 }
 
 impl Carried {
-    /// What its move costs on the network, in whole bytes.
+    /// Network cost of the move, in whole bytes.
     pub(super) fn bytes(&self, machine_memory_bytes: u64) -> u64 {
         (f64::from(self.running.usage.memory) * machine_memory_bytes as f64).round() as u64
     }
 }
 
-/// What the cell's machines have in common.
+/// What the machines of a cell have in common.
 pub(super) struct World<'a> {
     pub(super) tasks: &'a [SimTask<'a>],
     pub(super) capacity_cpus: f64,
     pub(super) overcommit: f64,
 }
 
-/// What finished on a machine or a cell.
+/// The tasks that finished on a machine or in a cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Finished {
     pub(super) count: u64,
-    /// Summed time from submission to end.
+    /// Sum of the times from submission to end.
     pub(super) turnaround_s: f64,
-    /// Summed ratio of that to the work.
+    /// Sum of these times divided by the tasks' work.
     pub(super) slowdown: f64,
 }
 
-/// One machine. Times in seconds since t0.
+/// One machine. Times are in seconds since t0.
 #[derive(Debug, Default)]
 pub(super) struct Machine {
     pub(super) now_s: f64,
@@ -126,22 +127,22 @@ pub(super) struct Machine {
     /// (rank, slot) of the running tasks, in order of rank.
     pub(super) running: Vec<(u32, u32)>,
     changes: BinaryHeap<Reverse<Change>>,
-    /// Ranks, in order of arrival.
+    /// Ranks in order of arrival.
     waiting: Vec<u32>,
-    /// No waiting task reserves less than this.
+    /// A lower bound of the waiting tasks' reservations.
     least_waiting_cpus: f64,
-    /// Position in the machine's arrivals.
+    /// Position of the next arrival in the machine's arrivals.
     next_arrival: usize,
     pub(super) busy_s: f64,
     pub(super) over_s: f64,
-    /// Work done by all tasks, seconds at full speed.
+    /// Work done by all tasks, in seconds at full speed.
     pub(super) work_done_s: f64,
     pub(super) bins: Option<Bins>,
     pub(super) events: u64,
 }
 
 impl Machine {
-    /// Back to an empty machine at t0, keeping the memory.
+    /// Make the machine empty at t0 again, keeping its allocations.
     pub(super) fn reset(&mut self, bins: Option<Bins>) {
         let old = std::mem::take(self);
         *self = Machine {
@@ -156,18 +157,18 @@ impl Machine {
         };
     }
 
-    /// The running task in a slot.
+    /// The running task in `slot`.
     pub(super) fn task(&self, slot: u32) -> &Running {
         &self.slots[slot as usize]
     }
 
-    /// Let everything happen that is due at the instant of `until_s` or before it, and stop there.
+    /// Process everything that is due at the instant `until_s` or earlier, and stop at `until_s`.
     pub(super) fn run_until(&mut self, until_s: f64, arrivals: &[u32], world: &World<'_>, finished: &mut Finished) {
         self.run(until_s, until_s + INSTANT_S, arrivals, world, finished);
     }
 
-    /// Let everything happen that is due before the instant of `end_s`, and stop there: what ends as the trace does, or
-    /// isn't known to end, has not finished in it.
+    /// Process everything that is due before the instant `end_s`, and stop at `end_s`. A task that ends with the trace,
+    /// or has no known end, does not finish.
     pub(super) fn run_before(&mut self, end_s: f64, arrivals: &[u32], world: &World<'_>, finished: &mut Finished) {
         self.run(end_s, end_s - INSTANT_S, arrivals, world, finished);
     }
@@ -194,7 +195,7 @@ impl Machine {
         self.advance(until_s, world.capacity_cpus);
     }
 
-    /// Let time pass in which nothing changes.
+    /// Advance the time to `to_s`. Nothing changes until then.
     fn advance(&mut self, to_s: f64, capacity_cpus: f64) {
         let dt_s = to_s - self.now_s;
         if dt_s <= 0.0 {
@@ -215,7 +216,7 @@ impl Machine {
         self.now_s = to_s;
     }
 
-    /// How far the machine's tasks have come.
+    /// The work that a task which has run here since t0 would have done.
     fn work(&self) -> f64 {
         self.now_s - self.lag_s
     }
@@ -232,7 +233,7 @@ impl Machine {
         at_s.max(self.now_s)
     }
 
-    /// The work at which the next change is due, dropping changes of tasks that have left.
+    /// The work at which the next change is due. Stale changes are dropped.
     fn next_due(&mut self) -> Option<f64> {
         while let Some(Reverse(change)) = self.changes.peek() {
             let running = &self.slots[change.slot as usize];
@@ -244,7 +245,7 @@ impl Machine {
         None
     }
 
-    /// Changes due at this instant: first all of them, then the waiting tasks have their turn.
+    /// Apply all changes due at this instant, then start waiting tasks that fit.
     fn apply_changes(&mut self, world: &World<'_>, finished: &mut Finished) {
         let rate = (world.capacity_cpus / self.load_cpus).min(1.0);
         let instant_work = self.work() + INSTANT_S * rate;
@@ -267,7 +268,7 @@ impl Machine {
                 self.load_cpus -= running.cpus;
                 running.next_window(task);
                 self.load_cpus += running.cpus;
-                // In the place of the change that is done: cheaper than taking one off the heap and putting one on.
+                // Reuse the place of the processed change, which is cheaper than a pop and a push.
                 next.0.due = running.next_due(task);
             }
         }
@@ -276,7 +277,7 @@ impl Machine {
         }
     }
 
-    /// Tasks that arrive at this instant start, or wait.
+    /// Start the tasks that arrive at this instant, or let them wait.
     fn apply_arrivals(&mut self, due_s: f64, arrivals: &[u32], world: &World<'_>) {
         while let Some(&rank) = arrivals.get(self.next_arrival) {
             if world.tasks[rank as usize].submit_s > due_s + INSTANT_S {
@@ -294,7 +295,7 @@ impl Machine {
         }
     }
 
-    /// Return true if a task may start: it fits, or nothing runs.
+    /// Return true if a task may start: its reservation fits, or nothing runs.
     fn admits(&self, reserve_cpus: f64, capacity_cpus: f64) -> bool {
         self.running.is_empty() || self.reserved_cpus + reserve_cpus <= capacity_cpus + ADMISSION_SLACK_CPUS
     }
@@ -340,7 +341,7 @@ impl Machine {
     fn start(&mut self, rank: u32, reserved_cpus: f64, world: &World<'_>) {
         let task = &world.tasks[rank as usize];
         let next_window = task.windows_at_start;
-        // Before its first window a task uses nothing.
+        // A task uses nothing before its first window.
         let last = next_window.checked_sub(1);
         let usage = last.and_then(|last| task.window(last as usize)).map(|(_, window)| *window);
         let usage = usage.unwrap_or_default();
@@ -360,7 +361,7 @@ impl Machine {
         self.enter(running, world);
     }
 
-    /// Take a task in, whatever is reserved.
+    /// Add a moved task, whatever the reservations are.
     pub(super) fn put(&mut self, carried: Carried, world: &World<'_>) {
         let Carried { running, work_done } = carried;
         self.enter(Running { origin: self.work() - work_done, ..running }, world);
@@ -387,7 +388,7 @@ impl Machine {
         self.changes.push(Reverse(Change { due, rank: running.rank, slot, visit: running.visit }));
     }
 
-    /// Take a task away; none when it doesn't run here.
+    /// Remove a task for a move; `None` if it doesn't run here.
     pub(super) fn take(&mut self, rank: u32) -> Option<Carried> {
         let place = self.running.binary_search_by_key(&rank, |&(rank, _)| rank).ok()?;
         let (_, slot) = self.running[place];
@@ -409,12 +410,12 @@ impl Machine {
             self.running.remove(place);
         }
         if self.running.is_empty() {
-            // As it is by adding up, but for numbers too large to add up exactly.
+            // The sums are 0 already, unless numbers were too large for exact addition.
             (self.load_cpus, self.reserved_cpus) = (0.0, 0.0);
         }
     }
 
-    /// Work that the tasks here, running and waiting, still have to do.
+    /// Work left of the tasks here, running and waiting, in seconds at full speed.
     pub(super) fn work_left_s(&self, world: &World<'_>) -> f64 {
         let running = self.running.iter().map(|&(rank, slot)| {
             world.tasks[rank as usize].duration_s - (self.work() - self.slots[slot as usize].origin)
@@ -423,12 +424,12 @@ impl Machine {
         running.chain(waiting).sum()
     }
 
-    /// How many tasks are here, running or waiting.
+    /// Number of tasks here, running and waiting.
     pub(super) fn nr_tasks(&self) -> u64 {
         (self.running.len() + self.waiting.len()) as u64
     }
 
-    /// Tasks that bounce between machines leave changes behind; keep them in proportion to the tasks.
+    /// Drop stale changes. Tasks that move often leave many behind, and this keeps them in proportion to the tasks.
     fn forget_stale_changes(&mut self) {
         if self.changes.len() > 2 * self.running.len() + 64 {
             let slots = &self.slots;

@@ -1,4 +1,4 @@
-//! The simulated cluster: event-driven, cell by cell, as cells are independent once tasks are placed.
+//! The simulated cluster. It is event-driven and runs cell by cell, since cells are independent once tasks are placed.
 
 mod cell;
 mod machine;
@@ -16,17 +16,17 @@ use super::tasks::{Horizon, SimTask};
 use super::trace::Trace;
 use crate::policy::Policy;
 
-/// Things due within this of each other are due at one instant. Coinciding windows and rebalances meet exactly only in
-/// real numbers.
+/// Events due within this time of each other happen at one instant. Only in exact arithmetic would windows and
+/// rebalances that should coincide have equal times.
 const INSTANT_S: f64 = 1e-7;
 
-/// Machines shown one by one in a heat map: enough to see a pattern, few enough to print.
+/// Number of machines in the heat map: enough to see a pattern, few enough to print.
 const HEAT_MACHINES: u32 = 100;
 
-/// What happened in the cells that ran.
+/// The outcome of all cells that ran.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// In order of cell.
+    /// Outcomes in order of cell.
     pub cells: Vec<CellOutcome>,
     /// Rebalances, summed over the cells.
     pub rounds: Rounds,
@@ -34,19 +34,19 @@ pub struct Outcome {
     pub heat: Heat,
 }
 
-/// A trace made ready for one cluster and one span of time; any policy can then run on it.
+/// A trace prepared for one cluster and one time span. Any policy can run on it.
 pub struct Prepared<'a> {
     horizon: Horizon,
     shard: Shard,
     params: &'a Params,
-    /// In order of id: a task's position here is its rank.
+    /// In order of id. A task's rank is its position here.
     tasks: Vec<SimTask<'a>>,
-    /// The ranks of the tasks of each machine, in order of arrival.
+    /// For each machine, the ranks of its tasks in order of arrival.
     arrivals: Vec<Vec<u32>>,
 }
 
 impl<'a> Prepared<'a> {
-    /// Build the tasks of a shard's cells and place them.
+    /// Build the tasks of a shard's cells and place them on machines.
     pub fn new(trace: &'a Trace, params: &'a Params, shard: Shard) -> Self {
         let horizon = params.horizon(trace);
         let placement = params.placement();
@@ -60,22 +60,22 @@ impl<'a> Prepared<'a> {
         for (task, rank) in tasks.iter().zip(0u32..) {
             arrivals[placement.machine(task.id) as usize].push(rank);
         }
-        // Ranks are in order of id, so a stable sort leaves tasks of one time in that order.
+        // Ranks are in order of id, and the sort is stable, so tasks with the same time stay in that order.
         arrivals.par_iter_mut().for_each(|ranks| ranks.sort_by_key(|&rank| tasks[rank as usize].submit_us));
         Prepared { horizon, shard, params, tasks, arrivals }
     }
 
-    /// The span simulated.
+    /// The simulated time span.
     pub fn horizon(&self) -> Horizon {
         self.horizon
     }
 
-    /// The work of all tasks, seconds at full speed.
+    /// Work of all tasks, in seconds at full speed.
     pub fn work_s(&self) -> f64 {
         self.tasks.iter().map(|task| task.duration_s).sum()
     }
 
-    /// How many cells will run.
+    /// Number of cells to run.
     pub fn nr_cells(&self) -> usize {
         self.cells().count()
     }
@@ -84,14 +84,14 @@ impl<'a> Prepared<'a> {
         (0..self.params.placement().cells()).filter(|&cell| self.shard.has_cell(cell))
     }
 
-    /// Run every cell under the policy of `params`, which may differ from those given to [`Prepared::new`] in anything
-    /// but the cluster's shape, the seed and the span. `done` is called after each cell.
+    /// Run every cell under the policy of `params`, which may differ from the parameters of [`Prepared::new`] in
+    /// anything but the cluster's shape, the seed and the time span. `done` is called after each cell.
     pub fn run(&self, params: &Params, done: &(dyn Fn() + Sync)) -> Outcome {
         self.run_each(std::slice::from_ref(params), done).pop().expect("BUG: no outcome of a run")
     }
 
-    /// The same for each of several parameters. A cell runs under all of them before the next one has its turn: then its
-    /// tasks' windows come from memory once, and from a cache the other times.
+    /// The same for several parameters. Each cell runs under all of them before the next cell runs, so that its tasks'
+    /// windows come from memory once and from a cache the other times.
     pub fn run_each(&self, runs: &[Params], done: &(dyn Fn() + Sync)) -> Vec<Outcome> {
         let policies: Vec<_> = runs.iter().map(Params::policy).collect();
         let empty = || -> Vec<Partial<'_>> {
@@ -99,7 +99,7 @@ impl<'a> Prepared<'a> {
             runs.map(|(params, policy)| Partial::new(params, policy.as_deref(), self)).collect()
         };
         let outcomes = |partials: Vec<Partial<'_>>| partials.into_iter().map(Partial::outcome).collect::<Vec<_>>();
-        // Everything summed across cells is an integer, so neither threads nor their number can be seen in a result.
+        // Everything that is summed across cells is an integer, so results don't depend on the number of threads.
         self.cells()
             .collect::<Vec<_>>()
             .into_par_iter()
@@ -115,7 +115,7 @@ impl<'a> Prepared<'a> {
             .unwrap_or_else(|| outcomes(empty()))
     }
 
-    /// The ranks of the tasks of each of a cell's machines.
+    /// For each of a cell's machines, the ranks of its tasks.
     fn arrivals(&self, cell: u32) -> &[Vec<u32>] {
         let placement = self.params.placement();
         let first = cell * placement.cell_size;
@@ -124,7 +124,7 @@ impl<'a> Prepared<'a> {
     }
 }
 
-/// What one worker has done so far of one run.
+/// The part of one run that one worker has done.
 struct Partial<'a> {
     run: CellRun<'a>,
     outcome: Outcome,

@@ -1,18 +1,18 @@
-//! What is kept over time: rebalances round by round, and the busy time of some machines.
+//! Time series of a run: the rebalances, and the busy time of some machines.
 
 use crate::sim::params::Params;
 use crate::sim::tasks::Horizon;
 
-/// Sums over the cells of each rebalance. Integers, so the order of adding doesn't show.
+/// Sums over the cells for each rebalance. They are integers, so the order of addition doesn't matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Rounds {
     /// Bytes moved.
     pub bytes: Vec<u64>,
-    /// Tasks that could have moved.
+    /// Number of migratable tasks.
     pub migratable: Vec<u64>,
-    /// Tasks moved to a first destination.
+    /// Number of tasks moved to a first destination.
     pub to_first: Vec<u64>,
-    /// Tasks moved to a second destination.
+    /// Number of tasks moved to a second destination.
     pub to_second: Vec<u64>,
 }
 
@@ -23,7 +23,7 @@ impl Rounds {
         Rounds { bytes: none.clone(), migratable: none.clone(), to_first: none.clone(), to_second: none }
     }
 
-    /// Add another part of the cluster's, round by round.
+    /// Add the sums of another part of the cluster.
     pub fn add(&mut self, other: &Rounds) {
         let add = |sums: &mut Vec<u64>, values: &[u64]| {
             sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
@@ -35,13 +35,13 @@ impl Rounds {
     }
 }
 
-/// How many spans a heat map divides the time into.
+/// Number of time spans in a heat map.
 const HEAT_BINS: usize = 120;
 
 /// Busy CPU of each of the first machines in each of 120 equal spans of time, in CPU-milliseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Heat {
-    /// Machine by machine.
+    /// One row per machine.
     pub busy_cpu_ms: Vec<Vec<u64>>,
 }
 
@@ -51,14 +51,14 @@ impl Heat {
         Heat { busy_cpu_ms: vec![vec![0; bins]; machines as usize] }
     }
 
-    /// Add another part of the cluster's.
+    /// Add the values of another part of the cluster.
     pub fn add(&mut self, other: &Heat) {
         for (row, values) in self.busy_cpu_ms.iter_mut().zip(&other.busy_cpu_ms) {
             row.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
         }
     }
 
-    /// Take over a machine's busy seconds, bin by bin, if the machine is one of those shown.
+    /// Store a machine's busy seconds by bin, if the machine is one of those shown.
     pub(super) fn record(&mut self, machine: u32, busy_s: &[f64]) {
         if let Some(row) = self.busy_cpu_ms.get_mut(machine as usize) {
             row.iter_mut().zip(busy_s).for_each(|(ms, s)| *ms = (s * 1e3).round() as u64);
@@ -70,7 +70,7 @@ impl Heat {
     }
 }
 
-/// Spreads busy time over bins as it accrues.
+/// Distributes busy time over bins as it accrues.
 #[derive(Clone, Debug)]
 pub(super) struct Bins {
     width_s: f64,

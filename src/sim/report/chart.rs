@@ -1,4 +1,4 @@
-//! Two kinds of chart, bars and lines, in one look: policies in the same colour and dash everywhere.
+//! Bar charts and line charts. A policy has the same colour and dash in all of them.
 
 use plotters::chart::ChartBuilder;
 use plotters::coord::ranged1d::IntoSegmentedCoord;
@@ -13,23 +13,23 @@ use plotters_svg::SVGBackend;
 
 use super::DrawError;
 
-/// Width and height of a chart that stands beside another.
+/// Width and height in pixels of a chart that shares a row with another.
 pub(super) const HALF: (u32, u32) = (520, 320);
-/// Width and height of a chart on its own.
+/// Width and height in pixels of a chart in a row of its own.
 pub(super) const WIDE: (u32, u32) = (1060, 330);
 
 const FONT: &str = "sans-serif";
 
-/// How a policy looks. Okabe and Ito's colours, which the colour-blind can tell apart; lines differ in dash as well, and
-/// bars stand in a fixed order with their names below, so print without colour reads too.
+/// The look of a policy. The colours are those of Okabe and Ito, which colour-blind people can tell apart. Lines also
+/// differ in dash, and bars have a fixed order and labels, so charts can be read without colour.
 #[derive(Clone, Copy)]
 pub(super) struct Look {
     pub(super) colour: RGBColor,
-    /// Dash and gap, pixels; none for a solid line.
+    /// Dash and gap in pixels; `None` for a solid line.
     dash: Option<(i32, i32)>,
 }
 
-/// The look of a policy by its label.
+/// The look of the policy with this label.
 pub(super) fn look(label: &str) -> Look {
     let (colour, dash) = match label {
         "none" => (RGBColor(90, 90, 90), Some((2, 3))),
@@ -46,15 +46,15 @@ pub(super) fn look(label: &str) -> Look {
     Look { colour, dash }
 }
 
-/// One bar.
+/// A bar of a chart.
 pub(super) struct Bar {
     pub(super) label: String,
     pub(super) value: f64,
-    /// What stands above it.
+    /// The text above the bar.
     pub(super) text: String,
 }
 
-/// Bars of one quantity, from 0 up.
+/// Draw bars of one quantity. The axis starts at 0.
 pub(super) fn bars(title: &str, axis: &str, bars: &[Bar]) -> Result<String, DrawError> {
     let top = bars.iter().map(|bar| bar.value).fold(0.0, f64::max);
     let top = if top > 0.0 { top * 1.15 } else { 1.0 };
@@ -100,7 +100,7 @@ pub(super) fn bars(title: &str, axis: &str, bars: &[Bar]) -> Result<String, Draw
     Ok(svg)
 }
 
-/// One line; its label gives its look unless another is named.
+/// A line of a chart.
 pub(super) struct Line {
     pub(super) label: String,
     pub(super) look: Look,
@@ -108,25 +108,25 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// The line of a policy.
+    /// A line in the look of a policy.
     pub(super) fn of_policy(label: &str, points: Vec<(f64, f64)>) -> Line {
         Line { label: label.to_owned(), look: look(label), points }
     }
 }
 
-/// What stands around lines.
+/// Everything around the lines of a chart.
 pub(super) struct Frame<'a> {
     pub(super) title: &'a str,
     pub(super) x_axis: &'a str,
     pub(super) y_axis: &'a str,
     pub(super) size: (u32, u32),
-    /// Whether the y axis begins at 0.
+    /// Whether the y axis starts at 0.
     pub(super) from_zero: bool,
-    /// How thick lines are: thin where many cross.
+    /// Width of the lines: thin where many cross.
     pub(super) stroke_px: u32,
 }
 
-/// Lines over a common axis, with a legend.
+/// Draw lines over a common axis, with a legend.
 pub(super) fn lines(frame: &Frame<'_>, lines: &[Line]) -> Result<String, DrawError> {
     let points = || lines.iter().flat_map(|line| &line.points);
     let span = |of: fn(&(f64, f64)) -> f64| {
@@ -173,10 +173,10 @@ pub(super) fn lines(frame: &Frame<'_>, lines: &[Line]) -> Result<String, DrawErr
     Ok(svg)
 }
 
-/// Height of a chart's title and legend.
+/// Height in pixels of a chart's title and legend.
 const TOP_HEIGHT: i32 = 46;
 
-/// The title, and below it a legend in one row, clear of the lines.
+/// Draw the title, and below it the legend in one row, above the lines.
 fn head(area: &DrawingArea<SVGBackend<'_>, Shift>, frame: &Frame<'_>, lines: &[Line]) -> Result<(), DrawError> {
     let (width, _) = area.dim_in_pixel();
     let middle = (FONT, 16).into_font().color(&BLACK).pos(Pos::new(HPos::Center, VPos::Top));
@@ -194,13 +194,13 @@ fn head(area: &DrawingArea<SVGBackend<'_>, Shift>, frame: &Frame<'_>, lines: &[L
             Some((dash, gap)) => area.draw(&DashedPathElement::new(ends, dash, gap, style))?,
         }
         area.draw(&Text::new(line.label.clone(), (x + 29, 37), text.clone()))?;
-        // Letters of this font are about 7 pixels wide.
+        // Characters of this font are about 7 pixels wide.
         x += 44 + 7 * line.label.len() as i32;
     }
     Ok(())
 }
 
-/// A range that is never empty, with some room.
+/// A range with some room at its ends. It is never empty.
 fn widened((low, high): (f64, f64), room: f64) -> (f64, f64) {
     if low > high {
         return (0.0, 1.0);
@@ -209,7 +209,7 @@ fn widened((low, high): (f64, f64), room: f64) -> (f64, f64) {
     (low - width * room, high + width * room.max(if high > low { 0.0 } else { 1.0 }))
 }
 
-/// A number as short as it can be said.
+/// Format a number briefly.
 pub(super) fn number(value: f64) -> String {
     let size = value.abs();
     if value == 0.0 {
@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_said_shortly() {
+    fn numbers_are_formatted_briefly() {
         let cases = [(0.0, "0"), (0.25, "0.25"), (1200.0, "1200"), (2.5e9, "2.5e9"), (3.0, "3"), (1e-5, "1.0e-5")];
         for (value, text) in cases {
             assert_eq!(number(value), text);
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_one_point_or_none_are_drawn() {
+    fn charts_with_one_point_or_none_are_drawn() {
         let frame = Frame { title: "t", x_axis: "x", y_axis: "y", size: HALF, from_zero: false, stroke_px: 2 };
         assert!(lines(&frame, &[]).unwrap().contains("<svg"));
         assert!(lines(&frame, &[Line::of_policy("none", vec![(1.0, 5.0)])]).unwrap().contains("<svg"));

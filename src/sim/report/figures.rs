@@ -1,4 +1,4 @@
-//! The thesis's figures 5-4 to 5-6 and 5-8, of a set of runs.
+//! Figures 5-4 to 5-6 and 5-8 of the thesis, for a set of runs.
 
 use super::chart::{bars, lines, Bar, Frame, Line, WIDE};
 use super::DrawError;
@@ -6,7 +6,7 @@ use crate::policy::PolicyName;
 use crate::sim::figures::Figures;
 use crate::sim::result::RunResult;
 
-/// One figure: its drawings and what to read from it.
+/// One figure: its drawings and its caption.
 pub(super) struct Figure {
     pub(super) title: String,
     pub(super) drawings: Vec<String>,
@@ -33,20 +33,21 @@ fn bars_of(
     bars(title, axis, &runs.iter().map(of_run).collect::<Vec<_>>())
 }
 
-/// Figure 5-4.
+/// Figure 5-4: utilisation and balance.
 pub(super) fn balance(runs: &[RunResult]) -> Result<Figure, DrawError> {
     let percent = |value: f64| format!("{value:.2}");
     let gini = |value: f64| format!("{value:.4}");
     let drawings = vec![
         bars_of(runs, "CPU utilisation", "% of the cluster's CPU", |figures| figures.cpu_utilisation * 100.0, percent)?,
-        bars_of(runs, "Gini coefficient", "0 (all alike) to 1", |figures| figures.gini, gini)?,
+        bars_of(runs, "Gini coefficient", "0 (all equal) to 1", |figures| figures.gini, gini)?,
     ];
-    let caption = "CPU that was busy, and how unevenly over the machines. Higher utilisation and a lower Gini \
-                   coefficient are better; up to 0.25 counts as balanced.";
+    let caption =
+        "Share of CPU that was busy, and how unevenly it is distributed over the machines. Higher utilisation \
+                   and a lower Gini coefficient are better; up to 0.25 counts as balanced.";
     Ok(Figure::new("Utilisation and balance by policy", drawings, caption))
 }
 
-/// Figure 5-5.
+/// Figure 5-5: overcommit and duration.
 pub(super) fn service(runs: &[RunResult]) -> Result<Figure, DrawError> {
     let ppm = |value: f64| format!("{value:.1}");
     let seconds = |value: f64| format!("{value:.0}");
@@ -59,21 +60,21 @@ pub(super) fn service(runs: &[RunResult]) -> Result<Figure, DrawError> {
         bars_of(runs, "Slowdown", "duration / work", |figures| figures.slowdown.unwrap_or(0.0), ratio)?,
     ];
     let caption =
-        "CPU wanted past the machines' capacity, and the mean time and slowdown of the tasks that finished. A \
-                   mean over more finishers is another mean: read duration together with the number finished. Short \
-                   tasks that waited dominate the slowdown.";
+        "CPU demand beyond the machines' capacity, and the mean duration and slowdown of the finished tasks. A \
+                   mean over more tasks is a different mean: compare durations together with the numbers of finished \
+                   tasks. Short tasks that waited dominate the slowdown.";
     Ok(Figure::new("Overcommit and duration by policy", drawings, caption))
 }
 
-/// Runs that move anything.
+/// The runs of policies that move work.
 fn movers(runs: &[RunResult]) -> impl Iterator<Item = &RunResult> {
     runs.iter().filter(|run| run.parameters.policy != PolicyName::NONE)
 }
 
-/// Most points a line is drawn with.
+/// Maximum number of points of a line.
 const MAX_POINTS: usize = 600;
 
-/// A series over time in hours; several rounds share a point when there are many.
+/// A time series, in hours. If there are many rounds, several share a point: their mean, or the last value.
 fn over_time(run: &RunResult, values: &[u64], mean: bool) -> Vec<(f64, f64)> {
     let step = values.len().div_ceil(MAX_POINTS).max(1);
     let interval_h = run.parameters.interval_s / 3600.0;
@@ -94,7 +95,7 @@ fn scaled(points: Vec<(f64, f64)>, factor: f64) -> Vec<(f64, f64)> {
     points.into_iter().map(|(x, y)| (x, y * factor)).collect()
 }
 
-/// Figure 5-6.
+/// Figure 5-6: network traffic.
 pub(super) fn network(runs: &[RunResult]) -> Result<Figure, DrawError> {
     let cumulative: Vec<Line> = movers(runs)
         .map(|run| {
@@ -123,11 +124,11 @@ pub(super) fn network(runs: &[RunResult]) -> Result<Figure, DrawError> {
         lines(&frame("Memory moved since the start", "TB", 2), &cumulative)?,
         lines(&frame("Memory moved in each rebalance", "GB", 1), &by_round)?,
     ];
-    let caption = "What moves cost on the network: assigned memory of the tasks moved. No policy, no cost.";
+    let caption = "Network cost of moves: assigned memory of the moved tasks. Without a policy there is none.";
     Ok(Figure::new("Network by policy", drawings, caption))
 }
 
-/// Figure 5-8, of the run under fine by memory, or else of the first that is fine.
+/// Figure 5-8: destinations, for the run of fine by memory, or else the first run of fine.
 pub(super) fn destinations(runs: &[RunResult]) -> Result<Option<Figure>, DrawError> {
     let fine = || runs.iter().filter(|run| run.parameters.policy == PolicyName::FINE);
     let by_memory = fine().find(|run| run.parameters.policy_label() == "fine memory");
@@ -136,7 +137,7 @@ pub(super) fn destinations(runs: &[RunResult]) -> Result<Option<Figure>, DrawErr
     };
     let rounds = &run.rounds;
     let moved: Vec<u64> = rounds.to_first.iter().zip(&rounds.to_second).map(|(first, second)| first + second).collect();
-    // Not policies: the looks are borrowed for their contrast.
+    // These lines are not policies; they borrow looks for contrast.
     let line = |label: &str, look, values: &[u64]| Line {
         label: label.to_owned(),
         look: super::chart::look(look),

@@ -1,4 +1,5 @@
-//! Machines' utilisation over time as a heat map, drawn by hand: rectangles in one colour scale, runs of equals joined.
+//! Heat map of machine utilisation over time. It is SVG without a chart library: rectangles in one colour scale, with
+//! equal neighbours joined.
 
 use std::fmt::Write;
 
@@ -10,10 +11,10 @@ const CELL_W: f64 = 3.6;
 const CELL_H: f64 = 3.6;
 const LEFT: f64 = 56.0;
 const TOP: f64 = 30.0;
-/// Levels of the scale: what the eye can tell apart, and few enough to keep the page small.
+/// Number of levels in the scale: as many as the eye can distinguish, and few enough to keep the page small.
 const LEVELS: u64 = 16;
 
-/// Before: under no policy. After: under the best one by Gini coefficient.
+/// Heat maps under no policy and under the policy with the lowest Gini coefficient.
 pub(super) fn before_and_after(runs: &[RunResult]) -> Option<Figure> {
     let before = runs.iter().find(|run| run.parameters.policy == PolicyName::NONE);
     let movers = runs.iter().filter(|run| run.parameters.policy != PolicyName::NONE);
@@ -25,13 +26,13 @@ pub(super) fn before_and_after(runs: &[RunResult]) -> Option<Figure> {
     let drawings = shown.iter().map(|run| svg(run)).collect();
     let machines = shown[0].heat.busy_cpu_ms.len();
     let caption = format!(
-        "Utilisation of the first {machines} of {} machines over time: each row is a machine, every {} rows are a cell. White \
-         is idle, black is fully used. A policy that balances makes the rows of a cell alike. Shown: {}.",
+        "Utilisation of the first {machines} of {} machines over time: each row is a machine, every {} rows are a cell. \
+         White is idle, black is fully used. A policy that balances load makes the rows of a cell similar. Shown: {}.",
         shown[0].parameters.machines,
         shown[0].parameters.cell,
         shown.iter().map(|run| run.parameters.policy_label()).collect::<Vec<_>>().join(", then ")
     );
-    Some(Figure { title: "Utilisation machine by machine".to_owned(), drawings, caption })
+    Some(Figure { title: "Utilisation by machine".to_owned(), drawings, caption })
 }
 
 fn svg(run: &RunResult) -> String {

@@ -1,4 +1,4 @@
-//! Results as one HTML page with its figures drawn in it: nothing is fetched, and it prints.
+//! Reports: results as one self-contained HTML page with embedded figures, also suitable for printing.
 
 mod chart;
 mod figures;
@@ -12,17 +12,17 @@ use super::error::SimError;
 use super::result::RunResult;
 use super::sweep::SweepResult;
 
-/// What a report shows.
+/// The contents of a report.
 #[derive(Default)]
 pub struct Report {
-    /// Runs to compare, in the order of the figures.
+    /// Runs to compare, in the order in which figures show them.
     pub runs: Vec<RunResult>,
-    /// Sweeps.
+    /// Sweeps to draw.
     pub sweeps: Vec<SweepResult>,
 }
 
 impl Report {
-    /// Draw it and write it.
+    /// Draw the report and write it to a file.
     pub fn write(&self, path: &Path) -> Result<(), SimError> {
         let html = page::html(self).map_err(|error| SimError::Format {
             path: path.to_owned(),
@@ -32,7 +32,7 @@ impl Report {
     }
 }
 
-/// Drawing failed.
+/// A figure can't be drawn.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct DrawError(String);

@@ -1,4 +1,4 @@
-//! The page around the figures.
+//! The HTML page around the figures.
 
 use std::fmt::Write;
 
@@ -21,7 +21,7 @@ code { font-size: 0.9em; overflow-wrap: anywhere; }
 @media print { body { margin: 0; max-width: none; } }
 ";
 
-/// The whole page.
+/// Generate the whole page.
 pub(super) fn html(report: &Report) -> Result<String, DrawError> {
     let mut page = format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>vnuma-sim</title>\n\
@@ -49,7 +49,7 @@ pub(super) fn html(report: &Report) -> Result<String, DrawError> {
     Ok(page)
 }
 
-/// Which data the figures rest on, and which of them are synthetic.
+/// Add the origin of the data, and which of them are synthetic.
 fn data(page: &mut String, report: &Report) {
     let runs = report.runs.iter().map(|run| (&run.provenance, &run.inputs));
     let sweeps = report.sweeps.iter().map(|sweep| (&sweep.provenance, &sweep.inputs));
@@ -60,19 +60,19 @@ fn data(page: &mut String, report: &Report) {
         }
     }
     for (provenance, inputs) in seen {
-        let says = provenance.as_deref().unwrap_or(
-            "The trace doesn't say where its data come from, nor which of them are synthetic; a file PROVENANCE beside \
-             its parts would.",
+        let origin = provenance.as_deref().unwrap_or(
+            "The origin of the trace's data, and which of them are synthetic, is unknown; describe it in a file \
+             PROVENANCE next to its parts.",
         );
         let files: Vec<String> = inputs.iter().map(|input| format!("{}/{}", input.table, input.name)).collect();
         let files = if files.len() > 4 { format!("{} files", files.len()) } else { files.join(", ") };
         line(
             page,
-            &format!("<p class=\"data\"><strong>Data.</strong> {} <code>{}</code></p>", escape(says), escape(&files)),
+            &format!("<p class=\"data\"><strong>Data.</strong> {} <code>{}</code></p>", escape(origin), escape(&files)),
         );
     }
     if report.runs.windows(2).any(|pair| pair[0].inputs != pair[1].inputs) {
-        line(page, "<p class=\"data\"><strong>These runs are not of the same trace.</strong></p>");
+        line(page, "<p class=\"data\"><strong>These runs used different traces.</strong></p>");
     }
 }
 
@@ -94,7 +94,7 @@ fn add_figure(page: &mut String, number: usize, figure: &Figure) {
     line(page, &format!("</div><figcaption>{}</figcaption></figure>", escape(&figure.caption)));
 }
 
-/// All that is needed to repeat the runs.
+/// Add the parameters that are needed to repeat the runs.
 fn parameters(page: &mut String, report: &Report) {
     line(page, "<h2>Parameters</h2>");
     let mut seen: Vec<(String, &String)> = Vec::new();
@@ -113,7 +113,7 @@ fn parameters(page: &mut String, report: &Report) {
     for (params, version) in seen {
         line(
             page,
-            &format!("<p>vnuma-sim {}, whatever the policy: <code>{}</code></p>", escape(version), escape(&params)),
+            &format!("<p>vnuma-sim {}, for every policy: <code>{}</code></p>", escape(version), escape(&params)),
         );
     }
     let inputs: Vec<&Input> = report.runs.first().map(|run| run.inputs.iter().collect()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The thesis's figure 5-7: figures over a varied option, a line a policy.
+//! Figure 5-7 of the thesis: quantities as functions of a varied option, with one line per policy.
 
 use super::chart::{lines, Frame, Line, HALF};
 use super::figures::Figure;
@@ -17,7 +17,7 @@ const QUANTITIES: [Quantity; 6] = [
     ("Network", "GB/s", |figures| Some(figures.network_bytes_per_s / 1e9)),
 ];
 
-/// One figure for each value of the options after the first, which is the x axis.
+/// The first option is the x axis. There is one figure for each combination of the other options' values.
 pub(super) fn figures(sweep: &SweepResult) -> Result<Vec<Figure>, DrawError> {
     let Some(x_name) = sweep.varied.first() else {
         return Ok(Vec::new());
@@ -47,7 +47,7 @@ fn figure(sweep: &SweepResult, x_name: &str, rest: &[String]) -> Result<Figure, 
         let of_policy = |label: &String| {
             let points = points.iter().filter(|point| point.parameters.policy_label() == *label);
             let xy = points.enumerate().filter_map(|(at, point)| {
-                // A value that is no number, such as a name, stands at its place in the list.
+                // A value that is not a number, such as a name, is placed by its position in the list.
                 let x = point.values[0].parse().unwrap_or(at as f64);
                 Some((x, value(&point.figures)?))
             });
@@ -66,6 +66,6 @@ fn figure(sweep: &SweepResult, x_name: &str, rest: &[String]) -> Result<Figure, 
         false => format!("Varying {x_name}, with {}", fixed.join(", ")),
     };
     let caption =
-        "The y axes do not begin at 0: differences between policies are small beside the effect of the option.";
+        "The y axes do not start at 0: differences between policies are small compared to the effect of the option.";
     Ok(Figure { title, drawings, caption: caption.to_owned() })
 }

@@ -1,21 +1,21 @@
-//! Distributions measured on Google's cluster-usage traces (Reiss, Wilkes, Hellerstein 2011; Wilkes et al. 2019; CC-BY 4.0):
-//! tasks, requests, durations and machine load from clusterdata-2011-2, usage relative to requests from both.
+//! Distributions measured on Google's cluster-usage traces (Reiss, Wilkes, Hellerstein 2011; Wilkes et al. 2019; CC-BY
+//! 4.0). Tasks, requests, durations and machine load are from clusterdata-2011-2, usage relative to requests from both.
 
 use super::random::Random;
 
-/// Tasks running on a machine at the start.
+/// Mean number of tasks that run on a machine at the start.
 pub(super) const RUNNING_PER_MACHINE: f64 = 10.648;
-/// Tasks submitted to a machine in an hour.
+/// Mean number of tasks submitted per machine and hour.
 pub(super) const SUBMITTED_PER_MACHINE_HOUR: f64 = 2.4933;
-/// Tasks of a submitted job.
+/// Number of tasks of a submitted job.
 pub(super) const TASKS_PER_JOB: Quantiles<'static> =
     Quantiles(&[(0.0, 1.0), (0.75, 1.0), (0.9, 16.0), (0.95, 85.1), (0.99, 1050.0), (1.0, 1050.0)]);
-/// How much of the last window's deviation a window keeps (autocorrelation at five minutes).
+/// Share of a window's deviation that the next window keeps (autocorrelation at five minutes).
 pub(super) const WINDOW_MEMORY: f64 = 0.64;
 /// Standard deviation of the logarithm of a task's CPU from window to window.
 pub(super) const WINDOW_SD_LOG: f64 = 0.35;
 
-/// A distribution by its quantiles: pairs of probability and value, straight lines between them.
+/// A distribution given by quantiles: pairs of probability and value, interpolated linearly.
 #[derive(Clone, Copy)]
 pub(super) struct Quantiles<'a>(&'a [(f64, f64)]);
 
@@ -38,7 +38,7 @@ impl Quantiles<'_> {
 pub(super) struct Tier {
     pub(super) running_share: f64,
     pub(super) submitted_share: f64,
-    /// Priorities and their shares in the tier.
+    /// Priorities, with their shares of the tier.
     pub(super) priorities: &'static [(u32, f64)],
     pub(super) cpu_request: Quantiles<'static>,
     pub(super) memory_request: Quantiles<'static>,
@@ -47,14 +47,14 @@ pub(super) struct Tier {
     pub(super) memory_over_request: Quantiles<'static>,
     /// Mean and standard deviation of the logarithm of memory accesses per instruction.
     pub(super) mai_log: (f64, f64),
-    /// Seconds until which a share of the started tasks has ended, up to four hours.
+    /// Distribution of the run time of started tasks up to four hours, seconds.
     duration_s: Quantiles<'static>,
-    /// Mean of what is left to run after four hours; chosen so that arrivals balance the tasks that run at the start.
+    /// Mean remaining time after four hours, chosen so that arrivals balance the tasks that run at the start.
     tail_s: f64,
 }
 
 impl Tier {
-    /// How long a task that starts will run, seconds.
+    /// Draw the run time of a task that starts, seconds.
     pub(super) fn duration_s(&self, random: &mut Random) -> f64 {
         let probability = random.share();
         match self.duration_s.0.last() {
@@ -63,13 +63,13 @@ impl Tier {
         }
     }
 
-    /// How long a task that runs at the start goes on, seconds: nearly all such tasks are of the long kind.
+    /// Draw the remaining time of a task that runs at the start, seconds. Nearly all such tasks are long.
     pub(super) fn remaining_s(&self, random: &mut Random) -> f64 {
         random.exponential(self.tail_s)
     }
 }
 
-/// Free, middle and production.
+/// The tiers free, middle and production.
 pub(super) const TIERS: [Tier; 3] = [
     Tier {
         running_share: 0.4107,

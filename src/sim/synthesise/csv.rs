@@ -1,4 +1,4 @@
-//! The synthetic trace in the published format: tables of gzip'd CSV parts.
+//! Writes the synthetic trace in the published format: tables of gzipped CSV parts.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -12,14 +12,15 @@ use super::{Job, Synthetic};
 use crate::sim::error::SimError;
 use crate::sim::trace::{TracedTask, UsageWindow};
 
-/// Tasks in one part, about.
+/// Approximate number of tasks per part.
 const PART_TASKS: f64 = 20_000.0;
 
 const SUBMIT: u8 = 0;
 const SCHEDULE: u8 = 1;
 const FINISH: u8 = 4;
 
-/// Write task_events, task_usage and machine_events below `folder`. `done` is told how many parts there are, and each.
+/// Write task_events, task_usage and machine_events below `folder`. `done` is called after each part, with the number
+/// of parts.
 pub fn write_csv(synthetic: &Synthetic, folder: &Path, done: &(dyn Fn(u64) + Sync)) -> Result<(), SimError> {
     let tasks: f64 = synthetic.jobs().map(|job| f64::from(job.tasks)).sum();
     let parts = (tasks / PART_TASKS).ceil().max(1.0) as u64;
@@ -40,7 +41,7 @@ pub fn write_csv(synthetic: &Synthetic, folder: &Path, done: &(dyn Fn(u64) + Syn
     fs::write(&provenance, synthetic.provenance() + "\n").map_err(SimError::file(provenance))
 }
 
-/// Every n-th job, in order of time as the published parts are.
+/// Write one part: every `parts`-th job, in order of time like the published parts.
 fn write_part(synthetic: &Synthetic, folder: &Path, part: u64, parts: u64) -> Result<(), SimError> {
     let mut windows = Vec::new();
     let mut tasks: Vec<(Job, TracedTask)> = Vec::new();

@@ -1,4 +1,4 @@
-//! Random numbers that depend on nothing but their key, so any task can be drawn alone, in any order.
+//! Random numbers that depend only on their key, so that tasks can be drawn independently and in any order.
 
 use crate::sim::placement::mix;
 
@@ -6,7 +6,7 @@ use crate::sim::placement::mix;
 pub(super) struct Random(u64);
 
 impl Random {
-    /// The stream of a key.
+    /// The stream of a seed, a key and a part.
     pub(super) fn of(seed: u64, key: u64, part: u64) -> Random {
         Random(mix(mix(mix(seed) ^ key) ^ part))
     }
@@ -16,23 +16,23 @@ impl Random {
         mix(self.0)
     }
 
-    /// Evenly from 0 up to 1.
+    /// Uniformly distributed in [0, 1).
     pub(super) fn share(&mut self) -> f64 {
         (self.bits() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// Exponentially distributed.
+    /// Exponentially distributed with this mean.
     pub(super) fn exponential(&mut self, mean: f64) -> f64 {
         -mean * (1.0 - self.share()).ln()
     }
 
-    /// Normally distributed: mean 0, deviation 1.
+    /// Normally distributed with mean 0 and standard deviation 1.
     pub(super) fn normal(&mut self) -> f64 {
         let radius = (-2.0 * (1.0 - self.share()).ln()).sqrt();
         radius * (std::f64::consts::TAU * self.share()).cos()
     }
 
-    /// One of several, by their shares.
+    /// One of several items, chosen by their shares.
     pub(super) fn choose<T>(&mut self, items: impl IntoIterator<Item = (T, f64)>) -> Option<T> {
         let mut left = self.share();
         let mut last = None;

@@ -1,4 +1,4 @@
-//! Rows of the published tables: split at commas, numbers parsed in place.
+//! Rows of the published tables: split at commas, with numbers parsed in place.
 
 use std::io::Read;
 use std::path::Path;
@@ -8,16 +8,16 @@ use super::source::{Blocks, Damage};
 use super::{Oddities, Oddity, OddityKind};
 use crate::sim::error::SimError;
 
-/// Most fields of a row of any table (task_usage has 20), and one more to notice what is too many.
+/// Maximum number of fields of any table's rows (task_usage has 20), plus one to notice when there are too many.
 const MAX_FIELDS: usize = 21;
 
-/// No share of a machine is larger: what is above is damage, and sums of such numbers would not be exact.
+/// Maximum share of a machine. Larger values are damage, and sums of such numbers would not be exact.
 const MAX_SHARE: f64 = 1000.0;
 
-/// The same of a ratio of counts. Some are wrong in the published trace, and only their order matters.
+/// Maximum ratio of counts. Some are wrong in the published trace, and only their order matters.
 const MAX_RATIO: f64 = 1e30;
 
-/// A table of the published format: how many fields its rows have.
+/// A table of the published format and its number of fields.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Table {
     pub(super) name: &'static str,
@@ -25,7 +25,7 @@ pub(super) struct Table {
     pub(super) max_fields: usize,
 }
 
-/// What is wrong with a row. `field` counts from 0.
+/// Why a row is odd. Fields are counted from 1 in the text.
 pub(super) struct RowError {
     pub(super) kind: OddityKind,
     pub(super) what: String,
@@ -42,17 +42,17 @@ impl RowError {
     }
 }
 
-/// One row's fields.
+/// The fields of one row.
 pub(super) struct Row<'a> {
     block: &'a [u8],
     start: usize,
-    /// Where each field ends.
+    /// The end of each field.
     ends: [usize; MAX_FIELDS],
     len: usize,
 }
 
 impl<'a> Row<'a> {
-    /// The row that starts at `start`; `cuts` are the places of commas and newlines from there on.
+    /// Split the row that starts at `start`. `cuts` are the positions of commas and newlines from there on.
     fn split(block: &'a [u8], start: usize, cuts: &mut Cuts<'_>) -> Self {
         let mut ends = [0; MAX_FIELDS];
         let mut len = 0;
@@ -89,14 +89,14 @@ impl<'a> Row<'a> {
         Field::new(self.block, start..self.ends[field])
     }
 
-    /// A whole number that must be there.
+    /// A mandatory whole number.
     #[inline]
     pub(super) fn integer(&self, field: usize, name: &str) -> Result<u64, RowError> {
         let text = self.field(field);
         text.integer().ok_or_else(|| RowError::number(field, name, text, "a whole number"))
     }
 
-    /// A whole number, or nothing.
+    /// An optional whole number.
     pub(super) fn optional_integer(&self, field: usize, name: &str) -> Result<Option<u64>, RowError> {
         if self.field(field).is_empty() {
             return Ok(None);
@@ -104,7 +104,7 @@ impl<'a> Row<'a> {
         self.integer(field, name).map(Some)
     }
 
-    /// A whole number of 32 bits that must be there.
+    /// A mandatory whole number of 32 bits.
     #[inline]
     pub(super) fn index(&self, field: usize, name: &str) -> Result<u32, RowError> {
         self.integer(field, name)?
@@ -112,31 +112,31 @@ impl<'a> Row<'a> {
             .map_err(|_| RowError::number(field, name, self.field(field), "a whole number below 2^32"))
     }
 
-    /// A time in microseconds. Times past 2^63 - 1 mean "after the trace", as that one does.
+    /// A time in microseconds. Times above 2^63 - 1 mean "after the trace", as 2^63 - 1 does.
     #[inline]
     pub(super) fn time_us(&self, field: usize, name: &str) -> Result<i64, RowError> {
         self.integer(field, name).map(|time| i64::try_from(time).unwrap_or(i64::MAX))
     }
 
-    /// A share of the trace's largest machine, or nothing.
+    /// An optional share of the trace's largest machine.
     #[inline]
     pub(super) fn optional_share(&self, field: usize, name: &str) -> Result<Option<f64>, RowError> {
         self.optional_amount(field, name, MAX_SHARE)
     }
 
-    /// The same to the precision of a [`super::UsageWindow`]; an empty number is 0.
+    /// A share with the precision of a [`super::UsageWindow`]; 0 if empty.
     #[inline]
     pub(super) fn share(&self, field: usize, name: &str) -> Result<f32, RowError> {
         Ok(self.optional_share(field, name)?.unwrap_or(0.0) as f32)
     }
 
-    /// A ratio of counts, to the precision of a [`super::UsageWindow`]; an empty number is 0.
+    /// A ratio of counts with the precision of a [`super::UsageWindow`]; 0 if empty.
     #[inline]
     pub(super) fn ratio(&self, field: usize, name: &str) -> Result<f32, RowError> {
         Ok(self.optional_amount(field, name, MAX_RATIO)?.unwrap_or(0.0) as f32)
     }
 
-    /// A number that is not negative and at most `most`, or nothing.
+    /// An optional number from 0 to `most`.
     #[inline]
     fn optional_amount(&self, field: usize, name: &str, most: f64) -> Result<Option<f64>, RowError> {
         let text = self.field(field);
@@ -150,13 +150,13 @@ impl<'a> Row<'a> {
     }
 }
 
-/// Gathers what the rows of a table hold. One gatherer a part, so that parts can be read at the same time.
+/// Collects the rows of a table. There is one collector per part, so that parts can be read in parallel.
 pub(super) trait Gather: Send {
-    /// Take a row. `Ok(Some(oddity))` when it is used but odd.
+    /// Process a row. `Ok(Some(oddity))` means that it is used although it is odd.
     fn row(&mut self, row: &Row<'_>) -> Result<Option<RowError>, RowError>;
 }
 
-/// Read one part of a table: parse a block while the next one is decompressed.
+/// Read one part of a table. A block is parsed while the next one is decompressed.
 pub(super) fn read_part<G: Gather>(
     reader: impl Read + Send,
     path: &Path,
@@ -186,7 +186,7 @@ struct Parser<'a> {
     path: &'a Path,
     table: Table,
     strict: bool,
-    /// Lines read so far.
+    /// Number of lines read so far.
     line: u64,
     oddities: Oddities,
 }

@@ -1,4 +1,4 @@
-//! The task_events table: what happened to each task, folded in file order.
+//! The task_events table, with the events of each task combined in file order.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -11,11 +11,11 @@ pub(super) const TASK_EVENTS: Table = Table { name: "task_events", min_fields: 1
 
 const SUBMIT: u64 = 0;
 const SCHEDULE: u64 = 1;
-/// EVICT, FAIL, FINISH, KILL, LOST.
+/// The event types EVICT, FAIL, FINISH, KILL and LOST.
 const ENDS: std::ops::RangeInclusive<u64> = 2..=6;
 const LAST_TYPE: u64 = 8;
 
-/// Hashes a [`TaskId`] with SplitMix64: tables have millions of rows, and their authors mean no harm.
+/// Hashes a [`TaskId`] with SplitMix64: tables have millions of rows, and their input isn't hostile.
 #[derive(Default)]
 pub(super) struct TaskIdHasher(u64);
 
@@ -45,10 +45,10 @@ impl std::hash::Hash for TaskId {
     }
 }
 
-/// A map by task.
+/// A map keyed by task.
 pub(super) type ByTask<T> = HashMap<TaskId, T, BuildHasherDefault<TaskIdHasher>>;
 
-/// What the events say of a task.
+/// The combined events of a task.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Life {
     pub(super) submit_us: Option<i64>,
@@ -58,7 +58,7 @@ pub(super) struct Life {
     pub(super) priority: Option<u32>,
 }
 
-/// One event, as far as the model needs it.
+/// The parts of an event that the model needs.
 pub(super) struct Event {
     pub(super) task: TaskId,
     time_us: i64,
@@ -68,7 +68,7 @@ pub(super) struct Event {
 }
 
 impl Life {
-    /// Fold in the next event in file order.
+    /// Add the next event in file order.
     pub(super) fn add(&mut self, event: &Event) {
         match u64::from(event.kind) {
             SUBMIT => {
@@ -87,7 +87,7 @@ impl Life {
     }
 }
 
-/// The events of one part that `keep` wants, in file order.
+/// The events of one part that `keep` accepts, in file order.
 pub(super) struct EventRows<'a> {
     keep: &'a (dyn Fn(TaskId) -> bool + Sync),
     last_us: i64,
@@ -119,7 +119,7 @@ impl Gather for EventRows<'_> {
     }
 }
 
-/// An oddity when a row's time is before that of the row above.
+/// An oddity if a row's time is before that of the previous row.
 pub(super) fn backwards(last_us: &mut i64, time_us: i64, name: &str) -> Option<RowError> {
     let before_us = std::mem::replace(last_us, time_us);
     (time_us < before_us).then(|| RowError {
@@ -144,19 +144,19 @@ mod tests {
     }
 
     #[test]
-    fn a_second_attempt_changes_nothing() {
+    fn a_second_attempt_is_ignored() {
         let life = life(&[(1, 0), (2, 1), (3, 2), (4, 0), (5, 1), (6, 4)]);
         assert_eq!((life.submit_us, life.schedule_us, life.end_us), (Some(1), Some(2), Some(3)));
     }
 
     #[test]
-    fn an_end_above_the_first_schedule_is_another_attempts() {
+    fn an_end_before_the_first_schedule_is_ignored() {
         let life = life(&[(9, 5), (2, 1), (7, 4)]);
         assert_eq!((life.submit_us, life.schedule_us, life.end_us), (None, Some(2), Some(7)));
     }
 
     #[test]
-    fn the_last_value_given_stands_and_an_empty_one_gives_none() {
+    fn the_last_value_counts_and_empty_ones_are_ignored() {
         let mut life = Life::default();
         life.add(&Event { request_cpus: Some(0.5), priority: Some(9), ..event(0, 0) });
         life.add(&Event { request_cpus: Some(0.25), ..event(0, 7) });

@@ -1,4 +1,4 @@
-//! A trace from the published CSV tables.
+//! Loads a trace from the published CSV tables.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use super::usage::{by_task, UsageRow, UsageRows, TASK_USAGE};
 use super::{source, Oddities, TaskId, Trace, TracedTask};
 use crate::sim::error::SimError;
 
-/// The parts of the two tables, in the order in which their rows count as one file.
+/// The parts of the two tables. The rows of a table count as one file in this order.
 pub struct CsvTables {
     /// Parts of task_events.
     pub events: Vec<PathBuf>,
@@ -19,7 +19,8 @@ pub struct CsvTables {
     pub usage: Vec<PathBuf>,
 }
 
-/// Load the tasks that `keep` wants; the trace's span is that of all. `read` is told the path of each part once read.
+/// Load the tasks that `keep` accepts. The trace's span is that of all tasks. `read` is called with the path of each
+/// part after it was read.
 pub fn from_csv(
     tables: &CsvTables,
     strict: bool,
@@ -30,7 +31,7 @@ pub fn from_csv(
     load(&tables.events, &tables.usage, &open, strict, keep, read)
 }
 
-/// Load from gzip'd bytes in memory: the trace that comes with the program.
+/// Load from gzipped bytes in memory: the bundled sample trace.
 pub fn from_readers(
     events_gz: &[u8],
     usage_gz: &[u8],
@@ -71,7 +72,7 @@ fn load<'a>(
         .collect::<Vec<Result<_, SimError>>>();
     let mut rows: Vec<Vec<UsageRow>> = Vec::with_capacity(parts.len());
     let (mut first_us, mut last_us) = (i64::MAX, i64::MIN);
-    // In file order, so that the first error and the first oddity are the same on any number of threads.
+    // Merged in file order, so that the first error and the first oddity don't depend on the number of threads.
     for part in parts {
         let (part_rows, part_first_us, part_last_us, odd) = part?;
         rows.push(part_rows);
@@ -113,7 +114,7 @@ fn read_events<'a>(
     oddities: &mut Oddities,
 ) -> Result<ByTask<Life>, SimError> {
     let mut lives = ByTask::<Life>::default();
-    // As many parts at a time as there are threads: a full trace has 500, more than fit in memory as rows.
+    // One batch has as many parts as there are threads: a full trace has 500, and their rows don't fit into memory.
     for batch in parts.chunks(rayon::current_num_threads().max(1)) {
         let gathered: Vec<Result<(Vec<Event>, Oddities), SimError>> = batch
             .par_iter()

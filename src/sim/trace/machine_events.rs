@@ -1,4 +1,4 @@
-//! The machine_events table: checked and summed up. The model's machines are identical, so it sets none of them.
+//! The machine_events table: checked and summed up. The model's machines are identical, so the table sets none of them.
 
 use std::path::PathBuf;
 
@@ -9,12 +9,12 @@ use crate::sim::error::SimError;
 const MACHINE_EVENTS: Table = Table { name: "machine_events", min_fields: 6, max_fields: 6 };
 const ADD: u64 = 0;
 
-/// The machines that a trace starts with.
+/// The machines at the start of a trace.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Machines {
-    /// How many were added at time 0.
+    /// Number of machines added at time 0.
     pub count: u64,
-    /// Their CPU, summed; shares of the largest.
+    /// Sum of their CPU, as shares of the largest machine.
     pub cpus: f64,
 }
 
@@ -32,7 +32,7 @@ impl Gather for Machines {
     }
 }
 
-/// Read the table.
+/// Read all parts of the table.
 pub fn read(parts: &[PathBuf], strict: bool, oddities: &mut Oddities) -> Result<Machines, SimError> {
     let mut machines = Machines::default();
     for part in parts {

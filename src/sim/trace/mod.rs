@@ -1,4 +1,4 @@
-//! A cluster trace in memory: what is known of each task, and its usage windows.
+//! A cluster trace in memory: its tasks and their usage windows.
 
 mod csv;
 mod events;
@@ -18,12 +18,12 @@ pub use oddities::{Oddities, Oddity, OddityKind};
 pub use parquet::{nr_row_groups, read as from_parquet, ParquetWriter};
 pub use source::{expand, Input};
 
-/// What names a task: its job and its index in it. Ordered as tasks without any other order are.
+/// Identifies a task. The order is the one used where no other order is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TaskId {
-    /// The job.
+    /// Id of the job.
     pub job: u64,
-    /// The task's index in the job.
+    /// Index of the task in the job.
     pub index: u32,
 }
 
@@ -33,38 +33,38 @@ impl fmt::Display for TaskId {
     }
 }
 
-/// What a task used from `start_us` on, until its next window starts. CPU and memory as shares of the trace's largest
-/// machine, with the four significant digits that the trace gives.
+/// A task's usage from `start_us` until its next window starts. CPU and memory are shares of the trace's largest
+/// machine, with the four significant digits of the trace.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct UsageWindow {
-    /// Trace time, microseconds.
+    /// Start in trace time, microseconds.
     pub start_us: i64,
     /// Mean CPU.
     pub cpu_mean: f32,
-    /// Largest CPU.
+    /// Maximum CPU.
     pub cpu_max: f32,
-    /// Memory assigned: what a move takes along.
+    /// Assigned memory, which a move takes along.
     pub memory: f32,
     /// Memory accesses per instruction (MAI).
     pub accesses_per_instruction: f32,
 }
 
-/// What the events say of a task, and where its windows are.
+/// A task's events, and the place of its windows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TracedTask {
-    /// Its name.
+    /// Unique id.
     pub id: TaskId,
-    /// Its first SUBMIT, trace time.
+    /// Time of its first SUBMIT, in trace time.
     pub submit_us: Option<i64>,
-    /// Its first SCHEDULE, trace time.
+    /// Time of its first SCHEDULE, in trace time.
     pub schedule_us: Option<i64>,
-    /// The first EVICT, FAIL, FINISH, KILL or LOST that stands after that SCHEDULE in the file, trace time.
+    /// Time of the first EVICT, FAIL, FINISH, KILL or LOST that follows that SCHEDULE in the file, in trace time.
     pub end_us: Option<i64>,
-    /// CPU asked for: the last value given.
+    /// Requested CPU: the last value given.
     pub request_cpus: f64,
     /// Priority: the last value given.
     pub priority: u32,
-    /// Its windows in [`Trace::windows`], in order of (start, end); never empty.
+    /// Range of its windows in [`Trace::windows`], in order of (start, end). Never empty.
     pub windows: Range<usize>,
 }
 
@@ -73,22 +73,22 @@ pub struct TracedTask {
 pub struct Trace {
     /// Tasks with at least one event and one usage window, in order of id.
     pub tasks: Vec<TracedTask>,
-    /// Every task's usage windows, task by task.
+    /// The usage windows of all tasks, grouped by task.
     pub windows: Vec<UsageWindow>,
-    /// The smallest window start over all usage rows read, even those of tasks left out; trace time.
+    /// Smallest window start in all usage rows, including those of tasks left out; trace time.
     pub first_us: i64,
-    /// The largest window end, likewise.
+    /// Largest window end, likewise.
     pub last_us: i64,
-    /// The files read.
+    /// The files that were read.
     pub inputs: Vec<Input>,
-    /// What was wrong with them.
+    /// The oddities found in them.
     pub oddities: Oddities,
-    /// Where the data come from and which of them are synthetic, when the trace says so.
+    /// Where the data come from and which of them are synthetic, if the trace has this information.
     pub provenance: Option<String>,
 }
 
 impl Trace {
-    /// One task's windows, in order of (start, end).
+    /// The windows of a task, in order of (start, end).
     pub fn windows_of(&self, task: &TracedTask) -> &[UsageWindow] {
         &self.windows[task.windows.clone()]
     }

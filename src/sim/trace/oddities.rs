@@ -1,23 +1,23 @@
-//! What is wrong with a trace without making it unusable: counted, or fatal with `--strict`.
+//! Oddities: errors in a trace that don't make it unusable. They are counted, or fatal with `--strict`.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// The kinds of oddity, each with what is done about it.
+/// The kinds of oddity, and how each is handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OddityKind {
     /// A row has too few or too many fields. It is skipped.
     FieldCount,
-    /// A field that must be a number is none, or is out of its range. The row is skipped.
+    /// A field is not a number, or out of range. The row is skipped.
     Number,
-    /// A row stands after one with a later time. It is used.
+    /// A row has an earlier time than the row before it. It is used.
     TimeBackwards,
     /// A usage window ends before it starts. The row is skipped.
     WindowBackwards,
-    /// A usage row's task has no event. The row counts for the trace's span only.
+    /// The task of a usage row has no event. The row counts for the trace's span only.
     UsageWithoutEvents,
-    /// The same part is there plain and compressed. The plain one is used.
+    /// A part exists both plain and compressed. The plain one is used.
     PartTwice,
 }
 
@@ -34,25 +34,25 @@ impl OddityKind {
     fn consequence(self) -> &'static str {
         match self {
             OddityKind::FieldCount => "rows with a wrong number of fields, skipped",
-            OddityKind::Number => "rows with a field that is not a number it can be, skipped",
+            OddityKind::Number => "rows with a field that is not a number in its range, skipped",
             OddityKind::TimeBackwards => "rows whose time is before the row above's, used",
             OddityKind::WindowBackwards => "usage windows that end before they start, skipped",
             OddityKind::UsageWithoutEvents => "usage rows of tasks without events, used for the trace's span only",
-            OddityKind::PartTwice => "parts found plain and compressed, the compressed ones not read",
+            OddityKind::PartTwice => "parts found both plain and compressed, the compressed ones skipped",
         }
     }
 }
 
-/// One oddity: where, and what.
+/// An oddity and its place.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Oddity {
-    /// Its kind.
+    /// Kind of the oddity.
     pub kind: OddityKind,
-    /// The file.
+    /// The path of the file.
     pub path: PathBuf,
-    /// The line, from 1; 0 when the oddity is the file itself.
+    /// Line number, from 1; 0 if the oddity is the file itself.
     pub line: u64,
-    /// The field by its name in the published schema, and what is wrong with it.
+    /// The field, by its name in the published schema, and what is wrong with it.
     pub what: String,
 }
 
@@ -65,7 +65,7 @@ impl fmt::Display for Oddity {
     }
 }
 
-/// How many oddities of each kind were met, and the first of each.
+/// The number of oddities of each kind, and the first of each.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct Oddities {
@@ -73,7 +73,7 @@ pub struct Oddities {
 }
 
 impl Oddities {
-    /// Count one. Only the first of a kind is kept, so `oddity` is built only when it is wanted.
+    /// Count an oddity. Only the first of each kind is kept, so `oddity` is called only then.
     pub fn count(&mut self, kind: OddityKind, oddity: impl FnOnce() -> Oddity) {
         match self.met.iter_mut().find(|(first, _)| first.kind == kind) {
             Some((_, count)) => *count += 1,
@@ -81,7 +81,7 @@ impl Oddities {
         }
     }
 
-    /// Take over what a later part of the input met.
+    /// Add the oddities of a later part of the input.
     pub fn merge(&mut self, later: Oddities) {
         for (oddity, count) in later.met {
             match self.met.iter_mut().find(|(first, _)| first.kind == oddity.kind) {
@@ -91,13 +91,13 @@ impl Oddities {
         }
     }
 
-    /// Take over what a later pass over the same files met that depends on which tasks were wanted.
+    /// Add those oddities of another pass over the same files that depend on which tasks it keeps.
     pub fn merge_of_tasks(&mut self, mut later: Oddities) {
         later.met.retain(|(oddity, _)| oddity.kind == OddityKind::UsageWithoutEvents);
         self.merge(later);
     }
 
-    /// The first oddity met, if any.
+    /// The first oddity found, if any.
     pub fn first(&self) -> Option<&Oddity> {
         self.met.first().map(|(oddity, _)| oddity)
     }
@@ -110,7 +110,7 @@ impl Oddities {
         })
     }
 
-    /// One line a kind: how many, what is done, and the first.
+    /// One line per kind: the number, how they were handled, and the first.
     pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
         OddityKind::ALL.into_iter().filter_map(|kind| {
             let (first, count) = self.met.iter().find(|(first, _)| first.kind == kind)?;

@@ -1,11 +1,11 @@
-//! Finding separators and reading numbers in CSV: where a loader spends its time.
+//! Finds separators and parses numbers in CSV, where a loader spends most of its time.
 
-/// The places of commas and newlines in a block, 64 bytes at a step.
+/// Iterator over the positions of commas and newlines in a block, 64 bytes per step.
 pub(super) struct Cuts<'a> {
     block: &'a [u8],
-    /// Where the 64 bytes that `found` is about begin.
+    /// Start of the 64 bytes that `found` describes.
     step_at: usize,
-    /// A bit for each byte that is a separator and hasn't been returned yet.
+    /// One bit for each separator that hasn't been returned yet.
     found: u64,
 }
 
@@ -32,14 +32,14 @@ impl<'a> Cuts<'a> {
     }
 }
 
-/// A bit for each comma and newline. Written so that the compiler makes vector instructions of it.
+/// One bit for each comma and newline. Written so that the compiler vectorizes it.
 fn separators(bytes: &[u8; STEP]) -> u64 {
     let mut flags = [[0; 8]; STEP / 8];
     for (flag, byte) in flags.as_flattened_mut().iter_mut().zip(bytes) {
         *flag = u8::from(*byte == b',') | u8::from(*byte == b'\n');
     }
     flags.iter().rev().fold(0, |bits, flags| {
-        // Eight bytes of 0 or 1: the product has all of them in its top byte, the first lowest.
+        // Each of eight bytes is 0 or 1. The product collects them in its top byte, the first in the lowest bit.
         let eight = u64::from_le_bytes(*flags).wrapping_mul(0x0102_0408_1020_4080) >> 56;
         (bits << 8) | eight
     })
@@ -64,7 +64,8 @@ impl Iterator for Cuts<'_> {
     }
 }
 
-/// A field, and what stands before it in its block: so that numbers are read eight bytes at a time, whatever their length.
+/// A field, with the bytes before it in its block, so that numbers are read eight bytes at a time whatever their
+/// length.
 #[derive(Clone, Copy)]
 pub(super) struct Field<'a> {
     up_to_end: &'a [u8],
@@ -76,7 +77,7 @@ const fn all(byte: u8) -> u64 {
     u64::from_le_bytes([byte; 8])
 }
 
-/// What a point is after taking `b'0'` from it, bit by bit, as digits are made numbers.
+/// A point after the XOR with `b'0'` that turns digits into numbers.
 const POINT: u8 = b'.' ^ b'0';
 
 impl<'a> Field<'a> {
@@ -85,7 +86,7 @@ impl<'a> Field<'a> {
         Field { up_to_end: &block[..place.end], len: place.len() }
     }
 
-    /// The field as it stands there.
+    /// The bytes of the field.
     pub(super) fn text(self) -> &'a [u8] {
         &self.up_to_end[self.up_to_end.len() - self.len..]
     }
@@ -94,7 +95,7 @@ impl<'a> Field<'a> {
         self.len == 0
     }
 
-    /// A whole number.
+    /// Parse a whole number.
     #[inline]
     pub(super) fn integer(self) -> Option<u64> {
         match self.len {
@@ -108,11 +109,11 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// A number that is finite and not negative.
+    /// Parse a finite number that is not negative.
     #[inline]
     pub(super) fn amount(self) -> Option<f64> {
         let read = match self.len {
-            // Nearly all are of the form 0.00123.
+            // Nearly all numbers have the form 0.00123.
             3..=10 if self.text().starts_with(b"0.") => {
                 fraction(Field { len: self.len - 2, ..self }.characters(), self.len - 2)
             }
@@ -122,7 +123,7 @@ impl<'a> Field<'a> {
         read.or_else(|| any_amount(self.text()))
     }
 
-    /// Digits with at most one point.
+    /// Parse digits with at most one point.
     #[inline]
     fn short_decimal(self) -> Option<f64> {
         let characters = self.characters();
@@ -131,13 +132,14 @@ impl<'a> Field<'a> {
             return fraction(characters, 0);
         }
         let at = points.trailing_zeros() / 8;
-        // Close the gap: what stands before the point moves up to where it was.
+        // Close the gap: the digits before the point move up by one byte.
         let before = characters & ((1 << (8 * at)) - 1);
         let digits = (characters ^ before ^ (u64::from(POINT) << (8 * at))) | (before << 8);
         fraction(digits, 7 - at as usize).filter(|_| self.len > 1)
     }
 
-    /// The characters of a field of 1 to 8, each less `b'0'`: the last in the highest byte, zeros below the first.
+    /// The characters of a field of 1 to 8 bytes, each XORed with `b'0'`: the last in the highest byte, zeros below the
+    /// first.
     #[inline]
     fn characters(self) -> u64 {
         let bytes = match self.up_to_end.last_chunk() {
@@ -153,27 +155,27 @@ impl<'a> Field<'a> {
     }
 }
 
-/// The top bit of each byte that is 0, exactly.
+/// Set the top bit of each byte that is 0, and of no other.
 fn zero_bytes(bytes: u64) -> u64 {
     !(((bytes & all(0x7f)) + all(0x7f)) | bytes | all(0x7f))
 }
 
-/// Digits of which so many are decimals: so few in all that one division rounds correctly.
+/// Parse digits, the last `decimals` of which are decimals. There are few enough for one division to round correctly.
 #[inline]
 fn fraction(digits: u64, decimals: usize) -> Option<f64> {
     const POWERS: [f64; 9] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8];
     Some(value(digits)? as f64 / POWERS[decimals])
 }
 
-/// The number that eight digits make, the last in the highest byte; none if one of them isn't a digit.
+/// The number that eight digits form, the last in the highest byte; `None` if one of them isn't a digit.
 #[inline]
 fn value(digits: u64) -> Option<u64> {
     const EVERY_FOURTH: u64 = 0x0000_00ff_0000_00ff;
-    // Adding 118 takes what is above 9 past the top bit.
+    // Adding 118 sets the top bit of each byte above 9.
     if (digits | digits.wrapping_add(all(0x80 - 10))) & all(0x80) != 0 {
         return None;
     }
-    // Neighbours are put together: to numbers below 100, then all four of these at once.
+    // Combine adjacent digits into numbers below 100, then all four of these at once.
     let pairs = digits * 10 + (digits >> 8);
     let first = (pairs & EVERY_FOURTH).wrapping_mul(100 + (1_000_000 << 32));
     let second = ((pairs >> 16) & EVERY_FOURTH).wrapping_mul(1 + (10_000 << 32));
@@ -202,7 +204,7 @@ mod tests {
 
     use super::*;
 
-    /// What is read of a text at the head of a block and of one further on, which must be the same.
+    /// Parse a text at the start of a block and further on. The results must be equal.
     fn read<T: PartialEq + std::fmt::Debug>(text: &str, read: impl Fn(Field<'_>) -> T) -> T {
         let read_after = |before: &str| {
             let block = format!("{before}{text},7");
@@ -215,7 +217,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn cuts_are_the_separators(
+        fn cuts_are_the_positions_of_separators(
             block in proptest::collection::vec(prop_oneof![Just(b','), Just(b'\n'), any::<u8>()], 0..300)
         ) {
             let slow: Vec<usize> = (0..block.len()).filter(|&at| block[at] == b',' || block[at] == b'\n').collect();
@@ -223,24 +225,24 @@ mod tests {
         }
 
         #[test]
-        fn numbers_are_read_as_the_standard_library_reads_them(text in "[0-9]{0,12}(\\.[0-9]{0,12})?(e-?[0-9]{1,2})?") {
+        fn numbers_are_parsed_like_the_standard_librarys(text in "[0-9]{0,12}(\\.[0-9]{0,12})?(e-?[0-9]{1,2})?") {
             prop_assert_eq!(read(&text, |field| field.amount()), text.parse::<f64>().ok());
         }
 
         #[test]
-        fn whole_numbers_are_read_as_the_standard_library_reads_them(text in "[0-9]{0,22}x?") {
+        fn whole_numbers_are_parsed_like_the_standard_librarys(text in "[0-9]{0,22}x?") {
             prop_assert_eq!(read(&text, |field| field.integer()), text.parse::<u64>().ok());
         }
 
         #[test]
-        fn a_whole_number_has_digits_only(text in "[ -~]{1,20}") {
+        fn a_whole_number_consists_of_digits_only(text in "[ -~]{1,20}") {
             let digits = text.bytes().all(|byte| byte.is_ascii_digit());
             prop_assert_eq!(read(&text, |field| field.integer()), text.parse::<u64>().ok().filter(|_| digits));
         }
     }
 
     #[test]
-    fn what_is_no_amount_is_refused() {
+    fn invalid_amounts_are_refused() {
         for text in ["", ".", "-1", "nan", "inf", "1,5", "0x10", "1.2.3", " 1", "1:5", "1/5"] {
             assert_eq!(read(text, |field| field.amount()), None, "{text}");
         }

@@ -1,4 +1,4 @@
-//! From what was typed (files, globs, directories) to lines of CSV, compressed or not, a block at a time.
+//! Expands arguments (files, globs, directories) to parts, and reads parts, compressed or not, in blocks of CSV lines.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -10,22 +10,23 @@ use sha2::{Digest, Sha256};
 use super::{Oddities, Oddity, OddityKind};
 use crate::sim::error::SimError;
 
-/// A block is parsed while the next one is decompressed, so it should cost far more than handing it over.
+/// Size of a block. It is parsed while the next one is decompressed, so handing it over should cost little in
+/// comparison.
 const BLOCK_BYTES: usize = 1 << 20;
 
-/// A file that figures rest on.
+/// A file that was read.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Input {
-    /// The table it is a part of.
+    /// The table that it is a part of.
     pub table: String,
-    /// Its name without the folder, which differs from machine to machine.
+    /// File name without its directory, which differs from machine to machine.
     pub name: String,
-    /// SHA-256 of its bytes.
+    /// SHA-256 of the file, in hexadecimal.
     pub sha256: String,
 }
 
 impl Input {
-    /// Read the file once and take its checksum.
+    /// Compute the checksum of a file.
     pub fn of_file(table: &str, path: &Path) -> Result<Input, SimError> {
         let mut file = File::open(path).map_err(SimError::file(path))?;
         let mut hasher = Sha256::new();
@@ -40,7 +41,7 @@ impl Input {
         Ok(Input { table: table.to_owned(), name, sha256: hex(&hasher.finalize()) })
     }
 
-    /// The checksum of bytes that come with the program.
+    /// Compute the checksum of bundled bytes.
     pub fn of_bytes(table: &str, name: &str, bytes: &[u8]) -> Input {
         Input { table: table.to_owned(), name: name.to_owned(), sha256: hex(&Sha256::digest(bytes)) }
     }
@@ -50,9 +51,9 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The parts of a table, each once, in order of their names: the order in which they were given doesn't matter.
+/// The parts of a table, each once, in order of their names. The order of the arguments doesn't matter.
 ///
-/// A directory stands for the `*.csv` and `*.csv.gz` in it, or in its subdirectory named after the table.
+/// A directory stands for its `*.csv` and `*.csv.gz` files, or those in its subdirectory named after the table.
 pub fn expand(patterns: &[String], table: &str, oddities: &mut Oddities) -> Result<Vec<PathBuf>, SimError> {
     let mut parts = BTreeSet::new();
     for pattern in patterns {
@@ -96,7 +97,7 @@ pub fn expand(patterns: &[String], table: &str, oddities: &mut Oddities) -> Resu
             kind: OddityKind::PartTwice,
             path,
             line: 0,
-            what: "the same part is there without .gz".to_owned(),
+            what: "the same part exists without .gz".to_owned(),
         });
     }
     Ok(kept)
@@ -114,7 +115,7 @@ fn parts_in(directory: &Path) -> Result<Vec<PathBuf>, SimError> {
     Ok(parts)
 }
 
-/// Open a part; `.gz` by its first two bytes, whatever its name.
+/// Open a part. Compression is detected by its first two bytes, not by its name.
 pub(super) fn open(path: &Path) -> Result<Box<dyn Read + Send>, SimError> {
     let mut file = File::open(path).map_err(SimError::file(path))?;
     let mut magic = [0; 2];
@@ -123,7 +124,7 @@ pub(super) fn open(path: &Path) -> Result<Box<dyn Read + Send>, SimError> {
     Ok(decompressed(magic[..len] == [0x1f, 0x8b], whole))
 }
 
-/// A reader of what the bytes hold.
+/// A reader of the decompressed bytes.
 pub(super) fn decompressed<'a>(gzip: bool, bytes: impl Read + Send + 'a) -> Box<dyn Read + Send + 'a> {
     if gzip {
         Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(1 << 16, bytes)))
@@ -132,15 +133,15 @@ pub(super) fn decompressed<'a>(gzip: bool, bytes: impl Read + Send + 'a) -> Box<
     }
 }
 
-/// Why a stream can't be read further.
+/// Why a stream can't be read any further.
 pub(super) struct Damage {
-    /// How many whole lines after the last block could still be read.
+    /// Number of whole lines after the last block that could still be read.
     pub(super) lines: u64,
-    /// What is wrong after them.
+    /// The error after them.
     pub(super) source: io::Error,
 }
 
-/// Longest line: far more than a row of any table, and far less than memory.
+/// Maximum length of a line: far more than a row of any table, and far less than memory.
 const MAX_LINE_BYTES: usize = 1 << 24;
 
 /// Cuts a stream into blocks of whole lines.
@@ -156,8 +157,8 @@ impl<R: Read> Blocks<R> {
         Blocks { reader, rest: Vec::new(), ended: false }
     }
 
-    /// The next block, to the head of `buffer`, which grows to what it needs and is best used again: the block's length,
-    /// 0 when there is none. The last line needs no newline.
+    /// Read the next block into the start of `buffer`, which grows as needed and should be reused. Returns the length
+    /// of the block, 0 at the end. The last line needs no newline.
     pub(super) fn next_into(&mut self, buffer: &mut Vec<u8>) -> Result<usize, Damage> {
         let mut len = self.rest.len();
         if buffer.len() < len {
@@ -189,7 +190,7 @@ impl<R: Read> Blocks<R> {
                 self.rest.extend_from_slice(&buffer[lines_len..len]);
                 return Ok(lines_len);
             }
-            // A line longer than a block: read on until it ends, but not for ever.
+            // A line longer than a block: continue until it ends, but not indefinitely.
             if len > MAX_LINE_BYTES {
                 let source = io::Error::new(io::ErrorKind::InvalidData, "a line of more than 16 MB");
                 return Err(Damage { lines: 0, source });

@@ -1,4 +1,4 @@
-//! The task_usage table: windows, gathered by task.
+//! The task_usage table: usage windows, collected by task.
 
 use rayon::prelude::*;
 
@@ -6,27 +6,28 @@ use super::csv::{Gather, Row, RowError, Table};
 use super::events::{backwards, ByTask};
 use super::{OddityKind, TaskId, UsageWindow};
 
-/// The sampled CPU usage, the 20th field, came with version 2.1.
+/// The 20th field, sampled CPU usage, was added in version 2.1.
 pub(super) const TASK_USAGE: Table = Table { name: "task_usage", min_fields: 19, max_fields: 20 };
 
-/// A window, and what orders windows of one start.
+/// A window, and its end, which orders windows with the same start.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct UsageRow {
-    /// Position of its task among those kept.
+    /// Position of its task among the kept ones.
     pub(super) task: u32,
     pub(super) end_us: i64,
     pub(super) window: UsageWindow,
 }
 
-/// The windows of one part whose tasks are known, and the span of all.
+/// The windows of one part whose tasks are known, and the time span of all windows.
 pub(super) struct UsageRows<'a> {
-    /// Tasks with events, to their positions.
+    /// Positions of the tasks that have events.
     positions: &'a ByTask<u32>,
     /// The tasks by position, in order of id.
     ids: &'a [TaskId],
-    /// By position, the position that stood below it last: rows of one time are in order of id, so it mostly does again.
+    /// For each position, the position in the row that last followed it. Rows with the same time are in order of id, so
+    /// the same one mostly follows again.
     below: Vec<u32>,
-    /// The position of the row above.
+    /// Position of the previous row.
     above: usize,
     keep: &'a (dyn Fn(TaskId) -> bool + Sync),
     last_start_us: i64,
@@ -103,11 +104,11 @@ impl Gather for UsageRows<'_> {
     }
 }
 
-/// Tasks are placed in at most so many stretches side by side: each is a pass over all rows.
+/// Maximum number of stretches in which tasks are placed in parallel. Each takes a pass over all rows.
 const MAX_STRETCHES: usize = 4;
 
-/// Every task's windows in order of (start, end), task by task, and where each task's begin; one more entry ends the
-/// last. Rows of equal start and end stay in file order.
+/// The windows of all tasks in order of (start, end), grouped by task, and where each task's windows begin; one more
+/// entry marks the end. Rows with equal start and end stay in file order.
 pub(super) fn by_task(parts: &[Vec<UsageRow>], nr_tasks: usize) -> (Vec<UsageWindow>, Vec<usize>) {
     let mut starts = vec![0; nr_tasks + 1];
     for row in parts.iter().flatten() {
@@ -130,8 +131,8 @@ pub(super) fn by_task(parts: &[Vec<UsageRow>], nr_tasks: usize) -> (Vec<UsageWin
     (windows, starts)
 }
 
-/// Put the windows of the tasks from `first` on into `windows`, which is all theirs. `starts` are the places among all
-/// windows where each of these tasks begins, and where the last one ends.
+/// Put the windows of the tasks from `first` on into `windows`, which holds only theirs. `starts` are the positions
+/// among all windows at which each of these tasks begins, and at which the last one ends.
 fn place(parts: &[Vec<UsageRow>], first: usize, starts: &[usize], windows: &mut [UsageWindow]) {
     let bounds: Vec<usize> = starts.iter().map(|start| start - starts[0]).collect();
     let mut next = bounds[..bounds.len() - 1].to_vec();
@@ -149,7 +150,7 @@ fn place(parts: &[Vec<UsageRow>], first: usize, starts: &[usize], windows: &mut 
     }
 }
 
-/// Sort a task's windows by (start, end). Most are in order as they come.
+/// Sort a task's windows by (start, end). Most are sorted already.
 fn in_order(windows: &mut [UsageWindow], ends_us: &[i64]) {
     let keys = || windows.iter().map(|window| window.start_us).zip(ends_us.iter().copied());
     if keys().is_sorted() {
@@ -157,5 +158,5 @@ fn in_order(windows: &mut [UsageWindow], ends_us: &[i64]) {
     }
     let mut sorted: Vec<_> = keys().zip(windows.iter().copied()).collect();
     sorted.sort_by_key(|&(key, _)| key);
-    windows.iter_mut().zip(sorted).for_each(|(window, (_, in_its_place))| *window = in_its_place);
+    windows.iter_mut().zip(sorted).for_each(|(window, (_, sorted))| *window = sorted);
 }

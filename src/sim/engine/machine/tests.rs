@@ -1,4 +1,4 @@
-//! A machine's books stay right whatever happens to it, on random work.
+//! Checks on random work that a machine's sums stay right.
 
 use proptest::prelude::*;
 
@@ -9,7 +9,7 @@ use crate::sim::trace::{TaskId, Trace, TracedTask, UsageWindow};
 
 const MINUTE_US: i64 = 60_000_000;
 
-/// A task that arrives in one of the first 20 minutes, and changes what it uses every few minutes.
+/// A task that arrives within the first 20 minutes and changes its usage every three minutes.
 fn any_task() -> impl Strategy<Value = (i64, i64, f64, Vec<f32>)> {
     (0i64..20, 1i64..30, 0.0f64..0.4, proptest::collection::vec(0.0f32..0.3, 1..5))
 }
@@ -37,22 +37,22 @@ fn trace(tasks: &[(i64, i64, f64, Vec<f32>)]) -> Trace {
     trace
 }
 
-/// What is reserved and used is what the running tasks reserve and use, to the last bit: so never negative, and 0 when
-/// nothing runs.
-fn books_are_right(machine: &Machine) -> Result<(), TestCaseError> {
+/// Check that the machine's reservation and load equal the sums over its running tasks to the last bit, and so are
+/// never negative, and 0 when nothing runs.
+fn sums_are_right(machine: &Machine) -> Result<(), TestCaseError> {
     let running = || machine.running.iter().map(|&(_, slot)| machine.task(slot));
     let reserved_cpus: f64 = running().map(|task| task.reserved_cpus).sum();
     let load_cpus: f64 = running().map(|task| task.cpus).sum();
     prop_assert_eq!(machine.reserved_cpus, reserved_cpus.abs());
     prop_assert_eq!(machine.load_cpus, load_cpus.abs());
-    // Whoever waits doesn't fit.
+    // Tasks wait only if they don't fit.
     prop_assert!(machine.waiting.is_empty() || !machine.running.is_empty());
     Ok(())
 }
 
 proptest! {
     #[test]
-    fn reservations_and_loads_are_those_of_the_running_tasks(
+    fn reservations_and_loads_equal_the_sums_over_the_running_tasks(
         tasks in proptest::collection::vec(any_task(), 1..40),
         moves in proptest::collection::vec((0usize..2, any::<prop::sample::Index>()), 60),
         overcommit in 0.3f64..2.0,
@@ -75,11 +75,11 @@ proptest! {
             machines[1].run_until(at_s, &[], &world, &mut finished);
             if !machines[from].running.is_empty() {
                 let (rank, _) = machines[from].running[which.index(machines[from].running.len())];
-                let carried = machines[from].take(rank).expect("it runs there");
+                let carried = machines[from].take(rank).expect("the task doesn't run there");
                 machines[1 - from].put(carried, &world);
                 machines.iter_mut().for_each(|machine| machine.start_waiting(&world));
             }
-            machines.iter().try_for_each(books_are_right)?;
+            machines.iter().try_for_each(sums_are_right)?;
         }
     }
 }

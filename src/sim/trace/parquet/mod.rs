@@ -1,6 +1,6 @@
-//! A trace in one Parquet file: parsed once, then read by every command, and by a shard only where its tasks are.
+//! A trace in one Parquet file: parsed once, then loaded by every command. A shard reads only the parts with its tasks.
 //!
-//! One row a task, its usage windows as a list in the row. Row groups are of bounded size, read side by side.
+//! There is one row per task, with its usage windows as a list. Row groups are of bounded size and read in parallel.
 
 mod positioned;
 mod read;
@@ -39,12 +39,12 @@ message trace {
     }
 }";
 
-/// Raised when a reader of older files would misread newer ones.
+/// Changed when a reader of older files would misread newer ones.
 const FORMAT: &str = "vnuma-sim trace 1";
-/// The file's key for what isn't a row.
+/// The key of the file's metadata.
 const HEAD_KEY: &str = "vnuma-sim";
 
-/// What a file says of its trace besides the tasks.
+/// The metadata of a file: everything except the tasks.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct Head {
     format: String,
@@ -56,5 +56,5 @@ struct Head {
 }
 
 fn failed(path: &Path) -> impl Fn(ParquetError) -> SimError + '_ {
-    move |error| SimError::Format { path: path.to_owned(), what: format!("{error}; make it again with `prepare`") }
+    move |error| SimError::Format { path: path.to_owned(), what: format!("{error}; create it again with `prepare`") }
 }

@@ -1,4 +1,4 @@
-//! A file that row groups are read from side by side.
+//! A file whose row groups can be read in parallel.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -12,13 +12,13 @@ use parquet::file::reader::{ChunkReader, Length};
 
 use crate::sim::error::SimError;
 
-/// A file that many threads read at once: each read names its place, as they share one file offset.
+/// A file that many threads read at once. Threads would share its file offset, so each read has its own.
 pub(super) struct Positioned {
     file: Arc<File>,
     len: u64,
 }
 
-/// Reads on from a place.
+/// Reads on from a position.
 pub(super) struct ReadFrom {
     file: Arc<File>,
     at: u64,

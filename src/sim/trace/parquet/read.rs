@@ -1,4 +1,4 @@
-//! Reading: row groups side by side, and of each only what is wanted.
+//! Reads row groups in parallel, and of each only what is needed.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use super::{failed, Head, FORMAT, HEAD_KEY};
 use crate::sim::error::SimError;
 use crate::sim::trace::{TaskId, Trace, TracedTask, UsageWindow};
 
-/// Read the tasks that `keep` wants. `read` is told of each row group.
+/// Read the tasks that `keep` accepts. `read` is called after each row group.
 pub fn read(path: &Path, keep: &(dyn Fn(TaskId) -> bool + Sync), read: &(dyn Fn() + Sync)) -> Result<Trace, SimError> {
     let file = Positioned::open(path)?;
     let options = ReadOptionsBuilder::new().with_page_index().build();
@@ -30,7 +30,7 @@ pub fn read(path: &Path, keep: &(dyn Fn(TaskId) -> bool + Sync), read: &(dyn Fn(
         oddities: head.oddities,
         provenance: head.provenance,
     };
-    // A few groups at a time: of a large file, only what is kept is ever in memory.
+    // A few groups at a time, so that of a large file only the kept tasks are in memory.
     let groups: Vec<usize> = (0..reader.num_row_groups()).collect();
     for batch in groups.chunks(8 * rayon::current_num_threads()) {
         let batch: Vec<(Vec<TracedTask>, Vec<UsageWindow>)> = batch
@@ -55,7 +55,7 @@ pub fn read(path: &Path, keep: &(dyn Fn(TaskId) -> bool + Sync), read: &(dyn Fn(
     Ok(trace)
 }
 
-/// How many row groups a file has.
+/// Number of row groups in a file.
 pub fn nr_row_groups(path: &Path) -> Result<u64, SimError> {
     let reader = SerializedFileReader::new(Positioned::open(path)?).map_err(failed(path))?;
     Ok(reader.num_row_groups() as u64)
@@ -67,7 +67,7 @@ fn head(path: &Path, metadata: &ParquetMetaData) -> Result<Head, SimError> {
     let head: Option<Head> = text.and_then(|text| serde_json::from_str(text).ok());
     head.filter(|head| head.format == FORMAT).ok_or_else(|| SimError::Format {
         path: path.to_owned(),
-        what: format!("not a '{FORMAT}'; make one with `prepare`"),
+        what: format!("not a '{FORMAT}' file; create one with `prepare`"),
     })
 }
 
@@ -131,7 +131,7 @@ impl Group<'_> {
         Ok(times)
     }
 
-    /// All tasks of the group; their window ranges count from the group's first window.
+    /// All tasks of the group. Their window ranges start at the group's first window.
     fn tasks(&self) -> Result<Vec<TracedTask>, ParquetError> {
         let jobs = self.required::<Int64Type>(0)?;
         let indices = self.required::<Int32Type>(1)?;
@@ -158,7 +158,7 @@ impl Group<'_> {
         Ok(tasks.collect())
     }
 
-    /// Read a column of the windows of the kept tasks, skipping pages of others unread.
+    /// Read a column of the kept tasks' windows. Pages of other tasks are skipped without reading.
     fn windows<T: DataType>(
         &self,
         column: usize,
@@ -194,7 +194,7 @@ impl Group<'_> {
     }
 }
 
-/// Neighbouring rows that are all wanted, or all not.
+/// Consecutive rows that are all kept or all skipped.
 struct Run {
     kept: bool,
     rows: usize,

@@ -1,4 +1,4 @@
-//! Writing: column by column of each row group.
+//! Writes row groups, column by column.
 
 use std::fs::File;
 use std::path::Path;
@@ -18,17 +18,17 @@ use super::{failed, Head, FORMAT, HEAD_KEY, SCHEMA};
 use crate::sim::error::SimError;
 use crate::sim::trace::{Trace, TracedTask, UsageWindow};
 
-/// Enough windows to make a row group worth its overhead, few enough to give every core one.
+/// Enough windows to make a row group worth its overhead, and few enough to give every core one.
 const ROW_GROUP_WINDOWS: usize = 1 << 17;
 
-/// Writes a trace part by part.
+/// Writes a trace in parts.
 pub struct ParquetWriter<'a> {
     path: &'a Path,
     writer: SerializedFileWriter<File>,
 }
 
 impl<'a> ParquetWriter<'a> {
-    /// Begin a file.
+    /// Create the file.
     pub fn create(path: &'a Path) -> Result<Self, SimError> {
         let file = File::create(path).map_err(SimError::file(path))?;
         let schema = parse_message_type(SCHEMA).expect("BUG: the schema is valid");
@@ -42,7 +42,7 @@ impl<'a> ParquetWriter<'a> {
         Ok(ParquetWriter { path, writer })
     }
 
-    /// Add these tasks of a trace.
+    /// Add `tasks` of a trace.
     pub fn add(&mut self, trace: &Trace, tasks: &[TracedTask]) -> Result<(), SimError> {
         let mut rest = tasks;
         while !rest.is_empty() {
@@ -82,7 +82,7 @@ impl<'a> ParquetWriter<'a> {
         Ok(())
     }
 
-    /// End the file with what `trace` says of the whole.
+    /// Finish the file with the metadata of the whole trace.
     pub fn finish(mut self, trace: &Trace) -> Result<(), SimError> {
         let head = Head {
             format: FORMAT.to_owned(),
@@ -123,8 +123,8 @@ fn optional_times(
     column.close()
 }
 
-/// The windows of a row group. Lists are never empty: every value is there (definition 1), and begins a row (repetition
-/// 0) or goes on with it (1).
+/// The windows of a row group. Lists are never empty, so every value exists (definition level 1) and either begins a
+/// row (repetition level 0) or continues it (1).
 struct WindowColumns<'a> {
     windows: Vec<&'a UsageWindow>,
     definition: Vec<i16>,
