@@ -4,11 +4,12 @@
 //! The format is JSON lines. The first line is a [`Header`], each further line a [`LoggedRound`]. A reader refuses logs
 //! of another version.
 
+use std::borrow::Cow;
 use std::io::{self, BufRead, Write};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cell::{CellView, Plan};
+use crate::cell::{CellView, Node, Plan};
 use crate::policy::GuardOptions;
 
 /// Identifies the file format.
@@ -39,6 +40,19 @@ pub struct LoggedRound {
     pub view: CellView,
     /// What the policy decided.
     pub plan: Plan,
+    /// The nodes as the policy observed them first, if fresher readings then confirmed or changed its plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed: Option<Vec<Node>>,
+}
+
+impl LoggedRound {
+    /// The view as the policy observed it, before a confirmation.
+    pub fn observed_view(&self) -> Cow<'_, CellView> {
+        match &self.observed {
+            Some(nodes) => Cow::Owned(CellView { nodes: nodes.clone(), ..self.view.clone() }),
+            None => Cow::Borrowed(&self.view),
+        }
+    }
 }
 
 /// Why a log can't be read.
@@ -96,15 +110,17 @@ impl<W: Write> LogWriter<W> {
         LogWriter { writer, line: Vec::new() }
     }
 
-    /// Append a round.
-    pub fn append(&mut self, round: u64, view: &CellView, plan: &Plan) -> io::Result<()> {
+    /// Append a round. `observed` is the nodes as they were before the plan was confirmed, if it was.
+    pub fn append(&mut self, round: u64, view: &CellView, plan: &Plan, observed: Option<&[Node]>) -> io::Result<()> {
         #[derive(Serialize)]
         struct Borrowed<'a> {
             round: u64,
             view: &'a CellView,
             plan: &'a Plan,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            observed: Option<&'a [Node]>,
         }
-        self.write(&Borrowed { round, view, plan })
+        self.write(&Borrowed { round, view, plan, observed })
     }
 
     fn write(&mut self, value: &impl Serialize) -> io::Result<()> {
@@ -186,13 +202,15 @@ mod tests {
     fn what_is_written_is_read_back() {
         let mut bytes = Vec::new();
         let mut log = LogWriter::new(&mut bytes, "coarse", Some(GuardOptions::with_cool_down(3))).unwrap();
-        log.append(1, &view(), &plan()).unwrap();
-        log.append(2, &view(), &Plan::default()).unwrap();
+        log.append(1, &view(), &plan(), None).unwrap();
+        log.append(2, &view(), &Plan::default(), Some(&view().nodes[..1])).unwrap();
         let log = LogReader::new(bytes.as_slice()).unwrap();
         assert_eq!((log.header.policy.as_str(), log.header.guards), ("coarse", Some(GuardOptions::with_cool_down(3))));
         let rounds: Vec<LoggedRound> = log.map(Result::unwrap).collect();
-        assert_eq!(rounds[0], LoggedRound { round: 1, view: view(), plan: plan() });
+        assert_eq!(rounds[0], LoggedRound { round: 1, view: view(), plan: plan(), observed: None });
         assert_eq!((rounds.len(), rounds[1].round), (2, 2));
+        assert_eq!(rounds[1].observed_view().nodes, view().nodes[..1]);
+        assert_eq!(rounds[0].observed_view().nodes, view().nodes);
     }
 
     #[test]
@@ -212,8 +230,8 @@ mod tests {
     fn a_log_cut_short_gives_its_whole_rounds_and_then_names_the_line() {
         let mut bytes = Vec::new();
         let mut log = LogWriter::new(&mut bytes, "fine", None).unwrap();
-        log.append(1, &view(), &plan()).unwrap();
-        log.append(2, &view(), &plan()).unwrap();
+        log.append(1, &view(), &plan(), None).unwrap();
+        log.append(2, &view(), &plan(), None).unwrap();
         bytes.truncate(bytes.len() - 20);
         let rounds: Vec<_> = LogReader::new(bytes.as_slice()).unwrap().collect();
         assert!(rounds[0].is_ok());

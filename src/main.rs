@@ -41,7 +41,7 @@ fn run(cli: Cli) -> Result<()> {
 }
 
 fn schedule(options: &RunOptions) -> Result<()> {
-    let shutdown = Shutdown::of_this_thread();
+    let shutdown = Shutdown::new().context("making the event that ends the rounds")?;
     let for_handler = shutdown.clone();
     ctrlc::set_handler(move || for_handler.request()).context("setting up the signal handler")?;
 

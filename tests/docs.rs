@@ -15,7 +15,7 @@ fn project(path: &str) -> PathBuf {
 fn check(path: &str, expected: &str) {
     let file = project(path);
     if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(&file, expected).unwrap();
+        std::fs::write(&file, expected).expect("the page can be written");
     }
     let found = std::fs::read_to_string(&file).unwrap_or_default();
     assert!(found == expected, "{path} is out of date: run UPDATE_DOCS=1 cargo test --test docs and commit the result");

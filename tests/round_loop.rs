@@ -194,8 +194,7 @@ fn run_with_failures(nr_failing_reads: u32) -> (Result<()>, Arc<DecisionHistory>
     let class = FakeClass::default();
     class.state.borrow_mut().nr_failing_reads = nr_failing_reads;
     let history = Arc::new(DecisionHistory::default());
-    let outcome =
-        with_rounds(&class, &["--interval", "10ms"], &history, |rounds| rounds.run(&Shutdown::of_this_thread()));
+    let outcome = with_rounds(&class, &["--interval", "10ms"], &history, |rounds| rounds.run(&Shutdown::new()?));
     (outcome, history)
 }
 

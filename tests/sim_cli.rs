@@ -47,7 +47,8 @@ fn compare_runs_every_policy_and_order_and_draws_them() {
         .map(|run| (run["policy"].as_str().unwrap(), run["order"].as_str()))
         .collect();
     let orders = ["none", "request", "cpu", "memory", "cpu-desc", "mai"].map(|order| ("fine", Some(order)));
-    assert_eq!(names, [[("none", None), ("coarse", None)].as_slice(), orders.as_slice()].concat());
+    let thesis = [[("none", None), ("coarse", None)].as_slice(), orders.as_slice()].concat();
+    assert_eq!(names, [thesis.as_slice(), &[("auto", None)]].concat());
     let html = fs::read_to_string(out.join("report.html")).unwrap();
     assert!(html.contains("Synthetic"), "the report doesn't mark synthetic data");
     assert!(
@@ -60,7 +61,7 @@ fn compare_runs_every_policy_and_order_and_draws_them() {
 #[test]
 fn a_sweep_runs_the_product_of_two_options() {
     let points = parsed(&["sweep", "--json", "--vary", "overcommit=0.9..1.1:0.1", "--vary", "machines=38..40:2"]);
-    assert_eq!(points.as_array().unwrap().len(), 3 * 2 * 3);
+    assert_eq!(points.as_array().unwrap().len(), 3 * 2 * 4);
     let point = points
         .as_array()
         .unwrap()
@@ -69,6 +70,17 @@ fn a_sweep_runs_the_product_of_two_options() {
         .unwrap();
     let run = parsed(&["run", "--json", "--policy", "coarse"]);
     assert_eq!(point["cpu_utilisation"], run["cpu_utilisation"]);
+}
+
+#[test]
+fn a_sweep_over_cell_sizes_draws_each_policy_and_what_it_costs() {
+    let out = folder("cells");
+    ok(&["sweep", "--vary", "cell=2,4,8", "--out", text(&out)]);
+    let html = fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(html.contains("Varying cell"));
+    for label in ["coarse", "auto", "Gini coefficient", "Network"] {
+        assert!(html.contains(label), "{label}");
+    }
 }
 
 #[test]
@@ -185,8 +197,8 @@ fn decision_log() -> Vec<u8> {
     let calm = view(vec![node(0, 1.0), node(1, 1.0), node(2, 2.0)], Vec::new());
     let mut bytes = Vec::new();
     let mut log = LogWriter::new(&mut bytes, "auto", None).unwrap();
-    log.append(1, &pressed, &Plan::default()).unwrap();
-    log.append(2, &calm, &Plan::default()).unwrap();
+    log.append(1, &pressed, &Plan::default(), None).unwrap();
+    log.append(2, &calm, &Plan::default(), None).unwrap();
     bytes
 }
 

@@ -34,7 +34,7 @@ impl DecisionLog {
     /// Append a round. If the disk is full, the log ends but scheduling continues.
     fn append(&mut self, round: &Round) {
         let Some(log) = &mut self.0 else { return };
-        if let Err(err) = log.append(round.number, &round.view, &round.plan) {
+        if let Err(err) = log.append(round.number, &round.view, &round.plan, round.observed.as_deref()) {
             log::warn!("the decision log of --log ends here: {err}");
             self.0 = None;
         }

@@ -1,6 +1,6 @@
 //! A round: sense, decide, confirm, act, report.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -13,7 +13,7 @@ use super::Shutdown;
 use crate::act::{AffinityMover, AffinityThread, MemoryMover, OwnThreads};
 use crate::bpf::Class;
 use crate::cell::{CellView, NodeId, Plan};
-use crate::linux::clock::thread_cpu_time;
+use crate::linux::clock::{thread_cpu_time, time_since_boot};
 use crate::policy::{Confirmation, Decider};
 use crate::report::Round;
 use crate::sense::{self, NodeReadings, Nodes, Sampler, ViewInputs, Window};
@@ -93,7 +93,7 @@ impl<'a> Rounds<'a> {
             if left.is_zero() {
                 return true;
             }
-            shutdown.sleep(left.min(CHECK_EVERY));
+            shutdown.sleep(left.min(CHECK_EVERY), None);
         }
         false
     }
@@ -108,14 +108,17 @@ impl<'a> Rounds<'a> {
         let Some(window) = self.sampler.window(self.class, processes.as_deref())? else { return Ok(()) };
         let mut readings = self.sampler.readings(&window, self.nodes);
         let destination = self.workload.destination();
-        let mut view = self.view(&window, &readings);
+        let hit_nodes = BTreeSet::new();
+        let mut view = self.view(&window, &readings, &hit_nodes);
+        let mut observed = None;
 
         // Decide, and confirm before work moves or stays under severe pressure.
         self.decider.observe(&view);
         let mut plan = self.decider.decide(&view);
         if self.must_confirm(&view, &plan) && self.sampler.confirm(&mut readings) {
             self.confirmed_at = Some(Instant::now());
-            view = self.view(&window, &readings);
+            let fresher = self.view(&window, &readings, &hit_nodes);
+            observed = Some(std::mem::replace(&mut view, fresher).nodes);
             plan = self.decider.decide(&view);
         }
         self.decider.commit(&view, &plan);
@@ -139,6 +142,7 @@ impl<'a> Rounds<'a> {
             readings,
             view,
             plan,
+            observed,
             retargeted,
             retarget_cpu_us,
             nr_queued: window.nr_queued,
@@ -151,7 +155,12 @@ impl<'a> Rounds<'a> {
         self.reporter.report(&round, destination, self.class, &self.affinity.counts(), &memory)
     }
 
-    fn view(&self, window: &Window, readings: &BTreeMap<NodeId, NodeReadings>) -> CellView {
+    fn view(
+        &self,
+        window: &Window,
+        readings: &BTreeMap<NodeId, NodeReadings>,
+        hit_nodes: &BTreeSet<NodeId>,
+    ) -> CellView {
         sense::cell_view(&ViewInputs {
             window,
             readings,
@@ -161,6 +170,8 @@ impl<'a> Rounds<'a> {
             destination: self.workload.destination(),
             homes: self.workload.homes(),
             interval: self.config.interval,
+            hit_nodes,
+            now_ns: time_since_boot().as_nanos() as u64,
         })
     }
 

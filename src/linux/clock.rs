@@ -1,4 +1,4 @@
-//! The CPU time of the calling thread.
+//! The CPU time of the calling thread, and the time since boot.
 
 use std::time::Duration;
 
@@ -7,6 +7,14 @@ pub fn thread_cpu_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: time outlives the call, which fills it in; this clock always exists.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Time since boot, suspends included: the clock by which the kernel notes when a task started.
+pub fn time_since_boot() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: time outlives the call, which fills it in; this clock always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &mut time) };
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 

@@ -11,5 +11,6 @@ pub mod clock;
 pub mod cpu_set;
 pub mod memory;
 pub mod thread;
+pub mod wait;
 
 pub use cpu_set::{CpuSet, CpuSetError};

@@ -21,7 +21,7 @@ pub use stats::{Metrics, NodeMetrics, SourceMetrics};
 pub use visibility::Visibility;
 
 use crate::bpf::Retargeted;
-use crate::cell::{CellView, NodeId, Plan};
+use crate::cell::{CellView, Node, NodeId, Plan};
 use crate::sense::NodeReadings;
 
 /// Everything to report about a round.
@@ -37,6 +37,8 @@ pub struct Round {
     pub view: CellView,
     /// What the policy decided.
     pub plan: Plan,
+    /// The nodes as the policy observed them first, if the plan was then confirmed by fresher readings.
+    pub observed: Option<Vec<Node>>,
     /// How the plan was carried out; `None` if nothing moves, or in a dry run.
     pub retargeted: Option<Retargeted>,
     /// CPU time of the daemon for the change of plan, µs.

@@ -55,6 +55,8 @@ pub struct NodeReadings {
     pub steal_share: f64,
     /// True if the guest ran enough on the node in the window for steal to show.
     pub has_run: bool,
+    /// The steal time of one of its CPUs can't be true in this window, so the node's pressure is unknown.
+    pub steal_failed: bool,
     /// The host's metrics; `None` if no host is configured.
     pub host: Option<Reading>,
     /// Share of time in which something on the host waited for a CPU (PSI), if the host reports it. For reports only:
@@ -67,6 +69,9 @@ pub struct NodeReadings {
 impl NodeReadings {
     /// The pressure that the readings add up to. `interval` is the length of a round.
     pub fn pressure(&self, interval: Duration) -> Pressure {
+        if self.steal_failed {
+            return Pressure::Unknown;
+        }
         let probe = self.probe.filter(|_| !self.has_run);
         let mut largest_share = self.steal_share;
         for reading in [self.host, probe].into_iter().flatten() {

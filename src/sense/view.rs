@@ -1,6 +1,6 @@
 //! Builds the cell's view for a policy from one round's measurements.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::{NodeReadings, Nodes, Window};
@@ -26,6 +26,10 @@ pub struct ViewInputs<'a> {
     pub homes: &'a HashMap<GroupId, NodeId>,
     /// Time between two rounds.
     pub interval: Duration,
+    /// Nodes that the kernel side saw hit since the last round.
+    pub hit_nodes: &'a BTreeSet<NodeId>,
+    /// Now, by the clock of [`Members::started_at_ns`](crate::work::Members::started_at_ns).
+    pub now_ns: u64,
 }
 
 /// The cell as a policy sees it.
@@ -36,17 +40,27 @@ pub struct ViewInputs<'a> {
 pub fn cell_view(inputs: &ViewInputs<'_>) -> CellView {
     let nodes: Vec<Node> = inputs.nodes.iter().map(|(id, cpus)| node(inputs, id, cpus)).collect();
     let is_gone = |home: NodeId| nodes.iter().all(|node: &Node| node.id != home || node.capacity_cpus == 0.0);
-    let mut used_ns_of = BTreeMap::<(NodeId, GroupId), u64>::new();
+    let mut times_of = BTreeMap::<(NodeId, GroupId), Times>::new();
     for (&(tgid, ran_on), used_ns) in &inputs.window.used_ns {
         // A process without a group has ended, so none of it is left to move.
         let Some(id) = inputs.groups.group_of(tgid) else { continue };
         let home = inputs.homes.get(&id).copied().unwrap_or(inputs.destination);
         if ran_on == home || is_gone(home) {
-            *used_ns_of.entry((home, id)).or_default() += used_ns;
+            let times = times_of.entry((home, id)).or_default();
+            times.used_ns += used_ns;
+            times.waited_ns += inputs.window.waited_ns.get(&(tgid, ran_on)).copied().unwrap_or(0);
         }
     }
-    let groups = used_ns_of.into_iter().map(|((node, id), used_ns)| group(inputs, id, node, used_ns));
-    CellView { groups: groups.collect(), nodes, ..CellView::default() }
+    let groups = times_of.into_iter().map(|((node, id), times)| group(inputs, id, node, times));
+    let window_rounds = inputs.window.wall.as_secs_f64() / inputs.interval.as_secs_f64();
+    CellView { groups: groups.collect(), nodes, window_rounds }
+}
+
+/// A group's time in the window.
+#[derive(Clone, Copy, Default)]
+struct Times {
+    used_ns: u64,
+    waited_ns: u64,
 }
 
 fn node(inputs: &ViewInputs<'_>, id: NodeId, cpus: &CpuSet) -> Node {
@@ -66,10 +80,13 @@ fn node(inputs: &ViewInputs<'_>, id: NodeId, cpus: &CpuSet) -> Node {
     let used_ns: u64 = window.used_ns.iter().filter(|((_, node), _)| *node == id).map(|(_, ns)| ns).sum();
     let busy_cpus = window.in_cpus(time.busy_ns.max(used_ns));
     let load_cpus = window.in_cpus(time.steal_ns).max(others_cpus) + busy_cpus;
-    Node { id, capacity_cpus, pressure, load_cpus, ..Node::default() }
+    let waiting_cpus = window.nr_queued.get(id.0 as usize).copied().unwrap_or(0).into();
+    let alarm = inputs.hit_nodes.contains(&id);
+    Node { id, capacity_cpus, pressure, load_cpus, waiting_cpus, alarm, ..Node::default() }
 }
 
-fn group(inputs: &ViewInputs<'_>, id: GroupId, node: NodeId, used_ns: u64) -> Group {
+fn group(inputs: &ViewInputs<'_>, id: GroupId, node: NodeId, times: Times) -> Group {
+    let Times { used_ns, waited_ns } = times;
     let members = inputs.groups.get(id);
     let demand = Demand {
         request_cpus: members.map_or(0.0, |members| members.request_cpus),
@@ -77,7 +94,15 @@ fn group(inputs: &ViewInputs<'_>, id: GroupId, node: NodeId, used_ns: u64) -> Gr
         memory_bytes: members.map_or(0.0, |members| members.rss_bytes),
         accesses_per_instruction: inputs.accesses.of(id, used_ns),
     };
-    Group { id, node, nr_tasks: members.map_or(0, |members| members.nr_tasks), demand, ..Group::default() }
+    let age = Duration::from_nanos(members.map_or(0, |members| inputs.now_ns.saturating_sub(members.started_at_ns)));
+    Group {
+        id,
+        node,
+        nr_tasks: members.map_or(0, |members| members.nr_tasks),
+        demand,
+        age_rounds: age.as_secs_f64() / inputs.interval.as_secs_f64(),
+        wanted_cpus: Some(inputs.window.in_cpus(used_ns + waited_ns)),
+    }
 }
 
 #[cfg(test)]
@@ -106,7 +131,8 @@ mod tests {
                 wall: Duration::from_secs(2),
                 cpu_times: cpu_ms.iter().map(time).collect(),
                 used_ns: used_ms.iter().map(|&(tgid, node, ms)| ((tgid, NodeId(node)), ms * MS)).collect(),
-                nr_queued: Vec::new(),
+                nr_queued: vec![0, 3],
+                ..Window::default()
             };
             let tasks: Vec<TaskRecord> = used_ms
                 .iter()
@@ -131,6 +157,8 @@ mod tests {
                 destination: self.destination,
                 homes: &self.homes,
                 interval: Duration::from_secs(2),
+                hit_nodes: &BTreeSet::from([NodeId(2)]),
+                now_ns: 5000 * MS,
             })
         }
     }
@@ -182,5 +210,18 @@ mod tests {
     fn while_the_destination_is_offline_everything_that_ran_counts_as_there() {
         let view = Setup::new(&[(0, 0, 0)], &[(7, 0, 1), (8, 0, 1)], 1).view();
         assert_eq!(view.groups_on(NodeId(1)).len(), 2);
+    }
+
+    #[test]
+    fn the_view_says_what_waits_what_is_wanted_how_old_it_is_and_what_was_hit() {
+        let mut setup = Setup::new(&[(0, 0, 0), (1, 0, 0)], &[(7, 0, 500)], 0);
+        setup.window.waited_ns.insert((7, NodeId(0)), 1000 * MS);
+        // On a node where the group is not.
+        setup.window.waited_ns.insert((7, NodeId(1)), 1000 * MS);
+        let view = setup.view();
+        assert_eq!(view.nodes.iter().map(|node| node.waiting_cpus).collect::<Vec<_>>(), [0.0, 3.0, 0.0]);
+        assert_eq!(view.nodes.iter().map(|node| node.alarm).collect::<Vec<_>>(), [false, false, true]);
+        assert_eq!((view.groups[0].wanted_cpus, view.groups[0].age_rounds), (Some(0.75), 2.5));
+        assert_eq!(view.window_rounds, 1.0);
     }
 }

@@ -1,6 +1,6 @@
 //! Counter differences between two rounds, and the sources' readings of each node's pressure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -28,6 +28,12 @@ pub struct Window {
     /// Time that a process's migratable tasks really ran on a node in the window, ns, by (process id, node); 0 if they
     /// ran only shortly before it.
     pub used_ns: HashMap<(u32, NodeId), u64>,
+    /// Time that a process's migratable tasks waited to run on a node, ns, by (process id, node), summed over the tasks. A
+    /// task that still waits adds its time once it runs.
+    pub waited_ns: HashMap<(u32, NodeId), u64>,
+    /// CPUs whose steal time can't be true in this window: more than the window is long, or less than before. Live
+    /// migration, suspends and hypervisors' errors make such jumps.
+    pub implausible_steal: BTreeSet<u32>,
     /// Length of each node's queue of waiting tasks at the end of the window, by node id.
     pub nr_queued: Vec<u32>,
 }
@@ -189,11 +195,13 @@ impl RecentlyRan {
 const WANTED_CPUS_MIN: f64 = 0.25;
 
 fn steal_readings(window: &Window, cpus: &CpuSet) -> NodeReadings {
+    let steal_failed = cpus.iter().any(|cpu| window.implausible_steal.contains(&cpu));
     let time = window.sum(cpus);
     let nr_online = window.nr_online(cpus).max(1) as f64;
     NodeReadings {
         steal_share: (window.in_cpus(time.steal_ns) / nr_online).min(1.0),
         has_run: window.in_cpus(time.busy_ns + time.steal_ns) >= WANTED_CPUS_MIN,
+        steal_failed,
         ..NodeReadings::default()
     }
 }
@@ -206,24 +214,38 @@ fn remember(earlier: RunTimes, now: &mut RunTimes) {
     }
 }
 
+/// Ticks are counted late, by one at each end of a window.
+const STEAL_SLACK: Duration = Duration::from_millis(20);
+
 fn between(earlier: &Snapshot, later: &Snapshot) -> Window {
+    let wall = later.at.duration_since(earlier.at);
+    let mut implausible_steal = BTreeSet::new();
     let cpu_times = later.cpu_times.iter().map(|(&cpu, time)| {
         // A CPU that was offline before has no baseline, so it has no time in this window.
         let before = earlier.cpu_times.get(&cpu).unwrap_or(time);
-        (cpu, time.since(*before))
+        let since = time.since(*before);
+        if time.steal_ns < before.steal_ns || u128::from(since.steal_ns) > (wall + STEAL_SLACK).as_nanos() {
+            implausible_steal.insert(cpu);
+            return (cpu, CpuTime { steal_ns: 0, ..since });
+        }
+        (cpu, since)
     });
-    let used_ns = later.run_times.iter().map(|(&key, time)| {
+    let cpu_times = cpu_times.collect();
+    let (mut used_ns, mut waited_ns) = (HashMap::new(), HashMap::new());
+    for (&key, time) in &later.run_times {
         let before = earlier.run_times.get(&key).copied().unwrap_or_else(RunTime::default);
         // A smaller value belongs to another process with a reused id.
         let before = if time.run_ns < before.run_ns { RunTime::default() } else { before };
-        (key, time.used_ns().saturating_sub(before.used_ns()))
-    });
-    Window {
-        wall: later.at.duration_since(earlier.at),
-        cpu_times: cpu_times.collect(),
-        used_ns: used_ns.filter(|(_, used_ns)| *used_ns > 0).collect(),
-        nr_queued: later.nr_queued.clone(),
+        for (of, ns) in [
+            (&mut used_ns, time.used_ns().saturating_sub(before.used_ns())),
+            (&mut waited_ns, time.wait_ns.saturating_sub(before.wait_ns)),
+        ] {
+            if ns > 0 {
+                of.insert(key, ns);
+            }
+        }
     }
+    Window { wall, cpu_times, used_ns, waited_ns, implausible_steal, nr_queued: later.nr_queued.clone() }
 }
 
 #[cfg(test)]
@@ -304,5 +326,26 @@ mod tests {
             NodeReadings::default(),
             "a fifth of a CPU shows too little of the host"
         );
+    }
+
+    #[test]
+    fn steal_that_cannot_be_true_is_unknown_for_its_round_only() {
+        const MS: u64 = 1_000_000;
+        let start = Instant::now();
+        let at = |ms: u64, steal_ms: u64| Snapshot {
+            at: start + Duration::from_millis(ms),
+            ..sample(CpuTimes::from([(0, CpuTime { busy_ns: 0, steal_ns: steal_ms * MS })]))
+        };
+        let cpus = CpuSet::from([0]);
+        let reading = |earlier: &Snapshot, later: &Snapshot| {
+            let readings = steal_readings(&between(earlier, later), &cpus);
+            (readings.steal_failed, readings.steal_share)
+        };
+        let ten_minutes = 600_000;
+        // A jump of ten minutes in half a second, as after a live migration, and what follows it.
+        assert_eq!(reading(&at(0, 0), &at(500, ten_minutes)), (true, 0.0));
+        assert_eq!(reading(&at(500, ten_minutes), &at(1000, ten_minutes + 250)), (false, 0.5));
+        assert_eq!(reading(&at(0, 500), &at(500, 400)), (true, 0.0), "it went back");
+        assert_eq!(reading(&at(0, 0), &at(500, 500)), (false, 1.0), "all of it may be stolen");
     }
 }

@@ -30,7 +30,7 @@ pub struct Replayed {
 /// decisions led to.
 pub fn replay(round: LoggedRound, decider: Option<&mut Decider>) -> Replayed {
     let plan = decider.map(|decider| {
-        decider.observe(&round.view);
+        decider.observe(&round.observed_view());
         let plan = decider.decide(&round.view);
         decider.commit(&round.view, &round.plan);
         plan
@@ -67,7 +67,7 @@ mod tests {
         let mut live = decider();
         let round = |number| {
             let view = cell(vec![node(0, 1.0, 0.5), node(1, 1.0, 0.0)], vec![group(7, 0, 0.4)]);
-            LoggedRound { round: number, plan: live.round(&view), view }
+            LoggedRound { round: number, plan: live.round(&view), view, observed: None }
         };
         (1..=8).map(round).collect()
     }

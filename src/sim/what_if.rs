@@ -153,6 +153,7 @@ mod tests {
             round: number as u64 + 1,
             view: cell(vec![node(0, 1.0, on_0), node(1, 1.0, on_1)], vec![group(7, 0, 1.0 - on_0)]),
             plan: Plan::default(),
+            observed: None,
         };
         shares.iter().enumerate().map(round).collect()
     }

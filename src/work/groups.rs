@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::cgroups::CgroupPaths;
 use super::quota::cpu_quota;
 use super::TaskRecord;
-use crate::cell::GroupId;
+use crate::cell::{GroupId, NodeId};
 
 /// The unit that moves as a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,6 +32,10 @@ pub struct Members {
     pub rss_bytes: f64,
     /// Page faults of the tasks since they started.
     pub nr_faults: u64,
+    /// When the first of the tasks started, ns of CLOCK_BOOTTIME.
+    pub started_at_ns: u64,
+    /// The node on which the kernel side has placed the first process, if it has placed it.
+    pub placed_node: Option<NodeId>,
     cgroup_id: u64,
 }
 
@@ -56,9 +60,13 @@ impl Groups {
             });
             let members = groups.members.entry(id).or_default();
             if is_new {
+                if members.tgids.is_empty() {
+                    (members.placed_node, members.started_at_ns) = (task.placed_node, task.started_at_ns);
+                }
                 members.tgids.push(tgid);
                 members.cgroup_id = task.cgroup_id;
             }
+            members.started_at_ns = members.started_at_ns.min(task.started_at_ns);
             members.nr_tasks += 1;
             members.request_cpus += 1.0;
             members.rss_bytes += task.rss_bytes as f64;

@@ -81,8 +81,7 @@ impl Workload {
         self.accesses.look(&self.tasks, &self.groups);
         if let Some(placements) = &mut self.placements {
             self.quotas.apply(&mut self.groups);
-            let forked = |tgid| class.placement(tgid).ok().flatten();
-            placements.note(&self.groups, self.destination, forked);
+            placements.note(&self.groups, self.destination);
         }
         Ok(changes)
     }

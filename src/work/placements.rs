@@ -18,15 +18,21 @@ impl Placements {
         &self.homes
     }
 
-    /// Update the set of groups. A new group is where the kernel has placed it: on its parent's node if `forked`
-    /// returns one, otherwise on `destination`. It stays there when the first destination changes later.
-    pub fn note(&mut self, groups: &Groups, destination: NodeId, forked: impl Fn(u32) -> Option<NodeId>) {
+    /// Update the set of groups. A new group is where the kernel side has placed it: on its parent's node, or where a plan
+    /// spreads new programs; otherwise on `destination`. It stays there when the first destination changes later.
+    ///
+    /// The kernel side also places a process when it executes a program. So a placement that was not sent is news.
+    pub fn note(&mut self, groups: &Groups, destination: NodeId) {
         self.sent.retain(|&tgid, _| groups.group_of(tgid).is_some());
         self.homes.retain(|&id, _| groups.get(id).is_some());
         for (id, members) in groups.iter() {
-            self.homes
-                .entry(id)
-                .or_insert_with(|| members.tgids.iter().find_map(|&tgid| forked(tgid)).unwrap_or(destination));
+            let home = self.homes.entry(id).or_insert(members.placed_node.unwrap_or(destination));
+            if let (Some(placed), [tgid]) = (members.placed_node, members.tgids.as_slice()) {
+                if self.sent.get(tgid).is_some_and(|&sent| sent != placed) {
+                    *home = placed;
+                    self.sent.insert(*tgid, placed);
+                }
+            }
         }
     }
 
@@ -71,30 +77,51 @@ mod tests {
     #[test]
     fn a_group_stays_where_it_started_until_it_is_moved() {
         let mut placements = Placements::default();
-        placements.note(&groups(&[7, 8]), NodeId(0), |_| None);
+        placements.note(&groups(&[7, 8]), NodeId(0));
         assert_eq!(placements.news(&groups(&[7, 8])), [(7, NodeId(0)), (8, NodeId(0))]);
 
-        placements.note(&groups(&[7, 8, 9]), NodeId(2), |_| None);
+        placements.note(&groups(&[7, 8, 9]), NodeId(2));
         let step = Move { group: GroupId(8), from: NodeId(0), to: NodeId(1) };
         placements.carry_out(&Plan { moves: vec![step], ..Plan::default() });
         assert_eq!(placements.news(&groups(&[7, 8, 9])), [(8, NodeId(1)), (9, NodeId(2))]);
         assert_eq!(placements.news(&groups(&[7, 8, 9])), []);
     }
 
+    /// A process that the kernel side has placed.
+    fn placed(tgid: i32, node: u32) -> Groups {
+        let task = TaskRecord { policy: policy::EXT, placed_node: Some(NodeId(node)), ..test_task(tgid, "t") };
+        Groups::of(&[task], Grouping::Process)
+    }
+
+    #[test]
+    fn a_process_that_the_kernel_places_at_exec_is_there_until_a_plan_moves_it() {
+        let mut placements = Placements::default();
+        placements.note(&placed(7, 0), NodeId(0));
+        placements.news(&placed(7, 0));
+        placements.note(&placed(7, 2), NodeId(0));
+        assert_eq!(placements.homes()[&GroupId(7)], NodeId(2));
+        assert_eq!(placements.news(&placed(7, 2)), [], "the kernel knows");
+        let step = Move { group: GroupId(7), from: NodeId(2), to: NodeId(1) };
+        placements.carry_out(&Plan { moves: vec![step], ..Plan::default() });
+        assert_eq!(placements.news(&placed(7, 2)), [(7, NodeId(1))]);
+        placements.note(&placed(7, 1), NodeId(0));
+        assert_eq!(placements.homes()[&GroupId(7)], NodeId(1));
+    }
+
     #[test]
     fn a_forked_process_is_on_its_parents_node() {
         let mut placements = Placements::default();
-        placements.note(&groups(&[7]), NodeId(0), |tgid| (tgid == 7).then_some(NodeId(3)));
+        placements.note(&placed(7, 3), NodeId(0));
         assert_eq!(placements.homes()[&GroupId(7)], NodeId(3));
     }
 
     #[test]
     fn an_ended_process_is_forgotten_so_that_its_id_can_be_reused() {
         let mut placements = Placements::default();
-        placements.note(&groups(&[7]), NodeId(0), |_| None);
+        placements.note(&groups(&[7]), NodeId(0));
         placements.news(&groups(&[7]));
-        placements.note(&groups(&[]), NodeId(0), |_| None);
-        placements.note(&groups(&[7]), NodeId(0), |_| None);
+        placements.note(&groups(&[]), NodeId(0));
+        placements.note(&groups(&[7]), NodeId(0));
         assert_eq!(placements.news(&groups(&[7])), [(7, NodeId(0))]);
     }
 }

@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 
 use crate::bpf::{intf, Plain};
+use crate::cell::NodeId;
 
 /// Scheduling policies by number (include/uapi/linux/sched.h).
 pub mod policy {
@@ -45,6 +46,10 @@ pub struct TaskRecord {
     pub rss_bytes: u64,
     /// Page faults so far, for migratable tasks. The first thread's include those of threads that ended.
     pub nr_faults: u64,
+    /// When it started, ns of CLOCK_BOOTTIME.
+    pub started_at_ns: u64,
+    /// The node on which the kernel side has placed its process, if it has placed it.
+    pub placed_node: Option<NodeId>,
     /// Name, padded with zeros.
     pub(crate) comm: [u8; 16],
 }
@@ -84,6 +89,8 @@ impl From<intf::vnuma_task_record> for TaskRecord {
             run_ns: raw.run_ns,
             rss_bytes: raw.rss_pages * procfs::page_size(),
             nr_faults: raw.nr_faults,
+            started_at_ns: raw.started_at_ns,
+            placed_node: u32::try_from(raw.placed_node).ok().map(NodeId),
             comm: raw.comm.map(|c| c as u8),
         }
     }
@@ -133,6 +140,8 @@ pub(crate) mod tests {
             run_ns: 0,
             rss_bytes: 0,
             nr_faults: 0,
+            started_at_ns: 0,
+            placed_node: None,
             comm: name,
         }
     }

@@ -61,6 +61,7 @@ pub fn any_params() -> impl Strategy<Value = Params> {
         Just((PolicyName::NONE, None)),
         Just((PolicyName::COARSE, None)),
         proptest::sample::select(&Order::ALL[..]).prop_map(|order| (PolicyName::FINE, Some(order))),
+        Just((PolicyName::AUTO, None)),
     ];
     (policy, 1u32..14, 1u32..6, 0.3f64..2.0, 0u64..5).prop_map(|((policy, order), machines, cell, overcommit, seed)| {
         Params { policy, order, machines, cell, overcommit, seed, useful: 1.0, ..Params::default() }

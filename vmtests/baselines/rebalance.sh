@@ -35,6 +35,7 @@ read_steal() {
     for node in $nodes; do
         eval "steal_$node=0"
     done
+    # shellcheck disable=SC2034  # steal is read by eval
     while read -r cpu _ _ _ _ _ _ _ steal _; do
         case $cpu in
         cpu[0-9]*)
@@ -54,6 +55,7 @@ find_min_stealtime_node() {
     min_ticks=
     for node in $nodes; do
         eval "ticks=\$((steal_$node - before_$node))"
+        # shellcheck disable=SC2154  # set by eval
         if [ -z "$min_ticks" ] || [ "$ticks" -lt "$min_ticks" ]; then
             min_node=$node
             min_ticks=$ticks

@@ -112,6 +112,7 @@ await_file() {
 }
 
 # end_status: sets MACHINE_STATUS to what QEMU, or what it runs under, ended with; 128 and more is a signal.
+# shellcheck disable=SC2034  # for the commands that source this file
 end_status() {
     MACHINE_STATUS=0
     wait "$QEMU_PID" 2>/dev/null || MACHINE_STATUS=$?

@@ -36,7 +36,9 @@ pub(super) fn observe_groups(
     let limit_cpus = memory.nodes.get(&node.id).and_then(|memory| memory.limit_cpus).unwrap_or(f64::INFINITY);
     let available_cpus = (node.capacity_cpus - others_cpus).max(0.0).min(limit_cpus);
     let is_short = used.used_cpus >= options.saturated_share * available_cpus;
-    let waiting_cpus_per_task = node.waiting_cpus / f64::from(used.nr_tasks.max(1));
+    // What waits to be admitted is no part of these groups.
+    let waiting_cpus = if node.admission.is_none() { node.waiting_cpus } else { 0.0 };
+    let waiting_cpus_per_task = waiting_cpus / f64::from(used.nr_tasks.max(1));
     let rise = 1.0 - decay(view.window_rounds, options.want_rise_half_life_rounds);
     let fall = decay(view.window_rounds, options.want_fall_half_life_rounds);
     let now = memory.now;

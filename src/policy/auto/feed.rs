@@ -12,7 +12,7 @@ const MEAN_WEIGHT: f64 = 0.9;
 
 /// Let waiting tasks start, the node with most waiting first.
 pub(super) fn feed(table: &mut Table<'_>) {
-    let waiting_cpus = |row: usize| admission(table, row).map_or(0.0, |queue| queue.waiting_cpus.iter().sum::<f64>());
+    let waiting_cpus = |row: usize| admission(table, row).map_or(0.0, |_| table.view.nodes[row].waiting_cpus);
     let mut sources: Vec<(f64, usize)> = (0..table.rows.len()).map(|row| (waiting_cpus(row), row)).collect();
     sources.retain(|&(waiting_cpus, _)| waiting_cpus > 0.0);
     sources.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));

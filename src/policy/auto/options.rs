@@ -148,7 +148,7 @@ impl AutoOptions {
             locality_share: 0.05,
             feed_load_share: 0.9,
             load_half_life_rounds: rounds(6.0 * 3600.0),
-            balance_price: 3e-8 / interval_s,
+            balance_price: 1e-8 / interval_s,
             watch_min_nodes: 8,
         }
     }

@@ -107,7 +107,7 @@ impl Sweep {
         Ok(line.model)
     }
 
-    /// The policies to run. If no option names one, those that the thesis compares: none, coarse and fine by memory.
+    /// The policies to run. If none is named: none, coarse, fine by memory, and auto.
     fn policies(&self, params: &Params) -> Vec<Params> {
         let names = ["policy", "order"];
         let named = self.model.policy.is_some() || self.vary.iter().any(|vary| names.contains(&vary.option.as_str()));
@@ -119,6 +119,7 @@ impl Sweep {
             params.with_policy(PolicyName::NONE, None),
             params.with_policy(PolicyName::COARSE, None),
             params.with_policy(PolicyName::FINE, order),
+            params.with_policy(PolicyName::AUTO, None),
         ]
     }
 }

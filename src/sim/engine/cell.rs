@@ -2,7 +2,7 @@
 
 use super::machine::{Finished, Machine, World};
 use super::series::{Bins, Heat, Rounds};
-use crate::cell::{CellView, Demand, Group, GroupId, Node, NodeId, Plan, Pressure};
+use crate::cell::{Admission, CellView, Demand, Group, GroupId, Node, NodeId, Plan, Pressure};
 use crate::policy::{Memory, Policy};
 use crate::sim::params::Params;
 use crate::sim::tasks::{Horizon, SimTask};
@@ -128,6 +128,9 @@ impl<'a> CellRun<'a> {
         if settled || (self.view.groups.is_empty() && !policy.remembers()) {
             return;
         }
+        if policy.remembers() {
+            self.look_at_queues();
+        }
         policy.observe(&self.view, &mut self.memory);
         let plan = policy.decide(&self.view, &self.memory);
         policy.commit(&self.view, &plan, &mut self.memory);
@@ -135,6 +138,14 @@ impl<'a> CellRun<'a> {
             self.settled_at = Some(events);
         } else {
             self.carry_out(&plan, round, rounds, outcome);
+        }
+    }
+
+    /// Describe what waits for admission. The thesis's policies don't read it, and it takes a walk over the queues.
+    fn look_at_queues(&mut self) {
+        for (machine, node) in self.machines.iter().zip(&mut self.view.nodes) {
+            node.waiting_cpus = machine.waiting_cpus(&self.world);
+            machine.admission(&self.world, node.admission.get_or_insert_with(Admission::default));
         }
     }
 
@@ -164,6 +175,7 @@ impl<'a> CellRun<'a> {
                         memory_bytes: f64::from(running.usage.memory) * self.params.machine_memory_bytes as f64,
                         accesses_per_instruction: f64::from(running.usage.accesses_per_instruction),
                     },
+                    age_rounds: (machine.now_s - running.started_s) / self.params.interval_s,
                     ..Group::default()
                 });
             }

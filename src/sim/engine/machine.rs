@@ -10,6 +10,7 @@ use std::collections::binary_heap::{BinaryHeap, PeekMut};
 
 use super::series::Bins;
 use super::INSTANT_S;
+use crate::cell::Admission;
 use crate::sim::tasks::{exact, SimTask};
 use crate::sim::trace::UsageWindow;
 
@@ -61,6 +62,8 @@ pub(super) struct Running {
     // Copies of the task's own values, at hand for rebalances.
     pub(super) request_cpus: f64,
     pub(super) priority: u32,
+    /// When it started, on whatever machine.
+    pub(super) started_s: f64,
 }
 
 impl Running {
@@ -115,7 +118,7 @@ pub(super) struct Finished {
 /// One machine. Times are in seconds since t0.
 #[derive(Debug, Default)]
 pub(super) struct Machine {
-    now_s: f64,
+    pub(super) now_s: f64,
     lag_s: f64,
     pub(super) load_cpus: f64,
     reserved_cpus: f64,
@@ -317,6 +320,24 @@ impl Machine {
         self.waiting = waiting;
     }
 
+    /// What is left to reserve and what the waiting tasks ask for, the smallest first, as far as a rebalance could need it.
+    pub(super) fn admission(&self, world: &World<'_>, admission: &mut Admission) {
+        /// More tasks than could start at once.
+        const MOST: usize = 256;
+
+        let request_cpus = |&rank: &u32| world.tasks[rank as usize].request_cpus;
+        admission.free_cpus = (world.capacity_cpus + ADMISSION_SLACK_CPUS - self.reserved_cpus) / world.overcommit;
+        admission.waiting_cpus.clear();
+        admission.waiting_cpus.extend(self.waiting.iter().map(request_cpus));
+        admission.waiting_cpus.sort_unstable_by(f64::total_cmp);
+        admission.waiting_cpus.truncate(MOST);
+    }
+
+    /// What all waiting tasks ask for.
+    pub(super) fn waiting_cpus(&self, world: &World<'_>) -> f64 {
+        self.waiting.iter().map(|&rank| world.tasks[rank as usize].request_cpus).sum()
+    }
+
     fn start(&mut self, rank: u32, reserved_cpus: f64, world: &World<'_>) {
         let task = &world.tasks[rank as usize];
         let next_window = task.windows_at_start;
@@ -335,6 +356,7 @@ impl Machine {
             reserved_cpus,
             request_cpus: task.request_cpus,
             priority: task.priority,
+            started_s: self.now_s,
         };
         self.enter(running, world);
     }

@@ -34,6 +34,7 @@ pub(super) fn look(label: &str) -> Look {
     let (colour, dash) = match label {
         "none" => (RGBColor(90, 90, 90), Some((2, 3))),
         "coarse" => (RGBColor(213, 94, 0), None),
+        "auto" => (RGBColor(240, 228, 66), None),
         "fine none" => (RGBColor(0, 0, 0), Some((8, 3))),
         "fine request" => (RGBColor(86, 180, 233), Some((5, 5))),
         "fine cpu" => (RGBColor(0, 158, 115), Some((3, 3))),

@@ -8,11 +8,13 @@ use crate::sim::sweep::{Point, SweepResult};
 
 type Quantity = (&'static str, &'static str, fn(&Figures) -> Option<f64>);
 
-const QUANTITIES: [Quantity; 4] = [
+const QUANTITIES: [Quantity; 6] = [
     ("CPU utilisation", "%", |figures| Some(figures.cpu_utilisation * 100.0)),
     ("Gini coefficient", "0 to 1", |figures| Some(figures.gini)),
     ("Overcommit", "millionths of the CPU", |figures| Some(figures.overcommit * 1e6)),
     ("Duration", "s", |figures| figures.duration_s),
+    ("Finished tasks", "tasks", |figures| Some(figures.finished as f64)),
+    ("Network", "GB/s", |figures| Some(figures.network_bytes_per_s / 1e9)),
 ];
 
 /// The first option is the x axis. There is one figure for each combination of the other options' values.

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::{Finished, Machine, World};
+use crate::cell::Admission;
 use crate::sim::tasks::{Horizon, SimTask};
 use crate::sim::trace::{TaskId, Trace, TracedTask, UsageWindow};
 
@@ -81,4 +82,22 @@ proptest! {
             machines.iter().try_for_each(sums_are_right)?;
         }
     }
+}
+
+#[test]
+fn what_waits_is_told_smallest_first_in_what_tasks_ask_for() {
+    let task = |request_cpus| (0i64, 30i64, request_cpus, vec![0.1f32]);
+    let trace = trace(&[task(0.2), task(0.3), task(0.25), task(0.15)]);
+    let horizon = Horizon { start_us: trace.first_us, end_us: trace.last_us };
+    let tasks: Vec<SimTask<'_>> = trace.tasks.iter().filter_map(|task| SimTask::new(&trace, task, horizon)).collect();
+    // Half as much again is reserved as is asked for: 0.3 of 0.5 by the first task, which leaves room for none.
+    let world = World { tasks: &tasks, capacity_cpus: 0.5, overcommit: 1.5 };
+    let mut machine = Machine::default();
+    machine.reset(None);
+    machine.run_until(60.0, &[0, 1, 2, 3], &world, &mut Finished::default());
+    let mut admission = Admission::default();
+    machine.admission(&world, &mut admission);
+    assert_eq!(admission.waiting_cpus, [0.15, 0.25, 0.3]);
+    assert!((admission.free_cpus - 0.2 / 1.5).abs() < 1e-8, "{}", admission.free_cpus);
+    assert!((machine.waiting_cpus(&world) - 0.7).abs() < 1e-12);
 }
