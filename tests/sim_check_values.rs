@@ -107,7 +107,7 @@ fn fine_by_memory_agrees() {
     agrees(PolicyName::FINE, Some(Order::Memory), &wanted);
 }
 
-/// The bars that `auto` is held to: more work done, sooner, for a tenth of `coarse`'s bytes, and balanced too.
+/// The requirements for `auto`: more work done, sooner, with a tenth of `coarse`'s bytes, and balanced.
 #[test]
 fn auto_does_more_than_the_thesiss_policies_for_a_tenth_of_the_bytes() {
     let run = |policy, order| figures(&Params::default().with_policy(policy, order));

@@ -18,7 +18,7 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// No shutdown is requested yet.
+    /// Make a handle. No shutdown is requested yet.
     pub fn new() -> io::Result<Self> {
         Ok(Shutdown { is_requested: Arc::default(), event: Arc::new(wait::event()?) })
     }
@@ -43,7 +43,7 @@ impl Shutdown {
             None => wait::until_readable([request], at_most).map(|_| false),
         };
         woken.unwrap_or_else(|err| {
-            // Without poll(2) there is still time.
+            // If poll(2) fails, the rounds still go on by time.
             log::debug!("waiting for events: {err}");
             std::thread::sleep(at_most);
             false

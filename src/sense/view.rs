@@ -26,7 +26,7 @@ pub struct ViewInputs<'a> {
     pub homes: &'a HashMap<GroupId, NodeId>,
     /// Time between two rounds.
     pub interval: Duration,
-    /// Nodes that the kernel side saw hit since the last round.
+    /// Nodes for which the kernel side raised an alarm since the last round.
     pub hit_nodes: &'a BTreeSet<NodeId>,
     /// Now, by the clock of [`Members::started_at_ns`](crate::work::Members::started_at_ns).
     pub now_ns: u64,
@@ -216,7 +216,7 @@ mod tests {
     fn the_view_says_what_waits_what_is_wanted_how_old_it_is_and_what_was_hit() {
         let mut setup = Setup::new(&[(0, 0, 0), (1, 0, 0)], &[(7, 0, 500)], 0);
         setup.window.waited_ns.insert((7, NodeId(0)), 1000 * MS);
-        // On a node where the group is not.
+        // A node that the group is not on.
         setup.window.waited_ns.insert((7, NodeId(1)), 1000 * MS);
         let view = setup.view();
         assert_eq!(view.nodes.iter().map(|node| node.waiting_cpus).collect::<Vec<_>>(), [0.0, 3.0, 0.0]);

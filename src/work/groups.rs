@@ -32,7 +32,7 @@ pub struct Members {
     pub rss_bytes: f64,
     /// Page faults of the tasks since they started.
     pub nr_faults: u64,
-    /// When the first of the tasks started, ns of CLOCK_BOOTTIME.
+    /// Start time of the oldest task, ns of CLOCK_BOOTTIME.
     pub started_at_ns: u64,
     /// The node on which the kernel side has placed the first process, if it has placed it.
     pub placed_node: Option<NodeId>,

@@ -18,10 +18,11 @@ impl Placements {
         &self.homes
     }
 
-    /// Update the set of groups. A new group is where the kernel side has placed it: on its parent's node, or where a plan
-    /// spreads new programs; otherwise on `destination`. It stays there when the first destination changes later.
+    /// Update the set of groups. A new group is where the kernel side has placed it: on its parent's node, or where a
+    /// plan spreads new programs; otherwise on `destination`. It stays there when the first destination changes later.
     ///
-    /// The kernel side also places a process when it executes a program. So a placement that was not sent is news.
+    /// The kernel side also places a process when it executes a program. A placement that differs from the one that was
+    /// sent therefore becomes the group's node.
     pub fn note(&mut self, groups: &Groups, destination: NodeId) {
         self.sent.retain(|&tgid, _| groups.group_of(tgid).is_some());
         self.homes.retain(|&id, _| groups.get(id).is_some());

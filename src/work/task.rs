@@ -46,7 +46,7 @@ pub struct TaskRecord {
     pub rss_bytes: u64,
     /// Page faults so far, for migratable tasks. The first thread's include those of threads that ended.
     pub nr_faults: u64,
-    /// When it started, ns of CLOCK_BOOTTIME.
+    /// Start time, ns of CLOCK_BOOTTIME.
     pub started_at_ns: u64,
     /// The node on which the kernel side has placed its process, if it has placed it.
     pub placed_node: Option<NodeId>,

@@ -141,7 +141,8 @@ impl<'a> CellRun<'a> {
         }
     }
 
-    /// Describe what waits for admission. The thesis's policies don't read it, and it takes a walk over the queues.
+    /// Describe the tasks that wait for admission. The thesis's policies don't need this, and it takes a walk over the
+    /// queues.
     fn look_at_queues(&mut self) {
         for (machine, node) in self.machines.iter().zip(&mut self.view.nodes) {
             node.waiting_cpus = machine.waiting_cpus(&self.world);

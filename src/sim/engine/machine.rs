@@ -62,7 +62,7 @@ pub(super) struct Running {
     // Copies of the task's own values, at hand for rebalances.
     pub(super) request_cpus: f64,
     pub(super) priority: u32,
-    /// When it started, on whatever machine.
+    /// Time at which it started, on any machine.
     pub(super) started_s: f64,
 }
 
@@ -320,9 +320,9 @@ impl Machine {
         self.waiting = waiting;
     }
 
-    /// What is left to reserve and what the waiting tasks ask for, the smallest first, as far as a rebalance could need it.
+    /// The CPU left to reserve and the waiting tasks' requests, smallest first, as many as a rebalance could need.
     pub(super) fn admission(&self, world: &World<'_>, admission: &mut Admission) {
-        /// More tasks than could start at once.
+        /// More tasks than can start at once.
         const MOST: usize = 256;
 
         let request_cpus = |&rank: &u32| world.tasks[rank as usize].request_cpus;
@@ -333,7 +333,7 @@ impl Machine {
         admission.waiting_cpus.truncate(MOST);
     }
 
-    /// What all waiting tasks ask for.
+    /// Sum of the requests of all waiting tasks.
     pub(super) fn waiting_cpus(&self, world: &World<'_>) -> f64 {
         self.waiting.iter().map(|&rank| world.tasks[rank as usize].request_cpus).sum()
     }

@@ -90,7 +90,7 @@ fn what_waits_is_told_smallest_first_in_what_tasks_ask_for() {
     let trace = trace(&[task(0.2), task(0.3), task(0.25), task(0.15)]);
     let horizon = Horizon { start_us: trace.first_us, end_us: trace.last_us };
     let tasks: Vec<SimTask<'_>> = trace.tasks.iter().filter_map(|task| SimTask::new(&trace, task, horizon)).collect();
-    // Half as much again is reserved as is asked for: 0.3 of 0.5 by the first task, which leaves room for none.
+    // Reservations are one and a half times the requests: the first task reserves 0.3 of 0.5, so no other one fits.
     let world = World { tasks: &tasks, capacity_cpus: 0.5, overcommit: 1.5 };
     let mut machine = Machine::default();
     machine.reset(None);
