@@ -387,6 +387,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Return true if the plan says more than where work goes: limits, weights for new processes, or fallbacks.
+    pub fn steers(&self) -> bool {
+        !(self.limits.is_empty() && self.spread.is_empty() && self.fallback.is_empty())
+    }
+
     /// What moves, by (source, destination). `view` is the view that the plan was made from.
     pub fn routes(&self, view: &CellView) -> BTreeMap<(NodeId, NodeId), Moved> {
         let mut routes = BTreeMap::<_, Moved>::new();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{bail, Result};
 use clap::Parser;
 use scx_vnuma::bpf::intf::vnuma_task_record;
-use scx_vnuma::bpf::{Class, KernelCounters, NoPadding, NodeStats, Plain, Retargeted, RunTimes};
+use scx_vnuma::bpf::{Class, KernelCounters, KernelPlan, NoPadding, NodeStats, Plain, Retargeted, RunTimes};
 use scx_vnuma::cell::NodeId;
 use scx_vnuma::daemon::{Cli, Config, DecisionLog, Reporter, Rounds, Shutdown};
 use scx_vnuma::report::DecisionHistory;
@@ -104,11 +104,17 @@ impl Class for FakeClass {
         Ok(self.state.borrow().placements.get(&tgid).copied())
     }
 
-    fn retarget(&self, first: NodeId, _second: Option<NodeId>) -> Result<Retargeted> {
+    fn retarget(&self, plan: &KernelPlan) -> Result<Retargeted> {
         let mut state = self.state.borrow_mut();
-        state.destination = first;
+        state.destination = plan.first;
         state.epoch += 1;
         Ok(Retargeted { epoch: state.epoch, nr_moved: 0, nr_kicked: 1 })
+    }
+
+    fn update(&self, plan: &KernelPlan) -> Result<Retargeted> {
+        let mut state = self.state.borrow_mut();
+        state.destination = plan.first;
+        Ok(Retargeted { epoch: state.epoch, ..Retargeted::default() })
     }
 
     fn node_stats(&self, _node: NodeId) -> Result<NodeStats> {
@@ -134,7 +140,8 @@ fn with_rounds<T>(
     let mut log = DecisionLog::create(None, config.policy.as_str(), config.guards)?;
     let reporter = Reporter::new(history, &mut log, config.interval, NodeId(0));
     let sampler = Sampler::open(Hosts::start(Vec::new(), config.interval)?, None)?;
-    act(&mut Rounds::new(&config, class, &nodes, NodeId(0), sampler, reporter)?)
+    let mut rounds = Rounds::new(&config, class, &nodes, NodeId(0), sampler, reporter, None)?;
+    act(&mut rounds)
 }
 
 /// Run rounds. Before each, 20 ms pass in which these shares of the nodes are stolen. Returns the history.

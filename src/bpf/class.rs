@@ -4,7 +4,7 @@ use std::io::Read;
 
 use anyhow::Result;
 
-use super::{KernelCounters, NodeStats, Retargeted, RunTimes};
+use super::{KernelCounters, KernelPlan, NodeStats, Retargeted, RunTimes};
 use crate::cell::NodeId;
 
 /// The scheduler class as a round sees it: the loaded one, or one that a test scripts.
@@ -31,8 +31,12 @@ pub trait Class {
     /// The node of a process that has one of its own.
     fn placement(&self, tgid: u32) -> Result<Option<NodeId>>;
 
-    /// Puts a plan in force.
-    fn retarget(&self, first: NodeId, second: Option<NodeId>) -> Result<Retargeted>;
+    /// Puts a plan in force, with the placements made since the last one: queued tasks go where they belong now.
+    fn retarget(&self, plan: &KernelPlan) -> Result<Retargeted>;
+
+    /// Puts a plan in force that differs from the last one only in limits, spread and fallbacks, and forgets which nodes were
+    /// hit. Queues are looked at only if work of a node that was hit returns. The epoch stays, unless a destination changes.
+    fn update(&self, plan: &KernelPlan) -> Result<Retargeted>;
 
     /// A node's counters since load.
     fn node_stats(&self, node: NodeId) -> Result<NodeStats>;

@@ -5,29 +5,112 @@
 
 #include "vnuma.bpf.h"
 #include "accounting.bpf.h"
+#include "limit.bpf.h"
+#include "reflex.bpf.h"
 #include "retarget.bpf.h"
 
 /* From include/linux/sched/prio.h: static_prio of nice 0. */
 #define DEFAULT_PRIO 120
 
-/* Put a plan in force. */
+/*
+ * Write what the new plan says of @node, if it changes: all nodes have a copy of that page. Return true if its limit changes,
+ * and set @is_limited if it is one.
+ */
+static bool set_node_plan(s32 node, const struct vnuma_node_plan *new, bool *is_limited)
+{
+	struct vnuma_node_plan *old = node_plan_of(node);
+	const u32 *online = MEMBER_VPTR(nr_online, [node]);
+	u32 limit = new->limit, weight = new->spread_weight;
+	s32 fallback = new->fallback;
+	bool changes;
+
+	if (!old || !online)
+		return false;
+	if (limit < VNUMA_LIMIT_MIN)
+		limit = VNUMA_LIMIT_MIN;
+	if (limit >= *online * VNUMA_LIMIT_ONE_CPU)
+		limit = VNUMA_NO_LIMIT;
+	*is_limited = limit != VNUMA_NO_LIMIT;
+	changes = old->limit != limit;
+	if (changes)
+		old->limit = limit;
+	if (old->spread_weight != weight)
+		old->spread_weight = weight;
+	if (old->fallback != fallback)
+		old->fallback = fallback;
+	return changes;
+}
+
+/* Write what the new plan says of each node. Return true if a limit changes. */
+static bool set_node_plans(struct vnuma_target *plan, struct vnuma_retarget_args *args)
+{
+	bool changes = false;
+	u32 spread_total = 0;
+	u64 limited = 0;
+	s32 node;
+
+	bpf_for(node, 0, nr_nodes) {
+		const struct vnuma_node_plan *new = MEMBER_VPTR(args->nodes, [node]);
+		bool is_limited = false;
+
+		if (!new)
+			break;
+		changes |= set_node_plan(node, new, &is_limited);
+		if (is_limited)
+			limited |= node_bit(node);
+		spread_total += new->spread_weight;
+	}
+	if (plan->limited_nodes != limited)
+		plan->limited_nodes = limited;
+	if (plan->spread_total != spread_total)
+		plan->spread_total = spread_total;
+	return changes;
+}
+
+/*
+ * Put a plan in force. It forgets which nodes were hit. With keeps_queues it is a new plan, with an epoch of its own, only if
+ * the destination changes.
+ */
 SEC("syscall")
 int retarget(struct vnuma_retarget_args *args)
 {
 	struct vnuma_target *plan = plan_in_force();
+	bool is_new, limits_change, returns;
 
 	if (!plan)
 		return -ENOENT;
 	if (args->destination.first < 0 || args->destination.first >= nr_nodes)
 		return -EINVAL;
-	plan->destination = args->destination;
-	plan->nr_destinations = args->nr_destinations;
-	/* The add is fully ordered, so a reader that sees the new epoch sees the new plan. */
-	args->epoch = __sync_fetch_and_add(&plan->epoch, 1) + 1;
+	is_new = !args->keeps_queues || plan->nr_destinations != args->nr_destinations ||
+		 plan->destination.first != args->destination.first ||
+		 plan->destination.second != args->destination.second;
+	limits_change = steers && set_node_plans(plan, args);
+	returns = plan->left_nodes;
+	if (is_new) {
+		plan->destination = args->destination;
+		plan->nr_destinations = args->nr_destinations;
+	}
+	if (returns)
+		plan->left_nodes = 0;
+	if (plan->hit_nodes)
+		plan->hit_nodes = 0;
+	/* The adds are fully ordered, so a reader that sees the new epoch or version sees the new plan. */
+	if (is_new || returns)
+		__sync_fetch_and_add(&plan->version, 1);
+	args->epoch = is_new ? __sync_fetch_and_add(&plan->epoch, 1) + 1 : plan->epoch;
 
-	args->nr_moved = drain_all_dsqs();
-	args->nr_kicked = kick_cpus();
+	args->nr_moved = is_new || returns ? drain_all_dsqs() : 0;
+	args->nr_kicked = is_new || returns || limits_change ? kick_cpus() : 0;
 	return 0;
+}
+
+/* Set up a node's timers. The caller runs on a CPU of the node, so that they are in its memory. */
+SEC("syscall")
+int init_node_timers(struct vnuma_node_args *args)
+{
+	s32 err = init_limit_timer(args->node);
+
+	return err ?: init_leave_timer(args->node);
 }
 
 /* Read the length of each node's DSQ, and each CPU's time into the map cpu_times. */

@@ -28,17 +28,38 @@ enum vnuma_sentinel { VNUMA_NO_NODE = -1 };
 #pragma clang diagnostic push
 #pragma clang diagnostic error "-Wpadded"
 
+/* How much CPU migratable tasks may use on a node, in 1/1024 of a CPU. */
+enum vnuma_limit {
+	VNUMA_LIMIT_ONE_CPU = 1024,
+	VNUMA_LIMIT_MIN = 32, /* so that a queue of a hundred tasks still runs within the watchdog's 30 s */
+	VNUMA_NO_LIMIT = 0xffffffff,
+};
+
+/* What the plan says of a node. Read on the hot path, but only for nodes that the masks of vnuma_target name. */
+struct vnuma_node_plan {
+	u32 limit;
+	u32 spread_weight; /* share of the processes that exec sends here; all 0: exec sends them nowhere */
+	s32 fallback;	   /* where the node's work goes at once when it is hit, else VNUMA_NO_NODE */
+};
+
 struct vnuma_destination {
 	s32 first;
 	s32 second;
 };
 
-/* The plan in force. Written only by retarget(), with the epoch last. */
+/*
+ * The plan in force. Written only by retarget(), with the epoch last, and once when a node is hit: hit_nodes, left_nodes and
+ * version. The masks have bit N for node N.
+ */
 struct vnuma_target {
 	u64 epoch;
+	u64 version;	   /* number of times tasks' nodes have changed: by a plan or by a hit */
+	u64 limited_nodes; /* nodes with a limit below their online CPUs */
+	u64 hit_nodes;	   /* nodes hit under this plan */
+	u64 left_nodes;	   /* of hit_nodes: those whose work goes to their fallback */
 	u32 nr_destinations;
 	struct vnuma_destination destination;
-	u32 _pad;
+	u32 spread_total; /* sum of the nodes' spread weights */
 };
 
 /* The node of a process that the plan places by itself. All others go to the first destination. */
@@ -71,11 +92,26 @@ struct vnuma_retarget_args {
 	/* in */
 	u32 nr_destinations;
 	struct vnuma_destination destination;
+	u32 keeps_queues; /* no process was placed since the last call: queues need no look if the destination stays */
+	struct vnuma_node_plan nodes[VNUMA_MAX_NODES];
 	/* out */
 	u32 nr_moved;  /* queued tasks moved to another node's DSQ */
 	u32 nr_kicked; /* CPUs made to reschedule */
-	u32 _pad;
 	u64 epoch;
+};
+
+/* Argument of init_node_timers(), which the daemon runs on a CPU of the node. */
+struct vnuma_node_args {
+	s32 node;
+};
+
+/* An event of the ring buffer: a node lost more CPU time than others may take. */
+struct vnuma_hit {
+	u64 at_ns;     /* scx_bpf_now() */
+	u64 run_ns;    /* time that migratable tasks were on the node's CPUs while the evidence grew */
+	u64 stolen_ns; /* the part of run_ns that was steal time */
+	s32 node;
+	u32 is_left; /* the node's work already goes to its fallback */
 };
 
 /* The result of read_counters(), which also fills the map cpu_times. */
@@ -139,6 +175,23 @@ struct vnuma_node_stats {
 	u64 nr_elsewhere;  /* of nr_runs: tasks that may not run on their destination */
 	u64 nr_stragglers; /* of nr_runs: sent on at once, as the plan had changed since they were queued */
 	u64 nr_arrived;	   /* queued tasks moved here by a change of plan or of the online CPUs */
+
+	/* Kept only where plans steer more than destinations: */
+	u64 nr_running; /* CPUs that run a migratable task */
+	u64 nr_execs;	/* processes that exec'd here and were sent to a node */
+
+	/* The limit. */
+	s64 budget_ns;	  /* CPU time that may be used now; negative: a debt */
+	u64 refilled_at;  /* when the budget last grew */
+	u64 wakes_at;	  /* when the timer looks at the queue again; past: it isn't set */
+	u64 nr_throttled; /* times that a CPU found work but no budget */
+
+	/* The reflex: evidence of steal time since it last was 0. */
+	s64 excess_ns; /* stolen time beyond what is allowed */
+	u64 excess_run_ns;
+	u64 excess_stolen_ns;
+	u64 hit_at; /* time of the last hit */
+	u64 nr_hits;
 } __attribute__((aligned(VNUMA_PAGE_SIZE)));
 
 #endif /* VNUMA_INTF_H */

@@ -16,6 +16,10 @@
 #include "fairness.bpf.h"
 #include "accounting.bpf.h"
 #include "retarget.bpf.h"
+#include "limit.bpf.h"
+#include "reflex.bpf.h"
+#include "charge.bpf.h"
+#include "exec.bpf.h"
 #include "daemon.bpf.h"
 
 char _license[] SEC("license") = "GPL";
@@ -27,10 +31,11 @@ UEI_DEFINE(uei);
 s32 BPF_STRUCT_OPS(vnuma_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wake_flags)
 {
 	struct task_ctx *tctx = task_ctx_of(p);
-	s32 node = task_node(p);
-	s32 cpu = claim_idle_cpu(p, node, prev_cpu);
+	s32 node = task_node(p), cpu = -EBUSY;
 	u64 nr;
 
+	if (may_go_directly(node))
+		cpu = claim_idle_cpu(p, node, prev_cpu);
 	if (cpu < 0 || !tctx)
 		return busy_cpu(p, node, prev_cpu);
 	nr = nr_queued(node);
@@ -58,7 +63,7 @@ void BPF_STRUCT_OPS(vnuma_enqueue, struct task_struct *p, u64 enq_flags)
 	vtime = task_vtime_on(p, tctx, node, nr);
 	tctx->vtime_node = node;
 	slice_ns = task_slice_ns(nr, effective_weight(p, tctx));
-	if (!can_kick()) {
+	if (!can_kick() && may_go_directly(node)) {
 		cpu = claim_idle_cpu(p, node, scx_bpf_task_cpu(p));
 		if (cpu >= 0) {
 			scx_bpf_task_set_dsq_vtime(p, vtime);
@@ -67,7 +72,7 @@ void BPF_STRUCT_OPS(vnuma_enqueue, struct task_struct *p, u64 enq_flags)
 		}
 	}
 	scx_bpf_dsq_insert_vtime(p, node_dsq(node), slice_ns, vtime, enq_flags);
-	if (!can_kick())
+	if (!should_wake_cpu(node) || !can_kick())
 		return;
 
 	cpu = claim_idle_cpu(p, node, scx_bpf_task_cpu(p));
@@ -80,12 +85,41 @@ void BPF_STRUCT_OPS(vnuma_enqueue, struct task_struct *p, u64 enq_flags)
 		kick_cpu(cpu, SCX_KICK_PREEMPT);
 }
 
+/* Return true if the current CPU may take or keep a task, as @node's limit allows. @prev is its current task, if it's ours. */
+static bool is_within_limit(s32 node, struct task_struct *prev)
+{
+	const u32 limit = node_limit(node);
+	struct vnuma_node_stats *stats;
+	struct cpu_ctx *cctx;
+	struct task_ctx *tctx;
+	u64 nr_running;
+
+	if (limit == VNUMA_NO_LIMIT)
+		return true;
+	stats = node_stats_of(node);
+	cctx = this_cpu_ctx();
+	if (!stats || !cctx)
+		return true;
+	nr_running = stats->nr_running;
+	if (cctx->is_running && nr_running) {
+		nr_running--;
+		tctx = prev ? task_ctx_of(prev) : NULL;
+		if (tctx)
+			charge_current(prev, tctx, cctx, scx_bpf_now());
+	}
+	return may_take_task(node, stats, limit, nr_running);
+}
+
 void BPF_STRUCT_OPS(vnuma_dispatch, s32 cpu, struct task_struct *prev)
 {
 	struct task_ctx *tctx;
+	struct cpu_ctx *cctx;
 	s32 node = cpu_to_node(cpu);
 
-	if (node < 0 || scx_bpf_dsq_move_to_local(node_dsq(node), 0))
+	/* If the node's limit is used up, SCX_OPS_ENQ_LAST makes the kernel enqueue @prev too. */
+	if (node < 0 || !is_within_limit(node, prev))
+		return;
+	if (scx_bpf_dsq_move_to_local(node_dsq(node), 0))
 		return;
 	/*
 	 * @prev is the only task and still belongs here: refill its slice. Otherwise SCX_OPS_ENQ_LAST makes the kernel
@@ -94,8 +128,13 @@ void BPF_STRUCT_OPS(vnuma_dispatch, s32 cpu, struct task_struct *prev)
 	if (!prev || !(prev->scx.flags & SCX_TASK_QUEUED) || task_node(prev) != node)
 		return;
 	tctx = task_ctx_of(prev);
-	if (tctx)
-		scx_bpf_task_set_slice(prev, task_slice_ns(nr_queued(node), effective_weight(prev, tctx)));
+	if (!tctx)
+		return;
+	/* It isn't stopped, so stopping() won't charge it. */
+	cctx = this_cpu_ctx();
+	if (cctx && cctx->is_running)
+		charge_current(prev, tctx, cctx, scx_bpf_now());
+	scx_bpf_task_set_slice(prev, task_slice_ns(nr_queued(node), effective_weight(prev, tctx)));
 }
 
 void BPF_STRUCT_OPS(vnuma_running, struct task_struct *p)
@@ -113,6 +152,8 @@ void BPF_STRUCT_OPS(vnuma_running, struct task_struct *p)
 	cctx->vtime = p->scx.dsq_vtime;
 	cctx->awake_ns = tctx->awake_ns;
 	cctx->tgid = p->tgid;
+	if (steers && !cctx->is_running)
+		__sync_fetch_and_add(&stats->nr_running, 1);
 	cctx->is_running = true;
 	stop_waiting(p, tctx, node, cctx->started_at);
 	__sync_fetch_and_add(&stats->nr_runs, 1);
@@ -129,48 +170,58 @@ void BPF_STRUCT_OPS(vnuma_running, struct task_struct *p)
 	 * A straggler: the plan changed after this CPU was chosen. Preempt a task only once per plan: one that the kernel
 	 * keeps here without asking us, such as an exiting or migration-disabled task, would otherwise make no progress.
 	 */
-	if (tctx->sent_on_epoch == plan->epoch + 1)
+	if (tctx->sent_on_version == plan->version + 1)
 		return;
-	tctx->sent_on_epoch = plan->epoch + 1;
+	tctx->sent_on_version = plan->version + 1;
 	__sync_fetch_and_add(&stats->nr_stragglers, 1);
 	kick_cpu(cpu, SCX_KICK_PREEMPT);
 }
 
 /*
- * Used only where CPUs can't be kicked: end the slice of a task that should move. SCX_OPS_ENQ_LAST makes the kernel
- * enqueue it, which sends it to its node.
+ * Charge the current task at once if plans steer: limits and the reflex can't wait for the end of its slice. The daemon
+ * removes this callback otherwise, except where CPUs can't be kicked.
+ *
+ * Ending the slice makes the kernel enqueue the task, for SCX_OPS_ENQ_LAST even if it's the only one, which sends it to its
+ * node.
  */
 void BPF_STRUCT_OPS(vnuma_tick, struct task_struct *p)
 {
-	if (task_node(p) != cpu_to_node(scx_bpf_task_cpu(p)))
+	const s32 node = cpu_to_node(scx_bpf_task_cpu(p));
+
+	if (steers) {
+		const struct vnuma_node_stats *stats = node_stats_of(node);
+		struct cpu_ctx *cctx = this_cpu_ctx();
+		struct task_ctx *tctx = task_ctx_of(p);
+
+		if (!stats || !cctx || !tctx || !cctx->is_running)
+			return;
+		charge_current(p, tctx, cctx, scx_bpf_now());
+		if (node_limit(node) != VNUMA_NO_LIMIT && stats->budget_ns <= 0)
+			scx_bpf_task_set_slice(p, 0);
+	}
+	if (!can_kick() && task_node(p) != node)
 		scx_bpf_task_set_slice(p, 0);
 }
 
 void BPF_STRUCT_OPS(vnuma_stopping, struct task_struct *p, bool runnable)
 {
-	s32 node = cpu_to_node(scx_bpf_task_cpu(p));
-	struct vnuma_node_stats *stats = node_stats_of(node);
 	struct cpu_ctx *cctx = this_cpu_ctx();
 	struct task_ctx *tctx = task_ctx_of(p);
-	u64 now = scx_bpf_now(), run_ns, stolen_ns;
+	const u64 now = scx_bpf_now();
+	struct vnuma_node_stats *stats;
 
-	if (!stats || !cctx || !tctx || !cctx->is_running)
+	if (!cctx || !tctx || !cctx->is_running)
 		return;
+	charge_current(p, tctx, cctx, now);
 	cctx->is_running = false;
 	tctx->waiting_since = runnable ? now : 0;
-	run_ns = now - cctx->started_at;
-	stolen_ns = this_cpu_stolen_ns() - cctx->stolen_at;
-	if (stolen_ns > run_ns)
-		stolen_ns = run_ns;
-
-	__sync_fetch_and_add(&stats->run_ns, run_ns);
-	__sync_fetch_and_add(&stats->stolen_ns, stolen_ns);
-	add_run_time(p, tctx, node, run_ns, stolen_ns);
-	tctx->awake_ns = runnable ? tctx->awake_ns + run_ns : 0;
-
-	/* Steal time isn't charged to the task. */
-	scx_bpf_task_set_dsq_vtime(p,
-				   p->scx.dsq_vtime + (run_ns - stolen_ns) * WEIGHT_BASE / effective_weight(p, tctx));
+	if (!runnable)
+		tctx->awake_ns = 0;
+	if (!steers)
+		return;
+	stats = node_stats_of(cpu_to_node(scx_bpf_task_cpu(p)));
+	if (stats)
+		__sync_fetch_and_sub(&stats->nr_running, 1);
 }
 
 /*

@@ -2,13 +2,17 @@
 
 mod class;
 mod counters;
+mod hits;
 mod plain;
+mod plan;
 mod scheduler_class;
 mod steal;
 
 pub use class::Class;
 pub use counters::{CpuNs, KernelCounters};
+pub use hits::{Hit, Hits};
 pub use plain::{NoPadding, Plain};
+pub use plan::{KernelPlan, Steering};
 pub use scheduler_class::{
     cannot_kick_cpus, remove_pins, LoadOptions, NodeStats, Retargeted, RunTime, RunTimes, SchedulerClass, OPS_NAME,
     PINNED_TASKS, PIN_DIR,
@@ -16,7 +20,9 @@ pub use scheduler_class::{
 pub use steal::StealReader;
 
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
+use libbpf_rs::libbpf_sys::{bpf_prog_test_run_opts, bpf_test_run_opts};
 use libbpf_rs::{ProgramInput, ProgramMut};
 
 /// The generated skeleton: programs, maps, knobs.
@@ -49,5 +55,23 @@ fn run<T: NoPadding>(program: &ProgramMut<'_>, args: &mut T) -> io::Result<()> {
     match output.return_value as i32 {
         0 => Ok(()),
         err => Err(io::Error::from_raw_os_error(-err)),
+    }
+}
+
+/// Runs a syscall program like [`run`], from any thread.
+fn run_by_fd<T: NoPadding>(program: BorrowedFd<'_>, args: &mut T) -> io::Result<()> {
+    let bytes = args.as_bytes_mut();
+    let mut options = bpf_test_run_opts {
+        sz: size_of::<bpf_test_run_opts>() as _,
+        // The kernel writes the program's results back to it.
+        ctx_in: bytes.as_mut_ptr().cast(),
+        ctx_size_in: bytes.len() as u32,
+        ..Default::default()
+    };
+    // SAFETY: the descriptor is open, and the pointer in options is to args, which outlives the call.
+    let err = unsafe { bpf_prog_test_run_opts(program.as_raw_fd(), &mut options) };
+    match (err, options.retval as i32) {
+        (0, 0) => Ok(()),
+        (0, err) | (err, _) => Err(io::Error::from_raw_os_error(-err)),
     }
 }

@@ -41,17 +41,38 @@ static s32 fallback_node(const struct task_struct *p)
 	return cpu_to_node(scx_bpf_task_cpu(p));
 }
 
+/*
+ * Return where work of @node goes until the next plan: to its fallback once it was hit. No node is left for one that is left
+ * already, so this ends; two nodes hit at the same moment may name each other.
+ */
+static s32 follow_fallbacks(const struct vnuma_target *plan, s32 node)
+{
+	const struct vnuma_node_plan *node_plan;
+	s32 nr_steps;
+
+	bpf_for(nr_steps, 0, 3) {
+		if (!(plan->left_nodes & node_bit(node)))
+			break;
+		node_plan = node_plan_of(node);
+		if (!node_plan || node_plan->fallback < 0)
+			break;
+		node = node_plan->fallback;
+	}
+	return node;
+}
+
 /* Return the node that @plan assigns to a process, whether or not its tasks may run there. */
 static s32 planned_node(const struct vnuma_target *plan, u32 tgid)
 {
 	const struct vnuma_placement *own;
+	s32 node = plan->destination.first;
 
 	if (places_processes) {
 		own = bpf_map_lookup_elem(&placement, &tgid);
 		if (own)
-			return own->node;
+			node = own->node;
 	}
-	return plan->destination.first;
+	return steers && plan->left_nodes ? follow_fallbacks(plan, node) : node;
 }
 
 /*
@@ -142,11 +163,14 @@ static s32 init_node(s32 node)
 {
 	const u32 key = node;
 	struct node_cpus *cpus = bpf_map_lookup_elem(&node_cpus, &key);
+	struct vnuma_node_plan *node_plan = node_plan_of(node);
 	struct bpf_cpumask *mask;
 	s32 err;
 
-	if (!cpus)
+	if (!cpus || !node_plan)
 		return -ENOENT;
+	node_plan->limit = VNUMA_NO_LIMIT;
+	node_plan->fallback = VNUMA_NO_NODE;
 	err = scx_bpf_create_dsq(node_dsq(node), idle_per_node ? node : NUMA_NO_NODE);
 	if (err)
 		return err;

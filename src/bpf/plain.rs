@@ -75,11 +75,16 @@ macro_rules! plain {
 
 plain! {
     packed vnuma_destination { first, second }
-    packed vnuma_target { epoch, nr_destinations, destination, _pad }
+    packed vnuma_node_plan { limit, spread_weight, fallback }
+    packed vnuma_target {
+        epoch, version, limited_nodes, hit_nodes, left_nodes, nr_destinations, destination, spread_total
+    }
     packed vnuma_placement { epoch, node, _pad }
     packed vnuma_process_node { tgid, node }
     packed vnuma_run_time { run_ns, stolen_ns, wait_ns }
-    packed vnuma_retarget_args { nr_destinations, destination, nr_moved, nr_kicked, _pad, epoch }
+    packed vnuma_retarget_args { nr_destinations, destination, keeps_queues, nodes, nr_moved, nr_kicked, epoch }
+    packed vnuma_node_args { node }
+    packed vnuma_hit { at_ns, run_ns, stolen_ns, node, is_left }
     packed vnuma_counters_args { has_cpu_times, nr_queued }
     packed vnuma_steal_args { steal_ns }
     packed vnuma_select_args { tid, selected, own_policy }
@@ -87,7 +92,10 @@ plain! {
         cgroup_id, run_ns, rss_pages, nr_faults, started_at_ns, tid, tgid, parent_tgid, uid, nice, policy, own_policy, flags,
         placed_node, _pad, comm
     }
-    padded vnuma_node_stats { vtime_now, run_ns, stolen_ns, nr_runs, nr_elsewhere, nr_stragglers, nr_arrived }
+    padded vnuma_node_stats {
+        vtime_now, run_ns, stolen_ns, nr_runs, nr_elsewhere, nr_stragglers, nr_arrived, nr_running, nr_execs, budget_ns,
+        refilled_at, wakes_at, nr_throttled, excess_ns, excess_run_ns, excess_stolen_ns, hit_at, nr_hits
+    }
 }
 
 /// Implements [`Plain`] for integers; C's `char` is the one or the other 8-bit type, depending on the architecture.

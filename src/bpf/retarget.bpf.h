@@ -18,8 +18,11 @@ static bool move_to_idle_cpu(struct bpf_iter_scx_dsq *it, struct task_struct *p,
 	return cpu >= 0 && scx_bpf_dsq_move(it, p, SCX_DSQ_LOCAL_ON | cpu, 0);
 }
 
-/* Move the tasks on @node's DSQ that no longer belong there to the DSQs of their nodes. Return how many moved. */
-static u32 drain_node_dsq(s32 node)
+/*
+ * Move the tasks on @node's DSQ that no longer belong there to the DSQs of their nodes, and wake an idle CPU for each if
+ * @wakes_cpus. Return how many moved.
+ */
+static u32 drain_node_dsq(s32 node, bool wakes_cpus)
 {
 	struct task_struct *p;
 	u32 nr_moved = 0;
@@ -43,6 +46,12 @@ static u32 drain_node_dsq(s32 node)
 		tctx->vtime_node = to;
 		__sync_fetch_and_add(&stats->nr_arrived, 1);
 		nr_moved++;
+		if (wakes_cpus && can_kick()) {
+			s32 cpu = claim_idle_cpu(p, to, scx_bpf_task_cpu(p));
+
+			if (cpu >= 0)
+				kick_cpu(cpu, SCX_KICK_IDLE);
+		}
 	}
 	bpf_rcu_read_unlock();
 	return nr_moved;
@@ -55,7 +64,7 @@ static u32 drain_all_dsqs(void)
 
 	bpf_for(node, 0, nr_nodes) {
 		if (nr_queued(node))
-			nr_moved += drain_node_dsq(node);
+			nr_moved += drain_node_dsq(node, false);
 	}
 	return nr_moved;
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::{self, Read};
 use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use anyhow::{bail, Context, Result};
@@ -11,10 +12,12 @@ use scx_utils::{compat, scx_ops_attach, scx_ops_load, scx_ops_open, uei_exited, 
 
 use super::class::Class;
 use super::counters::{KernelCounters, MappedCpuTimes};
+use super::hits::Hits;
+use super::plan::{KernelPlan, Steering};
 use super::steal::StealReader;
-use super::{intf, run, BpfSkel, BpfSkelBuilder, NoPadding, Plain};
+use super::{intf, run, run_by_fd, BpfSkel, BpfSkelBuilder, NoPadding, Plain};
 use crate::cell::NodeId;
-use crate::linux::CpuSet;
+use crate::linux::{affinity, CpuSet};
 
 /// Where maps and the task iterator are pinned while the scheduler class is loaded.
 pub const PIN_DIR: &str = "/sys/fs/bpf/scx_vnuma";
@@ -34,6 +37,8 @@ pub struct LoadOptions {
     pub switch_all: bool,
     /// Plans will send processes to nodes of their own ([`SchedulerClass::place`]).
     pub places_processes: bool,
+    /// Plans will have limits, spread weights and fallbacks; `places_processes` is then implied.
+    pub steering: Option<Steering>,
     /// Length of the exit report's dump in bytes; 0 for the kernel's default.
     pub exit_dump_len: u32,
     /// Print what libbpf and the verifier say.
@@ -133,7 +138,7 @@ impl<'a> SchedulerClass<'a> {
         if immediate != 0 {
             ops.cpu_release = std::ptr::null_mut();
         }
-        if !cannot_kick_cpus() {
+        if !cannot_kick_cpus() && options.steering.is_none() {
             ops.tick = std::ptr::null_mut();
         }
 
@@ -141,10 +146,18 @@ impl<'a> SchedulerClass<'a> {
         knobs.nr_possible_cpus = libbpf_rs::num_possible_cpus()? as u32;
         knobs.idle_per_node = idle_per_node != 0;
         knobs.start_node = options.start_node.0 as i32;
-        knobs.places_processes = options.places_processes;
+        knobs.places_processes = options.places_processes || options.steering.is_some();
+        knobs.takes_all = options.switch_all;
+        if let Some(steering) = &options.steering {
+            knobs.steers = true;
+            knobs.allowed_steal = (steering.allowed_steal_share * 1024.0).round() as u64;
+            knobs.hit_threshold_ns = steering.hit_threshold.as_nanos() as u64;
+            knobs.hit_interval_ns = steering.hit_interval.as_nanos() as u64;
+        }
         knobs.nr_nodes = 0;
         knobs.cpu_nodes.fill(intf::vnuma_sentinel_VNUMA_NO_NODE);
-        for (node, cpus) in nodes {
+        let nodes: Vec<(NodeId, &CpuSet)> = nodes.collect();
+        for &(node, cpus) in &nodes {
             knobs.nr_nodes = knobs.nr_nodes.max(node.0 + 1);
             for cpu in cpus {
                 let Some(slot) = knobs.cpu_nodes.get_mut(cpu as usize) else {
@@ -157,10 +170,15 @@ impl<'a> SchedulerClass<'a> {
             }
         }
 
+        skel.progs.place_at_exec.set_autoload(options.steering.is_some());
+
         let mut skel = scx_ops_load!(skel, vnuma_ops, uei)?;
         // Pinned before it schedules: what a killed daemon leaves behind can always be undone.
         pin_maps(&mut skel)?;
         let cpu_times = MappedCpuTimes::of(&skel.maps.cpu_times, libbpf_rs::num_possible_cpus()?)?;
+        if options.steering.is_some() {
+            init_timers(skel.progs.init_node_timers.as_fd(), &nodes)?;
+        }
         let link = Some(scx_ops_attach!(skel, vnuma_ops)?);
         let mut class = SchedulerClass { skel, cpu_times, link };
         class.pin_task_iterator()?;
@@ -184,6 +202,18 @@ impl<'a> SchedulerClass<'a> {
     /// What reads the stolen time of the CPU that it is called on.
     pub fn steal_reader(&self) -> Result<StealReader> {
         StealReader::of(&self.skel.progs.read_steal)
+    }
+
+    /// Nodes that are hit, if the scheduler was loaded with [`LoadOptions::steering`].
+    pub fn hits(&self) -> Result<Hits<'_>> {
+        Hits::of(&self.skel.maps.hits)
+    }
+
+    fn put_in_force(&self, plan: &KernelPlan, keeps_queues: bool) -> Result<Retargeted> {
+        let mut args = plan.to_args(keeps_queues);
+        run(&self.skel.progs.retarget, &mut args)
+            .with_context(|| format!("sending migratable work to node {}", plan.first))?;
+        Ok(Retargeted { epoch: args.epoch, nr_moved: args.nr_moved, nr_kicked: args.nr_kicked })
     }
 
     fn run_times_of(&self, processes: &[u32], nr_nodes: u32) -> Result<RunTimes> {
@@ -242,19 +272,12 @@ impl Class for SchedulerClass<'_> {
         Ok(own.and_then(|own| u32::try_from(own.node).ok()).map(NodeId))
     }
 
-    fn retarget(&self, first: NodeId, second: Option<NodeId>) -> Result<Retargeted> {
-        let no_node = intf::vnuma_sentinel_VNUMA_NO_NODE;
-        let mut args = intf::vnuma_retarget_args {
-            nr_destinations: 1 + u32::from(second.is_some()),
-            destination: intf::vnuma_destination {
-                first: first.0 as i32,
-                second: second.map_or(no_node, |node| node.0 as i32),
-            },
-            ..Plain::zeroed()
-        };
-        run(&self.skel.progs.retarget, &mut args)
-            .with_context(|| format!("sending migratable work to node {first}"))?;
-        Ok(Retargeted { epoch: args.epoch, nr_moved: args.nr_moved, nr_kicked: args.nr_kicked })
+    fn retarget(&self, plan: &KernelPlan) -> Result<Retargeted> {
+        self.put_in_force(plan, false)
+    }
+
+    fn update(&self, plan: &KernelPlan) -> Result<Retargeted> {
+        self.put_in_force(plan, true)
     }
 
     fn select(&self, tid: i32) -> Result<bool> {
@@ -301,6 +324,21 @@ impl Class for SchedulerClass<'_> {
     }
 }
 
+/// Sets up each node's timers on one of its CPUs, so that they are in the node's memory.
+fn init_timers(program: BorrowedFd<'_>, nodes: &[(NodeId, &CpuSet)]) -> Result<()> {
+    let init = |node: NodeId, cpus: &CpuSet| -> io::Result<()> {
+        affinity::set(0, cpus)?;
+        run_by_fd(program, &mut intf::vnuma_node_args { node: node.0 as i32 })
+    };
+    for &(node, cpus) in nodes.iter().filter(|(_, cpus)| !cpus.is_empty()) {
+        // A thread, since its affinity doesn't outlive it.
+        std::thread::scope(|scope| scope.spawn(|| init(node, cpus)).join())
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            .with_context(|| format!("setting up the timers of node {node}"))?;
+    }
+    Ok(())
+}
+
 fn run_time(value: &[u8]) -> Option<RunTime> {
     let value = intf::vnuma_run_time::from_bytes(value)?;
     Some(RunTime { run_ns: value.run_ns, stolen_ns: value.stolen_ns, wait_ns: value.wait_ns })
@@ -311,6 +349,7 @@ fn pin_maps(skel: &mut BpfSkel<'_>) -> Result<()> {
     let maps = &mut skel.maps;
     for (map, name) in [
         (&mut maps.target, "target"),
+        (&mut maps.node_plans, "node_plans"),
         (&mut maps.node_stats, "node_stats"),
         (&mut maps.process_run_time, "process_run_time"),
         (&mut maps.placement, "placement"),

@@ -30,6 +30,29 @@ const volatile s32 start_node;
 /* Plans may place individual processes (the placement map), not only name a destination for all. */
 const volatile bool places_processes;
 
+/* Every ordinary task is ours, not only those of policy SCHED_EXT. */
+const volatile bool takes_all;
+
+/*
+ * Plans steer more than destinations: they may limit nodes, spread processes at exec and name fallbacks. If not, the verifier
+ * drops all of that from the callbacks.
+ */
+const volatile bool steers;
+
+/* A node's budget is at most what its limit allows in this time. */
+const volatile u64 limit_period_ns = 10 * NSEC_PER_MSEC;
+
+/* A CPU that waited for budget may resume this much too late, as vCPUs do on busy hosts, without losing any. */
+const volatile u64 limit_late_max_ns = 100 * NSEC_PER_MSEC;
+
+/*
+ * A node is hit once the steal time beyond an allowed share of its run time, in 1/1024, sums up to the threshold for each CPU
+ * that runs migratable tasks. Sums below 0 are 0: a CUSUM test, which notices a lasting change and forgets noise.
+ */
+const volatile u64 allowed_steal = 102;
+const volatile u64 hit_threshold_ns = 20 * NSEC_PER_MSEC;
+const volatile u64 hit_interval_ns = 250 * NSEC_PER_MSEC;
+
 /* The time in which every task queued on a node should get to run once; the slice is a fair part of it. */
 const volatile u64 sched_latency_ns = 400 * NSEC_PER_MSEC;
 const volatile u64 slice_min_ns = 1 * NSEC_PER_MSEC;
@@ -89,6 +112,14 @@ struct {
 	__type(value, struct vnuma_placement);
 } placement SEC(".maps");
 
+/* What the plan says of each node. Written only by retarget(), where it changes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, VNUMA_MAX_NODES);
+	__type(key, u32);
+	__type(value, struct vnuma_node_plan);
+} node_plans SEC(".maps");
+
 /* Mappable, so that its values start on a page boundary. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -126,7 +157,7 @@ struct task_ctx {
 	s32 unsummed_node;		/* the node of that run time */
 	u64 waiting_since;		/* when the task began to wait for a CPU, 0 if it doesn't */
 	u32 leaves_entries;		/* its process may have entries in process_run_time and placement */
-	u64 sent_on_epoch;		/* 1 + the epoch in which the task was last sent on as a straggler */
+	u64 sent_on_version;		/* 1 + the plan's version when the task was last sent on as a straggler */
 	s32 vtime_node;			/* the node whose clock the task's vtime belongs to */
 	u32 own_policy;
 	u32 flags;
@@ -203,6 +234,18 @@ static struct vnuma_node_stats *node_stats_of(s32 node)
 	const u32 key = node;
 
 	return bpf_map_lookup_elem(&node_stats, &key);
+}
+
+static struct vnuma_node_plan *node_plan_of(s32 node)
+{
+	const u32 key = node;
+
+	return bpf_map_lookup_elem(&node_plans, &key);
+}
+
+static u64 node_bit(s32 node)
+{
+	return node < 0 || node >= VNUMA_MAX_NODES ? 0 : 1ULL << node;
 }
 
 static struct cpu_ctx *this_cpu_ctx(void)

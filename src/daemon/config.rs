@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::options::RunOptions;
 use crate::act::AffinityOptions;
-use crate::bpf::LoadOptions;
+use crate::bpf::{LoadOptions, Steering};
 use crate::cell::NodeId;
 use crate::policy::{Decider, GuardOptions, Order, PolicyName, PolicySettings};
 use crate::sense::{host_specs, HostSpec, HostSpecError, ProbeOptions};
@@ -87,6 +87,7 @@ impl Config {
             start_node,
             switch_all: self.all,
             places_processes: self.places_processes(),
+            steering: self.steers().then(Steering::default),
             exit_dump_len: self.exit_dump_len,
             verbose: self.verbose > 1,
         }
@@ -95,6 +96,11 @@ impl Config {
     /// All hosts of `--host` and `--hosts`, checked against the guest's `nodes`.
     pub fn host_specs(&self, nodes: &[NodeId]) -> Result<Vec<HostSpec>, HostSpecError> {
         host_specs(&self.hosts, self.hosts_file.as_deref(), nodes)
+    }
+
+    /// Return true if plans have limits, weights for new processes and fallbacks.
+    pub fn steers(&self) -> bool {
+        self.decider().steers()
     }
 
     /// Return true if the policy's plans place processes one by one.

@@ -115,7 +115,8 @@ fn run_once(
         .ok();
     let probes = start_probes(config, &class, &nodes, &hosts)?;
     let reporter = Reporter::new(history, log, config.interval, start);
-    let mut rounds = Rounds::new(config, &class, &nodes, start, Sampler::open(hosts, probes)?, reporter)?;
+    let hits = config.steers().then(|| class.hits()).transpose()?;
+    let mut rounds = Rounds::new(config, &class, &nodes, start, Sampler::open(hosts, probes)?, reporter, hits)?;
     let outcome = rounds.run(shutdown);
     // This also restores the affinities of IRQs and workqueues.
     drop(rounds);

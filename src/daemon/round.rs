@@ -1,6 +1,7 @@
 //! A round: sense, decide, confirm, act, report.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -11,7 +12,7 @@ use super::pacing::Pace;
 use super::reporter::Reporter;
 use super::Shutdown;
 use crate::act::{AffinityMover, AffinityThread, MemoryMover, OwnThreads};
-use crate::bpf::Class;
+use crate::bpf::{Class, Hits};
 use crate::cell::{CellView, NodeId, Plan};
 use crate::linux::clock::{thread_cpu_time, time_since_boot};
 use crate::policy::{Confirmation, Decider};
@@ -35,6 +36,8 @@ pub struct Rounds<'a> {
     memory_mover: Option<MemoryMover>,
     own_threads: OwnThreads,
     reporter: Reporter<'a>,
+    /// Where the kernel side reports nodes that are hit, if the policy steers.
+    hits: Option<Hits<'a>>,
     confirmed_at: Option<Instant>,
 }
 
@@ -47,6 +50,7 @@ impl<'a> Rounds<'a> {
         start: NodeId,
         sampler: Sampler,
         reporter: Reporter<'a>,
+        hits: Option<Hits<'a>>,
     ) -> Result<Self> {
         Ok(Rounds {
             config,
@@ -59,6 +63,7 @@ impl<'a> Rounds<'a> {
             memory_mover: config.memory_bytes_per_s.map(MemoryMover::start).transpose()?,
             own_threads: OwnThreads::as_they_are(),
             reporter,
+            hits,
             confirmed_at: None,
         })
     }
@@ -93,7 +98,10 @@ impl<'a> Rounds<'a> {
             if left.is_zero() {
                 return true;
             }
-            shutdown.sleep(left.min(CHECK_EVERY), None);
+            // A node was hit: its work is on its way elsewhere already, and wants a plan.
+            if shutdown.sleep(left.min(CHECK_EVERY), self.hits.as_ref().map(AsFd::as_fd)) {
+                return true;
+            }
         }
         false
     }
@@ -108,7 +116,7 @@ impl<'a> Rounds<'a> {
         let Some(window) = self.sampler.window(self.class, processes.as_deref())? else { return Ok(()) };
         let mut readings = self.sampler.readings(&window, self.nodes);
         let destination = self.workload.destination();
-        let hit_nodes = BTreeSet::new();
+        let hit_nodes = self.take_hits()?;
         let mut view = self.view(&window, &readings, &hit_nodes);
         let mut observed = None;
 
@@ -128,7 +136,7 @@ impl<'a> Rounds<'a> {
         let epoch = self.reporter.epoch();
         let retargeted = match self.config.dry_run {
             true => None,
-            false => self.workload.carry_out(self.class, &plan, epoch)?,
+            false => self.workload.carry_out(self.class, &plan, epoch, !hit_nodes.is_empty())?,
         };
         let retarget_cpu_us = (thread_cpu_time() - cpu_before).as_micros() as u64;
         if retargeted.is_some() {
@@ -153,6 +161,12 @@ impl<'a> Rounds<'a> {
         let memory = self.memory_mover.as_ref().map(MemoryMover::counts).unwrap_or_default();
         let destination = self.workload.destination();
         self.reporter.report(&round, destination, self.class, &self.affinity.counts(), &memory)
+    }
+
+    /// The nodes that the kernel side saw hit since the last round.
+    fn take_hits(&self) -> Result<BTreeSet<NodeId>> {
+        let Some(hits) = &self.hits else { return Ok(BTreeSet::new()) };
+        Ok(hits.take()?.iter().map(|hit| hit.node).collect())
     }
 
     fn view(

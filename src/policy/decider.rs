@@ -27,6 +27,11 @@ impl Decider {
         self.policy.name()
     }
 
+    /// See [`Policy::steers`].
+    pub fn steers(&self) -> bool {
+        self.policy.steers()
+    }
+
     /// See [`Policy::places_groups`].
     pub fn places_groups(&self) -> bool {
         self.policy.places_groups()

@@ -43,6 +43,11 @@ pub trait Policy: Send + Sync {
         false
     }
 
+    /// Return true if the policy's plans also have limits, weights for new processes and fallbacks.
+    fn steers(&self) -> bool {
+        false
+    }
+
     /// Update the memory with a round's view. The first call of each round.
     fn observe(&self, _view: &CellView, _memory: &mut Memory) {}
 

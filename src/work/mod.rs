@@ -31,7 +31,7 @@ pub(crate) use accesses::tests::faults as test_faults;
 #[cfg(test)]
 pub(crate) use task::tests::task as test_task;
 
-use crate::bpf::{Class, Retargeted};
+use crate::bpf::{Class, KernelPlan, Retargeted};
 use crate::cell::{GroupId, NodeId, Plan};
 
 /// The guest's tasks as of the last round, and the nodes of the migratable ones.
@@ -47,6 +47,8 @@ pub struct Workload {
     /// Where the current plan sends groups without a node of their own.
     destination: NodeId,
     no_homes: HashMap<GroupId, NodeId>,
+    /// What the kernel side was last told.
+    in_force: Option<KernelPlan>,
 }
 
 impl Workload {
@@ -68,6 +70,7 @@ impl Workload {
             placements: places_processes.then(Placements::default),
             destination: start,
             no_homes: HashMap::new(),
+            in_force: None,
         }
     }
 
@@ -86,9 +89,26 @@ impl Workload {
         Ok(changes)
     }
 
-    /// Put a plan into effect; `None` if it moves nothing.
-    pub fn carry_out(&mut self, class: &dyn Class, plan: &Plan, epoch: u64) -> Result<Option<Retargeted>> {
-        let Some(first) = plan.first.filter(|_| !plan.moves.is_empty()) else { return Ok(None) };
+    /// Put a plan into effect; `None` if it moves nothing. `was_hit` says that the kernel side has sent work of some node to
+    /// its fallback since the last plan.
+    pub fn carry_out(
+        &mut self,
+        class: &dyn Class,
+        plan: &Plan,
+        epoch: u64,
+        was_hit: bool,
+    ) -> Result<Option<Retargeted>> {
+        let first = plan.first.unwrap_or(self.destination);
+        let kernel_plan = kernel_plan(plan, first);
+        if plan.moves.is_empty() {
+            // Such a plan costs no retarget.
+            if plan.steers() && (was_hit || self.in_force.as_ref() != Some(&kernel_plan)) {
+                class.update(&kernel_plan)?;
+                self.destination = first;
+                self.in_force = Some(kernel_plan);
+            }
+            return Ok(None);
+        }
         if let Some(placements) = &mut self.placements {
             placements.carry_out(plan);
             // A process without a placement goes to the first destination, which is worse but no reason to stop.
@@ -97,8 +117,9 @@ impl Workload {
                 placements.resend_all();
             }
         }
-        let done = class.retarget(first, plan.second)?;
+        let done = class.retarget(&kernel_plan)?;
         self.destination = first;
+        self.in_force = Some(kernel_plan);
         Ok(Some(done))
     }
 
@@ -130,5 +151,20 @@ impl Workload {
     /// Number of migratable tasks.
     pub fn nr_migratable(&self) -> u64 {
         self.tasks.iter().filter(|task| task.is_migratable()).count() as u64
+    }
+}
+
+/// A plan as the kernel side carries it out.
+fn kernel_plan(plan: &Plan, first: NodeId) -> KernelPlan {
+    /// Weights are whole numbers there.
+    const WEIGHT_ONE: f64 = 1000.0;
+
+    let weight = |(&node, &weight): (&NodeId, &f64)| (node, (weight * WEIGHT_ONE).round().max(1.0) as u32);
+    KernelPlan {
+        first,
+        second: plan.second,
+        limits: plan.limits.clone(),
+        spread: plan.spread.iter().map(weight).collect(),
+        fallback: plan.fallback.clone(),
     }
 }

@@ -148,6 +148,10 @@ impl Policy for Auto {
         true
     }
 
+    fn steers(&self) -> bool {
+        true
+    }
+
     fn observe(&self, view: &CellView, memory: &mut Memory) {
         Auto::observe(self, &mut memory.auto, view);
     }

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Charging a running task's time to it, to its process and to its node. */
+#ifndef VNUMA_CHARGE_BPF_H
+#define VNUMA_CHARGE_BPF_H
+
+#include "vnuma.bpf.h"
+#include "accounting.bpf.h"
+#include "fairness.bpf.h"
+#include "limit.bpf.h"
+#include "reflex.bpf.h"
+
+/* Charge @p, the current task of the current CPU, with its time since it was put there or last charged. */
+static void charge_current(struct task_struct *p, struct task_ctx *tctx, struct cpu_ctx *cctx, u64 now)
+{
+	const s32 node = cpu_to_node(scx_bpf_task_cpu(p));
+	struct vnuma_node_stats *stats = node_stats_of(node);
+	const u64 stolen_now = this_cpu_stolen_ns();
+	u64 run_ns = now - cctx->started_at, stolen_ns = stolen_now - cctx->stolen_at;
+
+	if (!stats)
+		return;
+	if (stolen_ns > run_ns)
+		stolen_ns = run_ns;
+	cctx->started_at = now;
+	cctx->stolen_at = stolen_now;
+
+	__sync_fetch_and_add(&stats->run_ns, run_ns);
+	__sync_fetch_and_add(&stats->stolen_ns, stolen_ns);
+	add_run_time(p, tctx, node, run_ns, stolen_ns);
+	tctx->awake_ns += run_ns;
+	cctx->awake_ns = tctx->awake_ns;
+
+	/* Steal time isn't charged to the task. */
+	scx_bpf_task_set_dsq_vtime(p,
+				   p->scx.dsq_vtime + (run_ns - stolen_ns) * WEIGHT_BASE / effective_weight(p, tctx));
+	cctx->vtime = p->scx.dsq_vtime;
+	if (!steers)
+		return;
+	if (node_limit(node) != VNUMA_NO_LIMIT)
+		__sync_fetch_and_sub(&stats->budget_ns, run_ns - stolen_ns);
+	watch_steal(stats, node, run_ns, stolen_ns, now);
+}
+
+#endif /* VNUMA_CHARGE_BPF_H */
