@@ -82,7 +82,7 @@ fn shifting_hosts() -> Vec<Host> {
     let host = |id: u64| {
         Host::with_batches(1.0, move |now| {
             let is_busy = (id + 4 - now / 7_000 % 4) % 4 < 2;
-            if is_busy && (now + 5 * id) % 20 == 0 {
+            if is_busy && (now + 5 * id).is_multiple_of(20) {
                 4.0
             } else {
                 0.0
