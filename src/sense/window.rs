@@ -225,6 +225,12 @@ fn between(earlier: &Snapshot, later: &Snapshot) -> Window {
         let before = earlier.cpu_times.get(&cpu).unwrap_or(time);
         let since = time.since(*before);
         if time.steal_ns < before.steal_ns || u128::from(since.steal_ns) > (wall + STEAL_SLACK).as_nanos() {
+            log::debug!(
+                "CPU {cpu}: steal time went from {} to {} ns within {} ns, which can't be true",
+                before.steal_ns,
+                time.steal_ns,
+                wall.as_nanos()
+            );
             implausible_steal.insert(cpu);
             return (cpu, CpuTime { steal_ns: 0, ..since });
         }
