@@ -1,6 +1,6 @@
 //! Relieve: work leaves nodes that can't give it what it wants, or where others need what it takes, as far as that pays.
 //!
-//! A move's value is what it changes for the cell, over the time that the group is expected to live:
+//! A move's value is what it changes for the cell, over the time that the group is expected to live and the destination to stay as it is:
 //! CPU that work gets and did not, λ times the CPU that others need and no longer lose, and part of what the group itself gains
 //! where others of ours give it up. Its cost is the stall of the pages that follow it.
 
@@ -14,7 +14,10 @@ pub(super) fn relieve(table: &mut Table<'_>) {
     let met_share = |table: &Table<'_>, row: usize| table.rows[row].met_share(table.rows[row].wanted_cpus);
     sources.sort_by(|&a, &b| met_share(table, a).total_cmp(&met_share(table, b)));
     for source in sources {
-        relieve_node(table, source);
+        // What is short and took work from what is shorter still waits for the next round: else that would be worse off in the end.
+        if !table.rows[source].receives {
+            relieve_node(table, source);
+        }
     }
 }
 
@@ -36,7 +39,7 @@ fn relieve_node(table: &mut Table<'_>, source: usize) {
         // How much is to be had here isn't known, so nothing can be said to be too little.
         return;
     }
-    for group in cheapest_first(table, source, is_urgent) {
+    for group in cheapest_first(table, source) {
         if !needs_relief(table.options, &table.rows[source]) {
             break;
         }
@@ -50,7 +53,7 @@ fn relieve_node(table: &mut Table<'_>, source: usize) {
 }
 
 /// The groups of a node that may move, by CPU · rounds of relief for each round of stall.
-fn cheapest_first(table: &Table<'_>, source: usize, is_urgent: bool) -> Vec<usize> {
+fn cheapest_first(table: &Table<'_>, source: usize) -> Vec<usize> {
     let row = &table.rows[source];
     let over_cpus = (row.wanted_cpus - row.supply_cpus).max(row.harm_cpus(row.wanted_cpus));
     let density = |group: usize| {
@@ -58,7 +61,7 @@ fn cheapest_first(table: &Table<'_>, source: usize, is_urgent: bool) -> Vec<usiz
         let stall_rounds = stall_rounds(table, group) + table.options.move_cost_rounds;
         relief_cpus * table.horizon_rounds(group) / stall_rounds
     };
-    let may_move = |group: &usize| row.capacity_cpus == 0.0 || table.may_move(*group, is_urgent);
+    let may_move = |group: &usize| row.capacity_cpus == 0.0 || table.may_move(*group);
     let mut groups: Vec<(f64, usize)> =
         table.groups_of(source).filter(may_move).map(|group| (density(group), group)).collect();
     groups.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
@@ -78,12 +81,14 @@ fn best_destination(table: &Table<'_>, group: usize, source: usize, is_urgent: b
         return None;
     }
     let want_cpus = table.want_cpus(group);
-    let horizon_rounds = table.horizon_rounds(group);
     let hold_rounds = table.options.hold_rounds;
     let mut best: Option<(f64, bool, usize)> = None;
     for (to, row) in table.rows.iter().enumerate() {
         let fits = row.is_open && demand.memory_bytes <= row.free_bytes;
-        if to == source || !fits || (!is_urgent && table.left_within(group, row.id, hold_rounds)) {
+        // What others use too may be hit next: going there can wait.
+        let is_urgent = is_offline || (is_urgent && !row.is_shared);
+        let must_wait = !is_urgent && (table.is_held(group) || table.left_within(group, row.id, hold_rounds));
+        if to == source || !fits || must_wait {
             continue;
         }
         let Some(gain_cpus) = gain_cpus(table, want_cpus, source, to) else { continue };
@@ -95,6 +100,8 @@ fn best_destination(table: &Table<'_>, group: usize, source: usize, is_urgent: b
         }
     }
     let (gain_cpus, _, to) = best?;
+    let lasts_rounds = table.rows[to].lasts_rounds.max(table.options.horizon_min_rounds);
+    let horizon_rounds = table.horizon_rounds(group).min(lasts_rounds);
     let pays =
         gain_cpus * horizon_rounds > value_ratio(table, group, source, to) * cost_rounds(table, group, want_cpus, to);
     (is_offline || pays).then_some(to)
@@ -102,7 +109,7 @@ fn best_destination(table: &Table<'_>, group: usize, source: usize, is_urgent: b
 
 fn value_ratio(table: &Table<'_>, group: usize, source: usize, to: usize) -> f64 {
     let options = table.options;
-    match table.rows[source].is_hit {
+    match table.rows[source].is_hit && !table.rows[to].is_shared {
         true => options.value_ratio_hit,
         false if table.left_within(group, table.rows[to].id, options.back_rounds) => options.value_ratio_back,
         false => options.value_ratio,
@@ -128,7 +135,9 @@ fn gain_cpus(table: &Table<'_>, want_cpus: f64, source: usize, to: usize) -> Opt
     let (from_after, to_after) = ((from.wanted_cpus - want_cpus).max(0.0), to.wanted_cpus + want_cpus);
     let rate_before = from.met_share(from.wanted_cpus) * from.speed;
     let rate_after = to.met_share(to_after) * to.speed;
-    if rate_after < rate_before {
+    // What others leave of a shared node is a guess: a little more isn't known to be more.
+    let least_ratio = if to.is_shared { options.shared_ratio } else { 1.0 };
+    if rate_after < least_ratio * rate_before {
         return None;
     }
     let given = |row: &Row, after: f64| (row.given_cpus(after) - row.given_cpus(row.wanted_cpus)) * row.speed;
