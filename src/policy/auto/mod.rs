@@ -90,17 +90,18 @@ impl Auto {
                     true => node.supply_cpus / node.wanted_cpus,
                     false => 1.0,
                 });
-            memory.bytes_left = (memory.bytes_left - groups[at].demand.memory_bytes).max(0.0);
+            let was_urgent =
+                memory.nodes.get(&step.from).is_some_and(|node| node.was_hit_within(memory.now, options.hit_rounds));
+            if !was_urgent {
+                memory.bytes_left = (memory.bytes_left - groups[at].demand.memory_bytes).max(0.0);
+            }
             let now = memory.now;
             let Some(group) = memory.groups.get_mut(&step.group) else { continue };
             group.node = step.to;
             group.moved = Some(PastMove {
                 at: now,
                 from: step.from,
-                was_urgent: memory
-                    .nodes
-                    .get(&step.from)
-                    .is_some_and(|node| node.was_hit_within(now, options.hit_rounds)),
+                was_urgent,
                 instead_cpus: group.used_cpus.min(group.want_cpus * met_share),
                 is_judged: false,
             });

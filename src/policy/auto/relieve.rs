@@ -39,17 +39,34 @@ fn relieve_node(table: &mut Table<'_>, source: usize) {
         // How much is to be had here isn't known, so nothing can be said to be too little.
         return;
     }
+    let destinations = destinations(table, source);
+    if destinations.is_empty() {
+        return;
+    }
     for group in cheapest_first(table, source) {
         if !needs_relief(table.options, &table.rows[source]) {
             break;
         }
-        if let Some(to) = best_destination(table, group, source, is_urgent) {
+        if let Some(to) = best_destination(table, group, source, &destinations) {
             if !is_urgent {
                 table.bytes_left -= table.view.groups[group].demand.memory_bytes;
             }
             table.go(group, source, to);
         }
     }
+}
+
+/// Nodes where anything of a node's could gain anything, in order of id. Moves off the node only make them worse.
+fn destinations(table: &Table<'_>, source: usize) -> Vec<usize> {
+    let from = &table.rows[source];
+    let fair_rate = table.options.fairness_ratio * from.met_share(from.wanted_cpus) * from.speed;
+    let does_harm = from.harm_cpus(from.wanted_cpus) > 0.0;
+    let may_gain = |row: &Row| {
+        let is_fairer = row.met_share(row.wanted_cpus) * row.speed >= fair_rate;
+        row.spare_cpus() > 0.0 || is_fairer || does_harm
+    };
+    let rows = table.rows.iter().enumerate();
+    rows.filter(|&(to, row)| to != source && row.is_open && may_gain(row)).map(|(to, _)| to).collect()
 }
 
 /// The groups of a node that may move, by CPU · rounds of relief for each round of stall.
@@ -74,37 +91,35 @@ fn stall_rounds(table: &Table<'_>, group: usize) -> f64 {
 }
 
 /// Where a group's move is worth most, if it is worth its cost anywhere.
-fn best_destination(table: &Table<'_>, group: usize, source: usize, is_urgent: bool) -> Option<usize> {
-    let demand = &table.view.groups[group].demand;
-    let is_offline = table.rows[source].capacity_cpus == 0.0;
-    if !is_urgent && demand.memory_bytes > table.bytes_left {
+fn best_destination(table: &Table<'_>, group: usize, source: usize, destinations: &[usize]) -> Option<usize> {
+    let memory_bytes = table.view.groups[group].demand.memory_bytes;
+    let (is_offline, is_hit) = (table.rows[source].capacity_cpus == 0.0, table.rows[source].is_hit);
+    if !is_offline && !is_hit && memory_bytes > table.bytes_left {
         return None;
     }
     let want_cpus = table.want_cpus(group);
-    let hold_rounds = table.options.hold_rounds;
     let mut best: Option<(f64, bool, usize)> = None;
-    for (to, row) in table.rows.iter().enumerate() {
-        let fits = row.is_open && demand.memory_bytes <= row.free_bytes;
+    for &to in destinations {
+        let row = &table.rows[to];
         // What others use too may be hit next: going there can wait.
-        let is_urgent = is_offline || (is_urgent && !row.is_shared);
-        let must_wait = !is_urgent && (table.is_held(group) || table.left_within(group, row.id, hold_rounds));
-        if to == source || !fits || must_wait {
+        let is_urgent = is_offline || (is_hit && !row.is_shared);
+        let must_wait =
+            !is_urgent && (table.is_held(group) || table.left_within(group, row.id, table.options.hold_rounds));
+        if memory_bytes > row.free_bytes || must_wait {
             continue;
         }
         let Some(gain_cpus) = gain_cpus(table, want_cpus, source, to) else { continue };
+        let horizon_rounds = table.horizon_rounds(group).min(row.lasts_rounds.max(table.options.horizon_min_rounds));
+        let ratio = value_ratio(table, group, source, to);
+        let surplus = gain_cpus * horizon_rounds - ratio * cost_rounds(table, group, want_cpus, to);
         let is_used = row.nr_groups > 0;
         // Among equals a node that is in use, then the lower id.
-        let is_better = best.is_none_or(|(gain, used, _)| gain_cpus > gain || (gain_cpus == gain && is_used && !used));
-        if is_better {
-            best = Some((gain_cpus, is_used, to));
+        let is_better = best.is_none_or(|(most, used, _)| surplus > most || (surplus == most && is_used && !used));
+        if is_better && (surplus > 0.0 || is_offline) {
+            best = Some((surplus, is_used, to));
         }
     }
-    let (gain_cpus, _, to) = best?;
-    let lasts_rounds = table.rows[to].lasts_rounds.max(table.options.horizon_min_rounds);
-    let horizon_rounds = table.horizon_rounds(group).min(lasts_rounds);
-    let pays =
-        gain_cpus * horizon_rounds > value_ratio(table, group, source, to) * cost_rounds(table, group, want_cpus, to);
-    (is_offline || pays).then_some(to)
+    best.map(|(_, _, to)| to)
 }
 
 fn value_ratio(table: &Table<'_>, group: usize, source: usize, to: usize) -> f64 {

@@ -123,7 +123,7 @@ impl<'a> Table<'a> {
         // A look just before the moves may find others where there were none when the round began.
         let is_surprise =
             node.pressure.share().is_some_and(|share| share >= memory.mean_share + self.options.jump_slack_share);
-        let is_hit = is_surprise || memory.was_hit_within(self.memory.now, self.options.hit_rounds);
+        let is_hit = memory.was_hit_within(self.memory.now, self.options.hit_rounds);
         let limit_cpus = memory.limit_cpus.unwrap_or(f64::INFINITY);
         Row {
             supply_cpus: match memory.is_closed {
@@ -138,7 +138,7 @@ impl<'a> Table<'a> {
             is_hit,
             is_closed: memory.is_closed,
             is_shared: memory.is_shared(self.options),
-            is_open: node.is_candidate() && memory.known_at.is_some() && !memory.is_closed && !is_hit,
+            is_open: node.is_candidate() && memory.known_at.is_some() && !(memory.is_closed || is_hit || is_surprise),
             ..row
         }
     }
