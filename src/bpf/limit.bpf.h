@@ -45,6 +45,14 @@ static u32 node_limit(s32 node)
 	return node_plan ? node_plan->limit : VNUMA_NO_LIMIT;
 }
 
+/*
+ * The clock of limits. Where the TSC isn't reliable, scx_bpf_now() lags in timers on idle CPUs by as long as the CPU idled.
+ */
+static u64 limit_clock_ns(void)
+{
+	return bpf_ktime_get_ns();
+}
+
 /* Let the budget grow with the time that has passed. Only for CPUs of the node. */
 static void refill_budget(struct vnuma_node_stats *stats, u32 limit, u64 now)
 {
@@ -98,7 +106,7 @@ static void set_limit_timer(s32 node, struct vnuma_node_stats *stats, u32 limit,
  */
 static bool may_take_task(s32 node, struct vnuma_node_stats *stats, u32 limit, u64 nr_running)
 {
-	const u64 now = scx_bpf_now();
+	const u64 now = limit_clock_ns();
 
 	refill_budget(stats, limit, now);
 	if (has_room(stats, limit, nr_running))
@@ -138,7 +146,7 @@ static bool should_wake_cpu(s32 node)
 	if (has_room(stats, limit, stats->nr_running))
 		return true;
 	/* The timer sees what was queued at least this long before it runs. */
-	now = scx_bpf_now();
+	now = limit_clock_ns();
 	if (time_before(now + NSEC_PER_MSEC / 2, stats->wakes_at))
 		return false;
 	if (can_kick() && cpu_to_node(bpf_get_smp_processor_id()) != node)
@@ -173,13 +181,14 @@ static int on_limit_timer(void *map, u32 *key, struct node_timer *timer)
 	const s32 node = *key;
 	const u32 limit = node_limit(node);
 	struct vnuma_node_stats *stats = node_stats_of(node);
-	const u64 now = scx_bpf_now();
+	const u64 now = limit_clock_ns();
 	u64 nr_running;
 
 	/* A change of plan that lifts the limit wakes the CPUs itself. */
 	if (!stats || limit == VNUMA_NO_LIMIT || !nr_queued(node))
 		return 0;
 	refill_budget(stats, limit, now);
+	stats->wakes_at = now;
 	nr_running = stats->nr_running;
 	if (has_room(stats, limit, nr_running))
 		wake_idle_cpus(node, (limit + VNUMA_LIMIT_ONE_CPU - 1) / VNUMA_LIMIT_ONE_CPU - nr_running);

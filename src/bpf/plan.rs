@@ -83,7 +83,7 @@ impl Default for Steering {
     fn default() -> Self {
         Steering {
             allowed_steal_share: 0.1,
-            hit_threshold: Duration::from_millis(20),
+            hit_threshold: Duration::from_millis(10),
             hit_interval: Duration::from_millis(250),
         }
     }

@@ -50,7 +50,7 @@ const volatile u64 limit_late_max_ns = 100 * NSEC_PER_MSEC;
  * that runs migratable tasks. Sums below 0 are 0: a CUSUM test, which notices a lasting change and forgets noise.
  */
 const volatile u64 allowed_steal = 102;
-const volatile u64 hit_threshold_ns = 20 * NSEC_PER_MSEC;
+const volatile u64 hit_threshold_ns = 10 * NSEC_PER_MSEC;
 const volatile u64 hit_interval_ns = 250 * NSEC_PER_MSEC;
 
 /* The time in which every task queued on a node should get to run once; the slice is a fair part of it. */

@@ -8,41 +8,37 @@ use super::options::{AutoOptions, PAGE_BYTES};
 use super::table::{Row, Table};
 use crate::cell::NodeId;
 
-/// The nodes that do the work from now on.
-pub(super) fn choose(table: &Table<'_>) -> BTreeSet<NodeId> {
-    let options = table.options;
-    let wanted_cpus = options.supply_margin * table.rows.iter().map(|row| row.wanted_cpus).sum::<f64>();
-    let is_chosen = |row: &&Row| table.memory.chosen.contains(&row.id);
-    let mut chosen: Vec<&Row> = table.rows.iter().filter(|row| row.is_open).filter(is_chosen).collect();
-    if has_slack_for(table.memory, options.consolidate_rounds) && chosen.len() > 1 {
-        // The one that least work has to leave.
-        chosen.sort_by(|a, b| b.wanted_cpus.total_cmp(&a.wanted_cpus).then(a.id.cmp(&b.id)));
-        chosen.pop();
-    }
-    let mut others: Vec<&Row> = table.rows.iter().filter(|row| row.is_open).collect();
-    others.retain(|row| chosen.iter().all(|chosen| chosen.id != row.id));
+/// The nodes that do the work from now on: those that did and those that work is on, and more if that isn't enough. When one
+/// fewer has been enough for long, the one that least work has to leave is given up, and its work moves if that pays.
+pub(super) fn choose(table: &mut Table<'_>) -> BTreeSet<NodeId> {
+    let does_work = |row: &&Row| row.is_open && (row.nr_groups > 0 || table.memory.chosen.contains(&row.id));
+    let mut chosen: BTreeSet<NodeId> = table.rows.iter().filter(does_work).map(|row| row.id).collect();
+    let wanted_cpus = table.options.supply_margin * table.rows.iter().map(|row| row.wanted_cpus).sum::<f64>();
+    let mut supply_cpus: f64 = table.rows.iter().filter(does_work).map(|row| row.supply_cpus).sum();
+    let mut others: Vec<&Row> = table.rows.iter().filter(|row| row.is_open && !chosen.contains(&row.id)).collect();
     others.sort_by(|a, b| preference(a, b));
-    let mut supply_cpus: f64 = chosen.iter().map(|row| row.supply_cpus).sum();
     for row in others {
         if !chosen.is_empty() && supply_cpus >= wanted_cpus {
             break;
         }
         supply_cpus += row.supply_cpus;
-        chosen.push(row);
+        chosen.insert(row.id);
     }
-    chosen.into_iter().map(|row| row.id).collect()
+    if has_slack(table.options, table.memory) {
+        consolidate(table, &mut chosen);
+    }
+    chosen
 }
 
-/// Nodes that nobody else uses first, then those that work is on, then by what they can give.
+/// Nodes that nobody else uses first, then by what they can give.
 fn preference(a: &Row, b: &Row) -> std::cmp::Ordering {
-    let is_used = |row: &Row| row.nr_groups > 0;
     let gives = |row: &Row| row.supply_cpus * row.speed;
-    let by_others = a.is_shared.cmp(&b.is_shared);
-    by_others.then(is_used(b).cmp(&is_used(a))).then(gives(b).total_cmp(&gives(a))).then(a.id.cmp(&b.id))
+    a.is_shared.cmp(&b.is_shared).then(gives(b).total_cmp(&gives(a))).then(a.id.cmp(&b.id))
 }
 
-fn has_slack_for(memory: &AutoMemory, rounds: f64) -> bool {
-    memory.slack_since.is_some_and(|since| memory.now - since >= rounds)
+/// Return true if one chosen node fewer has been enough for long.
+pub(super) fn has_slack(options: &AutoOptions, memory: &AutoMemory) -> bool {
+    memory.slack_since.is_some_and(|since| memory.now - since >= options.consolidate_rounds)
 }
 
 /// Take note of whether one chosen node fewer would do.
@@ -55,17 +51,19 @@ pub(super) fn observe_slack(options: &AutoOptions, memory: &mut AutoMemory) {
     memory.slack_since = if has_slack { memory.slack_since.or(Some(memory.now)) } else { None };
 }
 
-/// Move what is on a node that isn't chosen to those that are, if all of it fits there and gathering it is worth its pages.
-/// A node a round; none where tasks wait for admission, as there reservations are short and not nodes.
-pub(super) fn consolidate(table: &mut Table<'_>, chosen: &BTreeSet<NodeId>) {
+/// Give up the chosen node with least work, if all of that fits on the others and gathering it is worth its pages. None where
+/// tasks wait for admission: there reservations are short, not nodes.
+fn consolidate(table: &mut Table<'_>, chosen: &mut BTreeSet<NodeId>) {
     let has_admission = table.view.nodes.iter().any(|node| node.admission.is_some());
-    if has_admission || !table.moves.is_empty() {
+    if has_admission || !table.moves.is_empty() || chosen.len() < 2 {
         return;
     }
-    let is_left = |row: &Row| row.nr_groups > 0 && row.is_open && !chosen.contains(&row.id);
-    let sources = (0..table.rows.len()).filter(|&row| is_left(&table.rows[row]));
-    let source = sources.min_by(|&a, &b| table.rows[a].wanted_cpus.total_cmp(&table.rows[b].wanted_cpus));
-    let Some(steps) = source.and_then(|source| gather(table, source, chosen)) else { return };
+    let rows = (0..table.rows.len()).filter(|&row| chosen.contains(&table.rows[row].id));
+    // Of equals the last, so that work gathers on the first.
+    let least = rows.min_by(|&a, &b| table.rows[a].wanted_cpus.total_cmp(&table.rows[b].wanted_cpus).then(b.cmp(&a)));
+    let Some(source) = least else { return };
+    let Some(steps) = gather(table, source, chosen) else { return };
+    chosen.remove(&table.rows[source].id);
     for (group, from, to) in steps {
         table.bytes_left -= table.view.groups[group].demand.memory_bytes;
         table.go(group, from, to);
@@ -83,12 +81,13 @@ fn gather(table: &Table<'_>, source: usize, chosen: &BTreeSet<NodeId>) -> Option
         let fits = |&to: &usize| {
             let row: &Row = &rows[to];
             let has_room = row.wanted_cpus + want_cpus <= options.saturated_share * row.supply_cpus;
-            to != source && chosen.contains(&row.id) && row.is_open && !row.is_shared && has_room
+            let is_back = table.left_within(group, row.id, options.back_rounds);
+            to != source && chosen.contains(&row.id) && !row.is_shared && has_room && !is_back
         };
         // Into the least room that is enough, so that the larger rooms stay for the larger groups.
         let fitting = (0..rows.len()).filter(fits);
         let to = fitting.min_by(|&a, &b| rows[a].spare_cpus().total_cmp(&rows[b].spare_cpus()))?;
-        if !table.may_move(group, false) || memory_bytes > rows[to].free_bytes {
+        if !table.may_move(group) || table.is_held(group) || memory_bytes > rows[to].free_bytes {
             return None;
         }
         rows[to].wanted_cpus += want_cpus;
@@ -98,5 +97,6 @@ fn gather(table: &Table<'_>, source: usize, chosen: &BTreeSet<NodeId>) -> Option
         steps.push((group, source, to));
     }
     let cost_rounds = bytes / PAGE_BYTES * options.page_cost_rounds + options.move_cost_rounds * steps.len() as f64;
-    (bytes <= table.bytes_left && value_rounds > options.value_ratio * cost_rounds).then_some(steps)
+    let pays = steps.is_empty() || value_rounds > options.value_ratio * cost_rounds;
+    (bytes <= table.bytes_left && pays).then_some(steps)
 }

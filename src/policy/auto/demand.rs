@@ -10,28 +10,31 @@ use crate::cell::{CellView, Group, Node};
 pub(super) struct NodeUse {
     /// CPU that they used.
     pub(super) used_cpus: f64,
+    /// CPU that they want by what is remembered of them.
+    pub(super) wanted_cpus: f64,
     /// How many tasks they have.
     pub(super) nr_tasks: u32,
 }
 
 impl NodeUse {
-    pub(super) fn of(groups: &[Group]) -> Self {
+    fn of(groups: &[Group]) -> Self {
         groups.iter().fold(NodeUse::default(), |sum, group| NodeUse {
             used_cpus: sum.used_cpus + group.demand.usage_cpus,
+            wanted_cpus: 0.0,
             nr_tasks: sum.nr_tasks.saturating_add(group.nr_tasks),
         })
     }
 }
 
-/// Take in what a round saw of a node's groups. Returns what they want together.
+/// Take in what a round saw of a node's groups.
 pub(super) fn observe_groups(
     options: &AutoOptions,
     memory: &mut AutoMemory,
     view: &CellView,
     node: &Node,
     groups: &[Group],
-    used: NodeUse,
-) -> f64 {
+) -> NodeUse {
+    let used = NodeUse::of(groups);
     let others_cpus = node.pressure_cpus().unwrap_or(0.0);
     let limit_cpus = memory.nodes.get(&node.id).and_then(|memory| memory.limit_cpus).unwrap_or(f64::INFINITY);
     let available_cpus = (node.capacity_cpus - others_cpus).max(0.0).min(limit_cpus);
@@ -69,13 +72,13 @@ pub(super) fn observe_groups(
         remembered.judge(options, now, want_cpus);
         wanted_cpus += remembered.want_cpus;
     }
-    wanted_cpus
+    NodeUse { wanted_cpus, ..used }
 }
 
 impl GroupMemory {
     /// Judge the last move once its trial is over: it was bad if the group gets clearly less than it would have got where it
     /// was, though it wants more. A bad move makes the next ones dearer, a good one cheaper again.
-    fn judge(&mut self, options: &AutoOptions, now: f64, want_cpus: f64) {
+    pub(super) fn judge(&mut self, options: &AutoOptions, now: f64, want_cpus: f64) {
         const CLEARLY_LESS: f64 = 0.9;
         const DEAREST: f64 = 16.0;
 

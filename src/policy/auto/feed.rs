@@ -33,7 +33,9 @@ fn feed_node(table: &mut Table<'_>, source: usize) {
     };
     let mut groups: Vec<(f64, usize)> = table
         .groups_of(source)
-        .filter(|&group| table.may_move(group, false) && table.view.groups[group].demand.request_cpus > 0.0)
+        .filter(|&group| {
+            table.may_move(group) && !table.is_held(group) && table.view.groups[group].demand.request_cpus > 0.0
+        })
         .map(|group| (value(group), group))
         .collect();
     groups.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
@@ -105,7 +107,8 @@ fn steepest(table: &Table<'_>, from: usize, to: usize) -> Option<usize> {
     };
     let may_go = |&group: &usize| {
         let demand = &table.view.groups[group].demand;
-        table.may_move(group, false)
+        table.may_move(group)
+            && !table.is_held(group)
             && !table.left_within(group, table.rows[to].id, table.options.hold_rounds)
             && demand.usage_cpus < gap_cpus.min(room_cpus)
             && demand.memory_bytes <= table.bytes_left.min(table.rows[to].free_bytes)

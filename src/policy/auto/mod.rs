@@ -18,7 +18,6 @@ mod table;
 pub use memory::AutoMemory;
 pub use options::AutoOptions;
 
-use self::demand::NodeUse;
 use self::memory::PastMove;
 use self::table::Table;
 use super::{Memory, Policy, PolicySettings};
@@ -52,12 +51,10 @@ impl Auto {
         memory.bytes_left = (memory.bytes_left + options.bytes_per_round * window_rounds).min(kept_bytes);
         for node in &view.nodes {
             let groups = view.groups_on(node.id);
-            let used = NodeUse::of(groups);
-            let wanted_cpus = demand::observe_groups(options, memory, view, node, groups, used);
+            let work = demand::observe_groups(options, memory, view, node, groups);
             let now = memory.now;
             let remembered = memory.nodes.entry(node.id).or_default();
-            remembered.wanted_cpus = wanted_cpus;
-            remembered.observe(options, node, used.used_cpus, used.nr_tasks, now, window_rounds);
+            remembered.observe(options, node, work, now, window_rounds);
         }
         choose::observe_slack(options, memory);
         // Long enough to know a group again that slept, and where it came from.
@@ -73,8 +70,7 @@ impl Auto {
         relieve::relieve(&mut table);
         feed::feed(&mut table);
         feed::balance(&mut table);
-        let chosen = choose::choose(&table);
-        choose::consolidate(&mut table, &chosen);
+        let chosen = choose::choose(&mut table);
         orders::plan(table, &before, &chosen)
     }
 
@@ -83,8 +79,8 @@ impl Auto {
         let options = &self.options;
         memory.first = plan.first;
         memory.chosen = plan.spread.keys().copied().collect();
-        let gives_up_a_node = memory.slack_since.is_some_and(|since| memory.now - since >= options.consolidate_rounds);
-        if gives_up_a_node {
+        if choose::has_slack(options, memory) {
+            // Done, or not worth it: in either case it is for later again.
             memory.slack_since = None;
         }
         for step in &plan.moves {
@@ -95,17 +91,18 @@ impl Auto {
                     true => node.supply_cpus / node.wanted_cpus,
                     false => 1.0,
                 });
-            memory.bytes_left = (memory.bytes_left - groups[at].demand.memory_bytes).max(0.0);
+            let was_urgent =
+                memory.nodes.get(&step.from).is_some_and(|node| node.was_hit_within(memory.now, options.hit_rounds));
+            if !was_urgent {
+                memory.bytes_left = (memory.bytes_left - groups[at].demand.memory_bytes).max(0.0);
+            }
             let now = memory.now;
             let Some(group) = memory.groups.get_mut(&step.group) else { continue };
             group.node = step.to;
             group.moved = Some(PastMove {
                 at: now,
                 from: step.from,
-                was_urgent: memory
-                    .nodes
-                    .get(&step.from)
-                    .is_some_and(|node| node.was_hit_within(now, options.hit_rounds)),
+                was_urgent,
                 instead_cpus: group.used_cpus.min(group.want_cpus * met_share),
                 is_judged: false,
             });
@@ -164,3 +161,6 @@ impl Policy for Auto {
         Auto::is_stuck(self, &memory.auto, view, plan)
     }
 }
+
+#[cfg(test)]
+mod tests;

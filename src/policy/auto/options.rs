@@ -16,8 +16,12 @@ pub struct AutoOptions {
     pub jump_rounds: f64,
     /// After a jump a node counts as hit for this long (1 s): its work may leave at once.
     pub hit_rounds: f64,
-    /// A hit node is calm again after it was calm for this long (1 s). Doubled each time it is hit again within twice that.
+    /// A hit node is calm again after it was calm for this long (0.5 s). Doubled each time that work was sent there and the calm
+    /// had lasted less than twice that, or than `stretch_min_rounds`.
     pub wait_min_rounds: f64,
+    /// Calm stretches shorter than this are left to others (4 s): work leaves within 50 ms of a hit, which is more than one in a
+    /// hundred of others' requests if it comes back sooner.
+    pub stretch_min_rounds: f64,
     /// Most of that (60 s).
     pub wait_max_rounds: f64,
     /// A node of which others take this share, with deviations, is no destination…
@@ -60,6 +64,8 @@ pub struct AutoOptions {
     pub fairness_weight: f64,
     /// Fairness moves a group only where it gets this many times as much.
     pub fairness_ratio: f64,
+    /// Work goes to a node that others use too only where it gets this many times as much.
+    pub shared_ratio: f64,
     /// θ: a move's value must be this many times its cost…
     pub value_ratio: f64,
     /// …this many times to go back…
@@ -113,6 +119,7 @@ impl AutoOptions {
             jump_rounds: rounds(0.020),
             hit_rounds: rounds(1.0),
             wait_min_rounds: rounds(0.5),
+            stretch_min_rounds: rounds(4.0),
             wait_max_rounds: rounds(60.0),
             closed_share: 0.85,
             open_share: 0.80,
@@ -132,6 +139,7 @@ impl AutoOptions {
             harm_weight: 4.0,
             fairness_weight: 0.5,
             fairness_ratio: 1.25,
+            shared_ratio: 2.0,
             value_ratio: 2.0,
             value_ratio_back: 4.0,
             value_ratio_hit: 1.0,

@@ -1,6 +1,6 @@
 //! Relieve: work leaves nodes that can't give it what it wants, or where others need what it takes, as far as that pays.
 //!
-//! A move's value is what it changes for the cell, over the time that the group is expected to live:
+//! A move's value is what it changes for the cell, over the time that the group is expected to live and the destination to stay as it is:
 //! CPU that work gets and did not, λ times the CPU that others need and no longer lose, and part of what the group itself gains
 //! where others of ours give it up. Its cost is the stall of the pages that follow it.
 
@@ -14,7 +14,10 @@ pub(super) fn relieve(table: &mut Table<'_>) {
     let met_share = |table: &Table<'_>, row: usize| table.rows[row].met_share(table.rows[row].wanted_cpus);
     sources.sort_by(|&a, &b| met_share(table, a).total_cmp(&met_share(table, b)));
     for source in sources {
-        relieve_node(table, source);
+        // What is short and took work from what is shorter still waits for the next round: else that would be worse off in the end.
+        if !table.rows[source].receives {
+            relieve_node(table, source);
+        }
     }
 }
 
@@ -36,11 +39,15 @@ fn relieve_node(table: &mut Table<'_>, source: usize) {
         // How much is to be had here isn't known, so nothing can be said to be too little.
         return;
     }
-    for group in cheapest_first(table, source, is_urgent) {
+    let destinations = destinations(table, source);
+    if destinations.is_empty() {
+        return;
+    }
+    for group in cheapest_first(table, source) {
         if !needs_relief(table.options, &table.rows[source]) {
             break;
         }
-        if let Some(to) = best_destination(table, group, source, is_urgent) {
+        if let Some(to) = best_destination(table, group, source, &destinations) {
             if !is_urgent {
                 table.bytes_left -= table.view.groups[group].demand.memory_bytes;
             }
@@ -49,8 +56,21 @@ fn relieve_node(table: &mut Table<'_>, source: usize) {
     }
 }
 
+/// Nodes where anything of a node's could gain anything, in order of id. Moves off the node only make them worse.
+fn destinations(table: &Table<'_>, source: usize) -> Vec<usize> {
+    let from = &table.rows[source];
+    let fair_rate = table.options.fairness_ratio * from.met_share(from.wanted_cpus) * from.speed;
+    let does_harm = from.harm_cpus(from.wanted_cpus) > 0.0;
+    let may_gain = |row: &Row| {
+        let is_fairer = row.met_share(row.wanted_cpus) * row.speed >= fair_rate;
+        row.spare_cpus() > 0.0 || is_fairer || does_harm
+    };
+    let rows = table.rows.iter().enumerate();
+    rows.filter(|&(to, row)| to != source && row.is_open && may_gain(row)).map(|(to, _)| to).collect()
+}
+
 /// The groups of a node that may move, by CPU · rounds of relief for each round of stall.
-fn cheapest_first(table: &Table<'_>, source: usize, is_urgent: bool) -> Vec<usize> {
+fn cheapest_first(table: &Table<'_>, source: usize) -> Vec<usize> {
     let row = &table.rows[source];
     let over_cpus = (row.wanted_cpus - row.supply_cpus).max(row.harm_cpus(row.wanted_cpus));
     let density = |group: usize| {
@@ -58,7 +78,7 @@ fn cheapest_first(table: &Table<'_>, source: usize, is_urgent: bool) -> Vec<usiz
         let stall_rounds = stall_rounds(table, group) + table.options.move_cost_rounds;
         relief_cpus * table.horizon_rounds(group) / stall_rounds
     };
-    let may_move = |group: &usize| row.capacity_cpus == 0.0 || table.may_move(*group, is_urgent);
+    let may_move = |group: &usize| row.capacity_cpus == 0.0 || table.may_move(*group);
     let mut groups: Vec<(f64, usize)> =
         table.groups_of(source).filter(may_move).map(|group| (density(group), group)).collect();
     groups.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
@@ -71,38 +91,40 @@ fn stall_rounds(table: &Table<'_>, group: usize) -> f64 {
 }
 
 /// Where a group's move is worth most, if it is worth its cost anywhere.
-fn best_destination(table: &Table<'_>, group: usize, source: usize, is_urgent: bool) -> Option<usize> {
-    let demand = &table.view.groups[group].demand;
-    let is_offline = table.rows[source].capacity_cpus == 0.0;
-    if !is_urgent && demand.memory_bytes > table.bytes_left {
+fn best_destination(table: &Table<'_>, group: usize, source: usize, destinations: &[usize]) -> Option<usize> {
+    let memory_bytes = table.view.groups[group].demand.memory_bytes;
+    let (is_offline, is_hit) = (table.rows[source].capacity_cpus == 0.0, table.rows[source].is_hit);
+    if !is_offline && !is_hit && memory_bytes > table.bytes_left {
         return None;
     }
     let want_cpus = table.want_cpus(group);
-    let horizon_rounds = table.horizon_rounds(group);
-    let hold_rounds = table.options.hold_rounds;
     let mut best: Option<(f64, bool, usize)> = None;
-    for (to, row) in table.rows.iter().enumerate() {
-        let fits = row.is_open && demand.memory_bytes <= row.free_bytes;
-        if to == source || !fits || (!is_urgent && table.left_within(group, row.id, hold_rounds)) {
+    for &to in destinations {
+        let row = &table.rows[to];
+        // What others use too may be hit next: going there can wait.
+        let is_urgent = is_offline || (is_hit && !row.is_shared);
+        let must_wait =
+            !is_urgent && (table.is_held(group) || table.left_within(group, row.id, table.options.hold_rounds));
+        if memory_bytes > row.free_bytes || must_wait {
             continue;
         }
         let Some(gain_cpus) = gain_cpus(table, want_cpus, source, to) else { continue };
+        let horizon_rounds = table.horizon_rounds(group).min(row.lasts_rounds.max(table.options.horizon_min_rounds));
+        let ratio = value_ratio(table, group, source, to);
+        let surplus = gain_cpus * horizon_rounds - ratio * cost_rounds(table, group, want_cpus, to);
         let is_used = row.nr_groups > 0;
         // Among equals a node that is in use, then the lower id.
-        let is_better = best.is_none_or(|(gain, used, _)| gain_cpus > gain || (gain_cpus == gain && is_used && !used));
-        if is_better {
-            best = Some((gain_cpus, is_used, to));
+        let is_better = best.is_none_or(|(most, used, _)| surplus > most || (surplus == most && is_used && !used));
+        if is_better && (surplus > 0.0 || is_offline) {
+            best = Some((surplus, is_used, to));
         }
     }
-    let (gain_cpus, _, to) = best?;
-    let pays =
-        gain_cpus * horizon_rounds > value_ratio(table, group, source, to) * cost_rounds(table, group, want_cpus, to);
-    (is_offline || pays).then_some(to)
+    best.map(|(_, _, to)| to)
 }
 
 fn value_ratio(table: &Table<'_>, group: usize, source: usize, to: usize) -> f64 {
     let options = table.options;
-    match table.rows[source].is_hit {
+    match table.rows[source].is_hit && !table.rows[to].is_shared {
         true => options.value_ratio_hit,
         false if table.left_within(group, table.rows[to].id, options.back_rounds) => options.value_ratio_back,
         false => options.value_ratio,
@@ -128,7 +150,9 @@ fn gain_cpus(table: &Table<'_>, want_cpus: f64, source: usize, to: usize) -> Opt
     let (from_after, to_after) = ((from.wanted_cpus - want_cpus).max(0.0), to.wanted_cpus + want_cpus);
     let rate_before = from.met_share(from.wanted_cpus) * from.speed;
     let rate_after = to.met_share(to_after) * to.speed;
-    if rate_after < rate_before {
+    // What others leave of a shared node is a guess: a little more isn't known to be more.
+    let least_ratio = if to.is_shared { options.shared_ratio } else { 1.0 };
+    if rate_after < least_ratio * rate_before {
         return None;
     }
     let given = |row: &Row, after: f64| (row.given_cpus(after) - row.given_cpus(row.wanted_cpus)) * row.speed;

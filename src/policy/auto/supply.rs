@@ -5,6 +5,7 @@
 //! busy CPUs have deviation √(n·p·(1−p)), so the headroom kept is the square-root staffing rule's: two such deviations. A
 //! quarter of the idle CPU, as a fixed rule, is too little on small hosts and too much on large ones.
 
+use super::demand::NodeUse;
 use super::memory::NodeMemory;
 use super::options::{decay, AutoOptions};
 use crate::cell::Node;
@@ -22,28 +23,21 @@ pub(super) struct Supply {
 }
 
 impl NodeMemory {
-    /// Take in what a round saw of the node. `ours_cpus` is what migratable work used here, `nr_tasks` how many tasks it has.
-    pub(super) fn observe(
-        &mut self,
-        options: &AutoOptions,
-        node: &Node,
-        ours_cpus: f64,
-        nr_tasks: u32,
-        now: f64,
-        window_rounds: f64,
-    ) {
+    /// Take in what a round saw of the node, and of the work on it.
+    pub(super) fn observe(&mut self, options: &AutoOptions, node: &Node, work: NodeUse, now: f64, window_rounds: f64) {
+        self.wanted_cpus = work.wanted_cpus;
         self.observe_load(options, node, window_rounds);
         if let Some(share) = node.pressure.share().filter(|_| node.capacity_cpus > 0.0) {
-            let fixed_cpus = (node.load_cpus - share * node.capacity_cpus - ours_cpus).max(0.0);
+            let fixed_cpus = (node.load_cpus - share * node.capacity_cpus - work.used_cpus).max(0.0);
             let left = if self.known_at.is_some() { decay(window_rounds, options.level_half_life_rounds) } else { 0.0 };
             self.fixed_cpus = self.fixed_cpus * left + fixed_cpus * (1.0 - left);
-            let busy_share = (ours_cpus + fixed_cpus) / node.capacity_cpus;
+            let busy_share = (work.used_cpus + fixed_cpus) / node.capacity_cpus;
             self.observe_others(options, share, busy_share, node.alarm, now, window_rounds);
             self.known_at = Some(now);
         }
         let supply = self.supply(options, node);
         self.supply_cpus = supply.cpus;
-        self.limit_cpus = self.next_limit(options, node, supply, nr_tasks, window_rounds);
+        self.limit_cpus = self.next_limit(options, node, supply, work.nr_tasks, window_rounds);
     }
 
     fn observe_load(&mut self, options: &AutoOptions, node: &Node, window_rounds: f64) {
@@ -75,7 +69,7 @@ impl NodeMemory {
         if alarm || self.jump_rounds >= options.jump_rounds {
             // A window that an alarm cut short, or one of which little came after the jump, understates it.
             let least_share = if alarm { 2.5 * options.jump_slack_share } else { 0.0 };
-            self.hit(options, wanted_share.max(least_share), busy_share, now);
+            self.hit(options, wanted_share.max(least_share), now);
         } else {
             self.follow(options, wanted_share, window_rounds);
         }
@@ -92,16 +86,17 @@ impl NodeMemory {
         };
     }
 
-    /// Others' use jumped to `share` while the guest took `busy_share`.
-    fn hit(&mut self, options: &AutoOptions, share: f64, busy_share: f64, now: f64) {
-        /// Being calm for this many times the wait made the wait worth while.
+    /// Others' use jumped to `share`.
+    fn hit(&mut self, options: &AutoOptions, share: f64, now: f64) {
+        /// A calm stretch is worth the wait if it is this many times as long.
         const PAID_BACK: f64 = 2.0;
 
         // An empty node that comes and goes has cost nobody anything.
-        if !self.is_pressed && busy_share > options.calm_share {
+        if !self.is_pressed && self.wanted_cpus > options.limit_min_cpus {
             if let Some(opened_at) = self.opened_at {
-                let has_paid = now - opened_at >= PAID_BACK * self.wait_rounds;
-                let factor = if has_paid { 0.5 } else { 2.0 };
+                let stretch_rounds = now - opened_at + self.wait_rounds;
+                let is_long = stretch_rounds >= options.stretch_min_rounds.max(PAID_BACK * self.wait_rounds);
+                let factor = if is_long { 0.5 } else { 2.0 };
                 self.wait_rounds = (self.wait_rounds * factor).clamp(options.wait_min_rounds, options.wait_max_rounds);
             }
         }
@@ -118,7 +113,9 @@ impl NodeMemory {
         let weight = 1.0 - decay(window_rounds, options.level_half_life_rounds);
         let difference = share - self.mean_share;
         self.mean_share += weight * difference;
-        self.variance = (1.0 - weight) * (self.variance + weight * difference * difference);
+        // Only what was above the mean needs headroom: a host that becomes idle doesn't.
+        let excess = difference.max(0.0);
+        self.variance = (1.0 - weight) * (self.variance + weight * excess * excess);
     }
 
     /// Return true if others take more than noise, or did so too recently.

@@ -27,8 +27,12 @@ pub(super) struct Row {
     /// Where its groups begin in the view's, and how many it has with the moves decided so far.
     pub(super) first_group: usize,
     pub(super) nr_groups: usize,
+    /// Work comes here by the moves decided so far.
+    pub(super) receives: bool,
     /// What the groups use that leave by the moves decided so far; `None` when none does.
     pub(super) left_cpus: Option<f64>,
+    /// For how long the node is expected to stay as it is: as long as it was since others' use last jumped.
+    pub(super) lasts_rounds: f64,
     /// Others' use jumped just now: what is here may leave at once.
     pub(super) is_hit: bool,
     /// Others want nearly all of it.
@@ -119,7 +123,7 @@ impl<'a> Table<'a> {
         // A look just before the moves may find others where there were none when the round began.
         let is_surprise =
             node.pressure.share().is_some_and(|share| share >= memory.mean_share + self.options.jump_slack_share);
-        let is_hit = is_surprise || memory.was_hit_within(self.memory.now, self.options.hit_rounds);
+        let is_hit = memory.was_hit_within(self.memory.now, self.options.hit_rounds);
         let limit_cpus = memory.limit_cpus.unwrap_or(f64::INFINITY);
         Row {
             supply_cpus: match memory.is_closed {
@@ -130,10 +134,11 @@ impl<'a> Table<'a> {
             free_cpus: supply.free_cpus,
             others_share: memory.mean_share.max(node.pressure.share().unwrap_or(0.0)),
             mean_load_cpus: memory.mean_load_cpus(),
+            lasts_rounds: memory.hit_at.map_or(self.options.horizon_max_rounds, |at| self.memory.now - at),
             is_hit,
             is_closed: memory.is_closed,
             is_shared: memory.is_shared(self.options),
-            is_open: node.is_candidate() && memory.known_at.is_some() && !memory.is_closed && !is_hit,
+            is_open: node.is_candidate() && memory.known_at.is_some() && !(memory.is_closed || is_hit || is_surprise),
             ..row
         }
     }
@@ -164,14 +169,16 @@ impl<'a> Table<'a> {
         self.age_rounds(group).clamp(self.options.horizon_min_rounds, self.options.horizon_max_rounds)
     }
 
-    /// Return true if a group is old enough to move and does not have to stay where it was moved. Where it fled to it need not
-    /// stay: that was what was best at that moment.
-    pub(super) fn may_move(&self, group: usize, is_urgent: bool) -> bool {
-        let is_old = self.age_rounds(group) >= self.options.young_rounds;
+    /// Return true if a group is old enough to move, and does not by what was decided so far.
+    pub(super) fn may_move(&self, group: usize) -> bool {
+        self.age_rounds(group) >= self.options.young_rounds && !self.is_moved[group]
+    }
+
+    /// Return true if a group has to stay where it was moved for now. Where it fled to it need not stay: that was what was best
+    /// at that moment.
+    pub(super) fn is_held(&self, group: usize) -> bool {
         let moved = self.remembered[group].and_then(|memory| memory.moved);
-        let is_held =
-            moved.is_some_and(|moved| !moved.was_urgent && self.memory.now - moved.at < self.options.hold_rounds);
-        is_old && !self.is_moved[group] && (is_urgent || !is_held)
+        moved.is_some_and(|moved| !moved.was_urgent && self.memory.now - moved.at < self.options.hold_rounds)
     }
 
     /// Return true if a group left `to` within the last `rounds`.
@@ -194,6 +201,7 @@ impl<'a> Table<'a> {
         self.rows[to].nr_groups += 1;
         let left_cpus = &mut self.rows[from].left_cpus;
         *left_cpus = Some(left_cpus.unwrap_or(0.0) + demand.usage_cpus);
+        self.rows[to].receives = true;
         self.is_moved[group] = true;
         self.moves.push(Move { group: id, from: self.rows[from].id, to: self.rows[to].id });
     }
