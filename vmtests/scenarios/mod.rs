@@ -8,6 +8,7 @@ pub mod fake_exporter;
 mod fine;
 mod fixed;
 mod following;
+mod harvesting;
 mod hosts;
 mod hotplug;
 mod killing;

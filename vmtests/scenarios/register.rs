@@ -6,8 +6,8 @@
 use anyhow::Result;
 
 use super::{
-    all, bound, experiment, fine, fixed, following, hosts, hotplug, killing, leaving, moving, scale, shapes, storms,
-    watching,
+    all, bound, experiment, fine, fixed, following, harvesting, hosts, hotplug, killing, leaving, moving, scale,
+    shapes, storms, watching,
 };
 
 /// A test that runs on a machine of its own kind.
@@ -60,6 +60,12 @@ const MOVING: Group = Group {
     name: "moving",
     about: "a cluster of four hosts with genuine steal time: work leaves busy hosts",
     lab: "--nodes 4 --timeout 900 --host-script machines/hogs.sh",
+    nr_boots: 1,
+};
+const HARVESTING: Group = Group {
+    name: "harvesting",
+    about: "the same four hosts under --policy auto: all that is idle is used, and hogs are left alone",
+    lab: "--nodes 4 --timeout 600 --host-script machines/hogs.sh",
     nr_boots: 1,
 };
 const HOSTS: Group = Group {
@@ -122,6 +128,10 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!(MOVING, Lab, watching::monitor_shows_what_the_maps_say),
     scenario!(MOVING, Lab, watching::metrics_are_openmetrics),
     scenario!(MOVING, Lab, watching::explain_tells_the_last_moves),
+    scenario!(HARVESTING, Lab, harvesting::idle_hosts_are_used_as_the_fair_class_uses_them),
+    scenario!(HARVESTING, Lab, harvesting::hogs_on_half_of_the_hosts_are_left_and_the_other_half_is_used),
+    scenario!(HARVESTING, Lab, harvesting::half_a_nodes_demand_stays_on_one_node),
+    scenario!(HARVESTING, Lab, harvesting::a_hog_is_left_at_once_at_the_default_interval),
     scenario!(HOSTS, Lab, hosts::hosts_tell_a_hog_from_the_guests_own_work),
     scenario!(HOSTS, Lab, hosts::with_host_metrics_work_goes_past_hogged_hosts_and_stays),
     scenario!(HOSTS, Lab, hosts::faulty_exporters_are_never_chosen_and_delay_no_round),

@@ -1,0 +1,138 @@
+//! `--policy auto` uses all that is idle, keeps off hosts that need their CPU, and moves only what gains.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{ensure, Result};
+
+use crate::guest::workers::{Setting, Worker};
+use crate::guest::{
+    hog, hog_node_until_stolen, node_cpus, node_stats, nr_nodes, run_ns_in, target, wait_for, Scheduler,
+};
+
+const AUTO: [&str; 2] = ["--policy", "auto"];
+const WINDOW: Duration = Duration::from_secs(10);
+/// From the start of the work until it has spread.
+const SETTLE: Duration = Duration::from_secs(6);
+
+/// CPU time that these workers get within [`WINDOW`].
+fn cpu_time(workers: &[Worker]) -> Result<Duration> {
+    let total = || workers.iter().map(Worker::cpu_time).sum::<Result<Duration>>();
+    let before = total()?;
+    std::thread::sleep(WINDOW);
+    Ok(total()? - before)
+}
+
+/// Under the fair class first, left to itself, as a guest without us would be.
+pub fn idle_hosts_are_used_as_the_fair_class_uses_them() -> Result<String> {
+    const SHARE_MIN: f64 = 0.95;
+    let workers = Worker::start_many(2 * nr_nodes() as usize, &Setting::migratable())?;
+    std::thread::sleep(Duration::from_secs(2));
+    let fair = cpu_time(&workers)?;
+    let _scheduler = Scheduler::start(&AUTO)?;
+    std::thread::sleep(SETTLE);
+    let epoch = target()?.epoch;
+    let ours = cpu_time(&workers)?;
+    let nr_moves = target()?.epoch - epoch;
+    let share = ours.as_secs_f64() / fair.as_secs_f64();
+    let said = format!("{share:.3} of the fair class's {fair:.1?} of CPU time, {nr_moves} retargets meanwhile");
+    ensure!(share >= SHARE_MIN, "{said}");
+    let run_ns = run_ns_in(Duration::from_secs(2), nr_nodes())?;
+    ensure!(run_ns.iter().all(|&ns| ns > 1_000_000_000), "each node is used: {run_ns:?}");
+    Ok(said)
+}
+
+/// Time that migratable work held CPUs of these nodes within [`WINDOW`], and the part of it that was stolen, ns.
+fn run_and_stolen_ns(nodes: &[u32]) -> Result<(u64, u64)> {
+    let sum = || {
+        let stats = nodes.iter().map(|&node| node_stats(node)).collect::<Result<Vec<_>>>()?;
+        anyhow::Ok((stats.iter().map(|it| it.run_ns).sum::<u64>(), stats.iter().map(|it| it.stolen_ns).sum::<u64>()))
+    };
+    let before = sum()?;
+    std::thread::sleep(WINDOW);
+    let after = sum()?;
+    Ok((after.0 - before.0, after.1 - before.1))
+}
+
+pub fn hogs_on_half_of_the_hosts_are_left_and_the_other_half_is_used() -> Result<String> {
+    const USED_MIN: f64 = 0.90;
+    const STOLEN_MAX: f64 = 0.05;
+    let nodes: Vec<u32> = (0..nr_nodes()).collect();
+    let (idle, busy) = nodes.split_at(nodes.len() / 2);
+    let workers = Worker::start_many(2 * nodes.len(), &Setting::migratable())?;
+    let _scheduler = Scheduler::start(&AUTO)?;
+    std::thread::sleep(SETTLE);
+    let hogged = busy.iter().map(|&node| node_cpus(node)).collect::<Result<Vec<_>>>()?.concat();
+    hog(&hogged)?;
+    std::thread::sleep(SETTLE);
+    let (run_ns, stolen_ns) = run_and_stolen_ns(&nodes)?;
+    let (idle_ns, _) = run_and_stolen_ns(idle)?;
+    let (busy_ns, _) = run_and_stolen_ns(busy)?;
+    hog(&[])?;
+    drop(workers);
+    let capacity_ns = WINDOW.as_nanos() as f64 * idle.len() as f64;
+    let (used, stolen) = (idle_ns as f64 / capacity_ns, stolen_ns as f64 / run_ns.max(1) as f64);
+    let said = format!(
+        "{used:.3} of the idle half's CPU is used, {stolen:.3} of the work's time is stolen, {:.3} of the busy half's CPU is \
+         held",
+        busy_ns as f64 / capacity_ns
+    );
+    ensure!(used >= USED_MIN && stolen <= STOLEN_MAX, "{said}");
+    Ok(said)
+}
+
+/// The long form, ten minutes, is the same with another number.
+pub fn half_a_nodes_demand_stays_on_one_node() -> Result<String> {
+    const CALM: Duration = Duration::from_secs(30);
+    // Each works a fifth of the time.
+    let _workers = Worker::start_many(2, &Setting { in_bursts: true, ..Setting::migratable() })?;
+    let _scheduler = Scheduler::start(&AUTO)?;
+    std::thread::sleep(SETTLE);
+    let epoch = target()?.epoch;
+    let run_ns = run_ns_in(CALM, nr_nodes())?;
+    let nr_moves = target()?.epoch - epoch;
+    let total: u64 = run_ns.iter().sum();
+    let most = run_ns.iter().copied().max().unwrap_or(0) as f64 / total.max(1) as f64;
+    let said = format!("{most:.3} of the run time is on one node, {nr_moves} moves in {} s", CALM.as_secs());
+    ensure!(most >= 0.99 && nr_moves == 0, "{said}");
+    Ok(said)
+}
+
+/// From when two ticks are stolen within 50 ms to the last time that migratable work ran on the node, or ran there without being
+/// stopped for half a second.
+pub fn a_hog_is_left_at_once_at_the_default_interval() -> Result<String> {
+    const MEDIAN_MAX: Duration = Duration::from_millis(50);
+    const WORST_MAX: Duration = Duration::from_millis(150);
+    let _workers = Worker::start_many(2, &Setting::migratable())?;
+    let _scheduler = Scheduler::start(&AUTO)?;
+    let busiest = || -> Result<u32> {
+        let run_ns = run_ns_in(Duration::from_millis(300), nr_nodes())?;
+        Ok((0..nr_nodes()).max_by_key(|&node| run_ns[node as usize]).unwrap_or(0))
+    };
+    wait_for("work runs", Duration::from_secs(20), || {
+        Ok(run_ns_in(Duration::from_millis(200), nr_nodes())?.iter().sum::<u64>() > 100_000_000)
+    })?;
+    std::thread::sleep(SETTLE);
+    let mut reactions = Vec::new();
+    for _ in 0..10 {
+        let from = busiest()?;
+        hog_node_until_stolen(from, 2, Duration::from_millis(50))?;
+        let onset = Instant::now();
+        let mut last_run = (node_stats(from)?.run_ns, onset);
+        while last_run.1.elapsed() < Duration::from_millis(500) && onset.elapsed() < Duration::from_secs(5) {
+            let run_ns = node_stats(from)?.run_ns;
+            if run_ns != last_run.0 {
+                last_run = (run_ns, Instant::now());
+            }
+            std::thread::sleep(Duration::from_millis(3));
+        }
+        reactions.push((last_run.1 - onset).as_millis() as u64);
+        hog(&[])?;
+        std::thread::sleep(Duration::from_secs(3));
+    }
+    let mut sorted = reactions.clone();
+    sorted.sort_unstable();
+    let (median, worst) = (sorted[sorted.len() / 2], sorted[sorted.len() - 1]);
+    let said = format!("from when a hog showed to the last run time on its node, ms: {reactions:?}");
+    ensure!(u128::from(median) <= MEDIAN_MAX.as_millis() && u128::from(worst) <= WORST_MAX.as_millis(), "{said}");
+    Ok(said)
+}
