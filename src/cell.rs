@@ -76,6 +76,10 @@ pub struct Node {
     /// Memory that groups moved here may fill; `None` when not known, and then it is no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub free_bytes: Option<f64>,
+    /// Of the time that the node's vCPUs wanted to run, the share in which their host ran something else, 0..=1; `None` where
+    /// they hardly wanted to, and where nobody measures it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stolen_share: Option<f64>,
     /// The kernel side saw others' use of the node jump since the last round, so the window's mean understates it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub alarm: bool,
@@ -95,6 +99,7 @@ impl Default for Node {
             speed: 1.0,
             waiting_cpus: 0.0,
             free_bytes: None,
+            stolen_share: None,
             alarm: false,
             admission: None,
         }
@@ -364,7 +369,8 @@ pub struct Plan {
     /// CPU that migratable work may hold on a node at once, on average over some 10 ms; a node that isn't here has no limit.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<NodeId, f64>,
-    /// Where new processes go at exec, by weight; they stay with their parent when empty.
+    /// Where new processes go at exec, by weight; they stay with their parent when empty. A node of weight 0 takes one only
+    /// while no node of more weight has an idle CPU.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub spread: BTreeMap<NodeId, f64>,
     /// Where the kernel side sends a node's work at once when it sees others' use of the node jump.
