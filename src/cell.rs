@@ -76,6 +76,10 @@ pub struct Node {
     /// Memory that groups moved here may use, in bytes; `None` if unknown, which means no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub free_bytes: Option<f64>,
+    /// Of the time that the node's vCPUs wanted to run, the share in which their host ran something else, 0..=1; `None` where
+    /// they hardly wanted to, and where nobody measures it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stolen_share: Option<f64>,
     /// True if the kernel side saw others' use of the node jump since the last round, so the window's mean understates
     /// it.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -96,6 +100,7 @@ impl Default for Node {
             speed: 1.0,
             waiting_cpus: 0.0,
             free_bytes: None,
+            stolen_share: None,
             alarm: false,
             admission: None,
         }
@@ -372,7 +377,8 @@ pub struct Plan {
     /// limit.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<NodeId, f64>,
-    /// Nodes for new processes at exec, with weights; if empty, they stay on their parent's node.
+    /// Where new processes go at exec, by weight; they stay with their parent when empty. A node of weight 0 takes one only
+    /// while no node of more weight has an idle CPU.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub spread: BTreeMap<NodeId, f64>,
     /// The node to which the kernel side sends a node's work as soon as it sees others' use of the node jump.

@@ -31,7 +31,7 @@ enum vnuma_sentinel { VNUMA_NO_NODE = -1 };
 /* How much CPU migratable tasks may use on a node, in 1/1024 of a CPU. */
 enum vnuma_limit {
 	VNUMA_LIMIT_ONE_CPU = 1024,
-	VNUMA_LIMIT_MIN = 32, /* so that a queue of a hundred tasks still runs within the watchdog's 30 s */
+	VNUMA_LIMIT_MIN = 32,
 	VNUMA_NO_LIMIT = 0xffffffff,
 };
 

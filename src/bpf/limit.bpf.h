@@ -30,11 +30,18 @@ struct {
 	__type(value, struct node_timer);
 } limit_timers SEC(".maps");
 
+/*
+ * With this much for each queued task, in 1/1024 of a CPU, each gets a turn of two ticks in 13 s at HZ 250, long before the
+ * watchdog's 30 s.
+ */
+#define LIMIT_PER_QUEUED(nr) ((nr) * 5 / 8)
+
 /* Return the limit of @node, or VNUMA_NO_LIMIT. */
 static u32 node_limit(s32 node)
 {
 	const struct vnuma_target *plan;
 	const struct vnuma_node_plan *node_plan;
+	u64 least;
 
 	if (!steers)
 		return VNUMA_NO_LIMIT;
@@ -42,7 +49,10 @@ static u32 node_limit(s32 node)
 	if (!plan || !(plan->limited_nodes & node_bit(node)))
 		return VNUMA_NO_LIMIT;
 	node_plan = node_plan_of(node);
-	return node_plan ? node_plan->limit : VNUMA_NO_LIMIT;
+	if (!node_plan)
+		return VNUMA_NO_LIMIT;
+	least = LIMIT_PER_QUEUED(nr_queued(node));
+	return node_plan->limit < least ? least : node_plan->limit;
 }
 
 /*

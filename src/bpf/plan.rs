@@ -19,7 +19,7 @@ pub struct KernelPlan {
     pub second: Option<NodeId>,
     /// How much CPU time migratable tasks may use on a node, in CPUs. At most as many CPUs as the limit, rounded up, run them
     /// at once. Nodes without a limit, or with one of at least their online CPUs, aren't limited. The least limit is
-    /// [`KernelPlan::LIMIT_MIN_CPUS`].
+    /// [`KernelPlan::LIMIT_MIN_CPUS`], and more while so many tasks wait that some would starve.
     pub limits: BTreeMap<NodeId, f64>,
     /// Weights by which processes that exec are placed on nodes. Empty: they stay where they are.
     pub spread: BTreeMap<NodeId, u32>,
@@ -28,7 +28,7 @@ pub struct KernelPlan {
 }
 
 impl KernelPlan {
-    /// The least limit in CPUs: with less, a queue of a hundred tasks would trip the kernel's watchdog.
+    /// The least limit, in CPUs.
     pub const LIMIT_MIN_CPUS: f64 =
         intf::vnuma_limit_VNUMA_LIMIT_MIN as f64 / intf::vnuma_limit_VNUMA_LIMIT_ONE_CPU as f64;
 

@@ -164,7 +164,8 @@ fn kernel_plan(plan: &Plan, first: NodeId) -> KernelPlan {
         first,
         second: plan.second,
         limits: plan.limits.clone(),
-        spread: plan.spread.iter().map(weight).collect(),
+        // The kernel side has no word for a last resort, which weight 0 is.
+        spread: plan.spread.iter().filter(|(_, weight)| **weight > 0.0).map(weight).collect(),
         fallback: plan.fallback.clone(),
     }
 }

@@ -70,7 +70,9 @@ impl Host {
 
     /// The reading of a probe over the last `ms`.
     fn probed_share(&self, ms: usize) -> f64 {
-        let seen = self.wanted.iter().take(ms).sum::<f64>() / self.cpus / ms as f64;
+        // It takes one CPU of all.
+        let in_its_way = |wanted: &f64| (wanted - (self.cpus - 1.0)).max(0.0);
+        let seen = self.wanted.iter().take(ms).map(in_its_way).sum::<f64>() / ms as f64;
         (seen / (1.0 - seen).max(1e-3)).min(1.0)
     }
 
@@ -101,6 +103,8 @@ pub struct Work {
     /// CPU-ms left to do; it wakes up when there is enough.
     pub to_do_ms: f64,
     pub is_awake: bool,
+    /// CPU-ms after which it ends.
+    pub total_ms: f64,
 }
 
 impl Work {
@@ -124,7 +128,17 @@ impl Work {
     }
 
     pub fn busy_loop(id: u64, node: u32) -> Self {
-        Work { id, node, wants_cpus: 1.0, threads: 1, bytes: 16e6, born_ms: 0, to_do_ms: 0.0, is_awake: false }
+        Work {
+            id,
+            node,
+            wants_cpus: 1.0,
+            threads: 1,
+            bytes: 16e6,
+            born_ms: 0,
+            to_do_ms: 0.0,
+            is_awake: false,
+            total_ms: f64::INFINITY,
+        }
     }
 }
 
@@ -165,6 +179,7 @@ impl Sums {
 struct Sensor {
     ran_ms: f64,
     stolen_ms: f64,
+    others_ms: f64,
     waited_ms: f64,
     /// The kernel side's CUSUM, ms.
     jump_ms: f64,
@@ -185,11 +200,14 @@ pub struct Cell {
     pub sums: Sums,
     /// Time at which work last ran on each node, ms.
     pub last_ran_ms: Vec<u64>,
+    /// Hosts tell what others use of them.
+    pub has_host_metrics: bool,
     interval_ms: u64,
     round_began_ms: u64,
     sensors: Vec<Sensor>,
     got_ms: BTreeMap<u64, (f64, f64)>,
     seed: u64,
+    execs: u64,
 }
 
 impl Cell {
@@ -205,11 +223,13 @@ impl Cell {
             now_ms: 0,
             sums: Sums::default(),
             last_ran_ms: vec![0; nodes],
+            has_host_metrics: false,
             interval_ms,
             round_began_ms: 0,
             sensors: vec![sensor; nodes],
             got_ms: BTreeMap::new(),
             seed: 7,
+            execs: 0,
         };
         cell.forget();
         cell
@@ -232,7 +252,31 @@ impl Cell {
         }
     }
 
-    /// A random number in [0, 1).
+    /// Starts a process as exec does: where the weights say, but where a CPU is idle if none is there.
+    pub fn exec(&mut self, work: Work) {
+        let spread = &self.plan.spread;
+        let by_weight = {
+            let turn = self.execs as f64 * 0.618 % 1.0;
+            let mut sum = 0.0;
+            spread.iter().find(|(_, weight)| {
+                sum += **weight;
+                turn < sum
+            })
+        };
+        self.execs += 1;
+        let is_idle = |id: &NodeId| {
+            let asks = |work: &&Work| work.node == id.0;
+            let busy: f64 = self.work.iter().filter(asks).map(|work| f64::from(work.threads)).sum();
+            busy + f64::from(work.threads) <= self.hosts[id.0 as usize].cpus
+        };
+        let first = by_weight.map_or(NodeId(work.node), |(id, _)| *id);
+        let mut others: Vec<_> = spread.iter().filter(|(id, _)| is_idle(id)).collect();
+        others.sort_by(|a, b| b.1.total_cmp(a.1));
+        let node = if is_idle(&first) { first } else { others.first().map_or(first, |(id, _)| **id) };
+        self.work.push(Work { node: node.0, born_ms: self.now_ms, ..work });
+    }
+
+    /// 0..1.
     fn random(&mut self) -> f64 {
         self.seed = self.seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let x = (self.seed ^ (self.seed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -280,11 +324,13 @@ impl Cell {
             entry.1 += (wanted - got) * share;
             let work = self.work.iter_mut().find(|work| work.id == id).unwrap();
             work.to_do_ms -= got * share;
+            work.total_ms -= got * share;
         }
         let noise = if self.random() < 0.02 { 0.3 * got.min(1.0) } else { 0.0 };
         let sensor = &mut self.sensors[node];
         sensor.ran_ms += got - noise;
         sensor.stolen_ms += stolen + noise;
+        sensor.others_ms += others_got;
         sensor.waited_ms += wanted - got;
         sensor.jump_ms = (sensor.jump_ms + stolen - 0.1 * got).max(0.0);
         if sensor.jump_ms >= ALARM_MS {
@@ -324,13 +370,21 @@ impl Cell {
             // The steal of a node that ran little says little.
             let steal = if wanted_ms > 0.0 { sensor.stolen_ms / wanted_ms } else { 0.0 };
             let has_run = wanted_ms >= 0.25 * window_ms * host.cpus;
-            let share = if has_run { steal } else { sensor.probe.max(if wanted_ms > 20.0 { steal } else { 0.0 }) };
+            let host_share = self.has_host_metrics.then_some(sensor.others_ms / window_ms / host.cpus);
+            let share = if let Some(share) = host_share {
+                share.max(steal)
+            } else if has_run {
+                steal
+            } else {
+                sensor.probe.max(if wanted_ms > 20.0 { steal } else { 0.0 })
+            };
             Node {
                 id: NodeId(at as u32),
                 capacity_cpus: host.cpus,
                 pressure: Pressure::Fresh { share },
                 load_cpus: share * host.cpus + sensor.ran_ms / window_ms,
                 waiting_cpus: sensor.waited_ms / window_ms,
+                stolen_share: (wanted_ms >= 10.0).then_some(steal),
                 alarm: sensor.alarm,
                 ..Node::default()
             }
@@ -375,15 +429,15 @@ impl Cell {
         }
         self.auto.commit(&mut self.memory, &view, &self.plan);
         for step in &self.plan.moves {
-            let work = self.work.iter_mut().find(|work| work.id == step.group.0).unwrap();
-            work.node = step.to.0;
+            let work = self.work.iter_mut().find(|work| work.id == step.group.0);
+            work.expect("a plan moves what is there").node = step.to.0;
             self.sums.moves.push((self.now_ms, *step));
         }
         self.sums.rounds += 1;
         self.round_began_ms = self.now_ms;
         self.got_ms.clear();
         for sensor in &mut self.sensors {
-            *sensor = Sensor { ran_ms: 0.0, stolen_ms: 0.0, waited_ms: 0.0, alarm: false, ..*sensor };
+            *sensor = Sensor { ran_ms: 0.0, stolen_ms: 0.0, others_ms: 0.0, waited_ms: 0.0, alarm: false, ..*sensor };
         }
     }
 }

@@ -41,14 +41,22 @@ pub(super) struct NodeMemory {
     pub(super) calm_rounds: f64,
     /// How long it has to be calm before it counts as such.
     pub(super) wait_rounds: f64,
-    /// When it last became calm after a hit.
+    /// When it last became calm after a hit, and since when work has been there.
     pub(super) opened_at: Option<f64>,
+    pub(super) used_since: Option<f64>,
     pub(super) is_closed: bool,
     /// What fixed tasks of the guest take, in the view's unit.
     pub(super) fixed_cpus: f64,
     /// Of `load_sum / load_weight`, the mean load.
     pub(super) load_sum: f64,
     pub(super) load_weight: f64,
+    /// Work may try all whole CPUs that others leave.
+    pub(super) is_on_trial: bool,
+    /// What it may hold beyond what the headroom rule leaves, by the last trial.
+    pub(super) granted_cpus: f64,
+    /// When too much was last stolen, and how long to wait after that.
+    pub(super) contended_at: Option<f64>,
+    pub(super) trial_wait_rounds: f64,
     /// What migratable work may hold; `None` for all that there is.
     pub(super) limit_cpus: Option<f64>,
     /// What its work wanted in the last round, and what it could have had.

@@ -78,7 +78,7 @@ impl Auto {
     pub fn commit(&self, memory: &mut AutoMemory, view: &CellView, plan: &Plan) {
         let options = &self.options;
         memory.first = plan.first;
-        memory.chosen = plan.spread.keys().copied().collect();
+        memory.chosen = plan.spread.iter().filter(|(_, weight)| **weight > 0.0).map(|(id, _)| *id).collect();
         if choose::has_slack(options, memory) {
             // Done, or not worth it: in either case it is for later again.
             memory.slack_since = None;

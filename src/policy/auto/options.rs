@@ -41,6 +41,13 @@ pub struct AutoOptions {
     pub limit_min_cpus_per_task: f64,
     /// A limit grows by at most so much each round.
     pub limit_growth_cpus_per_round: f64,
+    /// On a host of several CPUs work may try all whole CPUs that others leave on average, until this share of its time is
+    /// stolen…
+    pub contended_share: f64,
+    /// …and again after this long (60 s). Doubled each time.
+    pub trial_wait_min_rounds: f64,
+    /// Most of that (1 h).
+    pub trial_wait_max_rounds: f64,
     /// Half-life with which what a group wants follows its use up (0.5 s).
     pub want_rise_half_life_rounds: f64,
     /// Half-life with which it follows its use down (10 s).
@@ -128,6 +135,9 @@ impl AutoOptions {
             limit_min_cpus: 0.05,
             limit_min_cpus_per_task: 0.0004,
             limit_growth_cpus_per_round: 1.0 / 3.0,
+            contended_share: 0.05,
+            trial_wait_min_rounds: rounds(60.0),
+            trial_wait_max_rounds: rounds(3600.0),
             want_rise_half_life_rounds: rounds(0.5),
             want_fall_half_life_rounds: rounds(10.0),
             saturated_share: 0.9,

@@ -43,7 +43,8 @@ fn roomier(a: &Row, b: &Row) -> std::cmp::Ordering {
     by_others.then(spare(b).total_cmp(&spare(a))).then(b.supply_cpus.total_cmp(&a.supply_cpus)).then(a.id.cmp(&b.id))
 }
 
-/// New processes go to the chosen nodes, in proportion to the room there; where there is none, to their supply.
+/// New processes go to the chosen nodes, in proportion to the room there; where there is none, to their supply. While a chosen
+/// node has no idle CPU they may go to others too.
 fn spread(table: &Table<'_>, before: &[Row], chosen: &BTreeSet<NodeId>) -> BTreeMap<NodeId, f64> {
     /// Of its supply: so that a node that seems full still gets some, as what fills it may end.
     const LEAST_ROOM_SHARE: f64 = 0.05;
@@ -60,7 +61,10 @@ fn spread(table: &Table<'_>, before: &[Row], chosen: &BTreeSet<NodeId>) -> BTree
     let rooms: Vec<(NodeId, f64)> =
         (0..table.rows.len()).filter(is_chosen).map(|at| (table.rows[at].id, room_cpus(at))).collect();
     let sum_cpus: f64 = rooms.iter().map(|(_, room)| room).sum();
-    rooms.into_iter().map(|(id, room)| (id, room / sum_cpus)).collect()
+    let chosen_ones = rooms.into_iter().map(|(id, room)| (id, room / sum_cpus));
+    // Only work that is short of an idle CPU goes further, and not to where others are.
+    let may_take_more = |row: &&Row| row.is_open && !row.is_shared && !chosen.contains(&row.id);
+    table.rows.iter().filter(may_take_more).map(|row| (row.id, 0.0)).chain(chosen_ones).collect()
 }
 
 /// For each node, the best other one.

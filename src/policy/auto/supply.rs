@@ -13,6 +13,9 @@ use crate::cell::Node;
 /// Deviations of others' use that are kept free for them.
 const DEVIATIONS: f64 = 2.0;
 
+/// A mean this much below a whole number of CPUs still leaves that many.
+const WHOLE_WITHIN: f64 = 0.1;
+
 /// What a node can give.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Supply {
@@ -26,15 +29,19 @@ impl NodeMemory {
     /// Take in what a round saw of the node, and of the work on it.
     pub(super) fn observe(&mut self, options: &AutoOptions, node: &Node, work: NodeUse, now: f64, window_rounds: f64) {
         self.wanted_cpus = work.wanted_cpus;
+        let is_used = work.wanted_cpus > options.limit_min_cpus;
+        self.used_since = if is_used { self.used_since.or(Some(now - window_rounds)) } else { None };
         self.observe_load(options, node, window_rounds);
         if let Some(share) = node.pressure.share().filter(|_| node.capacity_cpus > 0.0) {
             let fixed_cpus = (node.load_cpus - share * node.capacity_cpus - work.used_cpus).max(0.0);
             let left = if self.known_at.is_some() { decay(window_rounds, options.level_half_life_rounds) } else { 0.0 };
             self.fixed_cpus = self.fixed_cpus * left + fixed_cpus * (1.0 - left);
             let busy_share = (work.used_cpus + fixed_cpus) / node.capacity_cpus;
-            self.observe_others(options, share, busy_share, node.alarm, now, window_rounds);
+            let has_one_cpu = node.capacity_cpus < 2.0 * options.others_grain_cpus;
+            self.observe_others(options, share, busy_share, has_one_cpu, node.alarm, now, window_rounds);
             self.known_at = Some(now);
         }
+        self.observe_contention(options, node, work.used_cpus, now);
         let supply = self.supply(options, node);
         self.supply_cpus = supply.cpus;
         self.limit_cpus = self.next_limit(options, node, supply, work.nr_tasks, window_rounds);
@@ -51,11 +58,13 @@ impl NodeMemory {
         options: &AutoOptions,
         share: f64,
         busy_share: f64,
+        has_one_cpu: bool,
         alarm: bool,
         now: f64,
         window_rounds: f64,
     ) {
-        let wanted_share = wanted_share(share, busy_share, options.saturated_share);
+        // On a host of several CPUs others may have had CPUs of their own.
+        let wanted_share = if has_one_cpu { wanted_share(share, busy_share, options.saturated_share) } else { share };
         let is_first = self.known_at.is_none();
         if is_first {
             self.mean_share = wanted_share;
@@ -91,14 +100,12 @@ impl NodeMemory {
         /// A calm stretch is worth the wait if it is this many times as long.
         const PAID_BACK: f64 = 2.0;
 
-        // An empty node that comes and goes has cost nobody anything.
-        if !self.is_pressed && self.wanted_cpus > options.limit_min_cpus {
-            if let Some(opened_at) = self.opened_at {
-                let stretch_rounds = now - opened_at + self.wait_rounds;
-                let is_long = stretch_rounds >= options.stretch_min_rounds.max(PAID_BACK * self.wait_rounds);
-                let factor = if is_long { 0.5 } else { 2.0 };
-                self.wait_rounds = (self.wait_rounds * factor).clamp(options.wait_min_rounds, options.wait_max_rounds);
-            }
+        // How long work could stay says whether coming back was worth it. An empty node that comes and goes costs nobody anything.
+        if let (false, Some(opened_at), Some(used_since)) = (self.is_pressed, self.opened_at, self.used_since) {
+            let stretch_rounds = now - opened_at.max(used_since) + self.wait_rounds;
+            let is_long = stretch_rounds >= options.stretch_min_rounds.max(PAID_BACK * self.wait_rounds);
+            let factor = if is_long { 0.5 } else { 2.0 };
+            self.wait_rounds = (self.wait_rounds * factor).clamp(options.wait_min_rounds, options.wait_max_rounds);
         }
         self.is_pressed = true;
         self.hit_at = Some(now);
@@ -118,6 +125,30 @@ impl NodeMemory {
         self.variance = (1.0 - weight) * (self.variance + weight * excess * excess);
     }
 
+    /// Let work try more than the headroom rule leaves it: that assumes that others' threads come and go on their own, and a steady
+    /// one needs no headroom. What is stolen from work tells, and is remembered, as a trial delays others for up to a round. On
+    /// a host of one CPU there is nothing to try: whatever others do needs all of it.
+    fn observe_contention(&mut self, options: &AutoOptions, node: &Node, used_cpus: f64, now: f64) {
+        self.is_on_trial = false;
+        if node.capacity_cpus < 2.0 * options.others_grain_cpus {
+            return;
+        }
+        if !self.is_shared(options) || self.is_closed {
+            (self.granted_cpus, self.contended_at, self.trial_wait_rounds) = (0.0, None, 0.0);
+            return;
+        }
+        self.trial_wait_rounds = self.trial_wait_rounds.max(options.trial_wait_min_rounds);
+        self.is_on_trial = self.contended_at.is_none_or(|at| now - at >= self.trial_wait_rounds);
+        if node.stolen_share.is_some_and(|share| share >= options.contended_share) {
+            let ruled_cpus = self.ruled_cpus(options, node).0;
+            self.granted_cpus = (used_cpus - options.limit_growth_cpus_per_round - ruled_cpus).max(0.0);
+            if self.is_on_trial && self.contended_at.is_some() {
+                self.trial_wait_rounds = (2.0 * self.trial_wait_rounds).min(options.trial_wait_max_rounds);
+            }
+            (self.contended_at, self.is_on_trial) = (Some(now), false);
+        }
+    }
+
     /// Return true if others take more than noise, or did so too recently.
     pub(super) fn is_shared(&self, options: &AutoOptions) -> bool {
         self.is_pressed || self.mean_share > options.calm_share
@@ -132,6 +163,17 @@ impl NodeMemory {
         if self.is_closed {
             return Supply::default();
         }
+        let (ruled_cpus, idle_cpus) = self.ruled_cpus(options, node);
+        let grain_cpus = options.others_grain_cpus;
+        let tried_cpus =
+            if self.is_on_trial { (idle_cpus / grain_cpus + WHOLE_WITHIN).floor() * grain_cpus } else { 0.0 };
+        let free_cpus = (ruled_cpus + self.granted_cpus).max(tried_cpus).min(idle_cpus);
+        Supply { free_cpus, cpus: free_cpus.max(options.courtesy_share * idle_cpus) }
+    }
+
+    /// What the headroom rule leaves of a shared node, and what others leave on average.
+    fn ruled_cpus(&self, options: &AutoOptions, node: &Node) -> (f64, f64) {
+        let left_cpus = (node.capacity_cpus - self.fixed_cpus).max(0.0);
         let others_cpus = self.mean_share * node.capacity_cpus;
         // What is hardly more than noise may not cost a small node half of its CPU.
         let ramp = ((self.mean_share - options.calm_share) / options.calm_share).clamp(0.0, 1.0);
@@ -140,8 +182,7 @@ impl NodeMemory {
         let idle_cpus = (left_cpus - others_cpus).max(0.0);
         let burst_cpus = (self.burst_share - self.mean_share).max(0.0) * node.capacity_cpus;
         let headroom_cpus = (DEVIATIONS * within_rounds.max(between_rounds)).max(burst_cpus.min(idle_cpus / 4.0));
-        let free_cpus = (idle_cpus - headroom_cpus).max(0.0);
-        Supply { free_cpus, cpus: free_cpus.max(options.courtesy_share * idle_cpus) }
+        ((idle_cpus - headroom_cpus).max(0.0), idle_cpus)
     }
 
     /// What work may hold from now on: less at once, more step by step, all of it when the node is calm.

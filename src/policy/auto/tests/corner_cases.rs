@@ -20,7 +20,8 @@ fn work_that_fits_on_its_node_stays_there_and_new_processes_go_there_too() {
     let mut scene = Scene::new(1.0, &[0.0; 4]).with(0, &[0.25; 2]);
     let (moves, plan) = Run::new().follow(600.0, &mut scene);
     assert_eq!(moves, []);
-    assert_eq!(plan.spread, [(NodeId(0), 1.0)].into());
+    assert_eq!(chosen(&plan), [(NodeId(0), 1.0)].into());
+    assert_eq!(plan.spread.len(), 4, "the others take more when node 0 has no idle CPU");
     assert!(plan.limits.is_empty() && plan.short_cpus == 0.0);
     assert!(matches!(plan.verdicts[0].outcome, Outcome::Fits { .. }));
 }
@@ -126,9 +127,9 @@ fn after_bursts_every_few_seconds_work_comes_back_later_and_later() {
 fn of_64_nodes_only_twice_as_many_as_are_chosen_are_watched() {
     let mut scene = Scene::new(1.0, &[0.0; 64]).with(0, &[1.0; 6]);
     let (_, plan) = Run::new().follow(5.0, &mut scene);
-    assert_eq!(plan.spread.len(), 7, "a tenth more than is wanted");
+    assert_eq!(chosen(&plan).len(), 7, "a tenth more than is wanted");
     assert_eq!(plan.watch.len(), 14);
-    assert!(plan.spread.keys().all(|node| plan.watch.contains(node)));
+    assert!(chosen(&plan).keys().all(|node| plan.watch.contains(node)));
 }
 
 #[test]
@@ -194,7 +195,7 @@ fn of_two_nodes_with_room_starving_work_goes_to_the_faster() {
     scene.nodes[2].speed = 2.0;
     let (moves, plan) = Run::new().follow(3.0, &mut scene);
     assert_eq!(moves.iter().map(|(_, step)| step.to).collect::<Vec<_>>(), [NodeId(2)]);
-    assert!(plan.spread.contains_key(&NodeId(2)));
+    assert!(chosen(&plan).contains_key(&NodeId(2)));
 }
 
 #[test]
@@ -209,7 +210,7 @@ fn processes_younger_than_a_second_do_not_move_and_new_ones_are_spread() {
         let plan = run.round(&scene.view());
         assert_eq!(plan.moves, []);
         if round > 2 {
-            assert_eq!(plan.spread, [(NodeId(0), 0.5), (NodeId(1), 0.5)].into(), "both are needed, and equal");
+            assert_eq!(chosen(&plan), [(NodeId(0), 0.5), (NodeId(1), 0.5)].into(), "both are needed, and equal");
         }
     }
 }
@@ -222,7 +223,7 @@ fn new_processes_go_where_lasting_work_leaves_room() {
     // The young one is no lasting work.
     run.round(&scene.view());
     let plan = run.round(&scene.view());
-    assert!(plan.spread.len() == 1 || plan.spread[&NodeId(1)] > plan.spread[&NodeId(0)], "{:?}", plan.spread);
+    assert!(plan.spread[&NodeId(1)] > 1.2 * plan.spread[&NodeId(0)], "{:?}", plan.spread);
 }
 
 #[test]
@@ -316,7 +317,7 @@ fn work_gathers_on_fewer_nodes_after_a_minute_with_room_for_it() {
     assert_eq!(moves, [], "not yet");
     let (moves, plan) = run.follow(300.0, &mut scene);
     assert_eq!(moves.len(), 2, "{moves:?}");
-    assert_eq!(plan.spread.len(), 1);
+    assert_eq!(chosen(&plan).len(), 1);
 }
 
 #[test]

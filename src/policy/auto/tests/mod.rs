@@ -6,8 +6,15 @@ mod folding;
 mod properties;
 mod scale;
 
+use std::collections::BTreeMap;
+
 use super::{Auto, AutoMemory};
 use crate::cell::{CellView, Demand, Group, GroupId, Move, Node, NodeId, Plan, Pressure};
+
+/// The nodes that new processes go to as long as these have idle CPUs.
+fn chosen(plan: &Plan) -> BTreeMap<NodeId, f64> {
+    plan.spread.iter().filter(|(_, weight)| **weight > 0.0).map(|(id, weight)| (*id, *weight)).collect()
+}
 
 /// Rounds of half a second.
 const INTERVAL_S: f64 = 0.5;
@@ -49,7 +56,7 @@ impl Run {
 struct Scene {
     nodes: Vec<Node>,
     work: Vec<Work>,
-    limits: std::collections::BTreeMap<NodeId, f64>,
+    limits: BTreeMap<NodeId, f64>,
 }
 
 /// A group, and what it wants.
