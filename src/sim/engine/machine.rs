@@ -5,98 +5,21 @@
 //! change is due at a fixed amount of work, so the heap of these amounts is never reordered when the rate changes. At
 //! full speed the lag is constant and rounding errors don't accumulate.
 
+mod running;
+
 use std::cmp::Reverse;
 use std::collections::binary_heap::{BinaryHeap, PeekMut};
+
+pub(super) use running::{Carried, Running};
+use running::Change;
 
 use super::series::Bins;
 use super::INSTANT_S;
 use crate::cell::Admission;
 use crate::sim::tasks::{exact, SimTask};
-use crate::sim::trace::UsageWindow;
 
 /// Reservations may exceed the capacity by this much, because they are sums of decimal fractions.
 const ADMISSION_SLACK_CPUS: f64 = 1e-9;
-
-/// A point on a machine's work axis. It is finite, so it has a total order.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Work(f64);
-
-impl Eq for Work {}
-
-impl PartialOrd for Work {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Work {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.0.total_cmp(&other.0)
-    }
-}
-
-/// The point at which a running task's usage changes or its work is done. Stale once the task has left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Change {
-    due: Work,
-    rank: u32,
-    slot: u32,
-    visit: u32,
-}
-
-/// A task that runs on the machine.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Running {
-    pub(super) rank: u32,
-    /// Number of the stay in this slot. It tells the task's changes from those of earlier tasks in the slot.
-    visit: u32,
-    /// The machine's work at which the task had done no work.
-    origin: f64,
-    /// Position of the window after the current one.
-    next_window: u32,
-    /// True if the next change is the end.
-    ends_next: bool,
-    pub(super) cpus: f64,
-    pub(super) usage: UsageWindow,
-    pub(super) reserved_cpus: f64,
-    // Copies of the task's own values, at hand for rebalances.
-    pub(super) request_cpus: f64,
-    pub(super) priority: u32,
-    /// Time at which it started, on any machine.
-    pub(super) started_s: f64,
-}
-
-impl Running {
-    /// Switch to the next window.
-    fn next_window(&mut self, task: &SimTask<'_>) {
-        if let Some((_, window)) = task.window(self.next_window as usize) {
-            self.usage = *window;
-            self.cpus = exact(f64::from(window.cpu_mean));
-            self.next_window += 1;
-        }
-    }
-
-    /// The machine's work at which the next change is due: the next window, or the end if that is earlier.
-    fn next_due(&mut self, task: &SimTask<'_>) -> Work {
-        let window_work = task.window(self.next_window as usize).map(|(work, _)| work);
-        let work = window_work.filter(|&work| work < task.duration_s);
-        self.ends_next = work.is_none();
-        Work(self.origin + work.unwrap_or(task.duration_s))
-    }
-}
-
-/// A task on its way between two machines.
-pub(super) struct Carried {
-    running: Running,
-    work_done: f64,
-}
-
-impl Carried {
-    /// Network cost of the move, in whole bytes.
-    pub(super) fn bytes(&self, machine_memory_bytes: u64) -> u64 {
-        (f64::from(self.running.usage.memory) * machine_memory_bytes as f64).round() as u64
-    }
-}
 
 /// What the machines of a cell have in common.
 pub(super) struct World<'a> {
