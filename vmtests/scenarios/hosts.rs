@@ -165,7 +165,9 @@ pub fn faulty_exporters_are_never_chosen_and_delay_no_round() -> Result<String> 
         let to = 3 - from;
         exporters[to as usize].say(Says::Taken(0.0));
         exporters[from as usize].say(Says::Taken(0.9));
-        wait_for(&format!("work is sent to node {to} while others answer {lies:?}"), 6 * ROUND, || Ok(destination()? == to))?;
+        wait_for(&format!("work is sent to node {to} while others answer {lies:?}"), 6 * ROUND, || {
+            Ok(destination()? == to)
+        })?;
     }
     ensure!(scheduler.is_alive()?, "scx_vnuma has ended: {}", scheduler.log()?);
     let passed = start.elapsed();

@@ -91,7 +91,9 @@ impl Random {
     /// Seeded from VNUMA_SEED, else from the clock.
     fn new() -> Result<Self> {
         let seed = match std::env::var("VNUMA_SEED") {
-            Ok(text) => text.parse().with_context(|| format!("VNUMA_SEED='{text}' is not a number: unset it or give a number"))?,
+            Ok(text) => text
+                .parse()
+                .with_context(|| format!("VNUMA_SEED='{text}' is not a number: unset it or give a number"))?,
             Err(_) => SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64,
         };
         Ok(Random(seed))
