@@ -10,20 +10,20 @@ const MAX_NODES: usize = intf::vnuma_limits_VNUMA_MAX_NODES as usize;
 
 /// Where migratable work goes, and how much of it.
 ///
-/// All but the destinations needs [`LoadOptions::steering`](super::LoadOptions::steering), and is ignored without it.
+/// Everything but the destinations needs [`LoadOptions::steering`](super::LoadOptions::steering), and is ignored without it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct KernelPlan {
     /// The destination of processes that have no node of their own ([`Class::place`](super::Class::place)).
     pub first: NodeId,
     /// The destination of tasks that may not run on the first.
     pub second: Option<NodeId>,
-    /// How much CPU time migratable tasks may use on a node, in CPUs. At most as many CPUs as the limit, rounded up, run them
-    /// at once. Nodes without a limit, or with one of at least their online CPUs, aren't limited. The least limit is
+    /// CPU time that migratable tasks may use on a node, in CPUs. They run on at most that number of CPUs at once, rounded up.
+    /// Nodes without a limit, or with a limit of at least their number of online CPUs, are not limited. The least limit is
     /// [`KernelPlan::LIMIT_MIN_CPUS`].
     pub limits: BTreeMap<NodeId, f64>,
-    /// Weights by which processes that exec are placed on nodes. Empty: they stay where they are.
+    /// Weights by which processes are placed on nodes at exec. If empty, they stay where they are.
     pub spread: BTreeMap<NodeId, u32>,
-    /// Where a node's work goes at once when the node is hit, until the next plan.
+    /// The node to which a node's work goes at once when the node is hit, until the next plan.
     pub fallback: BTreeMap<NodeId, NodeId>,
 }
 
@@ -55,7 +55,7 @@ impl KernelPlan {
         let fallback = self.fallback.get(&node).filter(|to| **to != node && (to.0 as usize) < MAX_NODES);
         intf::vnuma_node_plan {
             limit: self.limits.get(&node).map_or(intf::vnuma_limit_VNUMA_NO_LIMIT, |&cpus| limit_of(cpus)),
-            // So that their sum fits.
+            // So that their sum does not overflow.
             spread_weight: self.spread.get(&node).map_or(0, |&weight| weight.min(u32::MAX / MAX_NODES as u32)),
             fallback: fallback.map_or(intf::vnuma_sentinel_VNUMA_NO_NODE, |to| to.0 as i32),
         }
@@ -71,11 +71,11 @@ fn limit_of(cpus: f64) -> u32 {
 /// When the BPF scheduler considers a node hit: a CUSUM test on the node's steal time while it runs migratable tasks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Steering {
-    /// Steal time up to this share of the run time is no evidence.
+    /// Steal time up to this share of the run time is not counted as evidence.
     pub allowed_steal_share: f64,
-    /// Steal time beyond it that makes a hit, for each CPU that runs migratable tasks.
+    /// Steal time above that share at which the node is hit, for each CPU that runs migratable tasks.
     pub hit_threshold: Duration,
-    /// A node isn't hit twice within this time.
+    /// Minimum time between two hits of a node.
     pub hit_interval: Duration,
 }
 
