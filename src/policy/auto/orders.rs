@@ -1,4 +1,4 @@
-//! What a plan orders besides moves: limits, where new processes go, fallbacks, and which nodes to watch.
+//! The parts of a plan other than moves: limits, the spread of new processes, fallbacks, and the nodes to watch.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +27,7 @@ fn limits(table: &Table<'_>) -> BTreeMap<NodeId, f64> {
     table.rows.iter().filter(|row| row.capacity_cpus > 0.0).filter_map(limit).collect()
 }
 
-/// The chosen node with most room, but the last plan's if it is still good: IRQs and workqueues follow it.
+/// The chosen node with the most room, or the last plan's first destination if it is still good: IRQs and workqueues follow it.
 fn first(table: &Table<'_>, chosen: &BTreeSet<NodeId>) -> Option<NodeId> {
     if let Some(first) = table.memory.first.filter(|first| chosen.contains(first)) {
         return Some(first);
@@ -36,21 +36,22 @@ fn first(table: &Table<'_>, chosen: &BTreeSet<NodeId>) -> Option<NodeId> {
     rows.min_by(|a, b| roomier(a, b)).map(|row| row.id)
 }
 
-/// Nodes that nobody else uses first, then by room, then by supply.
+/// Nodes that others don't use come first, then nodes in order of room, then of supply.
 fn roomier(a: &Row, b: &Row) -> std::cmp::Ordering {
     let spare = |row: &Row| row.spare_cpus() * row.speed;
     let by_others = a.is_shared.cmp(&b.is_shared);
     by_others.then(spare(b).total_cmp(&spare(a))).then(b.supply_cpus.total_cmp(&a.supply_cpus)).then(a.id.cmp(&b.id))
 }
 
-/// New processes go to the chosen nodes, in proportion to the room there; where there is none, to their supply.
+/// New processes go to the chosen nodes, in proportion to the room there or, if there is none, to their supply.
 fn spread(table: &Table<'_>, before: &[Row], chosen: &BTreeSet<NodeId>) -> BTreeMap<NodeId, f64> {
-    /// Of its supply: so that a node that seems full still gets some, as what fills it may end.
+    /// Least weight of a node, as a share of its supply: a node that seems full still gets some processes, because the work that
+    /// fills it may end.
     const LEAST_ROOM_SHARE: f64 = 0.05;
 
     let room_cpus = |at: usize| {
         let row = &table.rows[at];
-        // Young processes come and go: they are what room is for.
+        // Young processes come and go, and are what room is kept for: they don't reduce it.
         let lasts = |&group: &usize| table.age_rounds(group) >= table.options.young_rounds;
         let lasting_cpus: f64 = table.groups_of(at).filter(lasts).map(|group| table.want_cpus(group)).sum();
         let moved_cpus = row.wanted_cpus - before[at].wanted_cpus;
@@ -63,7 +64,7 @@ fn spread(table: &Table<'_>, before: &[Row], chosen: &BTreeSet<NodeId>) -> BTree
     rooms.into_iter().map(|(id, room)| (id, room / sum_cpus)).collect()
 }
 
-/// For each node, the best other one.
+/// The fallback of each node: the best other node.
 fn fallback(table: &Table<'_>) -> BTreeMap<NodeId, NodeId> {
     let mut best: Vec<&Row> = table.rows.iter().filter(|row| row.is_open).collect();
     best.sort_by(|a, b| roomier(a, b));
@@ -71,7 +72,7 @@ fn fallback(table: &Table<'_>) -> BTreeMap<NodeId, NodeId> {
     table.rows.iter().filter(|row| row.capacity_cpus > 0.0).filter_map(other).collect()
 }
 
-/// Those in use, and the best of all by what is expected of them: twice as many as are chosen.
+/// The nodes to watch: those in use, and the best of the others by expected supply, twice as many as are chosen.
 fn watch(table: &Table<'_>, chosen: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
     let expected_cpus = |row: &Row| {
         let memory = table.memory.nodes.get(&row.id);

@@ -1,4 +1,4 @@
-//! Supply: how much CPU of a node migratable work may take, by what others took of it so far.
+//! Supply: the CPU of a node that migratable work may take, according to others' use of it so far.
 //!
 //! Others' use is a mean and a deviation between rounds, and within a round it comes in bursts: on a host with one CPU that is
 //! busy a fifth of the time there is no CPU at all to be had in that fifth. With n threads that run a share p of the time the
@@ -13,17 +13,17 @@ use crate::cell::Node;
 /// Deviations of others' use that are kept free for them.
 const DEVIATIONS: f64 = 2.0;
 
-/// What a node can give.
+/// The CPU that a node can give.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Supply {
-    /// CPU that others leave, their bursts included.
+    /// CPU that others leave when they burst.
     pub(super) free_cpus: f64,
-    /// The same, or the share that work may hold whatever others want.
+    /// The same, but at least the share that work may hold whatever others want.
     pub(super) cpus: f64,
 }
 
 impl NodeMemory {
-    /// Take in what a round saw of the node, and of the work on it.
+    /// Updates the state with a round's observations of the node and of the work on it.
     pub(super) fn observe(&mut self, options: &AutoOptions, node: &Node, work: NodeUse, now: f64, window_rounds: f64) {
         self.wanted_cpus = work.wanted_cpus;
         self.observe_load(options, node, window_rounds);
@@ -67,7 +67,7 @@ impl NodeMemory {
         let base_share = if is_first { 0.0 } else { self.mean_share };
         self.jump_rounds = (self.jump_rounds + (share - base_share - slack_share) * window_rounds).max(0.0);
         if alarm || self.jump_rounds >= options.jump_rounds {
-            // A window that an alarm cut short, or one of which little came after the jump, understates it.
+            // A window that an alarm cut short, or of which only a small part is after the jump, understates the use.
             let least_share = if alarm { 2.5 * options.jump_slack_share } else { 0.0 };
             self.hit(options, wanted_share.max(least_share), now);
         } else {
@@ -88,10 +88,10 @@ impl NodeMemory {
 
     /// Others' use jumped to `share`.
     fn hit(&mut self, options: &AutoOptions, share: f64, now: f64) {
-        /// A calm stretch is worth the wait if it is this many times as long.
+        /// A calm stretch is worth the wait if it is this many times as long as the wait.
         const PAID_BACK: f64 = 2.0;
 
-        // An empty node that comes and goes has cost nobody anything.
+        // If no work was on the node, its changes have cost nothing.
         if !self.is_pressed && self.wanted_cpus > options.limit_min_cpus {
             if let Some(opened_at) = self.opened_at {
                 let stretch_rounds = now - opened_at + self.wait_rounds;
@@ -108,22 +108,22 @@ impl NodeMemory {
         }
     }
 
-    /// Mean and variance go after `share` exponentially.
+    /// Updates the exponential moving mean and variance with `share`.
     fn follow(&mut self, options: &AutoOptions, share: f64, window_rounds: f64) {
         let weight = 1.0 - decay(window_rounds, options.level_half_life_rounds);
         let difference = share - self.mean_share;
         self.mean_share += weight * difference;
-        // Only what was above the mean needs headroom: a host that becomes idle doesn't.
+        // Only deviations above the mean need headroom: a host that becomes idle doesn't.
         let excess = difference.max(0.0);
         self.variance = (1.0 - weight) * (self.variance + weight * excess * excess);
     }
 
-    /// Return true if others take more than noise, or did so too recently.
+    /// Returns true if others take more than noise, or did so too recently.
     pub(super) fn is_shared(&self, options: &AutoOptions) -> bool {
         self.is_pressed || self.mean_share > options.calm_share
     }
 
-    /// What the node can give by all that is known.
+    /// The CPU that the node can give, by all observations so far.
     pub(super) fn supply(&self, options: &AutoOptions, node: &Node) -> Supply {
         let left_cpus = (node.capacity_cpus - self.fixed_cpus).max(0.0);
         if !self.is_shared(options) {
@@ -133,7 +133,7 @@ impl NodeMemory {
             return Supply::default();
         }
         let others_cpus = self.mean_share * node.capacity_cpus;
-        // What is hardly more than noise may not cost a small node half of its CPU.
+        // Use barely above noise must not cost a small node half of its CPU.
         let ramp = ((self.mean_share - options.calm_share) / options.calm_share).clamp(0.0, 1.0);
         let within_rounds = ramp * (options.others_grain_cpus * others_cpus * (1.0 - self.mean_share)).sqrt();
         let between_rounds = self.variance.sqrt() * node.capacity_cpus;
@@ -144,7 +144,7 @@ impl NodeMemory {
         Supply { free_cpus, cpus: free_cpus.max(options.courtesy_share * idle_cpus) }
     }
 
-    /// What work may hold from now on: less at once, more step by step, all of it when the node is calm.
+    /// The limit of work from now on: it falls at once, rises step by step, and is lifted when the node is calm.
     fn next_limit(
         &self,
         options: &AutoOptions,
@@ -162,16 +162,16 @@ impl NodeMemory {
         Some(supply.cpus.min(most_cpus).max(least_cpus).min(node.capacity_cpus))
     }
 
-    /// What others are expected to take, when the last reading is old: what was there is forgotten with time, so that a node
-    /// which was busy long ago is looked at again.
+    /// The expected use by others when the last reading is old: it decays with time, so that a node that was busy long ago is
+    /// watched again.
     pub(super) fn expected_share(&self, options: &AutoOptions, now: f64) -> f64 {
         let age_rounds = self.known_at.map_or(f64::INFINITY, |at| now - at);
         self.mean_share * decay(age_rounds, options.wait_max_rounds)
     }
 }
 
-/// What others would take if we didn't, as a share of the capacity. Where all of it was busy they had to share with us as
-/// equals, so they may want as much for each part of a CPU that we got as they got: half each may be one hog of theirs.
+/// The CPU that others would take if our work took none, as a share of the capacity. Where all of the CPU was busy they had to
+/// share it with us as equals, so they may want our part as well: if each had half, the other half may be one hog that wants all.
 fn wanted_share(share: f64, busy_share: f64, saturated_share: f64) -> f64 {
     if busy_share > 0.0 && share + busy_share >= saturated_share {
         share.max((share / busy_share).min(1.0))

@@ -1,8 +1,8 @@
-//! Supply, and the limits that work is held to.
+//! Tests of supply, and of the limits that work is held to.
 
 use super::*;
 
-/// The limit of node 0 after so many seconds in which others took this share of it.
+/// The limit of node 0 after others took the given share of it for the given number of seconds.
 fn limit(run: &mut Run, capacity_cpus: f64, others_share: f64, seconds: f64) -> Option<f64> {
     let mut scene = Scene::new(capacity_cpus, &[others_share]).with(0, &[0.01]);
     let (_, plan) = run.follow(seconds, &mut scene);
@@ -10,9 +10,9 @@ fn limit(run: &mut Run, capacity_cpus: f64, others_share: f64, seconds: f64) -> 
 }
 
 #[test]
-fn a_host_that_nobody_else_uses_has_no_limit() {
+fn a_host_without_other_work_has_no_limit() {
     assert_eq!(limit(&mut Run::new(), 1.0, 0.0, 10.0), None);
-    assert_eq!(limit(&mut Run::new(), 1.0, 0.03, 10.0), None, "ticks and agents are nobody");
+    assert_eq!(limit(&mut Run::new(), 1.0, 0.03, 10.0), None, "ticks and agents are noise");
 }
 
 #[test]
@@ -23,7 +23,7 @@ fn on_a_host_of_one_cpu_bursts_need_it_all_and_work_holds_a_fifth_of_what_is_lef
 
 #[test]
 fn on_a_host_of_many_cpus_bursts_need_the_square_root_of_what_others_use() {
-    // 16 of 64 CPUs, deviation √(16 · ¾) = 3.5: 41 are to be had.
+    // Others use 16 of 64 CPUs, with deviation √(16 · ¾) = 3.5: 41 CPUs are available.
     let limit_cpus = limit(&mut Run::new(), 64.0, 0.25, 120.0).unwrap();
     assert!((limit_cpus - (48.0 - 2.0 * 12.0_f64.sqrt())).abs() < 0.5, "{limit_cpus}");
 }
@@ -82,7 +82,7 @@ fn what_others_want_is_more_than_they_get_of_a_full_cpu() {
     let mut scene = Scene::new(1.0, &[0.5]).with(0, &[1.0]);
     let (_, plan) = Run::new().follow(INTERVAL_S, &mut scene);
     assert_eq!(plan.limits[&NodeId(0)], 0.05);
-    // On a host with room it wants what it has.
+    // On a host with room a hog wants exactly what it gets.
     let mut scene = Scene::new(1.0, &[0.5]).with(0, &[0.1]);
     let (_, plan) = Run::new().follow(INTERVAL_S, &mut scene);
     assert!(plan.limits[&NodeId(0)] > 0.05, "{:?}", plan.limits);
