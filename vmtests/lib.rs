@@ -1,8 +1,8 @@
-//! The tests in virtual machines, benchmarks, demo and experiments: what runs inside the machines, and the reports.
+//! Tests in virtual machines, benchmarks, the demo and experiments: the programs that run inside the machines, and the reports.
 //!
 //! - `guest`: what code in a guest needs: the scheduler, its maps, processes to be scheduled, load on the hosts.
-//! - [`scenarios`]: tests of a behaviour, with the register that says where each runs; `vmtests/run` runs them.
-//! - [`bench`]: what scheduling costs.
+//! - [`scenarios`]: tests of a behaviour, with the register of the machines on which each runs; `vmtests/run` runs them.
+//! - [`bench`]: the cost of scheduling.
 //! - [`demo`]: the same load without and with the scheduler, as a timeline.
 //! - [`experiments`]: comparisons that take long.
 //!
@@ -11,7 +11,7 @@
 pub mod bench;
 pub mod demo;
 pub mod experiments {
-    //! Comparisons that take long: each has a `run` of its own.
+    //! Comparisons that take long. Each has its own `run` command.
     pub mod colocation;
 }
 mod guest;

@@ -1,4 +1,4 @@
-//! What a round needs of the scheduler class, so that the round loop can be tested without a kernel.
+//! The interface of the scheduler class that a round uses, so that the round loop can be tested without a kernel.
 
 use std::io::Read;
 
@@ -7,21 +7,21 @@ use anyhow::Result;
 use super::{KernelCounters, KernelPlan, NodeStats, Retargeted, RunTimes};
 use crate::cell::NodeId;
 
-/// The scheduler class as a round sees it: the loaded one, or one that a test scripts.
+/// The scheduler class as a round sees it: the loaded one, or a fake that a test scripts.
 pub trait Class {
-    /// A record (`struct vnuma_task_record`) of every user task that may migrate, one after the other.
+    /// Reads a record (`struct vnuma_task_record`) of every user task that may migrate, one after the other.
     fn task_records(&self) -> Result<Box<dyn Read + '_>>;
 
-    /// Marks a task as selected and records its own policy. Returns false when it has gone.
+    /// Marks a task as selected and records its own scheduling policy. Returns false if it has exited.
     fn select(&self, tid: i32) -> Result<bool>;
 
-    /// Takes the mark back. Returns false when the task has gone.
+    /// Removes the mark. Returns false if the task has exited.
     fn unselect(&self, tid: i32) -> Result<bool>;
 
     /// Each CPU's time and each queue's length, now.
     fn counters(&self) -> Result<KernelCounters>;
 
-    /// The run time of these processes by node; without any named, of all that were migratable and are alive.
+    /// The run time of these processes by node. If the list is empty: that of all live processes that were migratable.
     fn run_times(&self, processes: Option<&[u32]>) -> Result<RunTimes>;
 
     /// Names the nodes of processes, for the plan that [`retarget`](Self::retarget) puts in force next; a process that is
@@ -31,11 +31,12 @@ pub trait Class {
     /// The node of a process that has one of its own.
     fn placement(&self, tgid: u32) -> Result<Option<NodeId>>;
 
-    /// Puts a plan in force, with the placements made since the last one: queued tasks go where they belong now.
+    /// Puts a plan in force, with the placements made since the last one: queued tasks move to their new nodes.
     fn retarget(&self, plan: &KernelPlan) -> Result<Retargeted>;
 
     /// Puts a plan in force that differs from the last one only in limits, spread and fallbacks, and forgets which nodes were
-    /// hit. Queues are looked at only if work of a node that was hit returns. The epoch stays, unless a destination changes.
+    /// hit. It goes through the queues only if work of a node that was hit returns. The epoch stays the same, unless a destination
+    /// changes.
     fn update(&self, plan: &KernelPlan) -> Result<Retargeted>;
 
     /// A node's counters since load.

@@ -1,4 +1,4 @@
-//! What the kernel shows of each CPU and each queue, in one call a round.
+//! The kernel's counters of each CPU and each queue, read by one call per round.
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::NonNull;
@@ -8,19 +8,20 @@ use libbpf_rs::{MapCore, MapMut};
 
 use super::intf;
 
-/// A CPU's time since boot, ns: its id, what it spent on anything of ours, and what the host took while it wanted to run.
+/// A CPU's times since boot, ns: its id, the time that it spent on the guest's work, and the time that the host took while it
+/// wanted to run.
 pub type CpuNs = (u32, u64, u64);
 
-/// Everything at one moment.
+/// All counters at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct KernelCounters {
-    /// The online CPUs in order of id; `None` on kernels that don't show it to programs.
+    /// The online CPUs in order of id; `None` on kernels that don't expose these times to BPF programs.
     pub cpu_times: Option<Vec<CpuNs>>,
-    /// Tasks that wait in each node's queue, by node id.
+    /// Number of tasks waiting in each node's queue, by node id.
     pub nr_queued: Vec<u32>,
 }
 
-/// The map `cpu_times`, mapped: reading it costs nothing more.
+/// The map `cpu_times`, mapped into memory: reading it needs no system call.
 pub(super) struct MappedCpuTimes {
     times: NonNull<intf::vnuma_cpu_time>,
     nr_possible: usize,
@@ -33,7 +34,7 @@ impl MappedCpuTimes {
     pub(super) fn of(map: &MapMut<'_>, nr_possible: usize) -> Result<Self> {
         ensure!(
             (map.max_entries() as usize, map.value_size() as usize) == (NR_CPUS, size_of::<intf::vnuma_cpu_time>()),
-            "BUG: the map cpu_times is not as intf.h has it"
+            "BUG: the map cpu_times differs from its definition in intf.h"
         );
         // SAFETY: a new shared mapping of a map of this length, checked below.
         let memory = unsafe {

@@ -1,4 +1,4 @@
-//! Events of the BPF scheduler: nodes that are hit.
+//! Events of the BPF scheduler: hits of nodes.
 
 use std::cell::RefCell;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -19,9 +19,9 @@ pub struct Hit {
     pub at_ns: u64,
     /// Time that migratable tasks were on the node's CPUs while the evidence grew, ns.
     pub run_ns: u64,
-    /// The part of it that was steal time, ns.
+    /// The steal time in that run time, ns.
     pub stolen_ns: u64,
-    /// The node's work already goes to its fallback, until the next plan. Otherwise it has none that could be used.
+    /// True if the node's work already goes to its fallback, until the next plan; false if it has no usable fallback.
     pub is_left: bool,
 }
 
@@ -33,7 +33,7 @@ impl Hit {
     }
 }
 
-/// The queue of hits. Its descriptor ([`AsFd`]) is readable as soon as there is one: wait for it with poll or epoll.
+/// The queue of hits. Its descriptor ([`AsFd`]) is readable as soon as there is a hit: wait for it with poll or epoll.
 pub struct Hits<'class> {
     ring: RingBuffer<'class>,
     received: Rc<RefCell<Vec<Hit>>>,
@@ -53,7 +53,7 @@ impl<'class> Hits<'class> {
         Ok(Hits { ring, received })
     }
 
-    /// The hits since the last call, without waiting for one.
+    /// Returns the hits since the last call, without blocking.
     pub fn take(&self) -> Result<Vec<Hit>> {
         self.ring.consume().context("reading the queue of hits")?;
         Ok(self.received.take())

@@ -25,7 +25,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use libbpf_rs::libbpf_sys::{bpf_prog_test_run_opts, bpf_test_run_opts};
 use libbpf_rs::{ProgramInput, ProgramMut};
 
-/// The generated skeleton: programs, maps, knobs.
+/// The generated skeleton: programs, maps and read-only options.
 #[allow(missing_docs, clippy::all, clippy::unwrap_used, clippy::undocumented_unsafe_blocks)]
 mod skel {
     include!(concat!(env!("OUT_DIR"), "/bpf_skel.rs"));

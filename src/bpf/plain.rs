@@ -2,7 +2,7 @@
 
 use super::intf;
 
-/// A type of which every bit pattern is a valid value: an integer, or an array or C struct of such types.
+/// A type for which every bit pattern is a valid value: an integer, or an array or C struct of such types.
 ///
 /// # Safety
 /// Every bit pattern must be valid, and there must be no references. Use `plain!` for structs.
@@ -13,7 +13,7 @@ pub unsafe trait Plain: Copy {
         unsafe { std::mem::zeroed() }
     }
 
-    /// The value at the start of `bytes`, or `None` if they are too few.
+    /// The value at the start of `bytes`, or `None` if `bytes` is too short.
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         if bytes.len() < size_of::<Self>() {
             return None;
@@ -98,7 +98,7 @@ plain! {
     }
 }
 
-/// Implements [`Plain`] for integers; C's `char` is the one or the other 8-bit type, depending on the architecture.
+/// Implements [`Plain`] for integers. C's `char` is `i8` or `u8`, depending on the architecture.
 macro_rules! plain_integers {
     ($($integer:ty)+) => {$(
         // SAFETY: every bit pattern of an integer is valid.
@@ -108,7 +108,7 @@ macro_rules! plain_integers {
 
 plain_integers! { i8 u8 i32 u32 i64 u64 }
 
-// SAFETY: every bit pattern of each element is valid, and an array has nothing else.
+// SAFETY: every bit pattern of each element is valid, and an array consists of its elements only.
 unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
 
 #[cfg(test)]

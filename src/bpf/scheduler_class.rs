@@ -25,13 +25,13 @@ pub const PIN_DIR: &str = "/sys/fs/bpf/scx_vnuma";
 /// The task iterator's pin: reading it gives the task records, also after the daemon was killed.
 pub const PINNED_TASKS: &str = "/sys/fs/bpf/scx_vnuma/tasks";
 
-/// What the kernel calls the scheduler, but for a suffix with the version.
+/// The kernel's name of the scheduler, without the suffix for the version.
 pub const OPS_NAME: &str = "vnuma";
 
 /// How the scheduler class is loaded.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
-    /// Where migratable work goes at first.
+    /// The first destination of migratable work after loading.
     pub start_node: NodeId,
     /// Take over every ordinary task, not only SCHED_EXT ones.
     pub switch_all: bool,
@@ -41,18 +41,18 @@ pub struct LoadOptions {
     pub steering: Option<Steering>,
     /// Length of the exit report's dump in bytes; 0 for the kernel's default.
     pub exit_dump_len: u32,
-    /// Print what libbpf and the verifier say.
+    /// Print the messages of libbpf and the verifier.
     pub verbose: bool,
 }
 
-/// What a change of plan did.
+/// The effects of a change of plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Retargeted {
     /// The number of the plan now in force.
     pub epoch: u64,
-    /// Queued tasks that were taken to another node's queue; sleeping ones follow when they wake.
+    /// Number of queued tasks moved to another node's queue; sleeping tasks move when they wake.
     pub nr_moved: u32,
-    /// CPUs that were made to reconsider what they run.
+    /// Number of CPUs that were made to reschedule.
     pub nr_kicked: u32,
 }
 
@@ -63,13 +63,13 @@ pub struct NodeStats {
     pub run_ns: u64,
     /// The part of it in which the host ran something else, ns.
     pub stolen_ns: u64,
-    /// Times that a migratable task was put on a CPU.
+    /// Number of times that a migratable task was put on a CPU.
     pub nr_runs: u64,
-    /// Of these: tasks that may not run on their destination.
+    /// Those of them in which the task may not run on its destination.
     pub nr_elsewhere: u64,
-    /// Of these: tasks sent on at once, since the plan had changed meanwhile.
+    /// Those of them in which the task was sent on at once, because the plan had changed meanwhile.
     pub nr_stragglers: u64,
-    /// Queued tasks that changes of plan brought here.
+    /// Number of queued tasks that changes of plan moved to this node.
     pub nr_arrived: u64,
 }
 
@@ -93,13 +93,13 @@ pub struct RunTime {
     pub run_ns: u64,
     /// The part of it in which the host ran something else, ns.
     pub stolen_ns: u64,
-    /// Time in which its threads were runnable but not running before they ran on the node, ns, summed over the threads. A
+    /// Time for which its threads were runnable but not running before they ran on the node, ns, summed over the threads. A
     /// thread that is still waiting adds its time once it runs.
     pub wait_ns: u64,
 }
 
 impl RunTime {
-    /// Time in which it really ran, ns.
+    /// Time for which it really ran, ns.
     pub fn used_ns(self) -> u64 {
         self.run_ns.saturating_sub(self.stolen_ns)
     }
@@ -108,7 +108,7 @@ impl RunTime {
 /// [`RunTime`] by process id and node.
 pub type RunTimes = HashMap<(u32, NodeId), RunTime>;
 
-/// The loaded and attached scheduler class. Dropping it detaches: tasks go on under the fair class.
+/// The loaded and attached scheduler class. Dropping it detaches it: tasks continue under the fair class.
 pub struct SchedulerClass<'a> {
     skel: BpfSkel<'a>,
     cpu_times: MappedCpuTimes,
@@ -142,7 +142,7 @@ impl<'a> SchedulerClass<'a> {
             ops.tick = std::ptr::null_mut();
         }
 
-        let knobs = skel.maps.rodata_data.as_deref_mut().context("BUG: the scheduler class has no knobs")?;
+        let knobs = skel.maps.rodata_data.as_deref_mut().context("BUG: the scheduler class has no .rodata")?;
         knobs.nr_possible_cpus = libbpf_rs::num_possible_cpus()? as u32;
         knobs.idle_per_node = idle_per_node != 0;
         knobs.start_node = options.start_node.0 as i32;
@@ -173,7 +173,7 @@ impl<'a> SchedulerClass<'a> {
         skel.progs.place_at_exec.set_autoload(options.steering.is_some());
 
         let mut skel = scx_ops_load!(skel, vnuma_ops, uei)?;
-        // Pinned before it schedules: what a killed daemon leaves behind can always be undone.
+        // Pinned before it schedules, so that what a killed daemon leaves behind can always be undone.
         pin_maps(&mut skel)?;
         let cpu_times = MappedCpuTimes::of(&skel.maps.cpu_times, libbpf_rs::num_possible_cpus()?)?;
         if options.steering.is_some() {
@@ -199,12 +199,12 @@ impl<'a> SchedulerClass<'a> {
         }
     }
 
-    /// What reads the stolen time of the CPU that it is called on.
+    /// Returns the reader of the steal time of the CPU on which it is called.
     pub fn steal_reader(&self) -> Result<StealReader> {
         StealReader::of(&self.skel.progs.read_steal)
     }
 
-    /// Nodes that are hit, if the scheduler was loaded with [`LoadOptions::steering`].
+    /// The queue of hits, if the scheduler was loaded with [`LoadOptions::steering`].
     pub fn hits(&self) -> Result<Hits<'_>> {
         Hits::of(&self.skel.maps.hits)
     }
@@ -241,7 +241,7 @@ impl<'a> SchedulerClass<'a> {
         Ok(typed.collect())
     }
 
-    /// Detaches it, takes the pins away and says how it ended.
+    /// Detaches it, removes the pins, and returns how it ended.
     pub fn unload(mut self) -> UserExitInfo {
         drop(self.link.take());
         remove_pins();
@@ -301,7 +301,7 @@ impl Class for SchedulerClass<'_> {
     }
 
     fn run_times(&self, processes: Option<&[u32]>) -> Result<RunTimes> {
-        /// Reading the whole map takes as long as so many look-ups at least: it visits every bucket, and most are empty.
+        /// Reading the whole map takes at least as long as this many look-ups: it visits every bucket, and most are empty.
         const LOOKUPS_MAX: usize = 256;
         let nr_nodes = self.skel.maps.rodata_data.as_ref().map_or(0, |knobs| knobs.nr_nodes);
         match processes {
@@ -324,14 +324,14 @@ impl Class for SchedulerClass<'_> {
     }
 }
 
-/// Sets up each node's timers on one of its CPUs, so that they are in the node's memory.
+/// Sets up each node's timers on one of its CPUs, so that they are allocated from the node's memory.
 fn init_timers(program: BorrowedFd<'_>, nodes: &[(NodeId, &CpuSet)]) -> Result<()> {
     let init = |node: NodeId, cpus: &CpuSet| -> io::Result<()> {
         affinity::set(0, cpus)?;
         run_by_fd(program, &mut intf::vnuma_node_args { node: node.0 as i32 })
     };
     for &(node, cpus) in nodes.iter().filter(|(_, cpus)| !cpus.is_empty()) {
-        // A thread, since its affinity doesn't outlive it.
+        // Done in a thread of its own, because the affinity that it sets ends with it.
         std::thread::scope(|scope| scope.spawn(|| init(node, cpus)).join())
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             .with_context(|| format!("setting up the timers of node {node}"))?;
@@ -360,7 +360,7 @@ fn pin_maps(skel: &mut BpfSkel<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Takes all pins away; what isn't there needs nothing. The kernel frees the maps with their last user.
+/// Removes all pins that exist. The kernel frees the maps with their last user.
 pub fn remove_pins() {
     if let Err(err) = std::fs::remove_dir_all(PIN_DIR) {
         if err.kind() != io::ErrorKind::NotFound {
@@ -369,7 +369,7 @@ pub fn remove_pins() {
     }
 }
 
-/// Return true on kernels whose BTF lacks `scx_bpf_kick_cpu` as programs call it, as an old pahole makes it.
+/// Returns true on kernels whose BTF, generated by an old pahole, has the wrong prototype for `scx_bpf_kick_cpu`.
 pub fn cannot_kick_cpus() -> bool {
     compat::malformed_scx_kfuncs().iter().any(|kfunc| kfunc == "scx_bpf_kick_cpu")
 }

@@ -1,4 +1,4 @@
-//! A CPU's stolen time, read on that CPU at any moment and in ns.
+//! The steal time of a CPU in ns, read on that CPU at any moment.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -8,7 +8,7 @@ use libbpf_rs::ProgramMut;
 
 use super::{intf, run_by_fd, Plain};
 
-/// Calls the program `read_steal`; may go to another thread.
+/// Calls the program `read_steal`. It can be sent to another thread.
 pub struct StealReader {
     program: OwnedFd,
 }
@@ -19,7 +19,7 @@ impl StealReader {
         Ok(StealReader { program })
     }
 
-    /// The stolen time since boot of the CPU that the calling thread is on, ns.
+    /// The steal time since boot of the CPU that the calling thread is on, ns.
     pub fn read_ns(&self) -> io::Result<u64> {
         let mut args = intf::vnuma_steal_args::zeroed();
         run_by_fd(self.program.as_fd(), &mut args)?;

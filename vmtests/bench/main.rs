@@ -10,7 +10,7 @@ use vnuma_vmtests::bench::report;
 #[derive(Parser)]
 #[command(name = "vnuma-bench")]
 struct Cli {
-    /// Where the samples are: files that end in .jsonl, with a line of JSON for each. Pictures are written there, too
+    /// Folder of the samples: files *.jsonl with one sample a line. The pictures are written to the same folder
     folder: PathBuf,
 }
 

@@ -1,4 +1,4 @@
-//! What scheduling costs: `measure` takes samples inside a guest, `report` reads them afterwards.
+//! The cost of scheduling: `measure` takes samples inside a guest, `report` evaluates them afterwards.
 
 pub mod measure;
 pub mod report;

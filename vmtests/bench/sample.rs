@@ -1,4 +1,4 @@
-//! One measured value: what the guest prints as a line of JSON, and the report reads.
+//! One measured value, which the guest prints as a line of JSON and the report reads.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 pub struct Sample {
     /// What was measured.
     pub measurement: String,
-    /// With what.
+    /// The scheduler or method that was measured.
     pub arm: String,
     /// Which repetition.
     pub pair: u32,
     /// Less is better.
     pub value: f64,
-    /// Of the value.
+    /// The unit of the value.
     pub unit: String,
 }

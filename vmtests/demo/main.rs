@@ -1,4 +1,4 @@
-//! `vnuma-timeline DIR --svg FILE`: the demo's two records as a timeline to read, a picture, and ratios.
+//! `vnuma-timeline DIR --svg FILE`: shows the demo's two records as a timeline in text, a picture, and ratios.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

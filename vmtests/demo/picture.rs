@@ -1,7 +1,7 @@
 //! The record as a picture: two columns with the same axes, without and with the scheduler.
 //!
-//! Each node has a lane for what was stolen from it, and its colour below, where the work was done.
-//! Position and labels say the same as the colours.
+//! Each node has a lane for the time stolen from it. Below, its colour shows the share of the work done there.
+//! Position and labels carry the same information as the colours.
 
 use std::ops::Range;
 
@@ -17,7 +17,7 @@ use super::summary::Comparison;
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Panel<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
-/// Okabe and Ito's palette, which the colour-blind can tell apart, by node.
+/// Okabe and Ito's palette, safe for colour-blind readers, by node.
 const COLOURS: [RGBColor; 8] = [
     RGBColor(0, 114, 178),
     RGBColor(230, 159, 0),
@@ -46,9 +46,9 @@ const COLUMNS_X: [Range<i32>; 2] = [110..578, 618..1086];
 const Y_LABELS_WIDTH: i32 = 34;
 const LANE_GAP: i32 = 16;
 
-/// Room that a decision's label takes.
+/// Width of a decision's label.
 const DECISION_WIDTH: i32 = 42;
-/// Shorter stretches have no room for their label.
+/// Stretches shorter than this have no room for their label.
 const LABELLED_STRETCH_S: f64 = 4.0;
 
 /// Returns the picture as SVG.
@@ -79,7 +79,7 @@ struct Axes {
     stolen_percent: f64,
 }
 
-/// A little more than a whole number is a clock tick's rounding, and no reason for a higher axis.
+/// A value slightly above a whole number is due to the rounding of clock ticks, and does not extend the axis.
 fn whole_cpus(cpus: f64) -> f64 {
     (cpus - 0.15).ceil().max(1.0)
 }
@@ -102,16 +102,16 @@ fn draw_column(page: &Area, phase: &Phase, x: Range<i32>, axes: &Axes) -> Result
     draw_decisions(page, phase, &x, axes)
 }
 
-/// The panel and what its labels take to the left and below.
+/// The panel, with the room for its labels to the left and below.
 fn panel_area<'a>(page: &Area<'a>, x: &Range<i32>, y: &Range<i32>, labels_height: i32) -> Area<'a> {
     let width = (x.end - x.start + Y_LABELS_WIDTH) as u32;
     let height = (y.end - y.start + labels_height) as u32;
     page.clone().shrink((x.start - Y_LABELS_WIDTH, y.start), (width, height))
 }
 
-/// What was stolen from a node, over a grey ground while its host was hogged.
+/// The time stolen from a node. The background is grey while a hog ran on its host.
 fn draw_lane(area: &Area, phase: &Phase, node: usize, axes: &Axes) -> Result<()> {
-    // Room for the label above all that can be stolen.
+    // Leave room for the label above the highest possible value.
     let top = 1.3 * axes.stolen_percent;
     let mut lane = ChartBuilder::on(area)
         .set_label_area_size(LabelAreaPosition::Left, Y_LABELS_WIDTH)
@@ -119,7 +119,7 @@ fn draw_lane(area: &Area, phase: &Phase, node: usize, axes: &Axes) -> Result<()>
     for Stretch { from_s, to_s, .. } in phase.hogged().into_iter().filter(|stretch| stretch.node as usize == node) {
         lane.draw_series([Rectangle::new([(from_s, 0.0), (to_s, top)], HOGGED.filled())])?;
         if to_s - from_s >= LABELLED_STRETCH_S {
-            // At its end: decisions are near its beginning.
+            // The label is at the end of the hog, because decisions are near the beginning.
             let at = (to_s - 0.4, top * 0.87);
             lane.draw_series([Text::new(format!("hog on host {node}"), at, right(13))])?;
         }
@@ -167,12 +167,12 @@ fn draw_shares(area: &Area, phase: &Phase, axes: &Axes) -> Result<()> {
     Ok(())
 }
 
-/// What the nodes below this one did of the migratable work, %.
+/// The share of the migratable work done on the nodes stacked below this one, %.
 fn share_below(second: &Second, node: usize) -> f64 {
     second.shares().map_or(0.0, |shares| 100.0 * shares[..node].iter().sum::<f64>())
 }
 
-/// The corners of a line that stays the same for each second.
+/// The corners of a line that is constant within each second.
 fn steps<'a>(phase: &'a Phase, value: impl Fn(&Second) -> f64 + 'a) -> impl Iterator<Item = (f64, f64)> + 'a {
     phase.seconds.iter().flat_map(move |second| [second.from_s, second.to_s].map(|at_s| (at_s, value(second))))
 }
@@ -276,7 +276,7 @@ fn colour(node: usize) -> RGBColor {
     COLOURS[node % COLOURS.len()]
 }
 
-/// Black or white, whichever can be read on the colour.
+/// Black or white, whichever is readable on the colour.
 fn text_colour_on(RGBColor(red, green, blue): RGBColor) -> &'static RGBColor {
     let brightness = 299 * u32::from(red) + 587 * u32::from(green) + 114 * u32::from(blue);
     if brightness > 125_000 {

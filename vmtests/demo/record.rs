@@ -5,27 +5,27 @@ use std::path::Path;
 use anyhow::{anyhow, ensure, Result};
 use serde::{Deserialize, Serialize};
 
-/// What helps against a record that makes no sense.
+/// The remedy for an invalid record.
 pub const REMEDY: &str = "record again with vmtests/demo/run";
 
 /// About a second of a phase.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Second {
-    /// When it began, seconds since the phase did. Not in the file: it is the end of the one before.
+    /// When it began, seconds since the start of the phase. Not in the file: it equals the end of the previous second.
     #[serde(skip)]
     pub from_s: f64,
-    /// When it ended.
+    /// When it ended, seconds since the start of the phase.
     #[serde(rename = "at_s")]
     pub to_s: f64,
     /// CPU time stolen from each node, CPUs.
     pub stolen_cpus: Vec<f64>,
-    /// Units of work that the migratable tasks did on each node.
+    /// Units of work done by the migratable tasks, by node.
     pub migratable_work: Vec<u64>,
-    /// Units of work that the fixed task did.
+    /// Units of work done by the fixed task.
     pub fixed_work: u64,
-    /// The node whose host is hogged.
+    /// The node on whose host a hog runs.
     pub hogged: Option<u32>,
-    /// The plan in force at its end.
+    /// The number of the plan in force at the end of the second.
     pub epoch: Option<u64>,
     /// The first destination of that plan.
     pub destination: Option<u32>,
@@ -36,7 +36,7 @@ impl Second {
         self.to_s - self.from_s
     }
 
-    /// The share of the migratable work that was done on each node, 0..1; none if nothing was done.
+    /// The share of the migratable work done on each node, 0..1; `None` if no work was done.
     pub fn shares(&self) -> Option<Vec<f64>> {
         let total: u64 = self.migratable_work.iter().sum();
         (total > 0).then(|| self.migratable_work.iter().map(|&work| work as f64 / total as f64).collect())
@@ -52,14 +52,14 @@ impl Second {
 /// A new plan that came into force.
 #[derive(Debug, PartialEq)]
 pub struct Decision {
-    /// Within this second, by its index.
+    /// Index of the second in which it came into force.
     pub second: usize,
     /// The first destination before and after; the same when something else about the plan changed.
     pub from: u32,
     pub to: u32,
 }
 
-/// Consecutive seconds with the same value, as when a host was hogged, or a node had most of the work.
+/// Consecutive seconds with the same value, such as the host with the hog, or the node with most of the work.
 #[derive(Debug, PartialEq)]
 pub struct Stretch {
     pub node: u32,
@@ -71,12 +71,12 @@ pub struct Stretch {
 #[derive(Debug)]
 pub struct Phase {
     pub title: &'static str,
-    /// At least one, all with the same number of nodes, at least one, and each longer than nothing.
+    /// At least one. All have the same number of nodes, which is at least one, and each has a positive length.
     pub seconds: Vec<Second>,
 }
 
 impl Phase {
-    /// Reads a record. Fails with the file, the line and what helps.
+    /// Reads a record. Errors name the file, the line and the remedy.
     pub fn read(title: &'static str, path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|err| anyhow!("{}: {err}; {REMEDY}", path.display()))?;
         Self::parse(title, &path.display().to_string(), &text)
@@ -135,12 +135,12 @@ impl Phase {
         pairs.filter_map(decision).collect()
     }
 
-    /// When which node's host was hogged.
+    /// The stretches of time in which a hog ran on a host, with the host's node.
     pub fn hogged(&self) -> Vec<Stretch> {
         self.stretches(|second| second.hogged)
     }
 
-    /// When which node had most of the migratable work.
+    /// The stretches of time in which a node had most of the migratable work.
     pub fn busiest(&self) -> Vec<Stretch> {
         self.stretches(Second::busiest_node)
     }

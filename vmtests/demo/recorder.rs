@@ -1,4 +1,4 @@
-//! The demo's load and its record: each second, what was stolen from each node and where the work was done.
+//! The demo's load and its record: for each second, the time stolen from each node and the work done there.
 
 use std::fs::File;
 use std::io::Write;
@@ -32,7 +32,7 @@ pub fn record(phase: PhaseName) -> Result<()> {
     let node_0 = node_cpus(0)?;
     let with = phase == PhaseName::With;
     let fixed = Worker::start(&Setting { cpu: node_0.first().copied(), in_bursts: true, ..Setting::default() })?;
-    // Without the scheduler somebody has to keep the work on one node, which is what a plain one-host VM does.
+    // Without the scheduler, affinity keeps the work on one node, as in an ordinary VM on one host.
     let bound = if with { None } else { node_0.first().copied() };
     let migratable = Worker::start_many(NR_MIGRATABLE, &Setting { cpu: bound, ..Setting::migratable() })?;
     let scheduler = if with { Some(Scheduler::start(&["--interval", "1s", "-v"])?) } else { None };
@@ -116,7 +116,7 @@ impl Recorder {
         })
     }
 
-    /// What the scheduler said meanwhile, and a line of the timeline.
+    /// Prints the scheduler's new log lines, and a line of the timeline.
     fn show(&mut self, second: &Second) -> Result<()> {
         if let Some(scheduler) = &self.scheduler {
             let log = scheduler.log()?;

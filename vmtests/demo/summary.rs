@@ -1,13 +1,13 @@
-//! What a phase came to, and how the two compare.
+//! The totals of each phase, and the comparison of the two phases.
 
 use super::record::Phase;
 
-/// One phase in four numbers. Work is in units that mean nothing but in a ratio.
+/// One phase in four numbers. The unit of work is arbitrary: only ratios are meaningful.
 #[derive(Debug)]
 pub struct Summary {
     pub lasted_s: f64,
-    /// From the node where the migratable work was, weighted by its shares: what the work suffered. The fixed task and
-    /// whoever records suffer too, on nodes that the work has left; that is not in here.
+    /// CPU-seconds stolen from the nodes where the migratable work was, weighted by its share on each: the steal that affected
+    /// the work. Steal that hit the fixed task or the recorder on nodes that the work had left is not included.
     pub stolen_cpu_s: f64,
     pub migratable_per_s: f64,
     pub fixed_per_s: f64,
@@ -36,7 +36,7 @@ impl Summary {
     }
 }
 
-/// The two phases side by side. Ratios are of what happened in a second, should one have lasted longer.
+/// The two phases side by side. Ratios are of rates per second, because one phase may have lasted longer.
 #[derive(Debug)]
 pub struct Comparison {
     pub without: Summary,
@@ -48,17 +48,17 @@ impl Comparison {
         Comparison { without: Summary::of(without), with: Summary::of(with) }
     }
 
-    /// `7.3 times less`, of the time stolen.
+    /// The time stolen, as text such as `7.3 times less`.
     pub fn stolen(&self) -> String {
         more_or_less(self.with.stolen_cpus(), self.without.stolen_cpus())
     }
 
-    /// `1.8 times more`, of the migratable tasks' work.
+    /// The migratable tasks' work, as text such as `1.8 times more`.
     pub fn migratable(&self) -> String {
         more_or_less(self.with.migratable_per_s, self.without.migratable_per_s)
     }
 
-    /// `0.99 times as much`, of the fixed task's work.
+    /// The fixed task's work, as text such as `0.99 times as much`.
     pub fn fixed(&self) -> String {
         let (with, without) = (self.with.fixed_per_s, self.without.fixed_per_s);
         if without <= 0.0 {
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn time_stolen_counts_as_far_as_the_work_was_there() {
-        // Half a CPU is stolen from node 0 each second; in the second one half of the work is there.
+        // Half a CPU is stolen from node 0 each second; in the second second, half of the work is there.
         let summary = Summary::of(&phase(&[(10, 0, None), (15, 15, None)]));
         assert_eq!((summary.stolen_cpu_s, summary.migratable_per_s, summary.fixed_per_s), (0.75, 20.0, 10.0));
     }

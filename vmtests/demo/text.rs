@@ -5,13 +5,13 @@ use std::fmt::Write;
 use super::record::{Phase, Second};
 use super::summary::Comparison;
 
-/// What a row's name takes, with the blanks after it.
+/// Width of a row's name in columns, with the blanks after it.
 const NAME_WIDTH: usize = 20;
 const NOTHING: char = '·';
 /// Eighths of a CPU.
 const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// Both timelines, how to read them, and the summary.
+/// Both timelines, the legend, and the summary.
 pub fn report(without: &Phase, with: &Phase, comparison: &Comparison) -> String {
     [timeline(without), timeline(with), legend(), summary(comparison)].join("\n")
 }
@@ -24,7 +24,7 @@ fn timeline(phase: &Phase) -> String {
     }
     rows.push(("hog on the host of".to_string(), row(phase, |_, second| digit(second.hogged))));
     rows.push(("most work done on".to_string(), row(phase, |_, second| digit(second.busiest_node()))));
-    // Without the scheduler there is nobody to decide.
+    // Without the scheduler there are no decisions.
     if phase.seconds.iter().any(|second| second.epoch.is_some()) {
         rows.push(("scx_vnuma moves to".to_string(), row(phase, |index, _| digit(decided(index)))));
     }
@@ -35,14 +35,14 @@ fn row(phase: &Phase, cell: impl Fn(usize, &Second) -> char) -> String {
     phase.seconds.iter().enumerate().map(|(index, second)| cell(index, second)).collect()
 }
 
-/// When every tenth column begins.
+/// The time axis: the start of every tenth column.
 fn seconds_axis(phase: &Phase) -> String {
     let label = |second: &Second| format!("{:<10}", format!("|{:.0} s", second.from_s));
     phase.seconds.iter().step_by(10).map(label).collect::<String>().trim_end().to_string()
 }
 
 fn block(cpus: f64) -> char {
-    // Less than half of the smallest block.
+    // Values below half of the smallest block are shown as a dot.
     if cpus < 1.0 / 16.0 {
         return NOTHING;
     }

@@ -1,4 +1,4 @@
-//! Both phases of the demo as a timeline to read, a picture, and ratios.
+//! Both phases of the demo as a timeline in text, a picture, and ratios.
 
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -28,7 +28,7 @@ pub fn show(dir: &Path, svg: &Path) -> Result<()> {
 
     let report = text::report(&without, &with, &comparison);
     match std::io::stdout().write_all(report.as_bytes()) {
-        // The reader has seen enough.
+        // The reader has closed the pipe.
         Err(err) if err.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => written.context("writing to stdout"),
     }

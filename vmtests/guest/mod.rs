@@ -1,4 +1,4 @@
-//! What runs in a guest needs: the scheduler, what it counts, processes to be scheduled, and load on the hosts.
+//! What code in a guest needs: the scheduler and its counters, processes to be scheduled, and load on the hosts.
 
 pub mod workers;
 
@@ -15,7 +15,7 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use scx_vnuma::bpf::{intf, Plain, PIN_DIR};
 use scx_vnuma::sense::{CpuTimeReader, Nodes};
 
-/// Looks at something again and again until it holds.
+/// Polls a condition until it holds. Fails after `patience`.
 pub fn wait_for(what: &str, patience: Duration, mut holds: impl FnMut() -> Result<bool>) -> Result<Duration> {
     let start = Instant::now();
     loop {
@@ -23,24 +23,24 @@ pub fn wait_for(what: &str, patience: Duration, mut holds: impl FnMut() -> Resul
             return Ok(start.elapsed());
         }
         if start.elapsed() > patience {
-            bail!("waited {:.1} s in vain: {what}", patience.as_secs_f64());
+            bail!("timed out after {:.1} s: {what}", patience.as_secs_f64());
         }
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// `enabled`, `disabled` and so on.
+/// The state of sched_ext: `enabled`, `disabled` and so on.
 pub fn sched_ext_state() -> Result<String> {
     Ok(std::fs::read_to_string("/sys/kernel/sched_ext/state")?.trim().to_string())
 }
 
-/// The guest's nodes, as they were when somebody first asked: reading them takes long in an emulated machine.
+/// The guest's nodes, read once and cached: reading them takes long in an emulated machine.
 fn nodes() -> &'static Nodes {
     static NODES: OnceLock<Nodes> = OnceLock::new();
     NODES.get_or_init(|| Nodes::from_sysfs().expect("the guest shows its nodes"))
 }
 
-/// How many nodes there are.
+/// The number of nodes.
 pub fn nr_nodes() -> u32 {
     nodes().nr_ids()
 }
@@ -57,7 +57,7 @@ fn log_name(nr: u32) -> String {
     format!("/tmp/scx_vnuma.{}.{nr}.log", std::process::id())
 }
 
-/// The end of what the scheduler that was started last has said, for whoever asks why a scenario failed.
+/// Prints the last log lines of the scheduler that was started last, to show why a scenario failed.
 pub fn print_last_log() {
     const LINES: usize = 40;
     let Some(nr) = NR_STARTED.load(Ordering::Relaxed).checked_sub(1) else { return };
@@ -66,12 +66,12 @@ pub fn print_last_log() {
     lines[lines.len().saturating_sub(LINES)..].iter().for_each(|line| println!("        {line}"));
 }
 
-/// What the kernel has to say of the scheduler and of every task, for whoever asks why something hangs.
+/// Prints the kernel's state of the scheduler and of every task, to show why something hangs.
 pub fn print_kernel_state() {
-    // The kernel's dump of a sched_ext scheduler, without ending it, and its list of all CPUs' tasks.
+    // D dumps the state of the sched_ext scheduler without disabling it; l lists the tasks of all CPUs.
     for request in ["D", "l"] {
         if std::fs::write("/proc/sysrq-trigger", request).is_err() {
-            println!("        the kernel takes no requests (CONFIG_MAGIC_SYSRQ)");
+            println!("        the kernel has no SysRq: it needs CONFIG_MAGIC_SYSRQ");
         }
         std::thread::sleep(Duration::from_secs(2));
     }
@@ -81,7 +81,7 @@ pub fn print_kernel_state() {
     }
 }
 
-/// A running scx_vnuma, or another scheduler, with its log. Ended by TERM when dropped.
+/// A running scx_vnuma, or another scheduler, with its log. It is sent SIGTERM when dropped.
 pub struct Scheduler {
     child: Child,
     log: String,
@@ -93,7 +93,7 @@ impl Scheduler {
         Self::start_program("scx_vnuma", args, |log| Ok(log.contains("enabled on")))
     }
 
-    /// Starts another scheduler and waits until the kernel has it.
+    /// Starts another scheduler and waits until the kernel has enabled it.
     pub fn start_other(program: &str) -> Result<Self> {
         Self::start_program(program, &[], |_| Ok(sched_ext_state()? == "enabled"))
     }
@@ -126,7 +126,7 @@ impl Scheduler {
         self.child.id() as i32
     }
 
-    /// All that it said so far.
+    /// Its log so far.
     pub fn log(&self) -> Result<String> {
         Ok(std::fs::read_to_string(&self.log)?)
     }
@@ -135,7 +135,7 @@ impl Scheduler {
         Ok(self.child.try_wait()?.is_none())
     }
 
-    /// Sends a signal and waits for its end. Returns what it said.
+    /// Sends a signal and waits until the scheduler has exited. Returns its log.
     pub fn end(&mut self, signal: i32) -> Result<String> {
         // SAFETY: our own child, not waited for yet.
         unsafe { libc::kill(self.pid(), signal) };
@@ -164,7 +164,7 @@ pub fn target() -> Result<intf::vnuma_target> {
     value.as_deref().and_then(intf::vnuma_target::from_bytes).context("the target map is empty")
 }
 
-/// Where migratable work goes.
+/// The node that migratable work is sent to.
 pub fn destination() -> Result<u32> {
     Ok(target()?.destination.first as u32)
 }
@@ -186,7 +186,7 @@ pub fn process_run_ns(tgid: i32) -> Result<Vec<u64>> {
     (0..nr_nodes()).map(on).collect()
 }
 
-/// The node that the plan has for a process of its own, from the pinned map.
+/// The node on which the plan places this process, from the pinned map; `None` without a placement.
 pub fn placement(tgid: i32) -> Result<Option<u32>> {
     let value = pinned("placement")?.lookup(&tgid.to_ne_bytes(), MapFlags::ANY)?;
     Ok(value.as_deref().and_then(intf::vnuma_placement::from_bytes).map(|own| own.node as u32))
@@ -200,14 +200,14 @@ pub fn run_ns_in(window: Duration, nr_nodes: u32) -> Result<Vec<u64>> {
     Ok(sample()?.iter().zip(before).map(|(now, before)| now - before).collect())
 }
 
-/// The share of `run_ns` that wasn't on `node`.
+/// The share of `run_ns` that was not on `node`.
 pub fn share_elsewhere(run_ns: &[u64], node: u32) -> Result<f64> {
     let total: u64 = run_ns.iter().sum();
-    ensure!(total > 0, "no migratable task ran at all: {run_ns:?} ns");
+    ensure!(total > 0, "no migratable task ran: {run_ns:?} ns");
     Ok(1.0 - run_ns[node as usize] as f64 / total as f64)
 }
 
-/// On which CPUs each IRQ and the unbound workqueues may run.
+/// The CPUs on which each IRQ and the unbound workqueues may run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Affinities {
     pub irqs: BTreeMap<u32, Vec<u32>>,
@@ -229,7 +229,7 @@ impl Affinities {
         Ok(Affinities { irqs, workqueues: (0..64).filter(|cpu| mask >> cpu & 1 == 1).collect() })
     }
 
-    /// Fails when one of them is different now.
+    /// Fails if one of them has changed.
     pub fn ensure_same(&self) -> Result<()> {
         let now = Self::read()?;
         ensure!(
@@ -253,7 +253,7 @@ pub fn steal_ticks(cpu: u32) -> Result<u64> {
     Ok(steal_ns * procfs::ticks_per_second() / 1_000_000_000)
 }
 
-/// Busy loops on the hosts of these CPUs, and on no others; the host level's script reads the file.
+/// Runs busy loops on the hosts of these CPUs, and on no others. The host level's script reads the file.
 pub fn hog(cpus: &[u32]) -> Result<()> {
     let words: Vec<String> = cpus.iter().map(u32::to_string).collect();
     // By rename, so that it is never read half-written.
@@ -261,12 +261,13 @@ pub fn hog(cpus: &[u32]) -> Result<()> {
     std::fs::rename("/lab/shared/hogs.new", "/lab/shared/hogs").context("asking the host level for hogs")
 }
 
-/// Hogs on the hosts of a node's CPUs, waiting until one shows as steal there (something must run on it).
+/// Starts hogs on the hosts of a node's CPUs, and waits until one shows up as steal time. Something must run on the node.
 pub fn hog_node_until_seen(node: u32) -> Result<()> {
     hog_node_until_stolen(node, 2, Duration::MAX)
 }
 
-/// The same, until so many ticks are stolen within some time: what others on its host do now and then is no hog.
+/// The same, but waits until the given number of ticks is stolen within a time: a single stolen tick may be due to other
+/// activity on the host.
 pub fn hog_node_until_stolen(node: u32, nr_ticks: u64, within: Duration) -> Result<()> {
     let cpu = *node_cpus(node)?.first().context("the node has no CPU")?;
     let mut seen = VecDeque::from([(Instant::now(), steal_ticks(cpu)?)]);

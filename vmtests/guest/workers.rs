@@ -1,4 +1,4 @@
-//! Processes that do something to be scheduled, and say how much of it they got done, and where.
+//! Processes to be scheduled. They count the work that they did, and on which node.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -7,10 +7,10 @@ use anyhow::{ensure, Context, Result};
 use graviola::hashing::Sha256;
 use graviola::signing::ecdsa::{SigningKey, P256};
 
-/// Nodes that work is counted for.
+/// Number of nodes for which work is counted.
 pub const NODES_MAX: usize = 8;
 
-/// What a worker counts, in memory that it shares with us.
+/// A worker's counters, in memory shared with this program.
 #[repr(C)]
 struct Tally {
     work: [AtomicU64; NODES_MAX],
@@ -22,21 +22,21 @@ pub struct Setting {
     pub nice: i32,
     pub policy: i32,
     pub reset_on_fork: bool,
-    /// Bound to this CPU.
+    /// Bind it to this CPU.
     pub cpu: Option<u32>,
     /// Tasks in the process; all but the first are threads.
     pub nr_threads: u32,
-    /// Sleeps for good instead of working.
+    /// Sleeps forever instead of working.
     pub asleep: bool,
     /// Works a fifth of the time, in short bursts, as a service does.
     pub in_bursts: bool,
-    /// Memory that it has of its own, beside what it needs.
+    /// Extra memory that it allocates, besides what it needs.
     pub memory_bytes: usize,
-    /// Becomes migratable by itself, without a selector.
+    /// Switches itself to SCHED_EXT, so that it is migratable without a selector.
     pub chooses_ext: bool,
     /// Maps, touches and unmaps a page with each unit of work, so that it faults.
     pub faults: bool,
-    /// Its work is making signatures (ECDSA P-256), one a unit.
+    /// Its work is making signatures (ECDSA P-256), one per unit.
     pub signs: Option<Signing>,
 }
 
@@ -66,16 +66,16 @@ impl Setting {
     }
 }
 
-/// How many signatures a worker wants to make.
+/// The rate at which a worker makes signatures.
 #[derive(Clone, Copy, Debug)]
 pub enum Signing {
     /// As many as it can.
     Greedy,
-    /// So many a second. What it can't make in its time isn't made later.
+    /// This many per second. Signatures that it could not make in time are not made up for later.
     PerSecond(f64),
 }
 
-/// What can be seen of a task from outside, and must be as before once we have gone.
+/// The externally visible scheduling attributes of a task, which must be unchanged after scx_vnuma has exited.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     pub policy: i32,
@@ -127,7 +127,7 @@ impl Worker {
         let failed = unsafe {
             libc::clock_getcpuclockid(self.pid, &mut clock) != 0 || libc::clock_gettime(clock, &mut time) != 0
         };
-        ensure!(!failed, "the CPU time of process {} can't be read: it died", self.pid);
+        ensure!(!failed, "can't read the CPU time of process {}: it died", self.pid);
         Ok(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
     }
 
@@ -151,7 +151,7 @@ impl Worker {
         Seen { policy, nice, cpus }
     }
 
-    /// Return true if the scheduler class has it.
+    /// Returns true if the scheduler class runs it.
     pub fn is_migratable(&self) -> bool {
         self.seen().policy & !libc::SCHED_RESET_ON_FORK == scx_vnuma::work::policy::EXT as i32
     }
@@ -203,8 +203,8 @@ impl Drop for BoundTo {
     }
 }
 
-/// Keeps a node as empty as the kernel lets it be until this is dropped: tasks that may run elsewhere do, and so do unbound
-/// workqueues. This program may still run there, and what it starts later.
+/// Keeps a node as empty as the kernel allows until this is dropped: moves tasks that may run elsewhere, and unbound workqueues,
+/// off the node. This program, and what it starts later, may still run there.
 pub struct KeptEmpty {
     affinities: Vec<(i32, libc::cpu_set_t)>,
     workqueues: String,
@@ -232,7 +232,7 @@ impl KeptEmpty {
                 }
                 let mut now = before;
                 cpus.iter().for_each(|&cpu| libc::CPU_CLR(cpu as usize, &mut now));
-                // A thread of the kernel's that belongs to this CPU stays, as does who has gone.
+                // Per-CPU kernel threads stay, and threads that have exited need no change.
                 if libc::sched_setaffinity(task.tid, size_of_val(&now), &now) == 0 {
                     kept.affinities.push((task.tid, before));
                 }
@@ -263,7 +263,7 @@ pub fn thread_ids(workers: &[Worker]) -> Result<Vec<i32>> {
     Ok(tids)
 }
 
-/// Units of work of all, by node.
+/// Units of work done by all workers, by node.
 pub fn total_work(workers: &[Worker]) -> [u64; NODES_MAX] {
     workers.iter().fold([0; NODES_MAX], |sum, worker| {
         let work = worker.work();
@@ -288,14 +288,14 @@ fn be_worker(setting: &Setting, tally: &'static Tally) -> ! {
     if setting.chooses_ext && scx_vnuma::work::make_migratable(0).is_err() {
         std::process::exit(1);
     }
-    // Written to, so that it is really there; kept for good.
+    // Written to, so that its pages are allocated; never freed.
     std::hint::black_box(vec![1u8; setting.memory_bytes].leak());
     if let Some(signing) = setting.signs {
         sign(signing, tally);
     }
     let Setting { asleep, in_bursts, faults, .. } = *setting;
     for _ in 1..setting.nr_threads {
-        // A thread that can't be had is missed by whoever counts them.
+        // A thread that can't be created is noticed by the caller, who counts the threads.
         let _ = std::thread::Builder::new()
             .stack_size(64 << 10)
             .spawn(move || spin_or_sleep(asleep, in_bursts, faults, tally));
@@ -342,7 +342,7 @@ fn sign(signing: Signing, tally: &Tally) -> ! {
     loop {
         let begun = Instant::now();
         let mut made = 0;
-        // Whoever was kept from its work for longer than a period begins a new one.
+        // A worker that was kept from running for longer than a period starts a new period.
         while made < per_period && (made == 0 || begun.elapsed() < PERIOD || per_period == u64::MAX) {
             let signed = key.sign::<Sha256>(&[b"best effort"], &mut signature);
             std::hint::black_box(signed.expect("BUG: our own key makes no signature"));
@@ -356,7 +356,7 @@ fn sign(signing: Signing, tally: &Tally) -> ! {
 /// A page fault.
 fn fault() {
     const LEN: usize = 4096;
-    // SAFETY: a new anonymous mapping, checked, written inside its bounds, and unmapped before anybody else knows of it.
+    // SAFETY: a new anonymous mapping, checked, written inside its bounds, and unmapped before anything else refers to it.
     unsafe {
         let access = libc::PROT_READ | libc::PROT_WRITE;
         let page = libc::mmap(std::ptr::null_mut(), LEN, access, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0);

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # Debian packages by way of a private apt configuration.
 #
-# It knows the machine's own mirror and adds the backports suites to it. The machine's sources and
-# lists stay as they are; only the installed packages (dpkg's status) are shared.
+# It uses the machine's own mirror and adds the backports suites to it. The machine's sources and
+# lists are not changed; only the installed packages (dpkg's status) are shared.
 
 APT=$CACHE/apt
 DEBIAN_KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
@@ -31,7 +31,7 @@ machine_repositories() {
         found=$(apt-get -o Dir::State::lists="$APT/machine-lists" "${query[@]}" | debian_12_only)
     fi
     [ -n "$found" ] || die "apt has no source of Debian 12 packages that answers:" \
-        "check the network and the sources under /etc/apt (apt's words are in $APT/update.log)."
+        "check the network and the sources under /etc/apt (apt's output is in $APT/update.log)."
     printf '%s\n' "$found"
 }
 
@@ -61,16 +61,16 @@ refresh_apt() {
     local set=$1
     case " ${APT_REFRESHED-} " in *" $set "*) return ;; esac
     [ -n "${APT_REFRESHED-}" ] || write_apt_sources
-    # A source that does not answer is a mere warning to apt, unless told otherwise.
+    # By default apt only warns when a source does not answer.
     with_apt "$set" apt-get -q -o APT::Update::Error-Mode=any update >"$APT/update.log" 2>&1 ||
-        die "the package lists could not be fetched: check the network (apt's words are in $APT/update.log)."
+        die "the package lists could not be fetched: check the network (apt's output is in $APT/update.log)."
     APT_REFRESHED="${APT_REFRESHED-} $set"
 }
 
 # missing_packages PACKAGE...: those that are not installed.
 missing_packages() {
     local installed package
-    # dpkg-query complains about names it has never heard of: those are the missing ones.
+    # dpkg-query prints an error for unknown names: those packages are missing, too.
     installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' "$@" 2>/dev/null || true)
     for package; do
         grep -qx "installed $package" <<<"$installed" || echo "$package"
@@ -87,7 +87,7 @@ install_packages() {
     refresh_apt tools
     with_apt tools apt-get -q install -y --no-install-recommends -t "$release" "${missing[@]}" \
         >"$APT/install.log" 2>&1 </dev/null ||
-        die "apt could not install ${missing[*]}: its words are in $APT/install.log."
+        die "apt could not install ${missing[*]}: its output is in $APT/install.log."
 }
 
 # install_backports MINIMUM PACKAGE...: Debian 12's backport, unless one of that version is there.
@@ -103,5 +103,5 @@ install_backports() {
     refresh_apt tools
     with_apt tools apt-get -q install -y --no-install-recommends -t bookworm-backports "${wanted[@]}" \
         >"$APT/install.log" 2>&1 </dev/null ||
-        die "apt could not install ${wanted[*]} from bookworm-backports: its words are in $APT/install.log."
+        die "apt could not install ${wanted[*]} from bookworm-backports: its output is in $APT/install.log."
 }

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034  # most of this is for the commands that source it
-# What every command of vmtests/ shares: where things are, how they speak, how they fail.
+# Shared by every command of vmtests/: paths, progress messages and error handling.
 
 VMTESTS=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 PROJECT=$(dirname "$VMTESTS")
@@ -14,7 +14,7 @@ KERNEL_SERIES=(7.3 7.2)
 # Other schedulers, which the benchmarks compare with.
 PEERS=(scx_bpfland@1.1.4 scx_rusty@1.1.4)
 
-# Exit statuses that a script's own status may not be mistaken for.
+# Exit statuses that must not be mistaken for a script's own status.
 STATUS_USAGE=2 STATUS_NO_BOOT=3 STATUS_TIMEOUT=124
 
 # Progress, with the seconds since the command began.
@@ -22,7 +22,7 @@ say() {
     printf '%s: %s (%d s)\n' "$COMMAND" "$*" "$SECONDS" >&2
 }
 
-# die SENTENCE: something outside is not as it must be.
+# die SENTENCE: ends the command because of a problem in its environment.
 die() {
     printf '%s: %s\n' "$COMMAND" "$*" >&2
     exit 1
@@ -34,11 +34,11 @@ usage_error() {
     exit "$STATUS_USAGE"
 }
 
-# A step that fails without a sentence of its own still says where.
+# A step that fails without a message of its own still reports its place.
 trap 'printf "%s: failed at %s line %s\n" "$COMMAND" "${BASH_SOURCE[0]}" "$LINENO" >&2' ERR
 set -o errtrace
 
-# print_help: the comment block at the head of the command, which is its manual.
+# print_help: prints the comment block at the head of the command, which is its manual.
 print_help() {
     sed -n '2,/^[^#]/{s/^# \{0,1\}//p}' "$0"
 }

@@ -1,19 +1,19 @@
 # shellcheck shell=sh
 # A host script for vmtests/lab that makes hosts busy when the guest asks for it.
 #
-# /lab/shared/hogs names CPUs of the host level, with blanks between; no file or no word means none.
-# A tenth of a second later each CPU that it names has exactly one busy loop, and no other CPU has.
+# /lab/shared/hogs lists CPUs of the host level, separated by blanks; a missing or empty file means none.
+# A tenth of a second later each listed CPU has exactly one busy loop, and no other CPU has one.
 #
-# It stays until it gets TERM (the lab sends it when the guest's script has ended), and its loops end
-# with it.
+# The script runs until it gets SIGTERM (the lab sends it when the guest's script has ended), and its
+# loops end with it.
 
-# The shell of a machine that is the host level itself may have no `read -t`; busybox has.
+# If the machine itself is the host level, its shell may lack `read -t`; busybox has it.
 case $(readlink "/proc/$$/exe") in
 *busybox*) ;;
 *) exec busybox sh "$0" ;;
 esac
 
-# Ours is the CPU that no vCPU has: on any other, looking at the file would itself be a hog.
+# Run on the CPU without a vCPU: on any other, polling the file would itself be a hog.
 taskset -p -c $((LAB_NODES * LAB_VCPUS_PER_NODE)) $$ >/dev/null
 
 # pause SECONDS: without starting a process, which is costly in emulation.
@@ -26,11 +26,11 @@ pause() {
     read -r -t "$1" _ <&8 || :
 }
 
-# The loops that run: words of the form CPU:PID.
+# The running loops, as a list of CPU:PID.
 loops=''
 
 start_loop() {
-    # taskset becomes the shell, and that loops without a child: $! is the loop's own id.
+    # taskset executes the shell, which loops without a child: $! is the loop's own process id.
     taskset -c "$1" sh -c 'while :; do :; done' &
     loops="$loops $1:$!"
 }

@@ -1,12 +1,12 @@
 # shellcheck shell=sh
-# A host script for vmtests/lab whose hosts can be asked how busy they are, and are made busy.
+# A host script for vmtests/lab that serves the hosts' CPU metrics and makes hosts busy.
 #
 # node_exporter answers on port 9100 of the host level, which the guest reaches as 10.0.2.2; all hosts
-# are CPUs of that one machine, so host i is asked by http://10.0.2.2:9100/metrics?cpus=i. Beside it
-# runs hogs.sh, which the lab has to be given: --put vmtests/machines/hogs.sh.
+# are CPUs of that one machine, so the URL for host i is http://10.0.2.2:9100/metrics?cpus=i. The script
+# also runs hogs.sh, which the lab needs to be given: --put vmtests/machines/hogs.sh.
 
-# On the CPU that no vCPU has: on any other, answering would itself take from a host.
-# Only from here and from the guest can it be reached.
+# Run on the CPU without a vCPU: on any other, answering would itself take CPU time from a host.
+# It is reachable only from the host level and from the guest.
 taskset -c $((LAB_NODES * LAB_VCPUS_PER_NODE)) prometheus-node-exporter --web.listen-address=127.0.0.1:9100 \
     --web.disable-exporter-metrics --collector.disable-defaults --collector.cpu --collector.pressure \
     --log.level=error &
@@ -21,5 +21,5 @@ leave() {
 }
 trap leave TERM INT
 
-# Whichever ends first by itself has failed: the guest's scenarios will say what they miss.
+# If one of them exits by itself it has failed: the guest's scenarios will report what is missing.
 wait

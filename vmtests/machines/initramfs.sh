@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Packing the emulated machines' file systems: cpio archives, concatenated in the order in which
+# Packs the emulated machines' file systems: cpio archives, concatenated in the order in which
 # the kernel unpacks them. The large ones are packed once and kept; a run packs only its own files.
 #
 #   tools.cpio           every level: busybox, the tools of LEVEL_TOOLS, their libraries
@@ -16,7 +16,7 @@ STRESS_NG=/usr/bin/stress-ng
 QEMU=/usr/bin/qemu-system-x86_64
 QEMU_DATA=/usr/share/qemu
 FIRMWARE=(/usr/share/seabios/bios-256k.bin "$QEMU_DATA"/{kvmvapic,linuxboot_dma,pvh}.bin)
-# Built by the project itself; given to every level if they are there.
+# Built by the project itself; copied to every level if they exist.
 PROJECT_BINARIES=(scx_vnuma vnuma-sim vnuma-scenarios)
 
 # pack FOLDER ARCHIVE
@@ -25,12 +25,12 @@ pack() {
     mv "$2.new" "$2"
 }
 
-# pack_once NAME KEY FUNCTION ARGUMENT...: PACKED/NAME.cpio out of the folder that FUNCTION fills,
-# unless it was packed for this KEY already. The folder stays: it says what the archive holds.
+# pack_once NAME KEY FUNCTION ARGUMENT...: packs PACKED/NAME.cpio from the folder that FUNCTION fills,
+# unless it was packed for this KEY already. The folder is kept to show what the archive contains.
 pack_once() {
     local name=$1 key=$2 filler=$3
     shift 3
-    # The way of packing is part of the key.
+    # This file, which defines how archives are packed, is part of the key.
     key=$(cat - "$VMTESTS/machines/initramfs.sh" <<<"$key" | sha256sum)
     if [ ! -s "$PACKED/$name.cpio" ] || [ "$(cat "$PACKED/$name.key" 2>/dev/null)" != "$key" ]; then
         say "packing $name"
@@ -50,7 +50,7 @@ pack_kept_archives() {
     done
     [ -x "$NODE_EXPORTER" ] || die "prometheus-node-exporter is missing: run vmtests/setup."
     mkdir -p "$PACKED"
-    # Two labs at once would pack into the same folders.
+    # Two concurrent labs would pack into the same folders.
     exec 8>"$PACKED/lock"
     flock 8
     pack_once tools "$(identity /usr/bin/busybox "${LEVEL_TOOLS[@]}")" fill_tools
@@ -116,7 +116,7 @@ fill_guest_boot() {
     cat "$PACKED"/{tools,"modules-$2"}.cpio >"$1/lab/boot/base.cpio"
 }
 
-# copy_libraries ROOT BINARY...: what ldd names, at the same paths, except what each level has.
+# copy_libraries ROOT BINARY...: copies the libraries that ldd lists, at the same paths, except those that each level has.
 copy_libraries() {
     local root=$1 library
     shift
@@ -128,7 +128,7 @@ copy_libraries() {
     done
 }
 
-# copy_project_binaries FOLDER SCRIPT...: with a word when a script wants one that is not there.
+# copy_project_binaries FOLDER SCRIPT...: warns when a script uses a binary that does not exist.
 copy_project_binaries() {
     local folder=$1 name binary
     shift

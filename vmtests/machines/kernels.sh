@@ -2,11 +2,11 @@
 # Kernels with sched_ext, taken out of Debian packages without installing them.
 #
 # A kernel's tree, CACHE/kernel-SERIES:
-#   release                     what `uname -r` says in it
+#   release                     the output of `uname -r` in it
 #   vmlinux                     unpacked: boots by its PVH note, so no level decompresses anything
 #   boot/vmlinuz-R, config-R    libbpf reads the config: without it a load fails with a bare EINVAL
 #   lib/modules/R               the few modules that a guest needs, uncompressed, with an index
-#   hypervisor                  KVM's modules, apart, or udev would load them in every guest
+#   hypervisor                  KVM's modules, kept apart so that udev does not load them in every guest
 
 # Shares between levels (9p), virtme-ng's own, overlays, and the network to the host level.
 GUEST_MODULES=(netfs 9pnet 9pnet_virtio 9p overlay failover net_failover virtio_net)
@@ -16,12 +16,12 @@ kernel_tree() {
     echo "$CACHE/kernel-$1"
 }
 
-# require_kernel SERIES: its tree is there, or the command ends.
+# require_kernel SERIES: ends the command unless the kernel's tree is complete.
 require_kernel() {
-    kernel_is_complete "$1" || die "kernel $1 is not there as it should be: run vmtests/setup."
+    kernel_is_complete "$1" || die "kernel $1 is missing or incomplete: run vmtests/setup."
 }
 
-# kernel_is_complete SERIES: the files are there, not just a mark that they once were.
+# kernel_is_complete SERIES: checks for the files themselves, not just for a mark that they once existed.
 kernel_is_complete() {
     local tree release module
     tree=$(kernel_tree "$1")
@@ -66,7 +66,7 @@ unpack_kernel_packages() {
         cd "$work"
         with_apt kernels apt-get -q download \
             "linux-base-$release" "linux-binary-$release" "linux-modules-$release" >"$APT/download.log" 2>&1
-    ) || die "kernel $release could not be downloaded: check the network (apt's words are in $APT/download.log)."
+    ) || die "kernel $release could not be downloaded: check the network (apt's output is in $APT/download.log)."
     for part in "$work"/*.deb; do
         dpkg -x "$part" "$work/root"
     done
@@ -106,7 +106,7 @@ unpack_module() {
     xz -dc "$found" >"$3/$2.ko"
 }
 
-# unpack_vmlinux VMLINUZ: the kernel proper, as the boot header says where it is.
+# unpack_vmlinux VMLINUZ: extracts the kernel proper, whose place the boot header gives.
 # (Fields setup_sects, payload_offset and payload_length of Documentation/arch/x86/boot.rst; the
 # last four bytes of the payload are its unpacked size, not part of the zstd stream.)
 unpack_vmlinux() {

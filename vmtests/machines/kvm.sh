@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# Whether KVM works here. Its device file says little: there are machines where it opens and cannot
-# run an ordinary kernel. So a tiny guest is run with it, once for each boot of the machine.
+# Checks whether KVM works here. That its device file can be opened proves little: some machines still
+# cannot run an ordinary kernel. So a tiny guest is run with KVM, once for each boot of the machine.
 
 KVM_PROBE_SECONDS=10
 
-# kvm_works: LAB_KVM=no answers for it.
+# kvm_works: LAB_KVM=no overrides the check.
 kvm_works() {
     [ "${LAB_KVM-}" != no ] && [ -w /dev/kvm ] || return 1
     local answer
@@ -17,7 +17,7 @@ kvm_works() {
     [ "$(<"$answer")" = yes ]
 }
 
-# probe_kvm: an ordinary kernel without a root file system comes to its panic, and says so.
+# probe_kvm: boots an ordinary kernel without a root file system, which must reach its panic message.
 probe_kvm() {
     local series=${KERNEL_SERIES[0]} console
     console=$(timeout -k 1 "$KVM_PROBE_SECONDS" "$QEMU" -accel kvm -cpu host -M pc -m 256M \

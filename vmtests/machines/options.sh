@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Checking command lines. Each check ends the command with one sentence that names the flag.
+# Checks of command lines. Each ends the command with one sentence that names the flag.
 
 # need_value FLAG COUNT-OF-ARGUMENTS-LEFT
 need_value() {

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # One run of emulated machines: its folder, its streams, its time limit, and its end.
 #
-# RUN is the run's own folder. Every process that a run starts is recorded, and ended by its id.
+# RUN is the run's own folder. Every process that a run starts is recorded, and killed by its id.
 
 RUN='' DEADLINE=0 QEMU_PID='' READERS=() SPINNERS=()
 
@@ -17,8 +17,9 @@ begin_run() {
     keep_cpus_awake
 }
 
-# keep_cpus_awake: a machine that is virtual itself gives an idle CPU back, and getting it again takes long, which the threads
-# of an emulator wait for thousands of times a second. So something runs on each CPU, and gives way to everything (SCHED_IDLE).
+# keep_cpus_awake: a machine that is itself virtual yields an idle CPU to its host, and getting it back takes long, which the
+# threads of an emulator wait for thousands of times a second. So a busy loop runs on each CPU under SCHED_IDLE, which gives way
+# to everything else.
 keep_cpus_awake() {
     local cpu
     grep -qw hypervisor /proc/cpuinfo && ! kvm_works || return 0
@@ -28,7 +29,7 @@ keep_cpus_awake() {
     done
 }
 
-# remove_abandoned_runs: of commands that were killed before they could.
+# remove_abandoned_runs: removes the folders of commands that were killed before they could do so.
 remove_abandoned_runs() {
     local run owner
     for run in "$CACHE"/runs/*; do
@@ -37,7 +38,7 @@ remove_abandoned_runs() {
     done
 }
 
-# end_run: on every way out.
+# end_run: called on every exit.
 end_run() {
     local status=$?
     trap - ERR
@@ -49,7 +50,7 @@ end_run() {
     exit "$status"
 }
 
-# read_stream FIFO PREFIX: shows what comes through, line by line, until it is closed.
+# read_stream FIFO PREFIX: prints what is written to FIFO, line by line, until it is closed.
 read_stream() {
     mkfifo "$1"
     # A Ctrl-C must not cut off the last lines.
@@ -60,20 +61,20 @@ read_stream() {
     READERS+=($!)
 }
 
-# keep_stream FIFO FILE: adds what comes through to a file, until it is closed.
+# keep_stream FIFO FILE: appends what is written to FIFO to FILE, until it is closed.
 keep_stream() {
     mkfifo "$1"
     cat "$1" >>"$2" &
     READERS+=($!)
 }
 
-# start_machine COMMAND...: in the background; it cannot outlive this command, even if that is killed.
+# start_machine COMMAND...: starts it in the background; it cannot outlive this command, even if that is killed.
 start_machine() {
     setpriv --pdeathsig KILL "$@" </dev/null &
     QEMU_PID=$!
 }
 
-# stop_machine: and wait until the last words have been shown.
+# stop_machine: stops it, and waits until its last output has been shown.
 stop_machine() {
     if [ -n "$QEMU_PID" ]; then
         end_process "$QEMU_PID" TERM
@@ -81,13 +82,13 @@ stop_machine() {
     fi
     local reader
     for reader in "${READERS[@]}"; do
-        # A reader whose stream was never opened would wait for ever.
+        # A reader whose stream was never opened would wait forever.
         end_process "$reader"
     done
     READERS=()
 }
 
-# end_process PID [SIGNAL]: two seconds to end (on that signal), then it is killed.
+# end_process PID [SIGNAL]: gives it two seconds to exit (after that signal), then kills it.
 end_process() {
     local pid=$1 step
     [ -z "${2-}" ] || kill "-$2" "$pid" 2>/dev/null || true
@@ -99,26 +100,26 @@ end_process() {
     wait "$pid" 2>/dev/null || true
 }
 
-# await_file FILE LIMIT-SECOND: 0 when it is there, 1 when the machine ended or the limit has passed,
+# await_file FILE LIMIT-SECOND: returns 0 when FILE exists, 1 when the machine ended or the limit has passed,
 # 124 at the run's deadline.
 await_file() {
     until [ -e "$1" ]; do
         ((SECONDS < DEADLINE)) || return "$STATUS_TIMEOUT"
         ((SECONDS < $2)) || return 1
-        # Once more after its end: it may have written the file just before.
+        # Check once more after its exit: it may have written the file just before.
         kill -0 "$QEMU_PID" 2>/dev/null || { [ -e "$1" ] && break; return 1; }
         sleep 0.1
     done
 }
 
-# end_status: sets MACHINE_STATUS to what QEMU, or what it runs under, ended with; 128 and more is a signal.
+# end_status: sets MACHINE_STATUS to the exit status of QEMU, or of what it runs under; 128 and more is a signal.
 # shellcheck disable=SC2034  # for the commands that source this file
 end_status() {
     MACHINE_STATUS=0
     wait "$QEMU_PID" 2>/dev/null || MACHINE_STATUS=$?
 }
 
-# await_power_off: a machine ends by itself, after its last words.
+# await_power_off: waits for a machine to exit by itself, after its last output.
 await_power_off() {
     local step
     for ((step = 0; step < 100; step++)); do
@@ -127,7 +128,7 @@ await_power_off() {
     done
 }
 
-# copy_put_files FOLDER: what --put named, with modes kept.
+# copy_put_files FOLDER: copies the files given by --put, keeping their modes.
 copy_put_files() {
     mkdir -p "$1"
     [ ${#PUT[@]} -eq 0 ] || cp -rL --preserve=mode,timestamps "${PUT[@]}" "$1"

@@ -1,11 +1,11 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034  # for the commands that source it
-# Services as Debian ships them, taken out of their packages without installing them: an installed one would start on the
-# machine, and it is only wanted in the lab.
+# Services as Debian ships them, unpacked without installing them: an installed service would start on the machine, and it is
+# needed only in the lab.
 
-# What a host level that is asked how busy it is runs.
+# The exporter for host levels that serve their CPU metrics.
 NODE_EXPORTER=$CACHE/node-exporter/usr/bin/prometheus-node-exporter
-# A folder with the program and those of its libraries that a machine may lack.
+# A folder with memcached and those of its libraries that a machine may lack.
 MEMCACHED=$CACHE/memcached
 
 fetch_services() {
@@ -32,14 +32,14 @@ unpack_packages() {
     rm -rf "$folder"
     mkdir -p "$folder/packages"
     (cd "$folder/packages" && with_apt tools apt-get -q download "$@" >"$APT/download.log" 2>&1) ||
-        die "$* could not be downloaded: check the network (apt's words are in $APT/download.log)."
+        die "$* could not be downloaded: check the network (apt's output is in $APT/download.log)."
     for package in "$folder"/packages/*.deb; do
         dpkg -x "$package" "$folder"
     done
     rm -rf "$folder/packages"
 }
 
-# replace_folder NEW OLD: of CACHE, as one step.
+# replace_folder NEW OLD: replaces a folder of CACHE in one step.
 replace_folder() {
     rm -rf "${CACHE:?}/$2"
     mv "$CACHE/$1" "$CACHE/$2"

@@ -1,4 +1,4 @@
-//! With `--all`, every ordinary task is migratable, and the guest goes on.
+//! With `--all`, every ordinary task is migratable, and the guest keeps working.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub fn all_takes_every_ordinary_task() -> Result<String> {
     let (work_before, bound_before) = (total_work(&busy), (bound.work(), bound.cpu_time()?));
     let run_ns = run_ns_in(LONG, nr_nodes())?;
     ensure!(scheduler.is_alive()? && sched_ext_state()? == "enabled", "scx_vnuma has ended: {}", scheduler.log()?);
-    ensure!(destination()? == away, "it sends work to node {} now: {}", destination()?, scheduler.log()?);
+    ensure!(destination()? == away, "work is sent to node {} now: {}", destination()?, scheduler.log()?);
 
     let work: Vec<u64> = total_work(&busy).iter().zip(work_before).map(|(now, before)| now - before).collect();
     let share = work[away as usize] as f64 / work.iter().sum::<u64>() as f64;

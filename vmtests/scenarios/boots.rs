@@ -1,4 +1,4 @@
-//! Which machines have to be booted for some scenarios, and what runs in each.
+//! The machines to boot for a set of scenarios, and the scenarios that run in each.
 
 use std::fmt::{Display, Formatter, Result as FmtResult};
 
@@ -6,15 +6,15 @@ use super::register::{groups, Place, Scenario, SCENARIOS};
 
 /// The table of NUMA shapes that `vmtests/vm` boots: a name, then options of virtme-ng.
 const SHAPES: &str = include_str!("../machines/shapes");
-/// For all that runs in one virtual machine of one level, s.
+/// Time-out for all scenarios of one single-level virtual machine, s.
 const VM_TIMEOUT_S: u32 = 400;
 
 /// One machine, booted once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Boot {
-    /// The group, and what distinguishes this boot in it.
+    /// The group, and what distinguishes this boot from the group's others.
     pub title: String,
-    /// The words that run a script in it, but for the script's path: `lab`, `vm` or `here`, and options.
+    /// The command that runs a script in it, without the script's path: `lab`, `vm` or `here`, and options.
     pub command: String,
     /// Their names, in the order in which they run.
     pub scenarios: Vec<&'static str>,
@@ -27,12 +27,12 @@ impl Display for Boot {
     }
 }
 
-/// A name that is neither a group's nor a scenario's.
+/// A name that is neither that of a group nor that of a scenario.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is no group or scenario '{0}'; `vnuma-scenarios list` shows all")]
 pub struct UnknownName(String);
 
-/// The boots for these groups and scenarios, or for all without one. `kernels` are series, the newest first.
+/// The boots for these groups and scenarios, or for all if none is named. `kernels` are series, the newest first.
 pub fn plan(names: &[String], kernels: &[String]) -> Result<Vec<Boot>, UnknownName> {
     let is_known = |name: &str| SCENARIOS.iter().any(|scenario| answers_to(scenario, name));
     if let Some(unknown) = names.iter().find(|name| !is_known(name)) {
@@ -51,7 +51,7 @@ pub fn plan(names: &[String], kernels: &[String]) -> Result<Vec<Boot>, UnknownNa
     Ok(boots)
 }
 
-/// The register as text: the groups, and below each its scenarios. One group alone if it is named.
+/// The register as text: each group followed by its scenarios. If a group is named, that group only.
 pub fn list(only: Option<&str>) -> String {
     let mut text = String::new();
     for group in groups().into_iter().filter(|group| only.is_none_or(|name| group.name == name)) {
@@ -67,7 +67,7 @@ fn answers_to(scenario: &Scenario, name: &str) -> bool {
     scenario.name == name || scenario.group.name == name
 }
 
-/// A boot for each time that the scenario runs.
+/// The boots of a scenario, one for each time that it runs.
 fn boots_of(scenario: &Scenario, kernels: &[String]) -> Vec<Boot> {
     let group = scenario.group;
     let boot = |title: String, command: String| Boot { title, command, scenarios: vec![scenario.name] };

@@ -1,4 +1,4 @@
-//! Users' affinities hold, whatever the plan says, and nobody starves.
+//! Users' affinities hold, whatever the plan is, and no task starves.
 
 use std::time::{Duration, Instant};
 

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{ensure, Context, Result};
 
-/// Both levels have a record of each arm, and the report can be drawn.
+/// Both levels write a record of each arm, and the report can be drawn.
 pub fn each_arm_of_the_experiment_works() -> Result<String> {
     const NR_ARMS: usize = 5;
     let vmtests = PathBuf::from(std::env::var("VMTESTS").context("VMTESTS, which vmtests/run sets")?);

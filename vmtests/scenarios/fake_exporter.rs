@@ -1,4 +1,4 @@
-//! A stand-in for a host's node_exporter: an HTTP server on loopback whose answers follow a script, true or false.
+//! A fake of a host's node_exporter: an HTTP server on loopback that gives correct or faulty answers as configured.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -6,36 +6,36 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What it says of its one CPU, CPU 0.
+/// What it reports of its one CPU, CPU 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Says {
-    /// The truth of a host of which others take this share, and guests none.
+    /// Correct counters of a host on which work other than guests takes this share of the CPU.
     Taken(f64),
-    /// This value for the time in `user`.
+    /// This text as the value of the time in `user`.
     User(&'static str),
-    /// The same counters for ever.
+    /// Counters that never change.
     TheSame,
     /// Counters that are smaller each time.
     Backwards,
-    /// Ten megabytes of good lines.
+    /// Ten megabytes of correct lines.
     TooMuch,
-    /// Half of what its header promises.
+    /// Half of the length that its header announces.
     Half,
-    /// No HTTP.
+    /// An answer that is not HTTP.
     Garbage,
-    /// Metrics, none of them of CPUs.
+    /// Metrics without any of CPUs.
     NoCpus,
-    /// Another status than 200, with the truth.
+    /// A status other than 200, with correct counters.
     Status(u16),
-    /// Nothing, and the connection stays open.
+    /// No answer, while the connection stays open.
     Nothing,
-    /// A byte a tenth of a second.
+    /// One byte every tenth of a second.
     ByteByByte,
-    /// Hangs up.
+    /// Closes the connection.
     HangsUp,
 }
 
-/// Every answer that must not be believed.
+/// Every kind of faulty answer.
 pub const FAULTS: [Says; 15] = [
     Says::User("NaN"),
     Says::User("-5"),
@@ -54,10 +54,10 @@ pub const FAULTS: [Says; 15] = [
     Says::HangsUp,
 ];
 
-/// What connections share.
+/// State shared by all connections.
 struct Script {
     says: Says,
-    /// Seconds in `user` and `idle`, as they were then.
+    /// Seconds in `user` and `idle` at that time.
     user_s: f64,
     idle_s: f64,
     at: Instant,
@@ -87,14 +87,14 @@ impl FakeExporter {
                     return;
                 }
                 let script = script_too.clone();
-                // The client may have hung up meanwhile.
+                // The client may have closed the connection.
                 thread::spawn(move || stream.and_then(|stream| answer(stream, &script)));
             }
         });
         Ok(FakeExporter { address, script, thread: Some(thread) })
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -128,7 +128,7 @@ fn lock(script: &Mutex<Script>) -> MutexGuard<'_, Script> {
 }
 
 impl Script {
-    /// The counters go on to now, as what it says has it.
+    /// Advances the counters to the present, according to the current kind of answer.
     fn go_on(&mut self) {
         let passed_s = self.at.elapsed().as_secs_f64();
         self.at = Instant::now();
@@ -168,7 +168,7 @@ impl Script {
 }
 
 fn answer(mut stream: TcpStream, script: &Mutex<Script>) -> std::io::Result<()> {
-    /// No client waits longer for an answer.
+    /// No client waits longer than this for an answer.
     const PATIENCE: Duration = Duration::from_secs(60);
 
     let head = read_head(&stream)?;
@@ -187,7 +187,7 @@ fn answer(mut stream: TcpStream, script: &Mutex<Script>) -> std::io::Result<()> 
     match says {
         Says::HangsUp => return Ok(()),
         Says::Garbage => return stream.write_all(&[0xff; 1000]),
-        // Until the other side hangs up.
+        // Until the client closes the connection.
         Says::Nothing => return stream.read(&mut [0]).map(|_| ()),
         _ => stream.write_all(head.as_bytes())?,
     }

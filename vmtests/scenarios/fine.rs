@@ -25,8 +25,8 @@ const WARNING: f64 = 0.45;
 /// The default of `--bad`.
 const BAD: f64 = 0.05;
 
-/// Four processes that every order picks differently: by CPU 3 < 2 < 1 < 0, by memory 2 < 0 < 3 < 1, by threads
-/// 0 = 2 < 1 < 3, by faults 1 is last.
+/// Four processes that each order sorts differently: by CPU 3 < 2 < 1 < 0, by memory 2 < 0 < 3 < 1, by threads
+/// 0 = 2 < 1 < 3, and by faults 1 comes last.
 fn four_processes() -> Result<Vec<Worker>> {
     let settings = [
         Setting { nice: 1, memory_bytes: 12 << 20, ..Setting::default() },
@@ -49,8 +49,8 @@ fn carry_out(order: Order) -> Result<String> {
     Ok(format!("{order} {} and {}", took(round.plan.first), took(round.plan.second)))
 }
 
-/// Hogs on hosts 0 and 1, with all work on node 0: the round that moved it. Fails unless the pure policy, asked again,
-/// says the same of what was seen, and each worker then ran where its group was sent.
+/// Runs hogs on hosts 0 and 1 with all work on node 0, and returns the round that moved the work. Fails unless the pure policy
+/// makes the same decision from the recorded view, and each worker then ran where its group was sent.
 fn flees_as_planned(
     workers: &[Worker],
     order: Order,
@@ -67,7 +67,7 @@ fn flees_as_planned(
     std::thread::sleep(Duration::from_secs(3));
     hog(&[node_cpus(0)?, node_cpus(1)?].concat())?;
     wait_for("work moves", Duration::from_secs(10), || Ok(target()?.epoch == 1))?;
-    // The log's line comes right after.
+    // The log line is written right after the retarget.
     std::thread::sleep(Duration::from_millis(300));
     let before = run_ns(workers)?;
     std::thread::sleep(Duration::from_secs(2));
@@ -95,9 +95,10 @@ fn flees_as_planned(
     Ok(round)
 }
 
-/// Those of algorithm 4-2: no destination ends up more loaded than the node that work leaves, or past the warning line.
+/// Checks the bounds of algorithm 4-2: no destination ends up more loaded than the node that work leaves, or past the warning
+/// line.
 fn guards_hold(round: &LoggedRound) -> Result<()> {
-    /// Loads are sums, made in another order.
+    /// Tolerance: loads are sums of floats, added in a different order.
     const ROUNDING_CPUS: f64 = 1e-9;
 
     let mut loads: HashMap<NodeId, f64> = round.view.nodes.iter().map(|node| (node.id, node.load_cpus)).collect();
@@ -107,14 +108,14 @@ fn guards_hold(round: &LoggedRound) -> Result<()> {
         let group = round.view.groups.iter().find(|group| group.id == step.group).context("no group")?;
         let load = loads.entry(to.id).or_default();
         *load += group.demand.usage_cpus;
-        ensure!(from.is_candidate(), "nothing was known of the node that work left: {round:?}");
+        ensure!(from.is_candidate(), "the pressure of the node that work left was unknown: {round:?}");
         let limit = from.load_cpus.min(WARNING * to.capacity_cpus) + ROUNDING_CPUS;
         ensure!(*load <= limit, "node {} ends up at {load} CPU, more than {limit}: {round:?}", to.id);
     }
     Ok(())
 }
 
-/// The daemon says what stands for memory accesses per instruction in this guest, in its log and to whoever asks.
+/// The daemon reports what stands for memory accesses per instruction in this guest, in its log and in `scx_vnuma explain`.
 fn tells_what_it_goes_by(scheduler: &Scheduler) -> Result<()> {
     let log = scheduler.log()?;
     let by = log
@@ -139,7 +140,7 @@ fn first_move(log: &str) -> Result<LoggedRound> {
     rounds.into_iter().find(|round| !round.plan.moves.is_empty()).context("the decision log has no move")
 }
 
-/// A shell that works, and once the file FORK is there has a child that works too, whose id it writes to CHILD.
+/// A shell that works. Once the file FORK exists it forks a child that works too, and writes the child's id to CHILD.
 struct Parent(Child);
 
 impl Parent {
@@ -179,9 +180,9 @@ impl Drop for Parent {
     }
 }
 
-/// The parent is on the second destination: without a placement of its own the child would be on the first. Servers of ours
-/// speak for the hosts, so that the loads are exactly those with which each destination takes one of two processes.
-pub fn a_forked_process_runs_beside_its_parent() -> Result<String> {
+/// The parent is on the second destination: without a placement of its own the child would be on the first. Fake exporters stand
+/// in for the hosts, so that the loads are exactly those with which each destination takes one of two processes.
+pub fn a_forked_process_runs_on_its_parents_node() -> Result<String> {
     let other = Worker::start(&Setting::migratable())?;
     let parent = Parent::start()?;
     let hosts = (0..nr_nodes()).map(|_| Ok(FakeExporter::start(Says::Taken(0.0))?)).collect::<Result<Vec<_>>>()?;
@@ -213,7 +214,7 @@ pub fn a_forked_process_runs_beside_its_parent() -> Result<String> {
     Ok(format!("parent and child on node {second}"))
 }
 
-/// A cgroup under the root's, removed when dropped: its processes must have ended by then.
+/// A child of the root cgroup. It is removed when dropped: its processes must have exited by then.
 struct Cgroup(PathBuf);
 
 impl Cgroup {
@@ -238,7 +239,7 @@ impl Drop for Cgroup {
     }
 }
 
-/// Two cgroups of two processes each. One may use at most a CPU and a half, which it never comes near.
+/// Two cgroups of two processes each. One has a quota of a CPU and a half, which its use never approaches.
 pub fn a_cgroup_moves_whole() -> Result<String> {
     const QUOTA_CPUS: f64 = 1.5;
     let cgroups = [Cgroup::new("vnuma-free")?, Cgroup::new("vnuma-limited")?];
@@ -250,7 +251,7 @@ pub fn a_cgroup_moves_whole() -> Result<String> {
         cgroup.add(worker)?;
         cgroup_of.insert(worker.pid, cgroup.id()?);
     }
-    // The limited one asks for less, so it is picked first.
+    // The limited cgroup requests less, so it is picked first.
     let round = flees_as_planned(&workers, Order::Request, &["--group", "cgroup"], |worker| cgroup_of[&worker.pid])?;
     let asked =
         |id: u64| round.view.groups.iter().find(|group| group.id.0 == id).map(|group| group.demand.request_cpus);

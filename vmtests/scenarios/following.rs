@@ -1,4 +1,4 @@
-//! What follows the work beside tasks.
+//! IRQs, workqueues and memory follow the migratable work.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub fn irqs_and_workqueues_follow_the_work() -> Result<String> {
             nr_moved = now.irqs.values().filter(|irq_cpus| **irq_cpus == cpus).count();
             Ok(nr_moved > 0 && now.workqueues == cpus)
         })?;
-        // What doesn't follow is as it was: the kernel refused it.
+        // An IRQ that does not follow is unchanged: the kernel refused to move it.
         for (irq, now) in &Affinities::read()?.irqs {
             let found = &before.irqs[irq];
             ensure!(*now == cpus || now == found, "IRQ {irq} was on {found:?} and is on {now:?}, not on {cpus:?}");
@@ -38,7 +38,7 @@ pub fn irqs_and_workqueues_follow_the_work() -> Result<String> {
     let log = scheduler.end(libc::SIGINT)?;
     before.ensure_same()?;
     let balances = std::fs::read_to_string(NoNumaBalancing::FILE).context(NoNumaBalancing::FILE)?.trim() != "0";
-    ensure!(balances == log.contains(BALANCES), "kernel.numa_balancing on: {balances}, and it says: {log}");
+    ensure!(balances == log.contains(BALANCES), "kernel.numa_balancing on: {balances}, and the log is: {log}");
     ensure!(nr_moved < before.irqs.len(), "even the timer's IRQ, which is bound to a CPU, seems to have moved");
     Ok(format!("{nr_moved} of {} IRQs", before.irqs.len()))
 }
@@ -46,7 +46,7 @@ pub fn irqs_and_workqueues_follow_the_work() -> Result<String> {
 /// The warning of kernel.numa_balancing.
 const BALANCES: &str = "kernel.numa_balancing is on";
 
-/// Turns off what the kernel does by itself, however the scenario ends.
+/// Turns the kernel's NUMA balancing off, and restores it however the scenario ends.
 struct NoNumaBalancing(String);
 
 impl NoNumaBalancing {

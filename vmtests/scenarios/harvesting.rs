@@ -1,4 +1,4 @@
-//! `--policy auto` uses all that is idle, keeps off hosts that need their CPU, and moves only what gains.
+//! `--policy auto` uses all idle CPU, keeps off hosts that need their CPU, and moves only work that gains from it.
 
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,10 @@ use crate::guest::{
 
 const AUTO: [&str; 2] = ["--policy", "auto"];
 const WINDOW: Duration = Duration::from_secs(10);
-/// From the start of the work until it has spread.
+/// Time from the start of the work until it has spread over the nodes.
 const SETTLE: Duration = Duration::from_secs(6);
 
-/// CPU time that these workers get within [`WINDOW`].
+/// The CPU time that these workers get within [`WINDOW`].
 fn cpu_time(workers: &[Worker]) -> Result<Duration> {
     let total = || workers.iter().map(Worker::cpu_time).sum::<Result<Duration>>();
     let before = total()?;
@@ -22,7 +22,7 @@ fn cpu_time(workers: &[Worker]) -> Result<Duration> {
     Ok(total()? - before)
 }
 
-/// Under the fair class first, left to itself, as a guest without us would be.
+/// The work runs under the fair class first, as in a guest without scx_vnuma.
 pub fn idle_hosts_are_used_as_the_fair_class_uses_them() -> Result<String> {
     const SHARE_MIN: f64 = 0.95;
     let workers = Worker::start_many(2 * nr_nodes() as usize, &Setting::migratable())?;
@@ -41,7 +41,7 @@ pub fn idle_hosts_are_used_as_the_fair_class_uses_them() -> Result<String> {
     Ok(said)
 }
 
-/// Time that migratable work held CPUs of these nodes within [`WINDOW`], and the part of it that was stolen, ns.
+/// The time within [`WINDOW`] that migratable work held CPUs of these nodes, and the part of it that was stolen, ns.
 fn run_and_stolen_ns(nodes: &[u32]) -> Result<(u64, u64)> {
     let sum = || {
         let stats = nodes.iter().map(|&node| node_stats(node)).collect::<Result<Vec<_>>>()?;
@@ -80,7 +80,7 @@ pub fn hogs_on_half_of_the_hosts_are_left_and_the_other_half_is_used() -> Result
     Ok(said)
 }
 
-/// The long form, ten minutes, is the same with another number.
+/// The long form of this test, ten minutes, differs only in the duration.
 pub fn half_a_nodes_demand_stays_on_one_node() -> Result<String> {
     const CALM: Duration = Duration::from_secs(30);
     // Each works a fifth of the time.
@@ -97,8 +97,8 @@ pub fn half_a_nodes_demand_stays_on_one_node() -> Result<String> {
     Ok(said)
 }
 
-/// From when two ticks are stolen within 50 ms to the last time that migratable work ran on the node, or ran there without being
-/// stopped for half a second.
+/// The time from when two ticks were stolen within 50 ms until migratable work last ran on the node, or last ran there without
+/// being stopped for half a second.
 pub fn a_hog_is_left_at_once_at_the_default_interval() -> Result<String> {
     const MEDIAN_MAX: Duration = Duration::from_millis(50);
     const WORST_MAX: Duration = Duration::from_millis(150);

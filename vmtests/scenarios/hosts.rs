@@ -1,6 +1,6 @@
-//! With the hosts' own metrics, work finds the idle one and is not taken in by exporters.
+//! With the hosts' own metrics, work is sent to the idle host, and faulty exporters do not mislead it.
 //!
-//! The hosts of the lab answer by node_exporter; those that lie or die are servers in the guest itself.
+//! The lab's hosts run node_exporter; exporters that report wrong values or die are servers in the guest itself.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -19,10 +19,10 @@ use crate::guest::{destination, hog, node_cpus, nr_nodes, run_ns_in, steal_ticks
 const ROUND: Duration = Duration::from_secs(1);
 /// The warning that no host answers.
 const BLIND: &str = "no node's pressure is known, so nothing moves";
-/// Its first two answers.
+/// Time until a host has answered twice, which the first reading needs.
 const FIRST_READING: Duration = Duration::from_secs(20);
 
-/// `--host` for each node: its CPUs' places on the host level.
+/// The value of `--host` for each node, with its CPUs' numbers on the host level.
 fn lab_hosts() -> Result<Vec<String>> {
     let host = |node| {
         let cpus: Vec<String> = node_cpus(node)?.iter().map(u32::to_string).collect();
@@ -31,22 +31,21 @@ fn lab_hosts() -> Result<Vec<String>> {
     (0..nr_nodes()).map(host).collect()
 }
 
-/// `--host` for a node whose host is played by a server of ours.
+/// The value of `--host` for a node whose host is a fake exporter.
 pub fn liar_host(node: u32, exporter: &FakeExporter) -> String {
     format!("{node}=http://{}", exporter.address())
 }
 
-/// Starts it with rounds of 1 s and with these hosts, one for each node: then nothing is probed.
+/// Starts scx_vnuma with rounds of 1 s and a host for each node, so that no node is probed.
 fn start_with(hosts: &[String], more: &[&str]) -> Result<Scheduler> {
     let mut args = vec!["--interval", "1s"];
     hosts.iter().for_each(|host| args.extend(["--host", host]));
     Scheduler::start(&[&args, more].concat())
 }
 
-/// Where each node has a host, no node is probed but before a move. One exporter speaks for them all, and is asked by one
-/// thread.
+/// If each node has a host, nodes are probed only before a move. One exporter serves all hosts, and one thread queries it.
 fn nothing_is_probed(scheduler: &Scheduler) -> Result<()> {
-    /// Probing takes one of these a second.
+    /// Probing takes one of these ticks per second.
     const TICKS_MAX: u64 = 1;
 
     let stats = || -> Result<Vec<_>> {
@@ -58,7 +57,7 @@ fn nothing_is_probed(scheduler: &Scheduler) -> Result<()> {
     let after = stats()?;
     let of = |name: &str| after.iter().filter(|stat| stat.comm.starts_with(name)).collect::<Vec<_>>();
     let (asking, probing) = (of("host-"), of("probe"));
-    ensure!(asking.len() == 1, "{} threads ask hosts", asking.len());
+    ensure!(asking.len() == 1, "{} threads query hosts", asking.len());
     ensure!(probing.len() == nr_nodes() as usize, "{} threads could probe", probing.len());
     for thread in probing {
         let earlier = before.iter().find(|stat| stat.pid == thread.pid).context("a probing thread has just started")?;
@@ -68,7 +67,7 @@ fn nothing_is_probed(scheduler: &Scheduler) -> Result<()> {
     Ok(())
 }
 
-/// What is taken of each node by its host's word, once all have one.
+/// The share of each node that others take according to its host, once all hosts have answered.
 fn taken_by_host(hosts: &Hosts) -> Result<Vec<f64>> {
     let share = |node| match hosts.reading(NodeId(node)) {
         Some(Reading::Taken { share, .. }) => Some(share),
@@ -79,7 +78,7 @@ fn taken_by_host(hosts: &Hosts) -> Result<Vec<f64>> {
         shares = (0..nr_nodes()).map(share).collect::<Option<Vec<_>>>();
         Ok(shares.is_some())
     })?;
-    shares.context("no host answers")
+    shares.context("no host answered")
 }
 
 fn hog_nodes(nodes: &[u32]) -> Result<()> {
@@ -88,7 +87,7 @@ fn hog_nodes(nodes: &[u32]) -> Result<()> {
 }
 
 pub fn hosts_tell_a_hog_from_the_guests_own_work() -> Result<String> {
-    // Long enough for a period that has nothing in it of the time before.
+    // Long enough for a full period after the change.
     let settled = 4 * ROUND;
     let cpu = node_cpus(0)?[0];
     let _worker = Worker::start(&Setting { cpu: Some(cpu), ..Setting::default() })?;
@@ -103,9 +102,9 @@ pub fn hosts_tell_a_hog_from_the_guests_own_work() -> Result<String> {
     let hogged = taken_by_host(&hosts)?;
     let psi_share = hosts.psi_share(NodeId(0));
     let figures = format!("calm {calm:.2?}, guest {guest_share:.2}; hogs on 0 and 1 {hogged:.2?}, psi {psi_share:.2?}");
-    ensure!(guest_share > 0.5, "the guest's own work isn't seen as a guest's: {figures}");
+    ensure!(guest_share > 0.5, "the guest's own work is not accounted as a guest's: {figures}");
     ensure!(calm.iter().all(|&share| share < 0.25), "without a hog: {figures}");
-    // Beside the guest's work a hog gets a third, as two of them are one session's (autogroup); alone it gets all.
+    // A hog that competes with the guest's work gets a third, as two of the three are one session's (autogroup); alone it gets all.
     ensure!(hogged[0] > 0.2 && hogged[1] > 0.8, "{figures}");
     ensure!(hogged[2..].iter().all(|&share| share < 0.25), "{figures}");
     ensure!(psi_share.is_some_and(|share| share > 0.1), "{figures}");
@@ -113,7 +112,7 @@ pub fn hosts_tell_a_hog_from_the_guests_own_work() -> Result<String> {
 }
 
 pub fn with_host_metrics_work_goes_past_hogged_hosts_and_stays() -> Result<String> {
-    // Two bad rounds after the one in which the hogs came.
+    // Two bad rounds after the one in which the hogs started.
     const ROUNDS_MAX: u32 = 3;
     let _workers = Worker::start_many(4, &Setting::migratable())?;
     let scheduler = start_with(&lab_hosts()?, &["--start-node", "0"])?;
@@ -155,18 +154,20 @@ pub fn faulty_exporters_are_never_chosen_and_delay_no_round() -> Result<String> 
     let start = Instant::now();
     std::thread::sleep(3 * ROUND);
 
-    // Nodes 0 and 3 tell the truth, and the one that has the work is pressed each time.
+    // The hosts of nodes 0 and 3 report correct values; each time, the one that has the work is under pressure.
     for lies in FAULTS.chunks(2) {
         for (exporter, lie) in exporters[1..3].iter().zip(lies) {
             exporter.say(*lie);
         }
-        // The last true word is gone.
+        // Wait until the last correct reading has expired.
         std::thread::sleep(2 * ROUND);
         let from = destination()?;
         let to = 3 - from;
         exporters[to as usize].say(Says::Taken(0.0));
         exporters[from as usize].say(Says::Taken(0.9));
-        wait_for(&format!("beside {lies:?} work is sent to node {to}"), 6 * ROUND, || Ok(destination()? == to))?;
+        wait_for(&format!("work is sent to node {to} while others answer {lies:?}"), 6 * ROUND, || {
+            Ok(destination()? == to)
+        })?;
     }
     ensure!(scheduler.is_alive()?, "scx_vnuma has ended: {}", scheduler.log()?);
     let passed = start.elapsed();
@@ -175,7 +176,7 @@ pub fn faulty_exporters_are_never_chosen_and_delay_no_round() -> Result<String> 
     let rounds = LogReader::new(BufReader::new(File::open(&log)?))?.collect::<Result<Vec<_>, _>>()?;
     let expected = passed.as_secs_f64() / ROUND.as_secs_f64();
     ensure!(rounds.len() as f64 > 0.9 * expected, "{} rounds in {passed:.1?}", rounds.len());
-    // Whatever they say, they are asked once a second, and once more before work leaves, or finds nowhere to go to.
+    // Whatever they answer, they are queried once a second, and once more before work leaves or finds no destination.
     let looks_again = |round: &&LoggedRound| {
         let mut with_work = round.view.nodes.iter().filter(|node| !round.view.groups_on(node.id).is_empty());
         !round.plan.moves.is_empty() || with_work.any(|node| node.pressure.share() >= Some(SEVERE_SHARE))
@@ -190,7 +191,7 @@ pub fn faulty_exporters_are_never_chosen_and_delay_no_round() -> Result<String> 
     }
     let moved: Vec<NodeId> = rounds.iter().flat_map(|round| &round.plan.moves).map(|step| step.to).collect();
     ensure!(!moved.is_empty() && moved.iter().all(|to| [0, 3].contains(&to.0)), "work was sent to {moved:?}");
-    Ok(format!("{} lies, {} rounds in {passed:.1?}", FAULTS.len(), rounds.len()))
+    Ok(format!("{} faults, {} rounds in {passed:.1?}", FAULTS.len(), rounds.len()))
 }
 
 pub fn a_destination_whose_host_dies_is_left() -> Result<String> {
@@ -205,12 +206,12 @@ pub fn a_destination_whose_host_dies_is_left() -> Result<String> {
     drop(hosts.remove(0));
     let took = wait_for("work leaves the dead host's node", 4 * ROUND, || Ok(destination()? != 0))?;
     let to = destination()?;
-    ensure!([1, 2].contains(&to), "work was sent to node {to}, of whose host nothing is known");
+    ensure!([1, 2].contains(&to), "work was sent to node {to}, although its host is unknown");
     let log = scheduler.log()?;
     let nr_warnings = log.lines().filter(|line| line.contains("WARN") && line.contains("host of node 0")).count();
     ensure!(nr_warnings == 1, "{nr_warnings} warnings of the dead host: {log}");
 
-    // And then all of them die.
+    // Then all hosts die.
     let nr_said = || Ok::<_, anyhow::Error>(scheduler.log()?.matches(BLIND).count());
     let nr_before = nr_said()?;
     hosts.clear();

@@ -1,4 +1,4 @@
-//! CPUs come and go.
+//! Work leaves a node whose CPUs go offline.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use anyhow::{ensure, Context, Result};
 use crate::guest::workers::{Setting, Worker};
 use crate::guest::{destination, node_cpus, nr_nodes, run_ns_in, share_elsewhere, wait_for, Scheduler};
 
-/// Brings the CPUs back, however the scenario ends.
+/// Brings the CPUs back online, however the scenario ends.
 struct Offline(Vec<u32>);
 
 impl Drop for Offline {

@@ -1,28 +1,24 @@
-//! Killed at any moment, it leaves nothing that `restore` or the next start doesn't undo.
+//! Whenever the daemon is killed, `restore` or the next start undoes everything that it left behind.
 
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{ensure, Context, Result};
 
-use super::leaving::{mixed_load, seen};
+use super::leaving::{mixed_load, seen, CHURN_ARGS};
 use super::shapes::nothing_is_left;
 use crate::guest::workers::{Seen, Worker};
 use crate::guest::{print_kernel_state, sched_ext_state, target, wait_for, Affinities, Scheduler};
 
-/// Changes of plan, IRQ and workqueue all the time, whatever is seen.
-pub const CHURN_ARGS: &[&str] =
-    &["--interval", "200ms", "--policy", "rotate", "--no-guards", "--move-irqs", "--move-workqueues"];
-
-/// In one guest; there is a guest for each five.
+/// Kills in one guest; there is a guest for every five kills.
 const NR_KILLS: u32 = 5;
-/// Each fourth is killed while it starts, the others so soon after; one of them once IRQs are away.
+/// Every fourth daemon is killed while it starts, the others at a random time after, one of them once IRQs have moved.
 const DELAY_MAX: Duration = Duration::from_millis(1500);
 
 pub fn killed_at_any_moment_all_is_undone() -> Result<String> {
     let mut random = Random::new()?;
     let seed = random.0;
-    println!("        the moments come from VNUMA_SEED={seed}");
+    println!("        the times of the kills come from VNUMA_SEED={seed}");
     let workers = mixed_load()?;
     let before = (seen(&workers), Affinities::read()?);
     let started = Instant::now();
@@ -40,7 +36,7 @@ pub fn killed_at_any_moment_all_is_undone() -> Result<String> {
     Ok(format!("{NR_KILLS} kills, {nr_with_irqs_moved} while IRQs were away; VNUMA_SEED={seed}"))
 }
 
-/// Returns whether IRQs were elsewhere when it was killed.
+/// Returns true if IRQs were moved when the daemon was killed.
 fn kill_and_undo(nr: u32, start_time: Duration, random: &mut Random, before: &Affinities) -> Result<bool> {
     let mut scheduler = if nr.is_multiple_of(4) {
         let scheduler = Scheduler::spawn(CHURN_ARGS)?;
@@ -54,7 +50,7 @@ fn kill_and_undo(nr: u32, start_time: Duration, random: &mut Random, before: &Af
         std::thread::sleep(random.below(DELAY_MAX));
         scheduler
     };
-    // What it waits for, if it doesn't end at once.
+    // Show what it waits for if it does not exit at once.
     scheduler.end(libc::SIGKILL).inspect_err(|_| print_kernel_state())?;
     wait_for("the kernel disables it", Duration::from_secs(20), || Ok(sched_ext_state()? == "disabled"))?;
     let irqs_moved = Affinities::read()?.irqs != before.irqs;
@@ -84,14 +80,16 @@ fn all_as_before(workers: &[Worker], before: &(Vec<Seen>, Affinities)) -> Result
     workers.iter().try_for_each(|worker| worker.cpu_time().map(drop))
 }
 
-/// SplitMix64: moments that can be had again.
+/// SplitMix64: times that can be reproduced by the seed.
 struct Random(u64);
 
 impl Random {
-    /// From VNUMA_SEED, else from the clock.
+    /// Seeded from VNUMA_SEED, else from the clock.
     fn new() -> Result<Self> {
         let seed = match std::env::var("VNUMA_SEED") {
-            Ok(text) => text.parse().with_context(|| format!("VNUMA_SEED='{text}' is no number"))?,
+            Ok(text) => text
+                .parse()
+                .with_context(|| format!("VNUMA_SEED='{text}' is not a number: unset it or give a number"))?,
             Err(_) => SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64,
         };
         Ok(Random(seed))

@@ -1,4 +1,4 @@
-//! Whatever way the daemon goes, tasks are in the end as they were.
+//! However the daemon exits, tasks get back their previous scheduling attributes.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,12 +7,15 @@ use std::time::Duration;
 use anyhow::{ensure, Result};
 use scx_vnuma::bpf::PIN_DIR;
 
-use super::killing::CHURN_ARGS;
 use super::shapes::nothing_is_left;
 use crate::guest::workers::{Seen, Setting, Worker};
 use crate::guest::{sched_ext_state, wait_for, Affinities, Scheduler};
 
-/// One of each kind that the default selectors match, and one of each that they don't.
+/// Changes the plan, IRQs and workqueues in every round, whatever the view is.
+pub const CHURN_ARGS: &[&str] =
+    &["--interval", "200ms", "--policy", "rotate", "--no-guards", "--move-irqs", "--move-workqueues"];
+
+/// A worker of each kind that the default selectors match, and of each kind that they don't match.
 pub fn mixed_load() -> Result<Vec<Worker>> {
     let settings = [
         Setting::migratable(),
@@ -63,7 +66,7 @@ fn all_as_before(workers: &[Worker], before: &(Vec<Seen>, Affinities)) -> Result
 fn works_on(workers: &[Worker]) -> Result<()> {
     let before = workers.iter().map(Worker::cpu_time).collect::<Result<Vec<_>>>()?;
     std::thread::sleep(Duration::from_secs(3));
-    // The first is a busy loop; a task that sleeps has its CPU time read only to see that it is alive.
+    // The first is a busy loop; for a sleeping task, reading its CPU time only checks that it is alive.
     let got = workers[0].cpu_time()? - before[0];
     ensure!(got > Duration::from_millis(50), "the first worker got {got:?} in 3 s");
     workers.iter().try_for_each(|worker| worker.cpu_time().map(drop))
@@ -80,7 +83,7 @@ pub fn int_and_term_leave_no_trace() -> Result<String> {
     Ok(String::new())
 }
 
-/// Kills the daemon and sees that its tasks go on.
+/// Kills the daemon and checks that its tasks keep running.
 fn kill(workers: &[Worker]) -> Result<()> {
     let mut scheduler = start_and_wait_until_selected(workers)?;
     scheduler.end(libc::SIGKILL)?;

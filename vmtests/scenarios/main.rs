@@ -19,37 +19,37 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Print the groups and their scenarios
+    /// Prints the groups and their scenarios
     List {
         /// Only this group
         #[arg(long, value_parser = group_names())]
         group: Option<String>,
     },
-    /// Print the machines that vmtests/run boots, one a line: title, command and scenarios, separated by tabs
+    /// Prints the machines that vmtests/run boots, one a line: title, command and scenarios, separated by tabs
     Boots {
         /// Kernel series to boot, separated by commas, the newest first
         #[arg(long, value_name = "SERIES", value_delimiter = ',', required = true)]
         kernels: Vec<String>,
-        /// Groups and scenarios; without one, all
+        /// Groups and scenarios to run (default: all)
         #[arg(value_name = "GROUP|SCENARIO")]
         names: Vec<String>,
     },
-    /// Run scenarios on this machine, in the given order
+    /// Runs scenarios on this machine, in the given order
     Run {
         /// Names of scenarios
         #[arg(value_name = "SCENARIO", required = true, value_parser = scenario_names(), hide_possible_values = true)]
         names: Vec<String>,
     },
-    /// Run a phase of the demo and record it
+    /// Runs a phase of the demo and records it
     Demo { phase: demo::PhaseName },
-    /// Take a part of the benchmarks
+    /// Runs a part of the benchmarks
     Bench {
-        /// Measure once, only to see that it works
+        /// Measure once, only to check that it works
         #[arg(long)]
         short: bool,
         part: measure::Part,
     },
-    /// Run the arms of the co-location experiment
+    /// Runs the arms of the co-location experiment
     Colocation(arms::Options),
 }
 
@@ -84,7 +84,7 @@ fn print_boots(names: &[String], kernels: &[String]) -> ExitCode {
         }
         Err(err) => {
             eprintln!("vnuma-scenarios: {err}");
-            // As clap does.
+            // The exit status that clap uses for usage errors.
             ExitCode::from(2)
         }
     }

@@ -1,4 +1,4 @@
-//! Scenarios: each is named after the behaviour that it shows, and can fail. [`SCENARIOS`] has them all.
+//! Scenarios. Each is named after the behaviour that it tests. [`SCENARIOS`] lists them all.
 
 mod all;
 mod boots;

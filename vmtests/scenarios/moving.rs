@@ -13,10 +13,10 @@ use crate::guest::{
 
 const SHARE_MIN: f64 = 0.95;
 
-/// The default of `--cool-down`: nothing moves so soon after a move.
+/// The default of `--cool-down`: after a move, nothing moves for this long.
 const COOL_DOWN: Duration = Duration::from_secs(5);
 
-/// Waits until the destination has migratable work that runs.
+/// Waits until migratable work runs on the destination.
 pub fn wait_until_work_runs() -> Result<()> {
     wait_for("migratable work runs on the destination", Duration::from_secs(20), || {
         let to = destination()?;
@@ -66,7 +66,7 @@ pub fn short_rounds_react_within_a_third_of_a_second() -> Result<String> {
     Ok(format!("from when a hog showed to the last run time on the node, ms: {ms:?}"))
 }
 
-/// From when so many ticks are stolen from `from` within 100 ms to the last time that migratable work ran there.
+/// The time from when the given number of ticks was stolen from `from` within 100 ms until migratable work last ran there.
 pub fn time_to_leave(from: u32, nr_ticks: u64) -> Result<Duration> {
     hog_node_until_stolen(from, nr_ticks, Duration::from_millis(100))?;
     let onset = Instant::now();
@@ -95,22 +95,22 @@ pub fn without_contention_nothing_moves() -> Result<String> {
     Ok(format!("20 rounds, {steal} ticks of steal, no retarget"))
 }
 
-/// Hogs on the hosts of nodes 2 and 3, and a little fixed work on the other nodes: where the migratable work, which begins on
-/// node 3, was in each of `nr_rounds` rounds of a second, after so many to commit.
+/// Runs hogs on the hosts of nodes 2 and 3, and a little fixed work on the other nodes. The migratable work begins on node 3.
+/// Returns its node in each of `nr_rounds` rounds of a second, after the given number of rounds to settle.
 fn destinations_under_two_hogs(args: &[&str], nr_to_settle: usize, nr_rounds: usize) -> Result<Vec<u32>> {
     let interval = Duration::from_secs(1);
-    // What the kernel does for all CPUs is done by the first that idles, so that isn't on node 2 either.
+    // The first idle CPU does the kernel's work for all CPUs, so it must not be on node 2 either.
     let _kept = KeptEmpty::node(2)?;
     let _workers = Worker::start_many(8, &Setting::migratable())?;
     let a_little = |cpu| Worker::start(&Setting { in_bursts: true, cpu: Some(cpu), ..Setting::default() });
-    // Three for each CPU, so that an empty node seems less loaded also with what the kernel does there.
+    // Three for each CPU, so that an empty node still seems less loaded with the kernel's own work on it.
     let cpus = [node_cpus(0)?, node_cpus(1)?].concat().repeat(3);
     let _fixed = cpus.into_iter().map(a_little).collect::<Result<Vec<_>>>()?;
-    // Whoever watches isn't there either.
+    // This program, which samples the nodes, does not run there either.
     let _bound = BoundTo::node(0)?;
     let _scheduler = Scheduler::start(&[args, &["--interval", "1s", "--start-node", "3"]].concat())?;
     wait_until_work_runs()?;
-    // Long enough for whoever watches to have seen the idle cell.
+    // Long enough for the daemon to have observed the idle cell.
     std::thread::sleep(2 * interval);
     hog(&[node_cpus(2)?, node_cpus(3)?].concat())?;
     std::thread::sleep(interval * nr_to_settle as u32);
@@ -124,14 +124,14 @@ fn destinations_under_two_hogs(args: &[&str], nr_to_settle: usize, nr_rounds: us
     seen
 }
 
-/// What the thesis's script does: an empty node reads no steal, so the busy host of node 2 looks idle while the work is on
-/// node 3, and that of node 3 while it is on node 2.
+/// The behaviour of the thesis's script: an empty node reads no steal time, so the busy host of node 2 looks idle while the work
+/// is on node 3, and that of node 3 looks idle while it is on node 2.
 pub fn by_steal_alone_work_bounces_between_two_busy_hosts() -> Result<String> {
     let seen = destinations_under_two_hogs(&["--no-probe", "--no-guards"], 2, 12)?;
     let is_bounce = |pair: &[u32]| pair[0] != pair[1] && pair.iter().all(|&node| node >= 2);
     let nr_bounces = seen.windows(2).filter(|pair| is_bounce(pair)).count();
-    // A tick that is stolen from both at once lets it out in the end.
-    ensure!(nr_bounces >= 4, "work didn't bounce: {seen:?}; then this test shows nothing");
+    // A tick stolen from both nodes at once eventually lets the work escape.
+    ensure!(nr_bounces >= 4, "work did not bounce: {seen:?}; the probing test is meaningless without the bouncing");
     Ok(format!("nodes of the work, second by second: {seen:?}"))
 }
 
@@ -161,7 +161,7 @@ pub fn one_retarget_moves_all_that_run() -> Result<String> {
     let sleeper = Setting { nr_threads: 200, asleep: true, ..Setting::migratable() };
     let asleep = Worker::start_many(10, &sleeper)?;
     wait_for("all 2000 sleeping tasks are there", Duration::from_secs(30), || Ok(thread_ids(&asleep)?.len() == 2000))?;
-    // Before the busy ones: loading it would have to share the CPUs with 200 of them.
+    // Started before the busy tasks: otherwise loading it would share the CPUs with 200 of them.
     let scheduler = Scheduler::start(&["--interval", "1s", "-v"])?;
     let runner = Setting { nr_threads: 20, ..Setting::migratable() };
     let running = Worker::start_many(10, &runner)?;
@@ -183,7 +183,7 @@ pub fn one_retarget_moves_all_that_run() -> Result<String> {
     let line = log.lines().find(|line| line.contains("epoch 1: move")).context("no line of epoch 1 in the log")?;
     let ours_us: u64 = line.rsplit(' ').nth(1).and_then(|us| us.parse().ok()).context("no cost in the log line")?;
     let asleep = thread_ids(&asleep)?;
-    // Every tenth, times ten: each takes a tenth of a second in an emulated machine.
+    // Every tenth task, times ten: each call takes a tenth of a second in an emulated machine.
     let taskset_us = 10 * taskset_cpu_time(tids.iter().chain(&asleep).step_by(10))?.as_micros() as u64;
     let ratio = taskset_us / ours_us.max(1);
     ensure!(ratio >= 10, "taskset took {taskset_us} us of CPU, the daemon {ours_us} us");
@@ -192,7 +192,7 @@ pub fn one_retarget_moves_all_that_run() -> Result<String> {
     ))
 }
 
-/// CPU time of a `taskset -p` for each task, as the thesis's script moves them. The mask allows all CPUs.
+/// The CPU time of a `taskset -p` for each task, as the thesis's script does it. The mask allows all CPUs.
 fn taskset_cpu_time<'a>(tids: impl Iterator<Item = &'a i32>) -> Result<Duration> {
     let before = children_cpu_time();
     for tid in tids {

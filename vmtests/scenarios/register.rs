@@ -1,4 +1,4 @@
-//! The register of scenarios: the one table that says what there is and where it runs.
+//! The register of scenarios: the table of all scenarios and of the machines on which they run.
 //!
 //! A new scenario is a function and a line in [`SCENARIOS`]. `vmtests/run` boots what [`boots::plan`](super::boots::plan)
 //! makes of the table.
@@ -10,9 +10,9 @@ use super::{
     shapes, storms, watching,
 };
 
-/// A test that runs on a machine of its own kind.
+/// A test that runs on a certain kind of machine.
 pub struct Scenario {
-    /// The behaviour that it shows, and the name of its function.
+    /// The behaviour that it tests, which is the name of its function.
     pub name: &'static str,
     /// The group that it runs with.
     pub group: &'static Group,
@@ -24,7 +24,7 @@ pub struct Scenario {
 
 /// Scenarios that share a kind of machine, so that they can share its boot.
 pub struct Group {
-    /// As on the command line.
+    /// Its name on the command line.
     pub name: &'static str,
     /// One line for `vnuma-scenarios list`.
     pub about: &'static str,
@@ -64,7 +64,7 @@ const MOVING: Group = Group {
 };
 const HARVESTING: Group = Group {
     name: "harvesting",
-    about: "the same four hosts under --policy auto: all that is idle is used, and hogs are left alone",
+    about: "the same four hosts under --policy auto: all idle CPU is used, and hogs are left alone",
     lab: "--nodes 4 --timeout 600 --host-script machines/hogs.sh",
     nr_boots: 1,
 };
@@ -76,7 +76,7 @@ const HOSTS: Group = Group {
 };
 const STAYING: Group = Group {
     name: "staying",
-    about: "a cluster of two hosts with two CPUs each: affinities, ends of all kinds, hotplug",
+    about: "a cluster of two hosts with two CPUs each: affinities, all ways to exit, hotplug",
     lab: "--nodes 2 --vcpus-per-node 2 --memory-per-node 512M --timeout 900 --host-script machines/hogs.sh",
     nr_boots: 1,
 };
@@ -88,7 +88,7 @@ const KILLING: Group = Group {
 };
 const COLOCATION: Group = Group {
     name: "colocation",
-    about: "the co-location experiment in its shortest form: each arm works, whatever comes out",
+    about: "the co-location experiment in its shortest form: each arm works, whatever its figures",
     lab: "",
     nr_boots: 1,
 };
@@ -99,11 +99,11 @@ macro_rules! scenario {
     };
 }
 
-/// In the order in which they run. All scenarios of a group stand together.
+/// All scenarios, in the order in which they run. Those of a group are consecutive.
 pub const SCENARIOS: &[Scenario] = &[
     scenario!(SHAPES, EveryShape, shapes::any_shape_loads_and_unloads),
     scenario!(SHAPES, EveryKernel("2x2"), shapes::a_second_scheduler_is_refused_by_name),
-    // Not in the lab: the emulation of two levels now and then gets wrong what such a storm does to page tables.
+    // Not in the lab: the two-level emulation sometimes mishandles what such a storm does to page tables.
     scenario!(SHAPES, EveryKernel("2x2"), storms::storms_of_forks_and_affinities_end_nothing),
     scenario!(SHAPES, EveryKernel("2x2"), storms::tasks_that_wake_each_other_get_something_done),
     scenario!(SHAPES, Shape("2x2"), scale::ten_thousand_tasks_cost_little),
@@ -118,7 +118,7 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!(MOVING, Lab, moving::equally_busy_hosts_make_no_stampede),
     scenario!(MOVING, Lab, moving::one_retarget_moves_all_that_run),
     scenario!(MOVING, Lab, fine::each_order_is_carried_out_as_the_policy_says),
-    scenario!(MOVING, Lab, fine::a_forked_process_runs_beside_its_parent),
+    scenario!(MOVING, Lab, fine::a_forked_process_runs_on_its_parents_node),
     scenario!(MOVING, Lab, fine::a_cgroup_moves_whole),
     scenario!(MOVING, Lab, fixed::fixed_tasks_are_untouched),
     scenario!(MOVING, Lab, fixed::a_fixed_task_keeps_its_cpu),
@@ -127,7 +127,7 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!(MOVING, Lab, watching::rounds_cause_no_page_faults),
     scenario!(MOVING, Lab, watching::monitor_shows_what_the_maps_say),
     scenario!(MOVING, Lab, watching::metrics_are_openmetrics),
-    scenario!(MOVING, Lab, watching::explain_tells_the_last_moves),
+    scenario!(MOVING, Lab, watching::explain_shows_the_last_moves),
     scenario!(HARVESTING, Lab, harvesting::idle_hosts_are_used_as_the_fair_class_uses_them),
     scenario!(HARVESTING, Lab, harvesting::hogs_on_half_of_the_hosts_are_left_and_the_other_half_is_used),
     scenario!(HARVESTING, Lab, harvesting::half_a_nodes_demand_stays_on_one_node),

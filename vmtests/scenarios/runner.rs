@@ -9,7 +9,7 @@ use super::shapes::nothing_is_left;
 use crate::guest;
 
 /// Runs these scenarios in the given order, and prints `ok` or `FAILED`, the name and the figures of each. Names that the
-/// register doesn't have are skipped. Return true if none failed.
+/// register doesn't have are skipped. Returns true if none failed.
 pub fn run(names: &[String]) -> bool {
     let mut nr_failed = 0;
     for scenario in names.iter().filter_map(|name| find(name)) {
@@ -34,7 +34,7 @@ fn run_one(scenario: &Scenario) -> Result<String> {
         return (scenario.run)();
     }
     let outcome = (scenario.run)().and_then(|figures| nothing_is_left().map(|()| figures));
-    // Whatever happened, the next one starts without hogs; outside the lab there are none.
+    // The next scenario starts without hogs, whatever happened in this one. Outside the lab there are none.
     let _ = guest::hog(&[]);
     outcome
 }

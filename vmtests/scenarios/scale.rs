@@ -1,4 +1,4 @@
-//! What the daemon costs where there are many tasks.
+//! The cost of the daemon when there are many tasks.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ pub fn ten_thousand_tasks_cost_little() -> Result<String> {
     const THREADS: u32 = 200;
     const ROUNDS: u32 = 10;
     let interval = Duration::from_secs(2);
-    // By default it is what the kernel's stacks may take of the memory, which is less here.
+    // The default is bounded by the memory that kernel stacks may take, which is too little here.
     std::fs::write("/proc/sys/kernel/threads-max", "20000").context("raising kernel.threads-max")?;
     let sleepers = Setting { nr_threads: THREADS, asleep: true, ..Setting::migratable() };
     let asleep = Worker::start_many(PROCESSES, &sleepers)?;
@@ -42,14 +42,14 @@ pub fn ten_thousand_tasks_cost_little() -> Result<String> {
     wait_for("they become migratable", Duration::from_secs(60), || Ok(asleep.iter().all(Worker::is_migratable)))?;
     std::thread::sleep(2 * interval);
 
-    std::fs::write("/proc/sys/kernel/bpf_stats_enabled", "1").context("having BPF programs' times counted")?;
+    std::fs::write("/proc/sys/kernel/bpf_stats_enabled", "1").context("turning on kernel.bpf_stats_enabled")?;
     let (before, began) = (Cost::of(scheduler.pid())?, Instant::now());
     std::thread::sleep(interval * ROUNDS);
     let wall_ns = began.elapsed().as_nanos() as f64;
     let cost = Cost::of(scheduler.pid())?.since(&before);
     std::fs::write("/proc/sys/kernel/bpf_stats_enabled", "0")?;
     let share = cost.cpu_ns as f64 / wall_ns;
-    // What a walk over /proc would cost in each round, on the same machine.
+    // The cost of a walk over /proc in each round, on the same machine.
     let walk_ns = proc_walk_ns()? as f64;
     let round_ns = share * interval.as_nanos() as f64;
     let ratio = walk_ns / round_ns;
@@ -94,12 +94,12 @@ impl Cost {
 fn iterator_ns() -> Result<u64> {
     let output = Command::new("bpftool").args(["prog", "show", "name", "tasks", "-j"]).output()?;
     let programs: serde_json::Value = serde_json::from_slice(&output.stdout).context("reading bpftool's answer")?;
-    // It answers with one program, or with a list.
+    // bpftool prints one program, or a list.
     let program = programs.get(0).unwrap_or(&programs);
     Ok(program["run_time_ns"].as_u64().unwrap_or(0))
 }
 
-/// CPU time of reading every thread's stat in /proc, as a daemon without a task iterator would, ns.
+/// The CPU time of reading every thread's stat in /proc, as a daemon without a task iterator would, ns.
 fn proc_walk_ns() -> Result<u64> {
     let before = cpu_ns(std::process::id() as i32)?;
     let mut nr_tasks = 0;

@@ -1,4 +1,4 @@
-//! The scheduler class loads and unloads on whatever nodes there are, and alone.
+//! The scheduler class loads and unloads on every NUMA shape, and refuses to load a second time.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use scx_vnuma::bpf::PIN_DIR;
 use crate::guest::workers::{Setting, Worker};
 use crate::guest::{node_cpus, node_stats, nr_nodes, sched_ext_state, target, wait_for, Scheduler};
 
-/// Where IRQs' and workqueues' own CPUs are on file while they are away.
+/// The folder in which the original CPUs of IRQs and workqueues are saved while they are moved.
 const SAVED_STATE: &str = "/run/scx_vnuma";
 
-/// Fails when a scheduler, a pin, a saved file or a helper of it is still there.
+/// Fails if a scheduler, a pin, a saved file or a helper of scx_vnuma is still there.
 pub fn nothing_is_left() -> Result<()> {
     ensure!(sched_ext_state()? == "disabled", "sched_ext is still {}", sched_ext_state()?);
     for path in [PIN_DIR, SAVED_STATE] {
@@ -23,7 +23,7 @@ pub fn nothing_is_left() -> Result<()> {
 
 pub fn any_shape_loads_and_unloads() -> Result<String> {
     let workers = Worker::start_many(3, &Setting::migratable())?;
-    // To the next node each round, so that all of them get work.
+    // Work moves to the next node in each round, so that all nodes get work.
     let mut scheduler =
         Scheduler::start(&["--allow-single-node", "--policy", "rotate", "--no-guards", "--interval", "200ms"])?;
     ensure!(sched_ext_state()? == "enabled");

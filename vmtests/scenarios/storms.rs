@@ -1,4 +1,4 @@
-//! The scheduler class stands what tasks can do to it.
+//! The scheduler class withstands storms of forks, affinity changes and wakeups.
 
 use std::fs::File;
 use std::process::{Child, Command, Stdio};
@@ -11,7 +11,7 @@ use crate::guest::{print_kernel_state, target, wait_for, Scheduler};
 
 pub fn storms_of_forks_and_affinities_end_nothing() -> Result<String> {
     const SECONDS: u64 = 60;
-    // Moves to the next node each round, whatever is seen.
+    // Work moves to the next node in each round, whatever the view is.
     let mut scheduler = Scheduler::start(&["--policy", "rotate", "--no-guards", "--interval", "200ms"])?;
     let said = "/tmp/storm.log";
     let mut storm = Command::new("scx_vnuma");
@@ -34,7 +34,7 @@ pub fn storms_of_forks_and_affinities_end_nothing() -> Result<String> {
     Ok(format!("{SECONDS} s, {retargets} retargets, no watchdog exit"))
 }
 
-/// Those who wake up take the place of those who run, but not always: that would be more switches than work.
+/// Waking tasks preempt running ones, but not always: that would cause more context switches than work.
 pub fn tasks_that_wake_each_other_get_something_done() -> Result<String> {
     const TIMES_MOST: f64 = 2.0;
     let messaging = ["bench", "sched", "messaging", "-g", "1", "-l", "300"];

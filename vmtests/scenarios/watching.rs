@@ -1,4 +1,4 @@
-//! What operators see is true.
+//! Logs, maps, the monitor, metrics and `explain` agree with each other.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
@@ -20,7 +20,7 @@ pub fn the_pinned_target_agrees_with_the_log() -> Result<String> {
     std::thread::sleep(Duration::from_secs(2));
     hog_node_until_seen(target()?.destination.first as u32)?;
     wait_for("the plan changes", Duration::from_secs(5), || Ok(target()?.epoch == 1))?;
-    // The line is written right after.
+    // The line is written right after the retarget.
     wait_for("the log has it", Duration::from_secs(2), || Ok(scheduler.log()?.contains("epoch 1: move from node ")))?;
     let log = scheduler.log()?;
     let line = log.lines().find(|line| line.contains("epoch 1: ")).context("no line of epoch 1")?;
@@ -43,7 +43,7 @@ pub fn the_pinned_target_agrees_with_the_log() -> Result<String> {
 pub fn every_round_is_replayed() -> Result<String> {
     let _workers = Worker::start_many(4, &Setting::migratable())?;
     let decisions = "/tmp/replayed.jsonl";
-    // A move a round.
+    // Every round moves something.
     let args = ["--policy", "rotate", "--no-guards", "--interval", "200ms", "--log", decisions];
     let mut scheduler = Scheduler::start(&args)?;
     wait_for("ten plans are made", Duration::from_secs(30), || Ok(target()?.epoch >= 10))?;
@@ -84,10 +84,10 @@ const HALF_A_SECOND: &str = "500ms";
 
 const NR_WORKERS: usize = 4;
 const WORKER_BYTES: usize = 8 << 20;
-/// All workers' memory, but for the pages that the kernel hasn't added up yet.
+/// The workers' memory, less the pages that the kernel has not added to its counters yet.
 const MOVED_MIB_MIN: f64 = 0.9 * NR_WORKERS as f64 * (WORKER_BYTES >> 20) as f64;
 
-/// Migratable work with memory to take along: a forked child has its parent's pages.
+/// Migratable work with memory that moves along: a forked child has its parent's pages.
 fn start_workers_with_memory() -> Result<Vec<Worker>> {
     let pages = std::hint::black_box(vec![1u8; WORKER_BYTES]);
     let workers = Worker::start_many(NR_WORKERS, &Setting::migratable());
@@ -95,7 +95,7 @@ fn start_workers_with_memory() -> Result<Vec<Worker>> {
     workers
 }
 
-/// Has work run on two nodes and end: from then on no counter changes. Waits until a round has seen that.
+/// Lets work run on two nodes and exit, after which no counter changes. Waits until a round has seen that.
 fn work_moves_and_ends() -> Result<()> {
     let workers = start_workers_with_memory()?;
     wait_until_work_runs()?;
@@ -143,7 +143,7 @@ pub fn monitor_shows_what_the_maps_say() -> Result<String> {
     Ok(format!("destination {} and run times {:?} ms; --stats 1 printed {blocks} times", destination()?, run_ms()?))
 }
 
-/// The answer's head and body.
+/// Sends a GET request and returns the head and the body of the answer.
 fn get(address: &str, path: &str) -> Result<(String, String)> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
@@ -176,13 +176,13 @@ pub fn metrics_are_openmetrics() -> Result<String> {
     let moved_bytes = sample(&page, "scx_vnuma_moved_bytes_total")?;
     ensure!(moved_bytes / 1048576.0 >= MOVED_MIB_MIN, "a move took along {moved_bytes} bytes");
 
-    // Clients that hang delay no round, and somebody else's answer not for long.
+    // Clients that hang delay no round, and other clients' answers only briefly.
     let mut hanging = (0..20).map(|_| TcpStream::connect(ADDRESS)).collect::<Result<Vec<_>, _>>()?;
     hanging.iter_mut().try_for_each(|stream| stream.write_all(b"GET /met"))?;
     let rounds_before = sample(&page, "scx_vnuma_rounds_total")?;
     std::thread::sleep(Duration::from_secs(5));
     let rounds = sample(&get(ADDRESS, "/metrics")?.1, "scx_vnuma_rounds_total")? - rounds_before;
-    ensure!(rounds >= 8.0, "{rounds} rounds of {HALF_A_SECOND} in 5 s beside clients that hang");
+    ensure!(rounds >= 8.0, "{rounds} rounds of {HALF_A_SECOND} in 5 s while clients hang");
 
     let mut second = Scheduler::spawn(&["--metrics", "9100"])?;
     wait_for("a second one on that port gives up", Duration::from_secs(30), || Ok(!second.is_alive()?))?;
@@ -197,9 +197,9 @@ fn explain() -> Result<(bool, String)> {
     Ok((output.status.success(), String::from_utf8_lossy(&said).into_owned()))
 }
 
-pub fn explain_tells_the_last_moves() -> Result<String> {
-    let (is_told, said) = explain()?;
-    ensure!(!is_told && said.contains("no scx_vnuma is running") && said.lines().count() == 1, "it said: {said}");
+pub fn explain_shows_the_last_moves() -> Result<String> {
+    let (succeeded, said) = explain()?;
+    ensure!(!succeeded && said.contains("no scx_vnuma is running") && said.lines().count() == 1, "it said: {said}");
 
     let _workers = start_workers_with_memory()?;
     let _scheduler = Scheduler::start(&["--interval", HALF_A_SECOND])?;
@@ -209,12 +209,12 @@ pub fn explain_tells_the_last_moves() -> Result<String> {
     wait_for("the plan changes", Duration::from_secs(10), || Ok(destination()? != from))?;
     let to = destination()?;
     let what = format!("epoch 1: move from node {from} to {to}\n");
-    let mut told = String::new();
-    wait_for("the move is told, and what came before or after it", Duration::from_secs(5), || {
-        told = explain()?.1;
-        Ok(told.contains(&what) && told.split("\n\n").count() > 1)
+    let mut explained = String::new();
+    wait_for("explain shows the move, and a decision before or after it", Duration::from_secs(5), || {
+        explained = explain()?.1;
+        Ok(explained.contains(&what) && explained.split("\n\n").count() > 1)
     })?;
-    let decision = told.split("\n\n").find(|decision| decision.contains(&what)).context("BUG: it was there")?;
+    let decision = explained.split("\n\n").find(|decision| decision.contains(&what)).context("BUG: it was there")?;
     let number_before =
         |end: &str, line: &str| -> Option<f64> { line.split(end).next()?.rsplit(' ').next()?.parse().ok() };
     let seen = decision.lines().find(|line| line.contains(&format!(" node {from}: others take ")));

@@ -1,4 +1,4 @@
-//! Asks hosts over real sockets: correct answers are used, faulty ones never are, and no round waits for them.
+//! Queries hosts over real sockets: correct answers are used, faulty ones never are, and no round waits for them.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -24,7 +24,7 @@ fn start(exporters: &[&FakeExporter]) -> Hosts {
     Hosts::start(specs.collect(), SECOND).expect("can't start the threads")
 }
 
-/// The share that others take by the last reading, if it didn't fail.
+/// The share that others take according to the last reading, if it succeeded.
 fn share(hosts: &Hosts, node: usize) -> Option<f64> {
     match hosts.reading(NodeId(node as u32)).expect("no host is configured for the node") {
         Reading::Taken { share, .. } => Some(share),

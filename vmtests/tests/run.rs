@@ -1,4 +1,4 @@
-//! `vmtests/run` without a virtual machine: a stand-in for `vmtests/lab` reports what a guest would.
+//! Tests `vmtests/run` without a virtual machine: a fake `vmtests/lab` reports what a guest would.
 
 use std::os::unix::fs::{symlink, PermissionsExt};
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
 const MACHINES: &str = "machines";
 
-/// Reports each scenario that it is given, those in $FAILING as failed; notes each boot in $BOOTS.
+/// Reports each scenario that it is given, those in $FAILING as failed, and records each boot in $BOOTS.
 const FAKE_LAB: &str = r#"#!/bin/sh
 while [ "$1" != --guest-script ] && [ "$1" != --script ]; do shift; done
 read -r _ _ names <"$2"
@@ -21,7 +21,7 @@ done
 exit ${status-0}
 "#;
 
-/// A project whose lab and virtual machines are stand-ins.
+/// A project with a fake lab and fake virtual machines.
 struct Project(tempfile::TempDir);
 
 impl Project {

@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn alone_it_decides_as_the_thesis_does_but_four_times_as_often() {
+    fn the_defaults_decide_as_the_thesis_does_but_four_times_as_often() {
         let run = parse(&[]).unwrap().run;
         assert_eq!(run.interval, Duration::from_millis(500));
         assert_eq!(run.threshold_ticks, None);
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_values_are_refused_with_the_flag_and_the_remedy() {
+    fn errors_for_bad_values_name_the_flag_and_the_remedy() {
         for (args, flag, remedy) in [
             (["--interval", "0"], "--interval", "at least 10ms"),
             (["--interval", "0s"], "--interval", "at least 10ms"),
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn the_guards_defaults_are_the_simulators() {
+    fn the_guards_have_the_simulators_defaults() {
         assert_eq!(parse(&["--interval", "2s"]).unwrap().run.guards(), Some(GuardOptions::with_cool_down(3)));
         let short = GuardOptions { bad_rounds: 20, ..GuardOptions::with_cool_down(50) };
         assert_eq!(parse(&["--interval", "100ms"]).unwrap().run.guards(), Some(short));
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn metrics_are_on_the_loopback_unless_told_otherwise() {
+    fn metrics_are_on_the_loopback_by_default() {
         let address = |text| parse(&["--metrics", text]).unwrap().run.metrics.unwrap().to_string();
         assert_eq!(address("9100"), "127.0.0.1:9100");
         assert_eq!(address(":9100"), "127.0.0.1:9100");
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn irqs_and_workqueues_follow_the_thesiss_policy_unless_told_otherwise() {
+    fn irqs_and_workqueues_follow_only_the_thesis_policy_by_default() {
         let follow = |args: &[&str]| {
             let AffinityOptions { irqs, workqueues } = parse(args).unwrap().run.affinity();
             (irqs, workqueues)

@@ -1,5 +1,5 @@
-//! Choosing the nodes that do the work: as few as supply what is wanted. Work is placed on them at exec, and gathers there when
-//! one node fewer has been enough for a while.
+//! Chooses the nodes that do the work: as few as can supply the demand. Work is placed on them at exec, and is gathered on them
+//! when one node fewer has been enough for a while.
 
 use std::collections::BTreeSet;
 
@@ -8,8 +8,8 @@ use super::options::{AutoOptions, PAGE_BYTES};
 use super::table::{Row, Table};
 use crate::cell::NodeId;
 
-/// The nodes that do the work from now on: those that did and those that work is on, and more if that isn't enough. When one
-/// fewer has been enough for long, the one that least work has to leave is given up, and its work moves if that pays.
+/// The nodes that do the work from now on: those chosen before and those that have work, and more if these are not enough. When
+/// one node fewer has been enough for long, the node with the least work to move is given up, and its work moves if that pays.
 pub(super) fn choose(table: &mut Table<'_>) -> BTreeSet<NodeId> {
     let does_work = |row: &&Row| row.is_open && (row.nr_groups > 0 || table.memory.chosen.contains(&row.id));
     let mut chosen: BTreeSet<NodeId> = table.rows.iter().filter(does_work).map(|row| row.id).collect();
@@ -30,18 +30,18 @@ pub(super) fn choose(table: &mut Table<'_>) -> BTreeSet<NodeId> {
     chosen
 }
 
-/// Nodes that nobody else uses first, then by what they can give.
+/// Nodes that others don't use come first, then nodes in order of their supply.
 fn preference(a: &Row, b: &Row) -> std::cmp::Ordering {
     let gives = |row: &Row| row.supply_cpus * row.speed;
     a.is_shared.cmp(&b.is_shared).then(gives(b).total_cmp(&gives(a))).then(a.id.cmp(&b.id))
 }
 
-/// Return true if one chosen node fewer has been enough for long.
+/// Returns true if one chosen node fewer has been enough for long.
 pub(super) fn has_slack(options: &AutoOptions, memory: &AutoMemory) -> bool {
     memory.slack_since.is_some_and(|since| memory.now - since >= options.consolidate_rounds)
 }
 
-/// Take note of whether one chosen node fewer would do.
+/// Records whether one chosen node fewer would be enough.
 pub(super) fn observe_slack(options: &AutoOptions, memory: &mut AutoMemory) {
     let supplies = memory.chosen.iter().filter_map(|id| memory.nodes.get(id)).map(|node| node.supply_cpus);
     let (sum_cpus, largest_cpus) =
@@ -51,15 +51,15 @@ pub(super) fn observe_slack(options: &AutoOptions, memory: &mut AutoMemory) {
     memory.slack_since = if has_slack { memory.slack_since.or(Some(memory.now)) } else { None };
 }
 
-/// Give up the chosen node with least work, if all of that fits on the others and gathering it is worth its pages. None where
-/// tasks wait for admission: there reservations are short, not nodes.
+/// Gives up the chosen node with the least work, if all of that work fits on the others and gathering it is worth the cost of
+/// its pages. Does nothing where tasks wait for admission: there reservations are scarce, not nodes.
 fn consolidate(table: &mut Table<'_>, chosen: &mut BTreeSet<NodeId>) {
     let has_admission = table.view.nodes.iter().any(|node| node.admission.is_some());
     if has_admission || !table.moves.is_empty() || chosen.len() < 2 {
         return;
     }
     let rows = (0..table.rows.len()).filter(|&row| chosen.contains(&table.rows[row].id));
-    // Of equals the last, so that work gathers on the first.
+    // Among equals take the last, so that work gathers on the first.
     let least = rows.min_by(|&a, &b| table.rows[a].wanted_cpus.total_cmp(&table.rows[b].wanted_cpus).then(b.cmp(&a)));
     let Some(source) = least else { return };
     let Some(steps) = gather(table, source, chosen) else { return };
@@ -84,7 +84,7 @@ fn gather(table: &Table<'_>, source: usize, chosen: &BTreeSet<NodeId>) -> Option
             let is_back = table.left_within(group, row.id, options.back_rounds);
             to != source && chosen.contains(&row.id) && !row.is_shared && has_room && !is_back
         };
-        // Into the least room that is enough, so that the larger rooms stay for the larger groups.
+        // Best fit: take the node with the least sufficient room, so that larger rooms are left for larger groups.
         let fitting = (0..rows.len()).filter(fits);
         let to = fitting.min_by(|&a, &b| rows[a].spare_cpus().total_cmp(&rows[b].spare_cpus()))?;
         if !table.may_move(group) || table.is_held(group) || memory_bytes > rows[to].free_bytes {

@@ -1,18 +1,18 @@
-//! Demand: how much CPU each group wants, by what it used while nothing held it back, or used and waited for where something
-//! did; and what came of its last move.
+//! Demand: the CPU that each group wants, and the outcome of its last move. A group wants what it used while nothing held it
+//! back, and what it used and waited for where something did.
 
 use super::memory::{AutoMemory, GroupMemory};
 use super::options::{decay, AutoOptions};
 use crate::cell::{CellView, Group, Node};
 
-/// What the groups of one node tell together.
+/// Sums over the groups of one node.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct NodeUse {
     /// CPU that they used.
     pub(super) used_cpus: f64,
-    /// CPU that they want by what is remembered of them.
+    /// CPU that they want, according to the policy's memory.
     pub(super) wanted_cpus: f64,
-    /// How many tasks they have.
+    /// Number of their tasks.
     pub(super) nr_tasks: u32,
 }
 
@@ -26,7 +26,7 @@ impl NodeUse {
     }
 }
 
-/// Take in what a round saw of a node's groups.
+/// Updates the memory with a round's observations of a node's groups.
 pub(super) fn observe_groups(
     options: &AutoOptions,
     memory: &mut AutoMemory,
@@ -39,7 +39,7 @@ pub(super) fn observe_groups(
     let limit_cpus = memory.nodes.get(&node.id).and_then(|memory| memory.limit_cpus).unwrap_or(f64::INFINITY);
     let available_cpus = (node.capacity_cpus - others_cpus).max(0.0).min(limit_cpus);
     let is_short = used.used_cpus >= options.saturated_share * available_cpus;
-    // What waits to be admitted is no part of these groups.
+    // Tasks that wait for admission are not part of these groups.
     let waiting_cpus = if node.admission.is_none() { node.waiting_cpus } else { 0.0 };
     let waiting_cpus_per_task = waiting_cpus / f64::from(used.nr_tasks.max(1));
     let rise = 1.0 - decay(view.window_rounds, options.want_rise_half_life_rounds);
@@ -51,7 +51,7 @@ pub(super) fn observe_groups(
         let used_cpus = group.demand.usage_cpus;
         let held_back = group.wanted_cpus.unwrap_or(used_cpus + waiting_cpus_per_task * tasks);
         let want_cpus = if is_short { used_cpus.max(held_back) } else { used_cpus };
-        // More than a CPU a task can't be used, but a short window may count more.
+        // A task can't use more than one CPU, but a short window may count more.
         let want_cpus = want_cpus.min(tasks.max(used_cpus));
         let remembered = memory.groups.entry(group.id).or_insert_with(|| GroupMemory {
             node: group.node,
@@ -76,8 +76,8 @@ pub(super) fn observe_groups(
 }
 
 impl GroupMemory {
-    /// Judge the last move once its trial is over: it was bad if the group gets clearly less than it would have got where it
-    /// was, though it wants more. A bad move makes the next ones dearer, a good one cheaper again.
+    /// Judges the last move once its trial is over: it was bad if the group gets clearly less than it would have got on its old
+    /// node, although it wants more. A bad move makes the next ones more expensive, a good one cheaper again.
     pub(super) fn judge(&mut self, options: &AutoOptions, now: f64, want_cpus: f64) {
         const CLEARLY_LESS: f64 = 0.9;
         const DEAREST: f64 = 16.0;
@@ -95,7 +95,7 @@ impl GroupMemory {
         }
     }
 
-    /// Rounds since it began, as far as is known.
+    /// Rounds since the group began, as far as known.
     pub(super) fn age_rounds(&self, now: f64) -> f64 {
         now - self.first_seen_at
     }

@@ -1,16 +1,16 @@
-//! Feed and balance, where tasks wait for admission: running work leaves a node when what it had reserved lets a waiting task
-//! start, and loads even out as far as that is worth its bytes. Without admission there is nothing to feed and nothing here acts.
+//! Feeding and balancing, where tasks wait for admission: running work leaves a node if its reservation then lets a waiting task
+//! start, and loads are evened out as far as that is worth the bytes moved. Without admission control this module does nothing.
 
 use super::table::Table;
 use crate::cell::Admission;
 
-/// Bytes that every move counts for, besides its memory: a small group that frees little isn't worth the trouble.
+/// Bytes added to every move's memory: moving a small group that frees little is not worth its overhead.
 const MOVE_BYTES: f64 = (64u64 << 20) as f64;
 
-/// Weight of a node's mean load against its load now, in choosing a destination.
+/// Weight of a node's mean load against its current load, when a destination is chosen.
 const MEAN_WEIGHT: f64 = 0.9;
 
-/// Let waiting tasks start, the node with most waiting first.
+/// Lets waiting tasks start, beginning with the node where most are waiting.
 pub(super) fn feed(table: &mut Table<'_>) {
     let waiting_cpus = |row: usize| admission(table, row).map_or(0.0, |_| table.view.nodes[row].waiting_cpus);
     let mut sources: Vec<(f64, usize)> = (0..table.rows.len()).map(|row| (waiting_cpus(row), row)).collect();
@@ -58,7 +58,7 @@ fn feed_node(table: &mut Table<'_>, source: usize) {
     }
 }
 
-/// The least loaded node, by its mean above all, that has room for a group besides a batch.
+/// The least loaded node, mainly by its mean load, that has room for a group in addition to a batch.
 fn roomiest(table: &Table<'_>, group: usize, source: usize, batch: &[(usize, usize)]) -> Option<usize> {
     let demand = &table.view.groups[group].demand;
     let load_cpus = |row: usize| {
@@ -81,7 +81,7 @@ fn roomiest(table: &Table<'_>, group: usize, source: usize, batch: &[(usize, usi
     (0..table.rows.len()).filter(has_room).min_by(|&a, &b| rank(a).total_cmp(&rank(b)))
 }
 
-/// Even loads out between nodes with admission: the steepest gain for each byte first, above the price.
+/// Evens out loads between nodes with admission: the largest gain per byte comes first, and gains below the price are left.
 pub(super) fn balance(table: &mut Table<'_>) {
     let is_open = |&row: &usize| admission(table, row).is_some() && table.rows[row].is_open;
     let rows: Vec<usize> = (0..table.rows.len()).filter(is_open).collect();

@@ -1,9 +1,9 @@
-//! `auto`: harvest what is idle, wherever it is, and pay for moves only where they pay.
+//! `auto`: uses idle CPU wherever it is, and moves work only where a move's value exceeds its cost.
 //!
-//! Each round: [`supply`] is what others leave of each node, [`demand`] what each group wants. Work that others' use leaves no
-//! room for is held to a limit first, which costs nothing; then it leaves ([`relieve`]) if a move's value exceeds its cost. Where
-//! tasks wait for admission, running ones make room for them ([`feed`]). As few nodes as supply the demand are chosen for new
-//! processes ([`choose`]), and work gathers there when it has room for long enough.
+//! In each round, [`supply`] is the CPU that others leave of each node, and [`demand`] the CPU that each group wants. Work that
+//! does not fit is first held to a limit, which costs nothing; then it leaves ([`relieve`]) if a move's value exceeds its cost.
+//! Where tasks wait for admission, running ones make room for them ([`feed`]). As few nodes as can supply the demand are chosen
+//! for new processes ([`choose`]), and work gathers there when there has been room for it for long enough.
 
 mod choose;
 mod demand;
@@ -23,13 +23,13 @@ use self::table::Table;
 use super::{Memory, Policy, PolicySettings};
 use crate::cell::{CellView, Plan};
 
-/// The policy. It is pure: what it remembers is a value of its caller's.
+/// The policy. It is pure: its state is a value that the caller keeps.
 ///
-/// A round is [`observe`](Auto::observe), [`decide`](Auto::decide) as often as need be, and [`commit`](Auto::commit) of the
-/// plan that is carried out.
+/// A round consists of [`observe`](Auto::observe), [`decide`](Auto::decide) as often as needed, and [`commit`](Auto::commit) of
+/// the plan that is carried out.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Auto {
-    /// Its constants.
+    /// The policy's constants.
     pub options: AutoOptions,
 }
 
@@ -37,12 +37,12 @@ impl Auto {
     /// The policy's name, as in `--policy`.
     pub const NAME: &'static str = "auto";
 
-    /// With the defaults for rounds of so many seconds.
+    /// Returns the policy with the default constants for rounds of this length, in seconds.
     pub fn with_interval(interval_s: f64) -> Self {
         Auto { options: AutoOptions::with_interval(interval_s) }
     }
 
-    /// Take in what a round saw: once a round, first.
+    /// Updates the state with a round's view. Called once per round, first.
     pub fn observe(&self, memory: &mut AutoMemory, view: &CellView) {
         let options = &self.options;
         let window_rounds = view.window_rounds;
@@ -57,13 +57,13 @@ impl Auto {
             remembered.observe(options, node, work, now, window_rounds);
         }
         choose::observe_slack(options, memory);
-        // Long enough to know a group again that slept, and where it came from.
+        // Kept long enough to recognise a group that slept, and where it came from.
         let (now, keep_rounds) = (memory.now, options.back_rounds);
         memory.groups.retain(|_, group| now - group.seen_at < keep_rounds);
         memory.nodes.retain(|id, _| view.nodes.iter().any(|node| node.id == *id));
     }
 
-    /// Decide by what is remembered and a view: that of the round, or a fresher one of the same groups.
+    /// Decides by the state and a view: that of the round, or a fresher one of the same groups.
     pub fn decide(&self, memory: &AutoMemory, view: &CellView) -> Plan {
         let mut table = Table::new(&self.options, memory, view);
         let before = table.rows.clone();
@@ -74,13 +74,13 @@ impl Auto {
         orders::plan(table, &before, &chosen)
     }
 
-    /// Take note of the plan that is carried out: once a round, last.
+    /// Records the plan that is carried out. Called once per round, last.
     pub fn commit(&self, memory: &mut AutoMemory, view: &CellView, plan: &Plan) {
         let options = &self.options;
         memory.first = plan.first;
         memory.chosen = plan.spread.iter().filter(|(_, weight)| **weight > 0.0).map(|(id, _)| *id).collect();
         if choose::has_slack(options, memory) {
-            // Done, or not worth it: in either case it is for later again.
+            // Whether done or not worth it, gathering starts waiting again.
             memory.slack_since = None;
         }
         for step in &plan.moves {
@@ -109,8 +109,8 @@ impl Auto {
         }
     }
 
-    /// Return true if work stays on a node whose others' use has just jumped: what is known of the other nodes may be old, so
-    /// they are worth another look at once.
+    /// Returns true if work stays on a node where others' use has just jumped: the readings of the other nodes may be old, so
+    /// they should be refreshed at once.
     pub fn is_stuck(&self, memory: &AutoMemory, view: &CellView, plan: &Plan) -> bool {
         let is_hit = |id| {
             let node = memory.nodes.get(&id);

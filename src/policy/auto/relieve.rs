@@ -1,28 +1,29 @@
-//! Relieve: work leaves nodes that can't give it what it wants, or where others need what it takes, as far as that pays.
+//! Relief: work leaves nodes that can't give it the CPU that it wants, or where others need the CPU that it takes, as far as a
+//! move's value exceeds its cost.
 //!
-//! A move's value is what it changes for the cell, over the time that the group is expected to live and the destination to stay as it is:
-//! CPU that work gets and did not, λ times the CPU that others need and no longer lose, and part of what the group itself gains
-//! where others of ours give it up. Its cost is the stall of the pages that follow it.
+//! A move's value is its benefit for the cell, over the time for which the group is expected to live and the destination to stay
+//! unchanged: the additional CPU that work gets, λ times the CPU that others need and no longer lose, and part of what the group
+//! itself gains at the expense of other groups. Its cost is the stall for the pages that move with the group.
 
 use super::options::{decay, AutoOptions, PAGE_BYTES};
 use super::table::{Row, Table};
 
-/// Decide the moves of all nodes that are short or harm others, the worst off first.
+/// Decides the moves off all nodes that are short of CPU or harm others, beginning with the worst.
 pub(super) fn relieve(table: &mut Table<'_>) {
     let mut sources: Vec<usize> =
         (0..table.rows.len()).filter(|&row| needs_relief(table.options, &table.rows[row])).collect();
     let met_share = |table: &Table<'_>, row: usize| table.rows[row].met_share(table.rows[row].wanted_cpus);
     sources.sort_by(|&a, &b| met_share(table, a).total_cmp(&met_share(table, b)));
     for source in sources {
-        // What is short and took work from what is shorter still waits for the next round: else that would be worse off in the end.
+        // A short node that took work from a shorter one waits for the next round: otherwise that work would end up worse off.
         if !table.rows[source].receives {
             relieve_node(table, source);
         }
     }
 }
 
-/// Return true if a node's work is clearly short of CPU, or takes what others need. Supply and demand are measured to a few
-/// per cent, and work may not run after those.
+/// Returns true if a node's work is clearly short of CPU, or takes CPU that others need. Supply and demand are measured to within
+/// a few per cent, and work must not move because of such errors.
 fn needs_relief(options: &AutoOptions, row: &Row) -> bool {
     /// A hundredth of a CPU more or less delays nobody.
     const HARM_MIN_SHARE: f64 = 0.01;
@@ -36,7 +37,7 @@ fn relieve_node(table: &mut Table<'_>, source: usize) {
     let is_offline = table.rows[source].capacity_cpus == 0.0;
     let is_urgent = is_offline || table.rows[source].is_hit;
     if !is_offline && table.memory.nodes.get(&table.rows[source].id).is_none_or(|node| node.known_at.is_none()) {
-        // How much is to be had here isn't known, so nothing can be said to be too little.
+        // The supply of this node isn't known, so its work can't be said to be short of it.
         return;
     }
     let destinations = destinations(table, source);
@@ -56,7 +57,7 @@ fn relieve_node(table: &mut Table<'_>, source: usize) {
     }
 }
 
-/// Nodes where anything of a node's could gain anything, in order of id. Moves off the node only make them worse.
+/// Nodes where any group of a node could gain, in order of id. Moves off the node only make these destinations worse.
 fn destinations(table: &Table<'_>, source: usize) -> Vec<usize> {
     let from = &table.rows[source];
     let fair_rate = table.options.fairness_ratio * from.met_share(from.wanted_cpus) * from.speed;
@@ -85,12 +86,12 @@ fn cheapest_first(table: &Table<'_>, source: usize) -> Vec<usize> {
     groups.into_iter().map(|(_, group)| group).collect()
 }
 
-/// How long a group would stall for all of its pages.
+/// The time for which a group would stall for all of its pages.
 fn stall_rounds(table: &Table<'_>, group: usize) -> f64 {
     table.view.groups[group].demand.memory_bytes / PAGE_BYTES * table.options.page_cost_rounds
 }
 
-/// Where a group's move is worth most, if it is worth its cost anywhere.
+/// The destination where a group's move is worth most, if it is worth its cost anywhere.
 fn best_destination(table: &Table<'_>, group: usize, source: usize, destinations: &[usize]) -> Option<usize> {
     let memory_bytes = table.view.groups[group].demand.memory_bytes;
     let (is_offline, is_hit) = (table.rows[source].capacity_cpus == 0.0, table.rows[source].is_hit);
@@ -101,7 +102,7 @@ fn best_destination(table: &Table<'_>, group: usize, source: usize, destinations
     let mut best: Option<(f64, bool, usize)> = None;
     for &to in destinations {
         let row = &table.rows[to];
-        // What others use too may be hit next: going there can wait.
+        // A node that others also use may be hit next: moving there can wait.
         let is_urgent = is_offline || (is_hit && !row.is_shared);
         let must_wait =
             !is_urgent && (table.is_held(group) || table.left_within(group, row.id, table.options.hold_rounds));
@@ -113,7 +114,7 @@ fn best_destination(table: &Table<'_>, group: usize, source: usize, destinations
         let ratio = value_ratio(table, group, source, to);
         let surplus = gain_cpus * horizon_rounds - ratio * cost_rounds(table, group, want_cpus, to);
         let is_used = row.nr_groups > 0;
-        // Among equals a node that is in use, then the lower id.
+        // Among equals prefer a node in use, then the lower id.
         let is_better = best.is_none_or(|(most, used, _)| surplus > most || (surplus == most && is_used && !used));
         if is_better && (surplus > 0.0 || is_offline) {
             best = Some((surplus, is_used, to));
@@ -131,7 +132,7 @@ fn value_ratio(table: &Table<'_>, group: usize, source: usize, to: usize) -> f64
     }
 }
 
-/// What a move costs, CPU · rounds.
+/// The cost of a move, CPU · rounds.
 fn cost_rounds(table: &Table<'_>, group: usize, want_cpus: f64, to: usize) -> f64 {
     let options = table.options;
     let moved = table.remembered(group).and_then(|memory| memory.moved);
@@ -143,14 +144,14 @@ fn cost_rounds(table: &Table<'_>, group: usize, want_cpus: f64, to: usize) -> f6
     want_cpus.max(options.limit_min_cpus) * stall_rounds * dearness
 }
 
-/// What moving a group that wants `want_cpus` gains, CPU; `None` if the group itself would be worse off.
+/// The gain of moving a group that wants `want_cpus`, CPU; `None` if the group itself would be worse off.
 fn gain_cpus(table: &Table<'_>, want_cpus: f64, source: usize, to: usize) -> Option<f64> {
     let options = table.options;
     let (from, to) = (&table.rows[source], &table.rows[to]);
     let (from_after, to_after) = ((from.wanted_cpus - want_cpus).max(0.0), to.wanted_cpus + want_cpus);
     let rate_before = from.met_share(from.wanted_cpus) * from.speed;
     let rate_after = to.met_share(to_after) * to.speed;
-    // What others leave of a shared node is a guess: a little more isn't known to be more.
+    // The supply of a shared node is an estimate: a small difference may not be real.
     let least_ratio = if to.is_shared { options.shared_ratio } else { 1.0 };
     if rate_after < least_ratio * rate_before {
         return None;

@@ -1,4 +1,4 @@
-//! The cell while a decision is made: what each node can give, and what the work on it wants with the moves decided so far.
+//! The cell while a decision is made: each node's supply, and the demand of the work on it with the moves decided so far.
 
 use std::ops::Range;
 
@@ -14,28 +14,28 @@ pub(super) struct Row {
     pub(super) speed: f64,
     /// CPU that work may take.
     pub(super) supply_cpus: f64,
-    /// The part of it that others leave with their bursts included.
+    /// The part of it that others leave even when they burst.
     pub(super) free_cpus: f64,
     /// What others take on average, a share of the capacity.
     pub(super) others_share: f64,
     /// CPU that the work here wants.
     pub(super) wanted_cpus: f64,
-    /// Mean load of the long run, and load now with the moves decided so far.
+    /// Long-term mean load, and current load with the moves decided so far.
     pub(super) mean_load_cpus: f64,
     pub(super) load_cpus: f64,
     pub(super) free_bytes: f64,
-    /// Where its groups begin in the view's, and how many it has with the moves decided so far.
+    /// Position of its first group in the view, and number of its groups with the moves decided so far.
     pub(super) first_group: usize,
     pub(super) nr_groups: usize,
-    /// Work comes here by the moves decided so far.
+    /// A move decided so far brings work here.
     pub(super) receives: bool,
-    /// What the groups use that leave by the moves decided so far; `None` when none does.
+    /// CPU used by the groups that leave by the moves decided so far; `None` if no group leaves.
     pub(super) left_cpus: Option<f64>,
-    /// For how long the node is expected to stay as it is: as long as it was since others' use last jumped.
+    /// Rounds for which the node is expected to stay unchanged: as many as have passed since others' use last jumped.
     pub(super) lasts_rounds: f64,
-    /// Others' use jumped just now: what is here may leave at once.
+    /// Others' use has just jumped: work here may leave at once.
     pub(super) is_hit: bool,
-    /// Others want nearly all of it.
+    /// Others want nearly all of the node.
     pub(super) is_closed: bool,
     /// Others take more than noise.
     pub(super) is_shared: bool,
@@ -74,14 +74,14 @@ pub(super) struct Table<'a> {
     pub(super) options: &'a AutoOptions,
     pub(super) memory: &'a AutoMemory,
     pub(super) view: &'a CellView,
-    /// What is remembered of the view's groups, one by one.
+    /// The state of each of the view's groups, in the view's order.
     remembered: Vec<Option<&'a GroupMemory>>,
-    /// Which of them move by what was decided so far.
+    /// Which of them move by the moves decided so far.
     is_moved: Vec<bool>,
-    /// In order of id.
+    /// The nodes, in order of id.
     pub(super) rows: Vec<Row>,
     pub(super) moves: Vec<Move>,
-    /// Bytes that moves may still take.
+    /// Bytes that moves may still transfer.
     pub(super) bytes_left: f64,
 }
 
@@ -120,14 +120,14 @@ impl<'a> Table<'a> {
             return row;
         };
         let supply = memory.supply(self.options, node);
-        // A look just before the moves may find others where there were none when the round began.
+        // A fresh reading just before the moves may find others on a node that had none when the round began.
         let is_surprise =
             node.pressure.share().is_some_and(|share| share >= memory.mean_share + self.options.jump_slack_share);
         let is_hit = memory.was_hit_within(self.memory.now, self.options.hit_rounds);
         let limit_cpus = memory.limit_cpus.unwrap_or(f64::INFINITY);
         Row {
             supply_cpus: match memory.is_closed {
-                // What is held back by the least limit still gets that.
+                // Work that is held to the least limit still gets that limit.
                 true => limit_cpus.min(node.capacity_cpus),
                 false => supply.cpus.min(limit_cpus),
             },
@@ -143,7 +143,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// The groups that the view has on a row, as positions in the view.
+    /// The groups on a row's node, as positions in the view.
     pub(super) fn groups_of(&self, row: usize) -> Range<usize> {
         let row = &self.rows[row];
         row.first_group..row.first_group + self.view.groups_on(row.id).len()
@@ -158,7 +158,7 @@ impl<'a> Table<'a> {
         self.remembered[group].map_or(self.view.groups[group].demand.usage_cpus, |memory| memory.want_cpus)
     }
 
-    /// Rounds since a group began, as far as is known.
+    /// Rounds since a group began, as far as known.
     pub(super) fn age_rounds(&self, group: usize) -> f64 {
         let seen = self.remembered[group].map_or(0.0, |memory| memory.age_rounds(self.memory.now));
         seen.max(self.view.groups[group].age_rounds)
@@ -169,25 +169,25 @@ impl<'a> Table<'a> {
         self.age_rounds(group).clamp(self.options.horizon_min_rounds, self.options.horizon_max_rounds)
     }
 
-    /// Return true if a group is old enough to move, and does not by what was decided so far.
+    /// Returns true if a group is old enough to move, and no move of it has been decided so far.
     pub(super) fn may_move(&self, group: usize) -> bool {
         self.age_rounds(group) >= self.options.young_rounds && !self.is_moved[group]
     }
 
-    /// Return true if a group has to stay where it was moved for now. Where it fled to it need not stay: that was what was best
-    /// at that moment.
+    /// Returns true if a group has to stay for now on the node it was moved to. A group that left a hit node need not stay: its
+    /// destination was only the best at that moment.
     pub(super) fn is_held(&self, group: usize) -> bool {
         let moved = self.remembered[group].and_then(|memory| memory.moved);
         moved.is_some_and(|moved| !moved.was_urgent && self.memory.now - moved.at < self.options.hold_rounds)
     }
 
-    /// Return true if a group left `to` within the last `rounds`.
+    /// Returns true if a group left `to` within the last `rounds`.
     pub(super) fn left_within(&self, group: usize, to: NodeId, rounds: f64) -> bool {
         let moved = self.remembered[group].and_then(|memory| memory.moved);
         moved.is_some_and(|moved| moved.from == to && self.memory.now - moved.at < rounds)
     }
 
-    /// Decide a move; `from` and `to` are positions of rows.
+    /// Records a move; `from` and `to` are positions of rows.
     pub(super) fn go(&mut self, group: usize, from: usize, to: usize) {
         let want_cpus = self.want_cpus(group);
         let Group { id, demand, .. } = self.view.groups[group];

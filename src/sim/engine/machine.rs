@@ -10,8 +10,8 @@ mod running;
 use std::cmp::Reverse;
 use std::collections::binary_heap::{BinaryHeap, PeekMut};
 
-pub(super) use running::{Carried, Running};
 use running::Change;
+pub(super) use running::{Carried, Running};
 
 use super::series::Bins;
 use super::INSTANT_S;

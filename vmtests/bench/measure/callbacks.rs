@@ -1,4 +1,4 @@
-//! What each BPF program takes, and how much of it the kernel had to verify.
+//! The run time of each BPF program, and the number of instructions that the verifier processed.
 
 use anyhow::{ensure, Context, Result};
 use libbpf_rs::query::ProgInfoIter;
@@ -16,7 +16,7 @@ pub fn measure(extent: &Extent) -> Result<()> {
     outcome
 }
 
-/// Busy loops and tasks that sleep and wake, sent to another node twice a second.
+/// The load is busy loops and tasks that sleep and wake; the plan sends all of it to another node twice a second.
 fn under_load(extent: &Extent) -> Result<()> {
     let _busy = Worker::start_many(4, &Setting::migratable())?;
     let _in_bursts = Worker::start_many(4, &Setting { in_bursts: true, ..Setting::migratable() })?;

@@ -1,6 +1,6 @@
 //! What scx_vnuma costs, measured inside a guest: `vnuma-scenarios bench [--short] PART`.
 //!
-//! Each sample is a line of JSON as soon as it is there, so that nothing is lost when the guest is.
+//! Each sample is printed as a line of JSON as soon as it is taken, so that no sample is lost if the guest dies.
 
 mod callbacks;
 mod peers;
@@ -16,12 +16,12 @@ use clap::ValueEnum;
 
 use super::sample::Sample;
 
-/// A part of the benchmarks, measured by itself.
+/// A part of the benchmarks. Each part is measured on its own.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Part {
     /// Context switches, against the fair class and other schedulers
     Switches,
-    /// How late fixed and migratable tasks wake on CPUs with hogs, against the same
+    /// Wakeup latency of fixed and migratable tasks on CPUs with hogs, against the same schedulers
     Wakeups,
     /// The run time of the BPF programs, and their verified instructions
     Callbacks,
@@ -33,15 +33,15 @@ pub enum Part {
 
 /// How much is measured.
 pub struct Extent {
-    /// How often arms take turns.
+    /// Number of turns of each arm.
     pairs: u32,
-    /// Wakeups of each arm, each time.
+    /// Wakeups that each arm measures per turn.
     nr_wakeups: usize,
-    /// How long the BPF programs are watched.
+    /// Time over which the BPF programs are measured.
     watch: Duration,
-    /// Task counts of the retarget's measurement.
-    crowds: &'static [usize],
-    /// How often the intervals of the reactions' measurement take turns.
+    /// Numbers of tasks for which the retarget is measured.
+    task_counts: &'static [usize],
+    /// Number of turns of each interval when reactions are measured.
     turns: u32,
     /// Hogs in each turn of an interval.
     nr_hogs: u32,
@@ -58,22 +58,22 @@ impl Extent {
         }
     }
 
-    /// Only whether each measurement works.
+    /// Only checks that each measurement works.
     const SHORT: Extent = Extent {
         pairs: 1,
         nr_wakeups: 100,
         watch: Duration::from_secs(3),
-        crowds: &[10, 100],
+        task_counts: &[10, 100],
         turns: 1,
         nr_hogs: 1,
         intervals: &[Duration::from_millis(500), Duration::from_millis(100)],
     };
-    /// For medians.
+    /// Takes enough samples for medians.
     const FULL: Extent = Extent {
         pairs: 10,
         nr_wakeups: 500,
         watch: Duration::from_secs(10),
-        crowds: &[10, 100, 1000, 2000, 10000],
+        task_counts: &[10, 100, 1000, 2000, 10000],
         turns: 2,
         nr_hogs: 5,
         intervals: &[

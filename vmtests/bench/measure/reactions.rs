@@ -1,5 +1,5 @@
-//! How soon migratable work leaves a host that gets busy, and what the daemon takes, by the time between two rounds. It needs
-//! genuine steal, so the lab.
+//! How soon migratable work leaves a host that gets busy, and the daemon's CPU time, by the time between two rounds. This needs
+//! genuine steal time, and so the lab.
 
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use crate::scenarios::moving::{time_to_leave, wait_until_work_runs};
 use crate::scenarios::scale::{cpu_ns, thread_cpu_ns};
 
 const NR_WORKERS: usize = 8;
-/// The default would only make it longer: hogs come further apart than this.
+/// The default would only make the measurement longer: hogs start further apart than this.
 const COOL_DOWN: Duration = Duration::from_secs(1);
-/// How long the daemon's CPU time is watched, while nothing happens.
+/// Time over which the daemon's CPU time is measured while nothing happens.
 const CALM: Duration = Duration::from_secs(6);
 
 pub fn measure(extent: &Extent) -> Result<()> {
@@ -33,7 +33,7 @@ fn measure_interval(interval: Duration, turn: u32, nr_hogs: u32) -> Result<()> {
     super::print(&format!("{name}, the daemon's CPU"), "rounds", turn, rounds * 100.0, "% of a CPU")?;
     super::print(&format!("{name}, the daemon's CPU"), "rounds and probes", turn, all * 100.0, "% of a CPU")?;
     for nr in 0..nr_hogs {
-        // Spread over the time between two rounds: the move before was at the beginning of it.
+        // Spread the hogs over the time between two rounds: the previous move was at the start of a round.
         std::thread::sleep(COOL_DOWN + interval * nr / nr_hogs);
         let reaction = time_to_leave(destination()?, 1)?;
         hog(&[])?;
@@ -47,7 +47,7 @@ fn in_ms(time: Duration) -> String {
     format!("{}ms", time.as_millis())
 }
 
-/// The shares of a CPU that the daemon's rounds take, which its first thread does, and all its threads.
+/// The shares of a CPU that the daemon uses: its first thread, which does the rounds, and all of its threads.
 fn daemon_shares(pid: i32) -> Result<(f64, f64)> {
     let before = (thread_cpu_ns(pid, pid)?, cpu_ns(pid)?);
     std::thread::sleep(CALM);

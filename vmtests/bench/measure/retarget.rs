@@ -12,17 +12,18 @@ use crate::guest::{destination, node_cpus, node_stats, wait_for, Scheduler};
 const NR_RUNNING: usize = 4;
 const THREADS: usize = 100;
 const INTERVAL: Duration = Duration::from_secs(2);
-/// Starting a program takes long in an emulated machine: of a workload only so many are moved by one, and the rest reckoned.
+/// Number of tasks that are moved by running `taskset`; the cost for the rest is extrapolated. Starting a program takes long in
+/// an emulated machine.
 const TASKSETS_MAX: usize = 20;
 const TASKSETS: &str = "taskset loop (reckoned from 20)";
 
 pub fn measure(extent: &Extent) -> Result<()> {
-    // By default it is what the kernel's stacks may take of the memory, which is less in a small guest.
+    // The default is bounded by the memory that kernel stacks may take, which is too little in a small guest.
     std::fs::write("/proc/sys/kernel/threads-max", "20000").context("raising kernel.threads-max")?;
-    extent.crowds.iter().try_for_each(|&nr_asleep| measure_crowd(nr_asleep, extent.pairs))
+    extent.task_counts.iter().try_for_each(|&nr_asleep| measure_task_count(nr_asleep, extent.pairs))
 }
 
-fn measure_crowd(nr_asleep: usize, pairs: u32) -> Result<()> {
+fn measure_task_count(nr_asleep: usize, pairs: u32) -> Result<()> {
     let name = format!("retarget, {nr_asleep} asleep and {NR_RUNNING} running");
     let nr_threads = nr_asleep.min(THREADS);
     let sleeper = Setting { nr_threads: nr_threads as u32, asleep: true, ..Setting::migratable() };
@@ -36,7 +37,7 @@ fn measure_crowd(nr_asleep: usize, pairs: u32) -> Result<()> {
     let some: Vec<i32> = tids.iter().copied().step_by(tids.len().div_ceil(TASKSETS_MAX)).collect();
     for pair in 0..pairs {
         let (to, back) = (node_cpus(pair % 2)?, node_cpus(1 - pair % 2)?);
-        // Both leave every task that they move on its new node: the kernel takes it there before the call returns.
+        // With both, every task is on its new node afterwards: the kernel moves it before the call returns.
         let cost = Cost::of(|| tids.iter().try_for_each(|&tid| set_affinity(tid, &to)))?;
         print(&name, "sched_setaffinity loop", pair, &cost)?;
         let cost = Cost::of(|| some.iter().try_for_each(|&tid| taskset(tid, &back)))?;
@@ -51,7 +52,7 @@ fn print(name: &str, arm: &str, pair: u32, cost: &Cost) -> Result<()> {
     super::print(&format!("{name}, until all run there"), arm, pair, cost.wall.as_secs_f64() * 1e3, "ms")
 }
 
-/// Changes of plan, by the daemon's own count of its CPU time.
+/// Measures changes of plan. The CPU time is the daemon's own count.
 fn ours(name: &str, running: &[Worker], pairs: u32) -> Result<()> {
     let interval = format!("{}s", INTERVAL.as_secs());
     let scheduler = Scheduler::start(&["--policy", "rotate", "--no-guards", "--interval", &interval, "-v"])?;
@@ -73,11 +74,12 @@ fn ours(name: &str, running: &[Worker], pairs: u32) -> Result<()> {
     Ok(())
 }
 
-/// From the next change of plan until the last time that migratable work ran where it was; a few ms too long, never too short.
+/// The time from the next change of plan until migratable work last ran on its old node. The result may be a few ms too long,
+/// but is never too short.
 fn time_until_moved() -> Result<Duration> {
     const SETTLED: Duration = Duration::from_millis(500);
     let from = destination()?;
-    // The last look that found the old plan.
+    // When the old plan was last seen.
     let mut began = Instant::now();
     wait_for("the plan changes", INTERVAL * 10, || {
         let looked = Instant::now();
@@ -104,7 +106,7 @@ struct Cost {
 }
 
 impl Cost {
-    /// Of this thread and of the programs that it runs.
+    /// CPU time of this thread and of the programs that it runs.
     fn of(action: impl FnOnce() -> Result<()>) -> Result<Self> {
         let (cpu, began) = (cpu_time(), Instant::now());
         action()?;
@@ -141,7 +143,7 @@ fn set_affinity(tid: i32, cpus: &[u32]) -> Result<()> {
     Ok(())
 }
 
-/// As the thesis's script does it.
+/// Changes the affinity as the thesis's script does.
 fn taskset(tid: i32, cpus: &[u32]) -> Result<()> {
     let list = cpus.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
     let status = Command::new("taskset").args(["-cp", &list, &tid.to_string()]).stdout(Stdio::null()).status()?;

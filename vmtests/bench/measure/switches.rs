@@ -1,4 +1,4 @@
-//! Context switches: perf's benchmarks of pipes and messages, on the CPUs of one node.
+//! Context switches: perf's pipe and messaging benchmarks on the CPUs of one node.
 
 use std::process::Command;
 
@@ -27,13 +27,13 @@ pub fn measure(extent: &Extent) -> Result<()> {
     Ok(())
 }
 
-/// By affinity.
+/// Runs the benchmarks as fixed tasks, bound to node 0 by affinity.
 fn on_node_0() -> Result<Vec<f64>> {
     let _bound = BoundTo::node(0)?;
     BENCHMARKS.iter().map(|(_, args)| seconds("perf", &[args])).collect()
 }
 
-/// On node 0 as well, by plan.
+/// Runs the benchmarks as migratable tasks, sent to node 0 by the plan.
 fn migratable() -> Result<Vec<f64>> {
     BENCHMARKS.iter().map(|(_, args)| seconds("scx_vnuma", &[&["exec", "--", "perf"], args])).collect()
 }
@@ -45,7 +45,7 @@ fn print(arm: &str, pair: u32, seconds: Vec<f64>) -> Result<()> {
 fn seconds(program: &str, args: &[&[&str]]) -> Result<f64> {
     let mut args = args.concat();
     let benchmark = args.iter().position(|&word| word == "sched").context("BUG: no benchmark")?;
-    // Nothing but the seconds.
+    // This format prints only the seconds.
     args.splice(benchmark..benchmark, ["bench", "-f", "simple"]);
     let output = Command::new(program).args(&args).output().with_context(|| format!("starting {program}"))?;
     let said = String::from_utf8_lossy(&output.stdout);

@@ -1,7 +1,7 @@
-//! How late a task wakes up that sleeps for a millisecond at a time, beside busy loops on the same CPU.
+//! The wakeup latency of a task that sleeps for a millisecond at a time, while busy loops run on the same CPU.
 //!
-//! One CPU is enough, and more would not do: the emulator delivers timers from a thread of its own, which must not wait for a
-//! real CPU because emulated ones have them all.
+//! The load uses one CPU only: the emulator delivers timers from a thread of its own, which must not wait for a real CPU because
+//! the emulated CPUs occupy all of them.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub fn measure(extent: &Extent) -> Result<()> {
         print("fixed", "fair class, alone", pair, &lateness(nr_wakeups)?)?;
         let hogs = hogs()?;
         print("fixed", "fair class, beside nice 5 hogs", pair, &lateness(nr_wakeups)?)?;
-        // Whoever migrates is at nice 5, as the hogs are, whichever scheduler has them all.
+        // The migratable task has nice 5, like the hogs, under every scheduler.
         let nice_lateness = || in_thread(move || set_nice().and_then(|()| lateness(nr_wakeups)));
         for (peer, late_us) in peers::measure_under_each(&mut peers, nice_lateness) {
             print("migratable", peer, pair, &late_us)?;
@@ -52,12 +52,12 @@ fn print(task: &str, arm: &str, pair: u32, late_us: &[f64]) -> Result<()> {
     super::print(&format!("wakeup of a {task} task, P99"), arm, pair, late_us[late_us.len() * 99 / 100], "us")
 }
 
-/// In a thread of its own, whose policy and nice value end with it.
+/// Measures in a thread of its own, so that changes to the policy and nice value end with that thread.
 fn in_thread(measure: impl FnOnce() -> Result<Vec<f64>> + Send + 'static) -> Result<Vec<f64>> {
     std::thread::spawn(measure).join().unwrap_or_else(|_| Err(anyhow::anyhow!("the sleeping thread panicked")))
 }
 
-/// Of the calling thread: that of migratable work.
+/// Sets the nice value of the calling thread to that of migratable work.
 fn set_nice() -> Result<()> {
     // SAFETY: no pointers; 0 is the calling thread.
     let failed = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, Setting::migratable().nice) != 0 };
@@ -65,19 +65,19 @@ fn set_nice() -> Result<()> {
     Ok(())
 }
 
-/// The first of node 0.
+/// The first CPU of node 0.
 fn on_one_cpu() -> Result<BoundTo> {
     BoundTo::cpus(&node_cpus(0)?[..1])
 }
 
-/// From when each sleep was to end until the task ran, us, in order.
+/// The time from when each sleep was due to end until the task ran, us, in ascending order.
 fn lateness(nr_wakeups: usize) -> Result<Vec<f64>> {
     let _bound = on_one_cpu()?;
     let mut late_us = Vec::with_capacity(nr_wakeups);
     for _ in 0..nr_wakeups {
         let until_ns = now_ns() + SLEEP.as_nanos() as i64;
         let until = libc::timespec { tv_sec: until_ns / 1_000_000_000, tv_nsec: until_ns % 1_000_000_000 };
-        // SAFETY: until outlives the call; nobody wants to know what is left.
+        // SAFETY: until outlives the call; the remaining time is not requested.
         let err =
             unsafe { libc::clock_nanosleep(libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME, &until, std::ptr::null_mut()) };
         ensure!(err == 0, "clock_nanosleep: {}", std::io::Error::from_raw_os_error(err));

@@ -11,7 +11,7 @@ use ratios::{Comparison, COMPARISONS};
 
 use super::sample::Sample;
 
-/// Prints what the samples in `folder` say, and writes the pictures there.
+/// Prints the results of the samples in `folder`, and writes the pictures to it.
 pub fn run(folder: &Path) -> Result<()> {
     let mut samples = Vec::new();
     for path in sample_files(folder)? {
@@ -69,7 +69,7 @@ fn print_values(samples: &[Sample]) {
     }
 }
 
-/// Nothing of a measurement that wasn't taken.
+/// Prints each ratio with its goal, or `not measured` where samples are missing.
 fn print_comparison(comparison: &Comparison, samples: &[Sample]) {
     let Comparison { arm, measurement, baseline, at_most } = comparison;
     if !samples.iter().any(|sample| sample.measurement == *measurement) {

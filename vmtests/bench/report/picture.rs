@@ -1,4 +1,4 @@
-//! Lines over a number that was varied, in panels below each other; all axes logarithmic.
+//! Line charts over a parameter that was varied, as panels one below the other. All axes are logarithmic.
 
 use anyhow::{ensure, Result};
 use plotters::coord::Shift;
@@ -10,17 +10,17 @@ use crate::bench::sample::Sample;
 const WIDTH: u32 = 900;
 const PANEL_HEIGHT: u32 = 440;
 
-/// What is drawn of the values of a measurement, whose name has the number that was varied in it.
+/// A chart of one measurement. The name of the measurement contains the value of the parameter.
 pub struct Panel {
     pub caption: &'static str,
     pub x_desc: &'static str,
     pub y_desc: &'static str,
-    /// The measurement's name before the number, and after it.
+    /// The measurement's name before the parameter, and after it.
     pub measurement: (&'static str, &'static str),
     pub lines: &'static [Line],
 }
 
-/// What is drawn of the values of an arm.
+/// A line: one statistic of one arm's values.
 pub struct Line {
     pub arm: &'static str,
     pub label: &'static str,
@@ -35,7 +35,7 @@ pub enum Of {
     Highest,
 }
 
-/// Returns the picture as SVG, or nothing if no sample belongs to it.
+/// Returns the picture as SVG, or `None` if no sample belongs to it.
 pub fn draw(panels: &[Panel], samples: &[Sample]) -> Result<Option<String>> {
     if !panels.iter().any(|panel| samples.iter().any(|sample| panel.varied(&sample.measurement).is_some())) {
         return Ok(None);
@@ -53,7 +53,7 @@ pub fn draw(panels: &[Panel], samples: &[Sample]) -> Result<Option<String>> {
 }
 
 impl Panel {
-    /// The number in a measurement's name, if it is of this panel's.
+    /// The parameter in a measurement's name, if the measurement belongs to this panel.
     fn varied(&self, measurement: &str) -> Option<u32> {
         let (before, after) = self.measurement;
         measurement.strip_prefix(before)?.strip_suffix(after)?.parse().ok()
@@ -72,7 +72,7 @@ impl Panel {
                 Of::Median => median,
                 Of::Highest => highest,
             };
-            // A logarithm has no zero: less than the clock counts isn't drawn.
+            // Zero has no logarithm: values below the clock's resolution are not drawn.
             (value > 0.0).then_some((f64::from(nr), value))
         };
         numbers.into_iter().filter_map(point).collect()
@@ -81,10 +81,10 @@ impl Panel {
     fn draw(&self, area: &DrawingArea<SVGBackend, Shift>, samples: &[Sample]) -> Result<()> {
         let lines: Vec<_> = self.lines.iter().map(|line| (line, self.points(line, samples))).collect();
         let all: Vec<(f64, f64)> = lines.iter().flat_map(|(_, points)| points.clone()).collect();
-        ensure!(!all.is_empty(), "no sample is of the panel '{}'", self.caption);
+        ensure!(!all.is_empty(), "no sample belongs to the panel '{}'", self.caption);
         let (x_min, _, x_max) = spread(all.iter().map(|&(x, _)| x).collect());
         let (y_min, _, y_max) = spread(all.iter().map(|&(_, y)| y).collect());
-        // Above the lines there is room for their names.
+        // Leave room for the legend above the lines.
         let y_top = y_max * (y_max / y_min).powf(0.4).max(2.0);
         let mut chart = ChartBuilder::on(area)
             .caption(self.caption, ("sans-serif", 20))
@@ -117,7 +117,7 @@ impl Panel {
     }
 }
 
-/// Of a number that begins with 1, 2 or 5; others would be too many.
+/// The axis label of a number, empty unless the number begins with 1, 2 or 5: more labels would overlap.
 fn label(x: f64) -> String {
     let text = x.to_string();
     if text.starts_with(['1', '2', '5']) {

@@ -1,4 +1,4 @@
-//! The pictures: what a change of plan costs by the number of tasks, and what an interval brings and costs.
+//! The pictures: the cost of a change of plan by the number of tasks, and the reaction time and cost of each interval.
 
 use plotters::style::RGBColor;
 
@@ -17,7 +17,7 @@ const RETARGET_LINES: &[Line] = &[
     Line { arm: "sched_setaffinity loop", label: "sched_setaffinity loop", colour: BLUE, of: Of::Median },
     Line { arm: "scx_vnuma", label: "scx_vnuma", colour: GREEN, of: Of::Median },
 ];
-const TASKS: &str = "tasks asleep, beside 4 that run";
+const TASKS: &str = "sleeping tasks (4 more are running)";
 
 const RETARGET: [Panel; 2] = [
     Panel {

@@ -1,8 +1,8 @@
-//! Ratios of arms that ran side by side, and what they should be.
+//! Ratios of arms that ran side by side, with their goals.
 
 use crate::bench::sample::Sample;
 
-/// An arm beside a baseline. Values are costs, so less is better.
+/// An arm compared with a baseline. Values are costs, so less is better.
 pub struct Comparison {
     pub measurement: &'static str,
     pub arm: &'static str,
@@ -22,13 +22,13 @@ const FAIR: &str = "fair class";
 const BPFLAND: &str = "scx_bpfland";
 const RUSTY: &str = "scx_rusty";
 const BESIDE_HOGS: &str = "beside migratable hogs";
-/// Starting a program for each of thousands of tasks would take minutes in an emulated machine.
+/// Extrapolated, because starting a program for each of thousands of tasks would take minutes in an emulated machine.
 pub const TASKSETS: &str = "taskset loop (reckoned from 20)";
 
 /// At least 0.95 of the fair class's throughput.
 const SWITCHES_MAX: f64 = 1.0 / 0.95;
 
-/// No worse than each of them is no worse than the best.
+/// An arm that is no worse than each peer is no worse than the best of them.
 pub const COMPARISONS: &[Comparison] = &[
     cost(PIPE, "fixed", FAIR, SWITCHES_MAX),
     cost(PIPE, "migratable", FAIR, SWITCHES_MAX),
@@ -55,12 +55,12 @@ const fn cost(measurement: &'static str, arm: &'static str, baseline: &'static s
 }
 
 impl Comparison {
-    /// Lowest, median and highest ratio over the pairs that both were measured in.
+    /// Lowest, median and highest ratio over the pairs in which both arms were measured.
     pub fn ratio(&self, samples: &[Sample]) -> Option<(f64, f64, f64)> {
         let baseline = values(samples, self.measurement, self.baseline);
-        let beside = |pair| baseline.iter().find(|&&(nr, _)| nr == pair).map(|&(_, value)| value);
+        let baseline_of = |pair| baseline.iter().find(|&&(nr, _)| nr == pair).map(|&(_, value)| value);
         let ours = values(samples, self.measurement, self.arm);
-        let ratios: Vec<f64> = ours.iter().filter_map(|&(pair, value)| Some(value / beside(pair)?)).collect();
+        let ratios: Vec<f64> = ours.iter().filter_map(|&(pair, value)| Some(value / baseline_of(pair)?)).collect();
         (!ratios.is_empty()).then(|| spread(ratios))
     }
 }
@@ -71,7 +71,7 @@ pub fn values(samples: &[Sample], measurement: &str, arm: &str) -> Vec<(u32, f64
     of_it.map(|sample| (sample.pair, sample.value)).collect()
 }
 
-/// Lowest, median and highest of values, of which there is at least one.
+/// Lowest, median and highest of the values. There must be at least one.
 pub fn spread(mut values: Vec<f64>) -> (f64, f64, f64) {
     values.sort_by(f64::total_cmp);
     (values[0], values[values.len() / 2], values[values.len() - 1])

@@ -1,6 +1,7 @@
 //! The guest's part of the co-location experiment: `vnuma-scenarios colocation [--rounds N] [--interval-ms MS]`.
 //!
-//! Arms take turns; in each, BE work runs and something decides where, while the host level puts its load on.
+//! Arms take turns. In each turn BE work runs where the arm's scheduler or script places it, while the host level applies its
+//! load.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
@@ -16,9 +17,9 @@ use super::record::{Arm, Done, Go, GuestRecord, GuestSecond, GUEST_FILE, PORT};
 use crate::guest::workers::{total_work, Setting, Signing, Worker, NODES_MAX};
 use crate::guest::{node_cpus, nr_nodes, target, wait_for, Scheduler};
 
-/// Together they want as much as one node's CPU can do, wherever they are.
+/// Together they want as much as the CPU of one node can do, wherever they run.
 const NR_WORKERS: usize = 4;
-/// Until all of an arm's work is where it begins.
+/// Time until all of an arm's work is on its first node.
 const SETTLE: Duration = Duration::from_secs(2);
 const OUT: &str = "/lab/out";
 const BASELINE: &str = "/lab/put/rebalance.sh";
@@ -26,10 +27,10 @@ const BASELINE: &str = "/lab/put/rebalance.sh";
 /// The arms of the co-location experiment, in the guest.
 #[derive(Args)]
 pub struct Options {
-    /// How often each arm has its turn
+    /// Number of turns of each arm
     #[arg(long, default_value_t = 5)]
     rounds: u32,
-    /// The first round, when those before it have been run
+    /// The first round to run; the ones before it have been run already
     #[arg(long, value_name = "ROUND", default_value_t = 0)]
     from: u32,
     /// The interval of scx_vnuma
@@ -59,7 +60,7 @@ fn summary(record: &GuestRecord) -> String {
     format!("{:7.1} signs/s, {} moves", signs as f64 / record.lasted_s, record.moves)
 }
 
-/// To the host level, which measures what its servers can do before it listens.
+/// Connects to the host level, which measures the capacity of its servers before it listens.
 fn connect() -> Result<BufReader<TcpStream>> {
     let mut stream = None;
     wait_for("the host level listens", Duration::from_secs(120), || {
@@ -72,12 +73,12 @@ fn connect() -> Result<BufReader<TcpStream>> {
     stream.map(BufReader::new).context("BUG: connected to nothing")
 }
 
-/// Signatures that a node makes in a second when nobody disturbs it.
+/// Signatures that an undisturbed node makes per second.
 fn capacity_per_s() -> Result<f64> {
     const WINDOW: Duration = Duration::from_secs(3);
     let cpu = node_cpus(0)?.first().copied();
     let worker = Worker::start(&Setting { signs: Some(Signing::Greedy), cpu, ..Setting::default() })?;
-    // Its key, and the emulation's translations.
+    // Wait for the key to be made, and for the emulator to translate the code.
     std::thread::sleep(Duration::from_secs(1));
     let made = || worker.work().iter().sum::<u64>();
     let (before, start) = (made(), Instant::now());
@@ -110,7 +111,7 @@ fn run_arm(
     let seconds = seconds_until_done(hosts, &workers)?;
     let moves = mover.nr_moves()? - moves_before;
     mover.end()?;
-    // Only now: writing to the share takes CPU of the guest and of the host level.
+    // Copied only now: writing to the share takes CPU time of the guest and of the host level.
     if std::fs::exists(&log)? {
         std::fs::copy(&log, format!("{OUT}/decisions-{}-{round}.jsonl", arm.name()))?;
         std::fs::remove_file(&log)?;
@@ -120,7 +121,7 @@ fn run_arm(
     Ok(GuestRecord { arm, round, lasted_s, moves, interval_ms: options.interval_ms, seconds })
 }
 
-/// What decides where the work runs.
+/// What decides where the work runs: affinity, rebalance.sh or scx_vnuma.
 enum Mover {
     Nobody,
     Script(Child, String),
@@ -179,7 +180,7 @@ impl Mover {
     }
 }
 
-/// A sample a second until the host level says that its load has ended.
+/// Takes a sample every second until the host level reports that its load has ended.
 fn seconds_until_done(hosts: &mut BufReader<TcpStream>, workers: &[Worker]) -> Result<Vec<GuestSecond>> {
     let mut cpu_times = CpuTimeReader::open()?;
     let mut before = (Duration::ZERO, cpu_times.read()?, total_work(workers));
@@ -191,7 +192,7 @@ fn seconds_until_done(hosts: &mut BufReader<TcpStream>, workers: &[Worker]) -> R
         let left = next.saturating_sub(start.elapsed()).max(Duration::from_millis(1));
         hosts.get_ref().set_read_timeout(Some(left))?;
         let done = match hosts.read_line(&mut line) {
-            Ok(0) => bail!("the host level hung up"),
+            Ok(0) => bail!("the host level closed the connection"),
             Ok(_) => true,
             Err(err) if matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => false,
             Err(err) => return Err(err).context("waiting for the host level"),
@@ -201,7 +202,7 @@ fn seconds_until_done(hosts: &mut BufReader<TcpStream>, workers: &[Worker]) -> R
         before = now;
         if done {
             let Done { error } = serde_json::from_str(&line)?;
-            ensure!(error.is_none(), "the host level says: {}", error.unwrap_or_default());
+            ensure!(error.is_none(), "the host level failed: {}", error.unwrap_or_default());
             return Ok(seconds);
         }
     }

@@ -1,7 +1,7 @@
-//! A host's clients: batches of writes at their times, whether or not what was sent before has been answered.
+//! A host's clients: they send each batch of writes when it is due, whether or not earlier ones have been answered.
 //!
-//! Latency counts from when a request was to be sent by the plan, not from when it was. A server that falls behind can't
-//! keep requests from being counted (coordinated omission): they only become later.
+//! Latency counts from when a request was due, not from when it was sent. A server that falls behind can't keep requests from
+//! being counted (coordinated omission): their latency only grows.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -16,7 +16,7 @@ use super::load_map::Batch;
 const ANSWER: &[u8] = b"STORED\r\n";
 const VALUE_BYTES: usize = 32;
 const NR_KEYS: usize = 1000;
-/// A server that is silent for so long has died.
+/// A server that sends nothing for this long is considered dead.
 const PATIENCE: Duration = if cfg!(test) { Duration::from_millis(500) } else { Duration::from_secs(10) };
 
 /// Latencies of a host's requests, us.
@@ -33,13 +33,13 @@ pub fn new_histogram() -> Result<Histogram<u64>> {
 /// A connection to a server.
 pub struct Client {
     stream: TcpStream,
-    /// As many requests as the largest batch has.
+    /// The bytes of as many requests as the largest batch has.
     requests: Vec<u8>,
     request_bytes: usize,
 }
 
 impl Client {
-    /// Connects to memcached, which may be starting still.
+    /// Connects to memcached, which may still be starting.
     pub fn connect(address: SocketAddr) -> Result<Self> {
         let start = Instant::now();
         let stream = loop {
@@ -85,7 +85,7 @@ impl Client {
         let mut second = new_histogram()?;
         let mut buffer = vec![0; 64 << 10];
         let expected = ANSWER.repeat(buffer.len() / ANSWER.len() + 1);
-        // Bytes of an answer that has begun.
+        // Bytes of a partial answer.
         let mut begun = 0;
         let mut waiting = batches.iter().peekable();
         let mut due = Duration::ZERO;
@@ -96,7 +96,7 @@ impl Client {
                 Ok(0) => bail!("memcached closed the connection"),
                 Ok(nr_bytes) => nr_bytes,
                 Err(err) if err.kind() == ErrorKind::WouldBlock => {
-                    // Nothing is owed of a batch that isn't due yet.
+                    // A batch that isn't due yet has no answers outstanding.
                     let owed = if left_of_batch > 0 { Some(due) } else { waiting.peek().map(|batch| batch.due) };
                     if owed.is_some_and(|due| start.elapsed() < due + PATIENCE) {
                         continue;
@@ -112,7 +112,7 @@ impl Client {
             }
             anyhow::ensure!(
                 buffer[..nr_bytes] == expected[begun..begun + nr_bytes],
-                "memcached said something else than STORED"
+                "memcached answered something other than STORED"
             );
             let mut answered = ((begun + nr_bytes) / ANSWER.len()) as u64;
             begun = (begun + nr_bytes) % ANSWER.len();
@@ -133,7 +133,7 @@ impl Client {
         Ok(latencies)
     }
 
-    /// Sends so many requests without ever waiting for an answer, which keeps the server as busy as it can be.
+    /// Sends the given number of requests without waiting for answers, which keeps the server fully busy.
     pub fn flood(&self, nr_batches: u32) -> Result<u64> {
         const BATCH: u32 = 100;
         let batches = vec![Batch { due: Duration::ZERO, nr_requests: BATCH }; nr_batches as usize];
@@ -157,7 +157,7 @@ mod tests {
             let mut request = vec![0; request_bytes];
             while stream.read_exact(&mut request).is_ok() {
                 thread::sleep(pause);
-                // Whoever has seen enough hangs up.
+                // The client closes the connection once it has all its answers.
                 if stream.write_all(ANSWER).is_err() {
                     break;
                 }

@@ -1,11 +1,11 @@
 # shellcheck shell=sh
-# The host level of the co-location experiment: the LC load, and an exporter that the guest can ask about it.
+# The host level of the co-location experiment: the LC load, and an exporter that the guest can query about it.
 #
-# Neither runs on a host's CPU, where it would itself be load. The clients have a CPU to themselves, as on machines of their
-# own; the exporter is on the one of the guest's devices, and runs only when these don't.
+# Neither the clients nor the exporter run on a host's CPU, where they would be load themselves. The clients have a CPU of their
+# own, as on separate machines; the exporter shares the CPU of the guest's devices, and runs only when these don't.
 
-# All hosts are one machine here, and share their CPUs out by session: LC work, which is on every host, would get less of each
-# than the guest, which is on one. On a machine of its own it has equal shares.
+# All hosts are one machine here, whose kernel divides CPU time by session (autogroup): LC work, which runs on every host, would
+# get less of each CPU than the guest, which runs on one. On a separate machine it would have an equal share.
 echo 0 >/proc/sys/kernel/sched_autogroup_enabled
 
 devices=$((LAB_NODES * LAB_VCPUS_PER_NODE))
@@ -16,6 +16,6 @@ exporter=$!
 taskset -c $clients /lab/put/vnuma-colocation load --memcached /lab/put/memcached/memcached --out /lab/out @LOAD@ &
 load=$!
 trap 'kill $exporter $load 2>/dev/null; wait; exit 0' TERM INT
-# When the guest hangs up it has ended; without it the guest's own error says what is missing.
+# It exits when the guest closes the connection. If it is missing, the guest's own error says so.
 wait $load
 kill $exporter

@@ -1,6 +1,6 @@
-//! The host level's part: a memcached on each host's CPU, its clients, and what both took of the hosts.
+//! The host level's part: a memcached on each host's CPU, its clients, and the CPU time that servers and vCPUs used.
 //!
-//! Servers run on the hosts' CPUs, one each. Clients run on a CPU that is no host's, as if on machines of their own.
+//! Servers run on the hosts' CPUs, one on each. Clients run on a CPU that belongs to no host, as if on separate machines.
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
@@ -19,13 +19,13 @@ use super::record::{Done, Go, HostRecord, HostSecond, Latency, Setup, HOSTS_FILE
 
 const FIRST_SERVER_PORT: u16 = 11211;
 
-/// Puts the load on the hosts whenever the guest asks for it.
+/// Applies the load to the hosts when the guest asks for it.
 #[derive(Args)]
 pub struct Load {
-    /// memcached itself
+    /// Path of the memcached program
     #[arg(long, value_name = "FILE")]
     memcached: PathBuf,
-    /// Where measurements go
+    /// Folder for the measurements
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Mean time between two batches of requests to a host, ms
@@ -34,31 +34,32 @@ pub struct Load {
     /// Its standard deviation, ms
     #[arg(long, default_value_t = 5.0)]
     deviation: f64,
-    /// How busy a busy host is, as a share of what it can answer
+    /// Load of a busy host, as a share of the requests that it can answer
     #[arg(long, value_name = "SHARE", default_value_t = 0.2)]
     share: f64,
     /// Requests in a batch to a busy host, instead of --share
     #[arg(long, value_name = "REQUESTS", overrides_with = "batch", value_parser = clap::value_parser!(u32).range(1..=i64::from(Client::BATCH_MAX)))]
     batch: Option<u32>,
-    /// How long the same hosts are busy, seconds
+    /// Duration of a phase, in which the same hosts are busy, seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 8.0)]
     phase: f64,
-    /// Fixes the load
+    /// Seed of the random load
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
 impl Load {
-    /// Serves one guest until it hangs up.
+    /// Serves one guest until it closes the connection.
     pub fn run(self) -> Result<()> {
         ensure!(self.phase >= 1.0, "--phase takes a second or more, not {}", self.phase);
         ensure!(self.share > 0.0 && self.share < 1.0, "--share takes a share between 0 and 1, not {}", self.share);
         let vcpus = vcpu_threads()?;
         let servers = (0..NR_HOSTS).map(|host| Server::start(&self.memcached, host)).collect::<Result<Vec<_>>>()?;
         let clients = servers.iter().map(|server| Client::connect(server.address)).collect::<Result<Vec<_>>>()?;
-        // Only after the servers, which would inherit it.
+        // Only after the servers have started: they would inherit it.
         run_first()?;
-        let capacity_per_s = capacity_per_s(&clients, &servers).context("measuring what a host can answer")?;
+        let capacity_per_s =
+            capacity_per_s(&clients, &servers).context("measuring the request rate that a host can answer")?;
         let map = self.load_map(capacity_per_s)?;
         println!(
             "a host answers {capacity_per_s:.0} requests/s; a busy one gets {} every {} ms",
@@ -77,7 +78,7 @@ impl Load {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, PORT)).context("waiting for the guest")?;
         let (guest, _) = listener.accept()?;
         for line in BufReader::new(&guest).lines() {
-            let go: Go = serde_json::from_str(&line?).context("the guest's word")?;
+            let go: Go = serde_json::from_str(&line?).context("parsing the guest's message")?;
             let outcome = put_load_on(&map, go, &clients, || HostTimes::now(&servers, &vcpus))
                 .and_then(|record| append(&self.out.join(HOSTS_FILE), &record));
             let done = Done { error: outcome.err().map(|err| format!("{err:#}")) };
@@ -106,8 +107,8 @@ impl Load {
     }
 }
 
-/// Requests that a server answers in a second of its CPU time, when they come as they will: in batches, and to two hosts at
-/// once. A server alone would seem to answer more, as what is below the emulated CPUs would be its own.
+/// Requests that a server answers per second of its CPU time, under the experiment's pattern: in batches, and to two hosts at
+/// once. A server alone would seem to answer more, because it would have the real CPUs under the emulated ones to itself.
 fn capacity_per_s(clients: &[Client], servers: &[Server]) -> Result<f64> {
     const NR_BUSY: usize = 2;
     const NR_BATCHES: u32 = 150;
@@ -117,7 +118,7 @@ fn capacity_per_s(clients: &[Client], servers: &[Server]) -> Result<f64> {
     let batches: Vec<_> = (0..NR_BATCHES).map(|at| Batch { due: EVERY * at, nr_requests: BATCH }).collect();
     let batches = vec![batches; NR_BUSY];
     let (clients, servers) = (&clients[..NR_BUSY], &servers[..NR_BUSY]);
-    // Memory and the emulation's translations are there after the first ones.
+    // Warm up: the first requests allocate memory and make the emulator translate the code.
     for client in clients {
         client.flood(50)?;
     }
@@ -149,9 +150,9 @@ fn run_at_once(
     })
 }
 
-/// What ran on each host until some moment: its server and its vCPU.
+/// The CPU time used on each host up to some moment by its server and its vCPU.
 ///
-/// By the scheduler's exact count for each thread: of the ticks in /proc/stat an emulated CPU loses many.
+/// It uses the scheduler's exact count for each thread, because an emulated CPU loses many of the ticks in /proc/stat.
 struct HostTimes {
     at: Instant,
     ran_s: Vec<f64>,
@@ -164,7 +165,7 @@ impl HostTimes {
         Ok(HostTimes { at, ran_s: servers.iter().zip(vcpus).map(ran_s).collect::<Result<_>>()? })
     }
 
-    /// By host, the share of the time until `later` in which it was busy.
+    /// By host, the share of the time between this and `later` in which it was busy.
     fn until(&self, later: &HostTimes) -> Vec<f64> {
         let lasted_s = later.at.duration_since(self.at).as_secs_f64();
         let ran_s = self.ran_s.iter().zip(&later.ran_s).map(|(before, now)| now - before);
@@ -172,7 +173,7 @@ impl HostTimes {
     }
 }
 
-/// From /proc/TID/schedstat: ns on a CPU, ns waiting for one, times on one.
+/// From /proc/TID/schedstat, which has: ns on a CPU, ns waiting for one, number of times on one.
 fn thread_cpu_time_s(tid: i32) -> Result<f64> {
     let path = format!("/proc/{tid}/schedstat");
     let text = std::fs::read_to_string(&path).with_context(|| path.clone())?;
@@ -199,7 +200,7 @@ impl Server {
     fn start(memcached: &Path, host: usize) -> Result<Self> {
         let port = FIRST_SERVER_PORT + host as u16;
         let libraries = memcached.parent().unwrap_or(Path::new("."));
-        // Its own background threads would be load that no client asked for.
+        // Its background threads would be load that no client caused.
         let child = Command::new("taskset")
             .args(["-c", &host.to_string()])
             .arg(memcached)
@@ -230,8 +231,8 @@ impl Drop for Server {
     }
 }
 
-/// This thread and those that it starts have the CPU whenever they want it: requests are sent when they are due and answers
-/// read when they come, whatever else runs beside the clients, who would have a machine of their own.
+/// Gives this thread and those that it starts real-time priority, so that requests are sent when they are due and answers are
+/// read when they arrive, whatever else runs on the CPU. Real clients would have a machine of their own.
 fn run_first() -> Result<()> {
     let priority = libc::sched_param { sched_priority: 1 };
     // SAFETY: priority outlives the call; 0 is the calling thread.
@@ -240,9 +241,9 @@ fn run_first() -> Result<()> {
     Ok(())
 }
 
-/// One arm's load, from its beginning until all has been answered.
+/// One arm's load, from its start until all requests have been answered.
 fn put_load_on(map: &LoadMap, go: Go, clients: &[Client], times: impl Fn() -> Result<HostTimes>) -> Result<HostRecord> {
-    /// Clients' threads are there by then: starting them would make the first requests late.
+    /// Delay before the load starts, in which the clients' threads start: otherwise the first requests would be late.
     const LEAD: Duration = Duration::from_millis(500);
 
     let batches = (0..NR_HOSTS).map(|host| map.batches(go.round, host)).collect::<Result<Vec<_>>>()?;

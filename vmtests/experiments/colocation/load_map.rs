@@ -1,4 +1,4 @@
-//! When which host gets how many requests: known before anything runs, and the same for each arm of a round.
+//! The schedule of requests to each host. It is fixed before anything runs, and is the same for each arm of a round.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use rand_distr::{Distribution, Normal};
 /// Hosts of the cluster.
 pub const NR_HOSTS: usize = 4;
 
-/// Requests to a host that has some, as a share of those to a busy one.
+/// Requests to a lightly loaded host, as a share of those to a busy one.
 const LIGHT: f64 = 0.125;
 
 /// By phase and host, the share of a full batch. The busy hosts shift, and one is idle in each phase.
@@ -20,9 +20,9 @@ const PHASES: [[f64; NR_HOSTS]; 4] =
 /// Requests sent together.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Batch {
-    /// When they are to be sent, since the load's beginning.
+    /// When they are due, since the start of the load.
     pub due: Duration,
-    /// How many, at least one.
+    /// Number of requests, at least one.
     pub nr_requests: u32,
 }
 
@@ -38,7 +38,7 @@ pub struct LoadMap {
 }
 
 impl LoadMap {
-    /// How long it lasts.
+    /// Duration of the load.
     pub fn length(&self) -> Duration {
         Duration::from_secs_f64(self.phase_s * PHASES.len() as f64)
     }
@@ -55,7 +55,7 @@ impl LoadMap {
         let mut batches = Vec::new();
         let mut due = Duration::ZERO;
         loop {
-            // A Gaussian has no lower bound, and time has.
+            // A Gaussian has no lower bound, but an interval can't be negative.
             due += Duration::from_secs_f64(interval_ms.sample(&mut random).max(1.0) / 1e3);
             if due >= self.length() {
                 return Ok(batches);

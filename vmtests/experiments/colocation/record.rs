@@ -1,23 +1,23 @@
-//! What the levels of the lab tell each other, and what they measured: one arm in one round, a line of JSON each.
+//! The messages between the levels of the lab, and the records of their measurements: a line of JSON for each arm and round.
 
 use serde::{Deserialize, Serialize};
 
-/// Where the host level waits for the guest's word to begin an arm: a port of its loopback interface.
+/// The port of the loopback interface on which the host level waits for the guest to start an arm.
 pub const PORT: u16 = 7000;
-/// What the host level measured, a [`HostRecord`] a line.
+/// File with the host level's measurements, a [`HostRecord`] per line.
 pub const HOSTS_FILE: &str = "hosts.jsonl";
-/// What the guest measured, a [`GuestRecord`] a line.
+/// File with the guest's measurements, a [`GuestRecord`] per line.
 pub const GUEST_FILE: &str = "guest.jsonl";
-/// What both were told, a [`Setup`].
+/// File with the configuration of both levels, a [`Setup`].
 pub const SETUP_FILE: &str = "setup.json";
 
-/// What runs beside the latency-critical (LC) load.
+/// What runs in addition to the latency-critical (LC) load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Arm {
     /// Nothing.
     LcOnly,
-    /// Best-effort (BE) work on node 0 for good, as in a virtual machine of one host.
+    /// Best-effort (BE) work that always stays on node 0, as in a virtual machine on one host.
     PlainVm,
     /// BE work, moved by the thesis's shell script.
     Rebalance,
@@ -31,7 +31,7 @@ impl Arm {
     /// In the order in which they take turns.
     pub const ALL: [Arm; 5] = [Arm::LcOnly, Arm::PlainVm, Arm::Rebalance, Arm::Coarse, Arm::Fine];
 
-    /// As in tables.
+    /// Its name in tables.
     pub fn label(self) -> &'static str {
         match self {
             Arm::LcOnly => "LC only",
@@ -42,7 +42,7 @@ impl Arm {
         }
     }
 
-    /// As in the names of files.
+    /// Its name in file names.
     pub fn name(self) -> &'static str {
         match self {
             Arm::LcOnly => "lc-only",
@@ -54,14 +54,14 @@ impl Arm {
     }
 }
 
-/// The guest's word: the arm is ready, put the load on.
+/// The guest's message: the arm is ready, start the load.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Go {
     pub arm: Arm,
     pub round: u32,
 }
 
-/// The host level's word: the load has ended, or why it could not be put on.
+/// The host level's message: the load has ended, or the error that prevented it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Done {
     pub error: Option<String>,
@@ -74,7 +74,7 @@ pub struct Setup {
     pub mean_ms: f64,
     /// Its standard deviation, ms.
     pub deviation_ms: f64,
-    /// How long the same hosts are busy, s.
+    /// Duration of a phase, in which the same hosts are busy, s.
     pub phase_s: f64,
     /// Requests in a batch to a busy host.
     pub batch: u32,
@@ -83,7 +83,7 @@ pub struct Setup {
     pub seed: u64,
 }
 
-/// Latency over the requests of an arm, us: from when a request was to be sent until its answer was read.
+/// Latency over the requests of an arm, us: from when a request was due until its answer was read.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Latency {
     pub mean: f64,
@@ -93,7 +93,7 @@ pub struct Latency {
     pub max: f64,
 }
 
-/// What the host level measured.
+/// The host level's measurements.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct HostRecord {
     pub arm: Arm,
@@ -117,15 +117,15 @@ pub struct HostSecond {
     pub busy: Vec<f64>,
 }
 
-/// What the guest measured.
+/// The guest's measurements.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GuestRecord {
     pub arm: Arm,
     pub round: u32,
     pub lasted_s: f64,
-    /// How often all of the work, or some of it, was sent to another node.
+    /// Number of times that all or some of the work was sent to another node.
     pub moves: u64,
-    /// Between two rounds of scx_vnuma, in the arms that have it.
+    /// Interval between two rounds of scx_vnuma, in the arms that run it.
     pub interval_ms: u64,
     /// About a second each.
     pub seconds: Vec<GuestSecond>,
@@ -136,8 +136,8 @@ pub struct GuestRecord {
 pub struct GuestSecond {
     /// When it ended, seconds since the load began.
     pub at_s: f64,
-    /// By node, how many signatures the BE work made there.
+    /// By node, the number of signatures that the BE work made there.
     pub signs: Vec<u64>,
-    /// By node, CPUs' worth of time stolen.
+    /// By node, the time stolen, in CPUs.
     pub stolen_cpus: Vec<f64>,
 }

@@ -1,9 +1,9 @@
 # shellcheck shell=sh
-# What the host level does: boot the guest level, run both scripts, end both levels.
+# The host level's program: boots the guest level, runs both scripts, ends both levels.
 #
 # Reads LAB_NODES, LAB_VCPUS_PER_NODE, LAB_SPARE_CPUS, LAB_NODE_MEMORY_MB, LAB_GUEST_SCRIPT (yes or empty),
 # LAB_QEMU_DATA, LAB_AWAIT_ISOLATION (yes or empty), and the streams' devices LAB_HOST_STREAM and LAB_GUEST_STREAM.
-# Guest output goes to /lab/guest-out. Tells what happens by files in /lab/run/state: host-up, guest-up, guest-died, status.
+# Guest output goes to /lab/guest-out. Reports its state by files in /lab/run/state: host-up, guest-up, guest-died, status.
 
 vcpus=$((LAB_NODES * LAB_VCPUS_PER_NODE))
 control=/lab/control
@@ -38,7 +38,7 @@ run_cluster() {
 # Its virtio devices are the legacy kind, notified by port: with the modern kind, notified by memory,
 # the emulated SVM often ends the guest with "KVM internal error. Suberror: 3".
 #
-# Everything of QEMU but the vCPU threads stays on the first CPU that is no host of the cluster.
+# All of QEMU but the vCPU threads stays on the first CPU that belongs to no host of the cluster.
 start_guest() {
     # shellcheck disable=SC2046
     taskset -c "$vcpus" qemu-system-x86_64 -L "$LAB_QEMU_DATA" -name guest,debug-threads=on \
@@ -73,7 +73,7 @@ share_options() {
     echo "-device virtio-9p-pci,disable-modern=on,fsdev=$1,mount_tag=$1"
 }
 
-# pin_vcpus: vCPU i on CPU i. Early, or the guest level would boot on the one CPU that QEMU has.
+# pin_vcpus: pins vCPU i to CPU i. This is done early: otherwise the guest level would boot on QEMU's one CPU.
 pin_vcpus() {
     LAB_VCPU_TIDS=
     vcpu=0

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Running a scenario's script in a level.
+# Runs a scenario's script in a level.
 
 # pause SECONDS: without starting a process, which is costly here and would disturb what is measured.
 never=$(mktemp -u)
@@ -15,7 +15,7 @@ pause() {
 # those CPUs), with what it prints going to STREAM; its exit status appears in the file STATUS when it
 # has ended.
 start_script() {
-    # By way of a pipe: a virtio port can be opened only once, so `>/dev/stderr` would fail on it.
+    # Output goes through a pipe: a virtio port can be opened only once, so `>/dev/stderr` would fail on it.
     script_pipe=$(mktemp -u)
     mkfifo "$script_pipe"
     cat "$script_pipe" >"$2" &
@@ -26,11 +26,11 @@ start_script() {
         echo $? >"$3.new"
         mv "$3.new" "$3"
     ) &
-    # shellcheck disable=SC2034  # for whoever waits for it
+    # shellcheck disable=SC2034  # for callers that wait for it
     script_pid=$!
 }
 
-# end_script STATUS: ends what is left of the script's session, and lets its last words through.
+# end_script STATUS: kills what is left of the script's session, after passing on its last output.
 end_script() {
     read -r script_session <"$1.session"
     if [ ! -e "$1" ]; then

@@ -1,4 +1,4 @@
-//! Where work goes.
+//! The destinations of work in corner cases.
 
 use super::*;
 use crate::cell::Outcome;
@@ -54,7 +54,7 @@ fn between_two_nodes_that_others_use_alike_work_does_not_go_to_and_fro() {
         let mut run = Run::new();
         let mut moves = Vec::new();
         for round in 0..1200u32 {
-            // Anything in between, without a pattern.
+            // Any share in between, without a pattern.
             let share = |node: u32| {
                 let mixed = (round * 2 + node).wrapping_mul(0x9E37_79B1) >> 8;
                 least_share + (most_share - least_share) * f64::from(mixed % 1000) / 1000.0
@@ -91,7 +91,7 @@ fn an_alarm_counts_though_the_window_says_little() {
 }
 
 #[test]
-fn where_it_came_from_work_goes_back_only_after_the_hold() {
+fn work_goes_back_to_its_previous_node_only_after_the_hold() {
     let mut scene = Scene::new(1.0, &[0.0; 2]).with(0, &[0.6]).with(1, &[0.6]);
     scene.work[1].bytes = 100e9;
     let mut run = Run::new();
@@ -124,7 +124,7 @@ fn after_bursts_every_few_seconds_work_comes_back_later_and_later() {
 }
 
 #[test]
-fn of_64_nodes_only_twice_as_many_as_are_chosen_are_watched() {
+fn twice_as_many_nodes_as_are_chosen_are_watched_of_64() {
     let mut scene = Scene::new(1.0, &[0.0; 64]).with(0, &[1.0; 6]);
     let (_, plan) = Run::new().follow(5.0, &mut scene);
     assert_eq!(chosen(&plan).len(), 7, "a tenth more than is wanted");
@@ -190,7 +190,7 @@ fn a_node_whose_cpus_went_offline_is_left_by_all_even_the_young_and_heavy() {
 }
 
 #[test]
-fn of_two_nodes_with_room_starving_work_goes_to_the_faster() {
+fn starving_work_goes_to_the_faster_of_two_nodes_with_room() {
     let mut scene = Scene::new(1.0, &[0.0; 3]).with(0, &[1.0; 2]);
     scene.nodes[2].speed = 2.0;
     let (moves, plan) = Run::new().follow(3.0, &mut scene);
@@ -220,14 +220,14 @@ fn new_processes_go_where_lasting_work_leaves_room() {
     let mut scene = Scene::new(2.0, &[0.0; 2]).with(0, &[1.0]).with(1, &[0.2, 0.2, 0.6]);
     scene.work[3].age_s = 0.1;
     let mut run = Run::new();
-    // The young one is no lasting work.
+    // The young group does not count as lasting work.
     run.round(&scene.view());
     let plan = run.round(&scene.view());
     assert!(plan.spread[&NodeId(1)] > 1.2 * plan.spread[&NodeId(0)], "{:?}", plan.spread);
 }
 
 #[test]
-fn a_process_of_64_threads_stays_whole_on_the_largest_node_and_the_rest_is_said_to_be_short() {
+fn a_process_of_64_threads_stays_whole_on_the_largest_node_and_the_rest_is_reported_as_short() {
     let mut scene = Scene::new(8.0, &[0.0; 3]).with(0, &[64.0]);
     scene.work[0].threads = 64;
     scene.nodes[1].capacity_cpus = 32.0;
@@ -277,7 +277,7 @@ fn moves_take_no_more_bytes_than_their_share_of_the_link_unless_others_need_the_
 }
 
 #[test]
-fn a_move_that_turned_out_bad_makes_the_next_ones_dearer_and_a_good_one_cheaper_again() {
+fn a_bad_move_makes_the_next_ones_more_expensive_and_a_good_one_cheaper_again() {
     let options = Auto::with_interval(INTERVAL_S).options;
     let mut group = super::super::memory::GroupMemory {
         node: NodeId(1),

@@ -1,9 +1,9 @@
-//! Where tasks wait for admission: what makes room for them.
+//! How running tasks make room for tasks that wait for admission.
 
 use super::*;
 use crate::cell::Admission;
 
-/// Machines of 0.5 with what is left to reserve and what waits, as in the simulator; intervals of a minute.
+/// A machine of capacity 0.5 with its free reservation and the waiting tasks, as in the simulator; intervals of a minute.
 fn machine(id: u32, load_cpus: f64, free_cpus: f64, waiting_cpus: &[f64]) -> Node {
     Node {
         id: NodeId(id),

@@ -1,4 +1,4 @@
-//! `auto` as a pure policy: round by round on views made up here.
+//! Tests of `auto` as a pure policy, round by round on synthetic views.
 
 mod corner_cases;
 mod feeding;
@@ -19,7 +19,7 @@ fn chosen(plan: &Plan) -> BTreeMap<NodeId, f64> {
 /// Rounds of half a second.
 const INTERVAL_S: f64 = 0.5;
 
-/// The policy with its memory.
+/// The policy with its state.
 struct Run {
     auto: Auto,
     memory: AutoMemory,
@@ -51,7 +51,7 @@ impl Run {
     }
 }
 
-/// A cell in which work gets what others and limits leave, as between equals.
+/// A cell in which work gets the CPU that others and limits leave, shared as between equals.
 #[derive(Clone, Debug, Default)]
 struct Scene {
     nodes: Vec<Node>,
@@ -71,13 +71,13 @@ struct Work {
 }
 
 impl Scene {
-    /// Nodes of so many CPUs each, of which others take these shares.
+    /// Nodes with this many CPUs each, of which others take these shares.
     fn new(capacity_cpus: f64, others_shares: &[f64]) -> Self {
         let node = |(share, id): (&f64, u32)| node(id, capacity_cpus, *share);
         Scene { nodes: others_shares.iter().zip(0..).map(node).collect(), ..Scene::default() }
     }
 
-    /// With groups of one task on a node that want so much each; they have run for a minute and have 10 MB.
+    /// Adds groups of one task to a node, each with the given demand. They have run for a minute and have 10 MB.
     fn with(mut self, node: u32, wants_cpus: &[f64]) -> Self {
         for &wants_cpus in wants_cpus {
             let id = 100 + self.work.len() as u64;
@@ -97,7 +97,8 @@ impl Scene {
     fn carry_out(&mut self, plan: &Plan) {
         self.limits = plan.limits.clone();
         for step in &plan.moves {
-            let work = self.work.iter_mut().find(|work| work.id == step.group.0).expect("a plan moves what is there");
+            let work =
+                self.work.iter_mut().find(|work| work.id == step.group.0).expect("a plan moves existing groups only");
             assert_eq!(work.node, step.from.0);
             work.node = step.to.0;
         }

@@ -1,4 +1,4 @@
-//! What holds for every sequence of views.
+//! Properties that hold for every sequence of views.
 
 use proptest::prelude::*;
 
@@ -162,7 +162,7 @@ proptest! {
         let mut last = std::collections::BTreeMap::<GroupId, (f64, Move)>::new();
         for (change, round) in changes.iter().zip(1u32..) {
             scene.change(change);
-            // What ends makes room for what begins.
+            // Groups that end make room for groups that begin.
             if scene.work.len() > 40 {
                 scene.work.drain(..20);
             }

@@ -101,7 +101,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Reads the folder that the experiment's `run` leaves. What an experiment that ended early lacks is left out.
+    /// Reads the folder that the experiment's `run` writes. Turns that are missing because the experiment ended early are left out.
     pub fn read(dir: &Path) -> Result<Self> {
         let path = dir.join(SETUP_FILE);
         let text = std::fs::read_to_string(&path)
@@ -112,7 +112,7 @@ impl Run {
         for hosts in read_lines::<HostRecord>(&dir.join(HOSTS_FILE))? {
             check(&hosts)?;
             let guest = guests.iter().find(|guest| (guest.arm, guest.round) == (hosts.arm, hosts.round));
-            // The turn in which the guest died.
+            // The guest died in this turn.
             let Some(guest) = guest.cloned() else { continue };
             let decisions = dir.join(format!("decisions-{}-{}.jsonl", hosts.arm.name(), hosts.round));
             let decisions = decisions.exists().then_some(decisions);
@@ -128,7 +128,7 @@ impl Run {
         self.turns(Arm::LcOnly).len()
     }
 
-    /// In order of round.
+    /// The turns of an arm, in order of round.
     pub fn turns(&self, arm: Arm) -> &[Turn] {
         self.turns.get(&arm).map_or(&[], Vec::as_slice)
     }
@@ -138,7 +138,7 @@ impl Run {
         Spread::of(self.turns(arm).iter().map(|turn| turn.figure(figure)).collect())
     }
 
-    /// The ratios of two arms, round by round; `None` where the baseline has nothing.
+    /// The ratios of two arms, round by round; `None` where the baseline is zero or missing.
     pub fn ratio(&self, arm: Arm, baseline: Arm, figure: Figure) -> Option<Spread> {
         let pairs = self.turns(arm).iter().zip(self.turns(baseline));
         let ratio = |(turn, baseline): (&Turn, &Turn)| {
@@ -150,7 +150,7 @@ impl Run {
 
     /// What an arm adds to the P99 of LC only, as a share of what rebalance.sh adds, round by round; `None` where that adds
     /// nothing.
-    pub fn p99_cost_beside_rebalance(&self, arm: Arm) -> Option<Spread> {
+    pub fn p99_cost_relative_to_rebalance(&self, arm: Arm) -> Option<Spread> {
         let p99 = |arm: Arm, round: usize| self.turns(arm)[round].figure(Figure::LatencyP99);
         let share = |round| {
             let alone = p99(Arm::LcOnly, round);
@@ -161,7 +161,7 @@ impl Run {
     }
 }
 
-/// Lowest, median and highest of some values, of which there is at least one.
+/// Lowest, median and highest of the values. There must be at least one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
     pub low: f64,
@@ -239,7 +239,7 @@ pub mod tests {
     #[test]
     fn costs_are_compared_round_by_round() {
         let run = run();
-        let cost = run.p99_cost_beside_rebalance(Arm::Coarse).unwrap();
+        let cost = run.p99_cost_relative_to_rebalance(Arm::Coarse).unwrap();
         assert_eq!((cost.low, cost.high), (0.25, 0.25));
         assert_eq!(run.ratio(Arm::Coarse, Arm::LcOnly, Figure::LatencyP99).unwrap().median, 1.125);
         assert_eq!(run.ratio(Arm::Coarse, Arm::LcOnly, Figure::SignsPerS), None, "LC only makes none");

@@ -1,4 +1,4 @@
-//! Bars of the arms with their spread over the rounds, and the latency second by second.
+//! Bar charts of the arms with their spread over the rounds, and line charts of the latency in each second.
 
 use anyhow::Result;
 use plotters::prelude::*;
@@ -10,7 +10,7 @@ use crate::experiments::colocation::record::Arm;
 const BARS: (u32, u32) = (340, 260);
 const LINES: (u32, u32) = (1040, 320);
 
-/// Okabe and Ito's palette, which the colour-blind can tell apart; the arms' order and names say the same.
+/// Okabe and Ito's palette, safe for colour-blind readers. The arms' order and names carry the same information.
 fn colour(arm: Arm) -> RGBColor {
     match arm {
         Arm::LcOnly => RGBColor(110, 110, 110),
@@ -56,7 +56,7 @@ pub fn bars(run: &Run, figure: Figure) -> Result<String> {
         let style = TextStyle::from(("sans-serif", 11).into_font()).pos(Pos::new(HPos::Center, VPos::Top));
         for (at, (arm, _)) in spreads.iter().enumerate() {
             let (x, y) = chart.backend_coord(&(at as f64 + 0.5, 0.0));
-            // Two lines each: they are narrow.
+            // Labels have two lines, because bars are narrow.
             let label = arm.label().trim_start_matches("+ ");
             let (first, second) = label.rsplit_once(' ').unwrap_or(match label.find('.') {
                 Some(dot) => label.split_at(dot),
@@ -94,7 +94,7 @@ pub fn latency_over_time(run: &Run) -> Result<String> {
             .margin(8)
             .x_label_area_size(40)
             .y_label_area_size(62)
-            // Room for the legend above all lines.
+            // Leave room for the legend above the lines.
             .build_cartesian_2d(0.0..end_s, (low..high * 20.0).log_scale())?;
         chart
             .configure_mesh()

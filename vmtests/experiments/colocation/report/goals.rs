@@ -1,11 +1,11 @@
-//! What the experiment should show, and whether it does.
+//! The goals of the experiment, and whether they hold.
 
 use super::data::{Figure, Run, Spread};
 use crate::experiments::colocation::record::Arm;
 
 /// One goal for one arm, by the median over the rounds.
 pub struct Goal {
-    pub words: &'static str,
+    pub description: &'static str,
     pub arm: Arm,
     pub measured: Option<Spread>,
     pub bound: Bound,
@@ -30,36 +30,36 @@ impl Goal {
         match self.holds() {
             Some(true) => "holds",
             Some(false) => "does not hold",
-            None => "cannot be said: the baseline has nothing",
+            None => "undefined: the baseline is zero or missing",
         }
     }
 }
 
-/// For both of our arms.
+/// The goals for both arms of scx_vnuma.
 pub fn goals(run: &Run) -> Vec<Goal> {
     let of_arm = |arm| {
         let ratio = |figure| run.ratio(arm, Arm::Rebalance, figure);
         [
             Goal {
-                words: "what it adds to the P99 of LC only, beside what rebalance.sh adds",
+                description: "added to the P99 of LC only / added by rebalance.sh",
                 arm,
-                measured: run.p99_cost_beside_rebalance(arm),
+                measured: run.p99_cost_relative_to_rebalance(arm),
                 bound: Bound::AtMost(0.25),
             },
             Goal {
-                words: "BE work, beside that under rebalance.sh",
+                description: "BE work / BE work under rebalance.sh",
                 arm,
                 measured: ratio(Figure::SignsPerS),
                 bound: Bound::AtLeast(1.2),
             },
             Goal {
-                words: "CPU utilisation of the hosts, beside that under rebalance.sh",
+                description: "CPU utilisation of the hosts / that under rebalance.sh",
                 arm,
                 measured: ratio(Figure::Utilisation),
                 bound: Bound::AtLeast(1.0),
             },
             Goal {
-                words: "Gini over the hosts, beside that under rebalance.sh",
+                description: "Gini over the hosts / that under rebalance.sh",
                 arm,
                 measured: ratio(Figure::Gini),
                 bound: Bound::AtMost(1.0),

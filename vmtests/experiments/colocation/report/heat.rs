@@ -1,4 +1,4 @@
-//! How busy each host was, second by second: a row a host, white for idle, dark for full. A ring marks the node where most
+//! The load of each host in each second: one row per host, white for idle, dark for fully busy. A ring marks the node where most
 //! of the BE work was done.
 
 use std::fmt::Write;

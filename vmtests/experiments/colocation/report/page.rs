@@ -1,4 +1,4 @@
-//! The page: what was done, what came out, and what it is worth.
+//! The HTML page: the setup, the results, and their limits.
 
 use std::fmt::Write;
 
@@ -66,7 +66,7 @@ fn introduction(page: &mut String, run: &Run) {
         page,
         "",
         "A request's latency counts from when it was due, not from when it was sent; due times were fixed before the run. So \
-         a server that falls behind can't hide requests by holding up those who send them (coordinated omission).",
+         a server that falls behind can't hide requests by delaying the clients that send them (coordinated omission).",
     );
     paragraph(
         page,
@@ -124,25 +124,25 @@ fn simulator(page: &mut String, predictions: &[Prediction]) {
     if predictions.is_empty() {
         return;
     }
-    heading(page, "The simulator says, the lab shows");
+    heading(page, "Simulated and measured");
     paragraph(
         page,
         "",
-        "The daemon's decision log of each turn, lived through again by the simulator under the same policy and guards \
-         (vnuma-sim replay --follow): it takes from the log what others and fixed tasks took of each node in each round and \
-         what the work wanted, and decides by itself where the work goes. Measured utilisation is what the hosts' servers \
-         and vCPUs ran.",
+        "The simulator replays the daemon's decision log of each turn under the same policy and guards (vnuma-sim replay \
+         --follow): it takes from the log the CPU that others and fixed tasks used on each node in each round and the CPU that \
+         the work wanted, and makes its own decisions where the work goes. Measured utilisation is the CPU time of the hosts' \
+         servers and vCPUs.",
     );
     table(page, &tables::simulated(predictions));
     let far = predictions.iter().filter(|prediction| prediction.off_by().abs() > 10.0).count();
-    let words = format!(
-        "{far} of {} predictions of utilisation are off by more than 10 %. Two things are behind it. Of LC's part the daemon \
-         knows what its sources say: a probe tells the worse of two short spins, which is more than LC takes on average, and \
-         hosts' metrics count ticks, of which an emulated CPU loses some. Of the work's part it knows what ran in the guest; \
-         a host also spends on it what leaving and entering the guest takes, which is a lot in emulation.",
+    let text = format!(
+        "{far} of {} predictions of utilisation are off by more than 10 %. There are two reasons. The daemon knows LC's part \
+         only from its sources: a probe reports the worse of two short spins, which is more than LC takes on average, and the \
+         hosts' metrics count ticks, some of which an emulated CPU loses. It knows the work's part only as the time that ran in \
+         the guest; a host also spends time on leaving and entering the guest, which is a lot in emulation.",
         predictions.len()
     );
-    paragraph(page, "", &words);
+    paragraph(page, "", &text);
 }
 
 fn figure(page: &mut String, title: &str, drawings: &[String], caption: &str) {
@@ -166,12 +166,12 @@ fn table(page: &mut String, table: &Table) {
     let _ = writeln!(page, "<table>{rows}</table>");
 }
 
-fn heading(page: &mut String, words: &str) {
-    let _ = writeln!(page, "<h2>{}</h2>", escape(words));
+fn heading(page: &mut String, text: &str) {
+    let _ = writeln!(page, "<h2>{}</h2>", escape(text));
 }
 
-fn paragraph(page: &mut String, class: &str, words: &str) {
-    let _ = writeln!(page, "<p class=\"{class}\">{}</p>", escape(words));
+fn paragraph(page: &mut String, class: &str, text: &str) {
+    let _ = writeln!(page, "<p class=\"{class}\">{}</p>", escape(text));
 }
 
 fn escape(text: &str) -> String {

@@ -1,4 +1,4 @@
-//! What the simulator makes of a turn's decision log, beside what the lab measured.
+//! The simulator's prediction from a turn's decision log, compared with the lab's measurement.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -11,7 +11,7 @@ use scx_vnuma::sim::what_if::{what_if, WhatIf};
 use super::data::{Figure, Run, Turn};
 use crate::experiments::colocation::record::Arm;
 
-/// Both for one turn.
+/// The prediction and the measurement of one turn.
 pub struct Prediction {
     pub arm: Arm,
     pub round: u32,
@@ -20,20 +20,20 @@ pub struct Prediction {
     /// %.
     pub simulated_utilisation: f64,
     pub measured_utilisation: f64,
-    /// The part of it that was not migratable work, as the daemon saw it, %.
+    /// The part of the simulated utilisation that was not migratable work, as the daemon saw it, %.
     pub simulated_lc: f64,
     /// The hosts' utilisation in the same round without a guest, %.
     pub measured_lc: f64,
 }
 
 impl Prediction {
-    /// How much of the measured utilisation the simulated one is off, %.
+    /// The difference of the simulated utilisation from the measured one, % of the measured one.
     pub fn off_by(&self) -> f64 {
         100.0 * (self.simulated_utilisation / self.measured_utilisation - 1.0)
     }
 }
 
-/// For each turn in which the daemon wrote a log.
+/// The predictions for all turns in which the daemon wrote a log.
 pub fn predictions(run: &Run) -> Result<Vec<Prediction>> {
     let turns = [Arm::Coarse, Arm::Fine].into_iter().flat_map(|arm| run.turns(arm));
     turns.filter(|turn| turn.decisions.is_some()).map(|turn| predict(run, turn)).collect()
@@ -43,7 +43,8 @@ fn predict(run: &Run, turn: &Turn) -> Result<Prediction> {
     let path = turn.decisions.as_deref().context("BUG: a turn without decisions")?;
     let file = File::open(path).with_context(|| path.display().to_string())?;
     let log = LogReader::new(BufReader::new(file)).with_context(|| path.display().to_string())?;
-    let guard_options = log.header.guards.with_context(|| format!("{}: it names no guards", path.display()))?;
+    let guard_options =
+        log.header.guards.with_context(|| format!("{}: the log's header has no guards", path.display()))?;
     let log_policy = log.header.policy.clone();
     let rounds = log.collect::<Result<Vec<LoggedRound>, _>>().with_context(|| path.display().to_string())?;
     // The daemon starts before the load does, and the log ends with the load.

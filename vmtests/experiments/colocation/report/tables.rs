@@ -1,4 +1,4 @@
-//! The figures as tables: rows of cells, the first of them the heads. As text here; the page has them too.
+//! The figures as tables: rows of cells, the first row being the heads. They are printed as text, and shown on the page.
 
 use super::data::{Figure, Run, Spread};
 use super::goals::{goals, Bound};
@@ -41,12 +41,12 @@ pub fn verdicts(run: &Run) -> Table {
             Bound::AtLeast(bound) => format!("{bound} at least"),
         };
         let measured = goal.measured.map_or("-".to_string(), spread);
-        vec![goal.words.to_string(), goal.arm.label().to_string(), measured, wanted, goal.verdict().to_string()]
+        vec![goal.description.to_string(), goal.arm.label().to_string(), measured, wanted, goal.verdict().to_string()]
     };
     std::iter::once(heads).chain(goals(run).into_iter().map(row)).collect()
 }
 
-/// What the simulator says, beside what the lab showed.
+/// The simulator's predictions compared with the lab's measurements.
 pub fn simulated(predictions: &[Prediction]) -> Table {
     let heads = [
         "arm",
@@ -75,7 +75,7 @@ pub fn simulated(predictions: &[Prediction]) -> Table {
     std::iter::once(heads.map(str::to_string).to_vec()).chain(predictions.iter().map(row)).collect()
 }
 
-/// The same experiment as published, on four hosts of 16 cores each. Medians and ratios there are of single runs.
+/// The published results of the same experiment, on four hosts of 16 cores each. They are from single runs.
 pub fn published() -> Table {
     let rows = [
         ["published", "LC only", "+ plain VM", "+ rebalance.sh"],
