@@ -98,29 +98,46 @@ impl Workload {
         epoch: u64,
         was_hit: bool,
     ) -> Result<Option<Retargeted>> {
-        let first = plan.first.unwrap_or(self.destination);
+        let first = self.destination_under(plan);
         let kernel_plan = kernel_plan(plan, first);
-        if plan.moves.is_empty() {
-            // Such a plan costs no retarget.
-            if plan.steers() && (was_hit || self.in_force.as_ref() != Some(&kernel_plan)) {
-                class.update(&kernel_plan)?;
-                self.destination = first;
-                self.in_force = Some(kernel_plan);
-            }
+        let moves = !plan.moves.is_empty();
+        if !moves && !(plan.steers() && (was_hit || self.in_force.as_ref() != Some(&kernel_plan))) {
             return Ok(None);
         }
-        if let Some(placements) = &mut self.placements {
-            placements.carry_out(plan);
-            // A process without a placement goes to the first destination, which is worse but no reason to stop.
-            if let Err(err) = class.place(epoch + 1, &placements.news(&self.groups)) {
-                log::warn!("some processes go to the first destination instead: {err:#}");
-                placements.resend_all();
-            }
+        if moves || first != self.destination {
+            self.place(class, plan, epoch);
+        }
+        if !moves {
+            // Such a plan costs no retarget.
+            class.update(&kernel_plan)?;
+            self.destination = first;
+            self.in_force = Some(kernel_plan);
+            return Ok(None);
         }
         let done = class.retarget(&kernel_plan)?;
         self.destination = first;
         self.in_force = Some(kernel_plan);
         Ok(Some(done))
+    }
+
+    /// The first destination under a plan. One that moves nothing and has a use for the present one keeps it, so that
+    /// processes without a node of their own stay where they are.
+    fn destination_under(&self, plan: &Plan) -> NodeId {
+        match plan.moves.is_empty() && plan.spread.contains_key(&self.destination) {
+            true => self.destination,
+            false => plan.first.unwrap_or(self.destination),
+        }
+    }
+
+    /// Name the node of each process whose node the kernel side doesn't know, before the first destination changes.
+    fn place(&mut self, class: &dyn Class, plan: &Plan, epoch: u64) {
+        let Some(placements) = &mut self.placements else { return };
+        placements.carry_out(plan);
+        // A process without a placement goes to the first destination, which is worse but no reason to stop.
+        if let Err(err) = class.place(epoch + 1, &placements.news(&self.groups)) {
+            log::warn!("some processes go to the first destination instead: {err:#}");
+            placements.resend_all();
+        }
     }
 
     /// The destination of groups without a node of their own.
