@@ -1,6 +1,6 @@
 //! `auto`: harvest what is idle, wherever it is, and pay for moves only where they pay.
 //!
-//! Each round: [`supply`] is what others leave of each node, [`demand`] what each group wants. Work that others' use leaves no
+//! Each round: [`supply`] is what [`others`] leave of each node, [`demand`] what each group wants. Work that others' use leaves no
 //! room for is held to a limit first, which costs nothing; then it leaves ([`relieve`]) if a move's value exceeds its cost. Where
 //! tasks wait for admission, running ones make room for them ([`feed`]). As few nodes as supply the demand are chosen for new
 //! processes ([`choose`]), and work gathers there when it has room for long enough.
@@ -11,6 +11,7 @@ mod feed;
 mod memory;
 mod options;
 mod orders;
+mod others;
 mod relieve;
 mod supply;
 mod table;
