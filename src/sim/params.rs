@@ -58,6 +58,9 @@ pub struct Params {
     pub warning: f64,
     /// `fine`: picks move when their CPU is above this.
     pub min_gain: f64,
+    /// `auto`: evening loads out moves a task when CPU² · seconds for each byte exceed this.
+    #[serde(default = "default_price")]
+    pub price: f64,
     /// Memory of each machine: turns the trace's shares into bytes.
     pub machine_memory_bytes: u64,
     /// Seed of the placement.
@@ -66,6 +69,11 @@ pub struct Params {
     pub start_s: Option<f64>,
     /// t1 in trace seconds; the trace's own when not set.
     pub end_s: Option<f64>,
+}
+
+/// On trace A the lowest price at which `auto` moves a tenth of `coarse`'s bytes.
+fn default_price() -> f64 {
+    1e-8
 }
 
 impl Default for Params {
@@ -83,6 +91,7 @@ impl Default for Params {
             useful: 0.8,
             warning: 1.0,
             min_gain: 0.0,
+            price: default_price(),
             machine_memory_bytes: 128 << 30,
             seed: 1,
             start_s: None,
@@ -99,7 +108,11 @@ impl Params {
 
     /// `auto`, when it is the scheduler: it remembers, so it is no [`Policy`].
     pub fn auto(&self) -> Option<Auto> {
-        let options = AutoOptions { others_grain_cpus: self.max_cpu, ..AutoOptions::with_interval(self.interval_s) };
+        let options = AutoOptions {
+            others_grain_cpus: self.max_cpu,
+            balance_price: self.price / self.interval_s,
+            ..AutoOptions::with_interval(self.interval_s)
+        };
         (self.policy == PolicyKind::Auto).then_some(Auto { options })
     }
 
@@ -165,6 +178,7 @@ impl Params {
             ("--useful", self.useful),
             ("--warning", self.warning),
             ("--min-gain", self.min_gain),
+            ("--price", self.price),
         ];
         for (option, value) in amounts {
             if value.is_nan() || value < 0.0 {
