@@ -126,6 +126,16 @@ fn auto_does_more_than_the_thesiss_policies_for_a_tenth_of_the_bytes() {
 }
 
 #[test]
+fn auto_balances_best_of_all_too_for_a_fifth_of_coarses_bytes() {
+    let params = Params { price: 1e-10, ..Params::default() };
+    let Some(auto) = figures(&params.with_policy(PolicyName::AUTO, None)) else { return };
+    let coarse = figures(&params.with_policy(PolicyName::COARSE, None)).unwrap();
+    assert!(auto.gini < coarse.gini, "{} and {}", auto.gini, coarse.gini);
+    assert!(auto.cpu_utilisation > coarse.cpu_utilisation && auto.finished > coarse.finished);
+    assert!(auto.network_bytes_per_s < 0.2 * coarse.network_bytes_per_s, "{}", auto.network_bytes_per_s);
+}
+
+#[test]
 fn machines_pooled_by_cell_bound_what_placement_can_reach() {
     let params = Params { machines: 200, capacity: 2.0, ..Params::default() }.with_policy(PolicyName::NONE, None);
     let Some(figures) = figures(&params) else { return };

@@ -30,6 +30,8 @@ pub struct PolicySettings {
     pub round_s: f64,
     /// CPU that one thread of the others uses while it runs, in the view's unit.
     pub others_grain_cpus: f64,
+    /// Price of balancing: a group moves if CPU² · seconds per byte exceed this. `None` for the policy's own.
+    pub balance_price: Option<f64>,
 }
 
 impl Default for PolicySettings {
@@ -44,6 +46,7 @@ impl Default for PolicySettings {
             order: Order::default(),
             round_s: 60.0,
             others_grain_cpus: 1.0,
+            balance_price: None,
         }
     }
 }

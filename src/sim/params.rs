@@ -44,6 +44,9 @@ pub struct Params {
     pub warning: f64,
     /// `fine`: what was picked for a destination moves only if it uses more CPU than this.
     pub min_gain: f64,
+    /// `auto`: balancing moves a task if CPU² · seconds per byte exceed this.
+    #[serde(default = "default_price")]
+    pub price: f64,
     /// Memory of each machine, bytes; converts the trace's shares.
     pub machine_memory_bytes: u64,
     /// Seed of the placement.
@@ -52,6 +55,11 @@ pub struct Params {
     pub start_s: Option<f64>,
     /// t1 in seconds of trace time; the trace's own end if `None`.
     pub end_s: Option<f64>,
+}
+
+/// On trace A the lowest price at which `auto` moves a tenth of `coarse`'s bytes.
+fn default_price() -> f64 {
+    1e-8
 }
 
 impl Default for Params {
@@ -69,6 +77,7 @@ impl Default for Params {
             useful: 0.8,
             warning: 1.0,
             min_gain: 0.0,
+            price: default_price(),
             machine_memory_bytes: 128 << 30,
             seed: 1,
             start_s: None,
@@ -96,6 +105,7 @@ impl Params {
             order: self.order.unwrap_or_default(),
             round_s: self.interval_s,
             others_grain_cpus: self.max_cpu,
+            balance_price: Some(self.price),
             ..PolicySettings::default()
         }
     }
@@ -146,6 +156,7 @@ impl Params {
             ("--useful", self.useful),
             ("--warning", self.warning),
             ("--min-gain", self.min_gain),
+            ("--price", self.price),
         ];
         for (option, value) in amounts {
             if value.is_nan() || value < 0.0 {

@@ -1,6 +1,6 @@
 //! `auto`: uses idle CPU wherever it is, and moves work only where a move's value exceeds its cost.
 //!
-//! In each round, [`supply`] is the CPU that others leave of each node, and [`demand`] the CPU that each group wants. Work that
+//! In each round, [`supply`] is the CPU that [`others`] leave of each node, and [`demand`] the CPU that each group wants. Work that
 //! does not fit is first held to a limit, which costs nothing; then it leaves ([`relieve`]) if a move's value exceeds its cost.
 //! Where tasks wait for admission, running ones make room for them ([`feed`]). As few nodes as can supply the demand are chosen
 //! for new processes ([`choose`]), and work gathers there when there has been room for it for long enough.
@@ -11,6 +11,7 @@ mod feed;
 mod memory;
 mod options;
 mod orders;
+mod others;
 mod relieve;
 mod supply;
 mod table;
@@ -123,8 +124,12 @@ impl Auto {
 
 impl From<&PolicySettings> for Auto {
     fn from(settings: &PolicySettings) -> Self {
-        let options = AutoOptions::with_interval(settings.round_s);
-        Auto { options: AutoOptions { others_grain_cpus: settings.others_grain_cpus, ..options } }
+        let mut options = AutoOptions::with_interval(settings.round_s);
+        options.others_grain_cpus = settings.others_grain_cpus;
+        if let Some(price) = settings.balance_price {
+            options.balance_price = price / settings.round_s;
+        }
+        Auto { options }
     }
 }
 

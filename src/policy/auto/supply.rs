@@ -8,10 +8,8 @@
 use super::demand::NodeUse;
 use super::memory::NodeMemory;
 use super::options::{decay, AutoOptions};
+use super::others::{wanted_share, Reading, DEVIATIONS};
 use crate::cell::Node;
-
-/// Deviations of others' use that are kept free for them.
-const DEVIATIONS: f64 = 2.0;
 
 /// A mean this much below a whole number of CPUs still leaves that many.
 const WHOLE_WITHIN: f64 = 0.1;
@@ -37,9 +35,11 @@ impl NodeMemory {
             let left = if self.known_at.is_some() { decay(window_rounds, options.level_half_life_rounds) } else { 0.0 };
             self.fixed_cpus = self.fixed_cpus * left + fixed_cpus * (1.0 - left);
             let busy_share = (work.used_cpus + fixed_cpus) / node.capacity_cpus;
+            // On a host of several CPUs others may have had CPUs of their own.
             let has_one_cpu = node.capacity_cpus < 2.0 * options.others_grain_cpus;
-            self.observe_others(options, share, busy_share, has_one_cpu, node.alarm, now, window_rounds);
-            self.known_at = Some(now);
+            let wanted_share = if has_one_cpu { wanted_share(share, busy_share, options) } else { share };
+            let reading = Reading { share, wanted_share, alarm: node.alarm, now, window_rounds };
+            self.observe_others(options, &reading);
         }
         self.observe_contention(options, node, work.used_cpus, now);
         let supply = self.supply(options, node);
@@ -51,78 +51,6 @@ impl NodeMemory {
         let left = decay(window_rounds, options.load_half_life_rounds);
         self.load_sum = self.load_sum * left + node.load_cpus * window_rounds;
         self.load_weight = self.load_weight * left + window_rounds;
-    }
-
-    fn observe_others(
-        &mut self,
-        options: &AutoOptions,
-        share: f64,
-        busy_share: f64,
-        has_one_cpu: bool,
-        alarm: bool,
-        now: f64,
-        window_rounds: f64,
-    ) {
-        // On a host of several CPUs others may have had CPUs of their own.
-        let wanted_share = if has_one_cpu { wanted_share(share, busy_share, options.saturated_share) } else { share };
-        let is_first = self.known_at.is_none();
-        if is_first {
-            self.mean_share = wanted_share;
-            self.wait_rounds = options.wait_min_rounds;
-        }
-        self.burst_share = wanted_share.max(self.burst_share * decay(window_rounds, options.burst_half_life_rounds));
-
-        let slack_share = options.jump_slack_share * (1.0 - share);
-        let base_share = if is_first { 0.0 } else { self.mean_share };
-        self.jump_rounds = (self.jump_rounds + (share - base_share - slack_share) * window_rounds).max(0.0);
-        if alarm || self.jump_rounds >= options.jump_rounds {
-            // A window that an alarm cut short, or one of which little came after the jump, understates it.
-            let least_share = if alarm { 2.5 * options.jump_slack_share } else { 0.0 };
-            self.hit(options, wanted_share.max(least_share), now);
-        } else {
-            self.follow(options, wanted_share, window_rounds);
-        }
-        self.calm_rounds = if share <= options.calm_share { self.calm_rounds + window_rounds } else { 0.0 };
-        if self.is_pressed && self.calm_rounds >= self.wait_rounds {
-            self.is_pressed = false;
-            self.opened_at = Some(now);
-            (self.mean_share, self.variance) = (wanted_share, 0.0);
-        }
-        let level_share = self.mean_share + DEVIATIONS * self.variance.sqrt();
-        self.is_closed = match self.is_closed {
-            true => level_share > options.open_share,
-            false => level_share >= options.closed_share,
-        };
-    }
-
-    /// Others' use jumped to `share`.
-    fn hit(&mut self, options: &AutoOptions, share: f64, now: f64) {
-        /// A calm stretch is worth the wait if it is this many times as long.
-        const PAID_BACK: f64 = 2.0;
-
-        // How long work could stay says whether coming back was worth it. An empty node that comes and goes costs nobody anything.
-        if let (false, Some(opened_at), Some(used_since)) = (self.is_pressed, self.opened_at, self.used_since) {
-            let stretch_rounds = now - opened_at.max(used_since) + self.wait_rounds;
-            let is_long = stretch_rounds >= options.stretch_min_rounds.max(PAID_BACK * self.wait_rounds);
-            let factor = if is_long { 0.5 } else { 2.0 };
-            self.wait_rounds = (self.wait_rounds * factor).clamp(options.wait_min_rounds, options.wait_max_rounds);
-        }
-        self.is_pressed = true;
-        self.hit_at = Some(now);
-        self.jump_rounds = 0.0;
-        if share > self.mean_share {
-            (self.mean_share, self.variance) = (share, 0.0);
-        }
-    }
-
-    /// Mean and variance go after `share` exponentially.
-    fn follow(&mut self, options: &AutoOptions, share: f64, window_rounds: f64) {
-        let weight = 1.0 - decay(window_rounds, options.level_half_life_rounds);
-        let difference = share - self.mean_share;
-        self.mean_share += weight * difference;
-        // Only what was above the mean needs headroom: a host that becomes idle doesn't.
-        let excess = difference.max(0.0);
-        self.variance = (1.0 - weight) * (self.variance + weight * excess * excess);
     }
 
     /// Let work try more than the headroom rule leaves it: that assumes that others' threads come and go on their own, and a steady
@@ -138,7 +66,9 @@ impl NodeMemory {
             return;
         }
         self.trial_wait_rounds = self.trial_wait_rounds.max(options.trial_wait_min_rounds);
-        self.is_on_trial = self.contended_at.is_none_or(|at| now - at >= self.trial_wait_rounds);
+        // Without a measure of what a trial costs there is none.
+        let is_measured = node.stolen_share.is_some() || used_cpus < options.limit_min_cpus;
+        self.is_on_trial = is_measured && self.contended_at.is_none_or(|at| now - at >= self.trial_wait_rounds);
         if node.stolen_share.is_some_and(|share| share >= options.contended_share) {
             let ruled_cpus = self.ruled_cpus(options, node).0;
             self.granted_cpus = (used_cpus - options.limit_growth_cpus_per_round - ruled_cpus).max(0.0);
@@ -208,15 +138,5 @@ impl NodeMemory {
     pub(super) fn expected_share(&self, options: &AutoOptions, now: f64) -> f64 {
         let age_rounds = self.known_at.map_or(f64::INFINITY, |at| now - at);
         self.mean_share * decay(age_rounds, options.wait_max_rounds)
-    }
-}
-
-/// What others would take if we didn't, as a share of the capacity. Where all of it was busy they had to share with us as
-/// equals, so they may want as much for each part of a CPU that we got as they got: half each may be one hog of theirs.
-fn wanted_share(share: f64, busy_share: f64, saturated_share: f64) -> f64 {
-    if busy_share > 0.0 && share + busy_share >= saturated_share {
-        share.max((share / busy_share).min(1.0))
-    } else {
-        share
     }
 }

@@ -70,6 +70,10 @@ pub struct ModelOptions {
     /// fine: what was picked for a destination moves only if it uses more CPU than this [default: 0]
     #[arg(long, value_name = "CPU")]
     pub min_gain: Option<f64>,
+    /// auto: evening loads out moves a task when CPU² · seconds for each byte exceed this: less is more balance for more
+    /// bytes [default: 1e-8]
+    #[arg(long, value_name = "PRICE")]
+    pub price: Option<f64>,
     /// Memory of each machine [default: 128GiB]
     #[arg(long, value_name = "SIZE")]
     pub machine_memory: Option<Bytes>,
@@ -103,6 +107,7 @@ impl ModelOptions {
             useful: self.useful.unwrap_or(default.useful),
             warning: self.warning.unwrap_or(default.warning),
             min_gain: self.min_gain.unwrap_or(default.min_gain),
+            price: self.price.unwrap_or(default.price),
             machine_memory_bytes: self.machine_memory.map_or(default.machine_memory_bytes, |memory| memory.0),
             seed: self.seed.unwrap_or(default.seed),
             start_s: self.start.map(|start| start.0),

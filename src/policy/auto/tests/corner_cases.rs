@@ -27,6 +27,30 @@ fn work_that_fits_on_its_node_stays_there_and_new_processes_go_there_too() {
 }
 
 #[test]
+fn where_groups_do_not_say_what_they_want_the_nodes_queue_does() {
+    let scene = Scene::new(1.0, &[0.0; 4]).with(0, &[1.0; 8]);
+    let mut view = scene.view();
+    view.groups.iter_mut().for_each(|group| group.wanted_cpus = None);
+    assert_eq!(Run::new().round(&view).moves, [], "eight groups that use an eighth each fill one CPU");
+    view.nodes[0].waiting_cpus = 7.0;
+    assert_eq!(Run::new().round(&view).moves.len(), 6);
+}
+
+#[test]
+fn what_waits_on_a_node_with_idle_cpu_is_only_waiting_for_its_turn() {
+    let mut scene = Scene::new(1.0, &[0.0; 2]).with(0, &[0.125; 4]);
+    let mut run = Run::new();
+    for _ in 0..20 {
+        let mut view = scene.view();
+        // They wake up together, and each waits for the others.
+        view.groups.iter_mut().for_each(|group| group.wanted_cpus = Some(0.3));
+        let plan = run.round(&view);
+        assert_eq!(plan.moves, []);
+        scene.carry_out(&plan);
+    }
+}
+
+#[test]
 fn one_idle_node_takes_the_work_of_busy_ones_and_what_is_too_heavy_to_move_folds() {
     let mut scene = Scene::new(1.0, &[1.0, 0.0, 1.0, 1.0]).with(0, &[0.4, 0.4]).with(2, &[0.4]);
     scene.work[2].bytes = 100e9;

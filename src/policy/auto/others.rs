@@ -1,0 +1,98 @@
+//! What others take of a node: a mean and a deviation for what is steady, a CUSUM test for jumps, and after a jump a wait that
+//! grows while coming back turns out to be too soon.
+
+use super::memory::NodeMemory;
+use super::options::{decay, AutoOptions};
+
+/// Deviations of others' use that are kept free for them.
+pub(super) const DEVIATIONS: f64 = 2.0;
+
+/// An alarm means that others take this share at least, 0..=1: a window of which little came after the jump understates it.
+const ALARM_SHARE: f64 = 0.25;
+
+/// One round's reading of a node. Shares are of its capacity.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Reading {
+    /// What others took.
+    pub(super) share: f64,
+    /// What they would have taken had the guest left them all.
+    pub(super) wanted_share: f64,
+    pub(super) alarm: bool,
+    pub(super) now: f64,
+    pub(super) window_rounds: f64,
+}
+
+/// What others would take if we didn't. Where all of a CPU was busy they had to share with us as equals, so they may want as much
+/// for each part of it that we got as they got: half each may be one hog of theirs.
+pub(super) fn wanted_share(share: f64, busy_share: f64, options: &AutoOptions) -> f64 {
+    if busy_share > 0.0 && share + busy_share >= options.saturated_share {
+        share.max((share / busy_share).min(1.0))
+    } else {
+        share
+    }
+}
+
+impl NodeMemory {
+    /// Take in a reading.
+    pub(super) fn observe_others(&mut self, options: &AutoOptions, reading: &Reading) {
+        let Reading { share, wanted_share, alarm, now, window_rounds } = *reading;
+        let is_first = self.known_at.is_none();
+        self.known_at = Some(now);
+        if is_first {
+            self.mean_share = wanted_share;
+            self.wait_rounds = options.wait_min_rounds;
+        }
+        self.burst_share = wanted_share.max(self.burst_share * decay(window_rounds, options.burst_half_life_rounds));
+
+        let slack_share = options.jump_slack_share * (1.0 - share);
+        let base_share = if is_first { 0.0 } else { self.mean_share };
+        self.jump_rounds = (self.jump_rounds + (share - base_share - slack_share) * window_rounds).max(0.0);
+        if alarm || self.jump_rounds >= options.jump_rounds {
+            let least_share = if alarm { ALARM_SHARE } else { 0.0 };
+            self.hit(options, wanted_share.max(least_share), now);
+        } else {
+            self.follow(options, wanted_share, window_rounds);
+        }
+        self.calm_rounds = if share <= options.calm_share { self.calm_rounds + window_rounds } else { 0.0 };
+        if self.is_pressed && self.calm_rounds >= self.wait_rounds {
+            self.is_pressed = false;
+            self.opened_at = Some(now);
+            (self.mean_share, self.variance) = (wanted_share, 0.0);
+        }
+        let level_share = self.mean_share + DEVIATIONS * self.variance.sqrt();
+        self.is_closed = match self.is_closed {
+            true => level_share > options.open_share,
+            false => level_share >= options.closed_share,
+        };
+    }
+
+    /// Others' use jumped to `share`.
+    fn hit(&mut self, options: &AutoOptions, share: f64, now: f64) {
+        /// A calm stretch is worth the wait if it is this many times as long.
+        const PAID_BACK: f64 = 2.0;
+
+        // How long work could stay says whether coming back was worth it. An empty node that comes and goes costs nobody anything.
+        if let (false, Some(opened_at), Some(used_since)) = (self.is_pressed, self.opened_at, self.used_since) {
+            let stretch_rounds = now - opened_at.max(used_since) + self.wait_rounds;
+            let is_long = stretch_rounds >= options.stretch_min_rounds.max(PAID_BACK * self.wait_rounds);
+            let factor = if is_long { 0.5 } else { 2.0 };
+            self.wait_rounds = (self.wait_rounds * factor).clamp(options.wait_min_rounds, options.wait_max_rounds);
+        }
+        self.is_pressed = true;
+        self.hit_at = Some(now);
+        self.jump_rounds = 0.0;
+        if share > self.mean_share {
+            (self.mean_share, self.variance) = (share, 0.0);
+        }
+    }
+
+    /// Mean and variance go after `share` exponentially.
+    fn follow(&mut self, options: &AutoOptions, share: f64, window_rounds: f64) {
+        let weight = 1.0 - decay(window_rounds, options.level_half_life_rounds);
+        let difference = share - self.mean_share;
+        self.mean_share += weight * difference;
+        // Only what was above the mean needs headroom: a host that becomes idle doesn't.
+        let excess = difference.max(0.0);
+        self.variance = (1.0 - weight) * (self.variance + weight * excess * excess);
+    }
+}
