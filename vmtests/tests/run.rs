@@ -1,5 +1,7 @@
 //! Tests `vmtests/run` without a virtual machine: a fake `vmtests/lab` reports what a guest would.
 
+#![allow(clippy::unwrap_used, reason = "tests may")]
+
 use std::os::unix::fs::{symlink, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Output};
