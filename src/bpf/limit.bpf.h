@@ -31,10 +31,17 @@ struct {
 } limit_timers SEC(".maps");
 
 /*
- * With this much for each queued task, in 1/1024 of a CPU, each gets a turn of two ticks in 13 s at HZ 250, long before the
- * watchdog's 30 s.
+ * The least limit of a node where @nr_queued tasks wait, so that each runs within 20 s, well before the watchdog's 30 s: a task
+ * waits until the others have used max_debt_ns and had a turn of up to two ticks, of 4 ms at HZ 250, each.
  */
-#define LIMIT_PER_QUEUED(nr) ((nr) * 5 / 8)
+static u64 least_limit(u64 nr_queued)
+{
+	const u64 ns_per_turn = 8 * NSEC_PER_MSEC, wait_max_ns = 20 * NSEC_PER_SEC;
+
+	if (nr_queued < 2)
+		return VNUMA_LIMIT_MIN;
+	return (max_debt_ns + nr_queued * ns_per_turn) * VNUMA_LIMIT_ONE_CPU / wait_max_ns;
+}
 
 /* Return the limit of @node, or VNUMA_NO_LIMIT. */
 static u32 node_limit(s32 node)
@@ -51,7 +58,7 @@ static u32 node_limit(s32 node)
 	node_plan = node_plan_of(node);
 	if (!node_plan)
 		return VNUMA_NO_LIMIT;
-	least = LIMIT_PER_QUEUED(nr_queued(node));
+	least = least_limit(nr_queued(node));
 	return node_plan->limit < least ? least : node_plan->limit;
 }
 

@@ -18,6 +18,7 @@ mod register;
 mod runner;
 pub(crate) mod scale;
 mod shapes;
+mod steering;
 mod storms;
 mod watching;
 

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::{
     all, bound, experiment, fine, fixed, following, harvesting, hosts, hotplug, killing, leaving, moving, scale,
-    shapes, storms, watching,
+    shapes, steering, storms, watching,
 };
 
 /// A test that runs on a certain kind of machine.
@@ -109,6 +109,7 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!(SHAPES, Shape("2x2"), scale::ten_thousand_tasks_cost_little),
     scenario!(SHAPES, Shape("2x2"), following::irqs_and_workqueues_follow_the_work),
     scenario!(SHAPES, Shape("2x2"), following::memory_follows_a_process_when_asked),
+    scenario!(SHAPES, EveryKernel("4x1"), steering::exec_places_processes_by_weight),
     scenario!(SHAPES, Shape("4x1"), all::all_takes_every_ordinary_task),
     scenario!(MOVING, Lab, moving::a_hog_is_fled_within_two_rounds_three_times),
     scenario!(MOVING, Lab, moving::short_rounds_react_within_a_third_of_a_second),
@@ -132,6 +133,7 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!(HARVESTING, Lab, harvesting::hogs_on_half_of_the_hosts_are_left_and_the_other_half_is_used),
     scenario!(HARVESTING, Lab, harvesting::half_a_nodes_demand_stays_on_one_node),
     scenario!(HARVESTING, Lab, harvesting::a_hog_is_left_at_once_at_the_default_interval),
+    scenario!(HARVESTING, Lab, steering::a_node_that_is_hit_is_left_at_once),
     scenario!(HOSTS, Lab, hosts::hosts_tell_a_hog_from_the_guests_own_work),
     scenario!(HOSTS, Lab, hosts::with_host_metrics_work_goes_past_hogged_hosts_and_stays),
     scenario!(HOSTS, Lab, hosts::faulty_exporters_are_never_chosen_and_delay_no_round),
@@ -142,6 +144,10 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!(STAYING, Lab, leaving::after_kill_the_next_start_leaves_no_trace),
     scenario!(STAYING, Lab, leaving::what_stops_matching_goes_back),
     scenario!(STAYING, Lab, hotplug::an_offline_destination_is_left),
+    // Not in a plain virtual machine: where the TSC isn't reliable, idle time counts as run time.
+    scenario!(STAYING, Lab, steering::work_uses_as_much_of_a_node_as_its_limit_allows),
+    scenario!(STAYING, Lab, steering::a_lone_task_is_limited_too),
+    scenario!(STAYING, Lab, steering::the_least_limit_starves_none_of_a_hundred),
     scenario!(KILLING, Shape("2x2"), killing::killed_at_any_moment_all_is_undone),
     scenario!(COLOCATION, Here, experiment::each_arm_of_the_experiment_works),
 ];
