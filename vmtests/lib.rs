@@ -2,7 +2,7 @@
 //!
 //! - `guest`: what code in a guest needs: the scheduler, its maps, processes to be scheduled, load on the hosts.
 //! - [`scenarios`]: tests of a behaviour, with the register of the machines on which each runs; `vmtests/run` runs them.
-//! - [`bench`]: the cost of scheduling.
+//! - [`mod@bench`]: the cost of scheduling.
 //! - [`demo`]: the same load without and with the scheduler, as a timeline.
 //! - [`experiments`]: comparisons that take long.
 //!
