@@ -120,12 +120,14 @@ impl Workload {
         Ok(Some(done))
     }
 
-    /// The first destination under a plan. One that moves nothing and has a use for the present one keeps it, so that
-    /// processes without a node of their own stay where they are.
+    /// The first destination under a plan. It stays while nothing moves and the present one has work, or is among those for
+    /// new processes: which of several idle nodes is the least loaded changes with every round.
     fn destination_under(&self, plan: &Plan) -> NodeId {
-        match plan.moves.is_empty() && plan.spread.contains_key(&self.destination) {
-            true => self.destination,
-            false => plan.first.unwrap_or(self.destination),
+        let present = self.destination;
+        let has_work = || self.homes().values().any(|&home| home == present);
+        match plan.moves.is_empty() && (plan.spread.contains_key(&present) || has_work()) {
+            true => present,
+            false => plan.first.unwrap_or(present),
         }
     }
 
