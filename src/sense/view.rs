@@ -82,7 +82,17 @@ fn node(inputs: &ViewInputs<'_>, id: NodeId, cpus: &CpuSet) -> Node {
     let load_cpus = window.in_cpus(time.steal_ns).max(others_cpus) + busy_cpus;
     let waiting_cpus = window.nr_queued.get(id.0 as usize).copied().unwrap_or(0).into();
     let alarm = inputs.hit_nodes.contains(&id);
-    Node { id, capacity_cpus, pressure, load_cpus, waiting_cpus, alarm, ..Node::default() }
+    let stolen_share = stolen_share(used_ns.max(time.busy_ns), time.steal_ns);
+    Node { id, capacity_cpus, pressure, load_cpus, waiting_cpus, stolen_share, alarm, ..Node::default() }
+}
+
+/// Of the time that vCPUs wanted to run, the share that was stolen; `None` if they wanted too little to tell.
+fn stolen_share(busy_ns: u64, steal_ns: u64) -> Option<f64> {
+    /// A few of a host's time slices.
+    const TELLING_NS: u64 = 20_000_000;
+
+    let wanted_ns = busy_ns + steal_ns;
+    (wanted_ns >= TELLING_NS).then(|| steal_ns as f64 / wanted_ns as f64)
 }
 
 fn group(inputs: &ViewInputs<'_>, id: GroupId, node: NodeId, times: Times) -> Group {
@@ -161,6 +171,12 @@ mod tests {
                 now_ns: 5000 * MS,
             })
         }
+    }
+
+    #[test]
+    fn what_is_stolen_is_a_share_of_what_vcpus_wanted_and_a_little_tells_nothing() {
+        let nodes = Setup::new(&[(0, 300, 100), (1, 10, 5), (2, 0, 0), (3, 0, 0)], &[], 0).view().nodes;
+        assert_eq!((nodes[0].stolen_share, nodes[1].stolen_share), (Some(0.25), None));
     }
 
     #[test]
