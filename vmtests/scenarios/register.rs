@@ -132,7 +132,6 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!(HARVESTING, Lab, harvesting::idle_hosts_are_used_as_the_fair_class_uses_them),
     scenario!(HARVESTING, Lab, harvesting::hogs_on_half_of_the_hosts_are_left_and_the_other_half_is_used),
     scenario!(HARVESTING, Lab, harvesting::half_a_nodes_demand_stays_on_one_node),
-    scenario!(HARVESTING, Lab, harvesting::a_hog_is_left_at_once_at_the_default_interval),
     scenario!(HARVESTING, Lab, steering::a_node_that_is_hit_is_left_at_once),
     scenario!(HOSTS, Lab, hosts::hosts_tell_a_hog_from_the_guests_own_work),
     scenario!(HOSTS, Lab, hosts::with_host_metrics_work_goes_past_hogged_hosts_and_stays),
