@@ -64,11 +64,14 @@ static bool set_node_plans(struct vnuma_target *plan, struct vnuma_retarget_args
 		plan->limited_nodes = limited;
 	if (plan->spread_total != spread_total)
 		plan->spread_total = spread_total;
+	if (plan->overflow_nodes != args->overflow_nodes)
+		plan->overflow_nodes = args->overflow_nodes;
 	return changes;
 }
 
 /*
- * Put a plan in force. It forgets which nodes were hit. With keeps_queues it is a new plan, with an epoch of its own, only if
+ * Put a plan in force. It forgets the hits that it knows of: one that came while it was made stays in force until the next
+ * plan, which the daemon makes at once. With keeps_queues it is a new plan, with an epoch of its own, only if
  * the destination changes.
  */
 SEC("syscall")
@@ -85,15 +88,15 @@ int retarget(struct vnuma_retarget_args *args)
 		 plan->destination.first != args->destination.first ||
 		 plan->destination.second != args->destination.second;
 	limits_change = steers && set_node_plans(plan, args);
-	returns = plan->left_nodes;
+	returns = plan->left_nodes & args->known_hits;
 	if (is_new) {
 		plan->destination = args->destination;
 		plan->nr_destinations = args->nr_destinations;
 	}
 	if (returns)
-		plan->left_nodes = 0;
-	if (plan->hit_nodes)
-		plan->hit_nodes = 0;
+		__sync_fetch_and_and(&plan->left_nodes, ~args->known_hits);
+	if (plan->hit_nodes & args->known_hits)
+		__sync_fetch_and_and(&plan->hit_nodes, ~args->known_hits);
 	/* The adds are fully ordered, so a reader that sees the new epoch or version sees the new plan. */
 	if (is_new || returns)
 		__sync_fetch_and_add(&plan->version, 1);

@@ -36,6 +36,51 @@ static s32 next_spread_node(const struct vnuma_target *plan, s32 node)
 	return VNUMA_NO_NODE;
 }
 
+/* Where the kernel's idle masks can't be read, a CPU counts as idle if none of our tasks runs on it. */
+static bool has_idle_cpu(s32 node)
+{
+	const struct cpumask *idle, *mask = node_cpumask(node);
+	const struct vnuma_node_stats *stats = node_stats_of(node);
+	const u32 *online = MEMBER_VPTR(nr_online, [node]);
+	bool has_one;
+
+	if (!mask || !stats || !online)
+		return false;
+	if (idle_per_node && bpf_ksym_exists(scx_bpf_get_idle_cpumask_node___compat))
+		idle = scx_bpf_get_idle_cpumask_node___compat(node);
+	else if (!idle_per_node && bpf_ksym_exists(scx_bpf_get_idle_cpumask___compat))
+		idle = scx_bpf_get_idle_cpumask___compat();
+	else
+		return stats->nr_running < *online;
+	has_one = bpf_cpumask_intersects(idle, mask);
+	scx_bpf_put_idle_cpumask(idle);
+	return has_one;
+}
+
+/*
+ * Return a node with an idle CPU for a process whose turn is @node's, where all CPUs are busy: one with a weight if there is
+ * one, else one that takes overflow, else @node. Other nodes' idle masks may be remote memory, so they are read only then.
+ */
+static s32 overflow_node(const struct vnuma_target *plan, s32 node)
+{
+	s32 other, spare = node;
+
+	bpf_for(other, 0, nr_nodes) {
+		const struct vnuma_node_plan *node_plan = node_plan_of(other);
+		const bool overflows = plan->overflow_nodes & node_bit(other);
+
+		if (!node_plan)
+			break;
+		if (other == node || (overflows && spare != node) || !(overflows || node_plan->spread_weight) ||
+		    !has_idle_cpu(other))
+			continue;
+		if (!overflows)
+			return other;
+		spare = other;
+	}
+	return spare;
+}
+
 /* Loaded only if plans steer. After exec, @p is its process's only thread. */
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(place_at_exec, struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)
@@ -50,6 +95,9 @@ int BPF_PROG(place_at_exec, struct task_struct *p, pid_t old_pid, struct linux_b
 	if (!plan || !plan->spread_total || !tctx || !(takes_all || p->policy == SCHED_EXT))
 		return 0;
 	to = next_spread_node(plan, node);
+	/* Where it is, it has a CPU, which somebody may be waiting for. */
+	if (to >= 0 && !(to == node && !nr_queued(node)) && !has_idle_cpu(to))
+		to = overflow_node(plan, to);
 	if (to < 0 || !may_run_on(p, to))
 		return 0;
 	own.epoch = plan->epoch;

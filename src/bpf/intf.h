@@ -53,10 +53,11 @@ struct vnuma_destination {
  */
 struct vnuma_target {
 	u64 epoch;
-	u64 version;	   /* number of times tasks' nodes have changed: by a plan or by a hit */
-	u64 limited_nodes; /* nodes with a limit below their online CPUs */
-	u64 hit_nodes;	   /* nodes hit under this plan */
-	u64 left_nodes;	   /* of hit_nodes: those whose work goes to their fallback */
+	u64 version;	    /* number of times tasks' nodes have changed: by a plan or by a hit */
+	u64 limited_nodes;  /* nodes with a limit below their online CPUs */
+	u64 hit_nodes;	    /* nodes hit under this plan */
+	u64 left_nodes;	    /* of hit_nodes: those whose work goes to their fallback */
+	u64 overflow_nodes; /* nodes without a spread weight that take processes while the others have no idle CPU */
 	u32 nr_destinations;
 	struct vnuma_destination destination;
 	u32 spread_total; /* sum of the nodes' spread weights */
@@ -93,6 +94,8 @@ struct vnuma_retarget_args {
 	u32 nr_destinations;
 	struct vnuma_destination destination;
 	u32 keeps_queues; /* no process was placed since the last call: queues need no look if the destination stays */
+	u64 known_hits;	  /* nodes that the plan knows to be hit; work that left others because of a hit stays away */
+	u64 overflow_nodes;
 	struct vnuma_node_plan nodes[VNUMA_MAX_NODES];
 	/* out */
 	u32 nr_moved;  /* queued tasks moved to another node's DSQ */

@@ -77,12 +77,14 @@ plain! {
     packed vnuma_destination { first, second }
     packed vnuma_node_plan { limit, spread_weight, fallback }
     packed vnuma_target {
-        epoch, version, limited_nodes, hit_nodes, left_nodes, nr_destinations, destination, spread_total
+        epoch, version, limited_nodes, hit_nodes, left_nodes, overflow_nodes, nr_destinations, destination, spread_total
     }
     packed vnuma_placement { epoch, node, _pad }
     packed vnuma_process_node { tgid, node }
     packed vnuma_run_time { run_ns, stolen_ns, wait_ns }
-    packed vnuma_retarget_args { nr_destinations, destination, keeps_queues, nodes, nr_moved, nr_kicked, epoch }
+    packed vnuma_retarget_args {
+        nr_destinations, destination, keeps_queues, known_hits, overflow_nodes, nodes, nr_moved, nr_kicked, epoch
+    }
     packed vnuma_node_args { node }
     packed vnuma_hit { at_ns, run_ns, stolen_ns, node, is_left }
     packed vnuma_counters_args { has_cpu_times, nr_queued }

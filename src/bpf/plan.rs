@@ -1,6 +1,6 @@
 //! The plan as the BPF scheduler carries it out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{intf, Plain};
@@ -23,8 +23,12 @@ pub struct KernelPlan {
     pub limits: BTreeMap<NodeId, f64>,
     /// Weights by which processes that exec are placed on nodes. Empty: they stay where they are.
     pub spread: BTreeMap<NodeId, u32>,
-    /// Where a node's work goes at once when the node is hit, until the next plan.
+    /// Nodes without a weight that take a process while no node with a weight has an idle CPU.
+    pub overflow: BTreeSet<NodeId>,
+    /// Where a node's work goes at once when the node is hit, until a plan that knows of the hit.
     pub fallback: BTreeMap<NodeId, NodeId>,
+    /// The hits that the plan knows of. A node that is hit while the plan is made, and isn't among these, stays left.
+    pub known_hits: BTreeSet<NodeId>,
 }
 
 impl KernelPlan {
@@ -46,6 +50,8 @@ impl KernelPlan {
                 second: self.second.map_or(no_node, |node| node.0 as i32),
             },
             keeps_queues: u32::from(keeps_queues),
+            known_hits: bits(&self.known_hits),
+            overflow_nodes: bits(&self.overflow),
             nodes: std::array::from_fn(|node| self.node_plan(NodeId(node as u32))),
             ..Plain::zeroed()
         }
@@ -60,6 +66,11 @@ impl KernelPlan {
             fallback: fallback.map_or(intf::vnuma_sentinel_VNUMA_NO_NODE, |to| to.0 as i32),
         }
     }
+}
+
+/// Bit N for node N.
+fn bits(nodes: &BTreeSet<NodeId>) -> u64 {
+    nodes.iter().filter(|node| (node.0 as usize) < MAX_NODES).map(|node| 1 << node.0).sum()
 }
 
 fn limit_of(cpus: f64) -> u32 {
@@ -110,6 +121,13 @@ mod tests {
         let args = KernelPlan { limits, ..KernelPlan::default() }.to_args(true);
         assert_eq!(args.nodes.map(|node| node.limit)[..7], [307, 1536, 32, u32::MAX, 32, 32, u32::MAX]);
         assert_eq!(KernelPlan::LIMIT_MIN_CPUS, 1.0 / 32.0);
+    }
+
+    #[test]
+    fn sets_of_nodes_are_bits() {
+        let known_hits = [0, 5, 63, 64, 9999].map(NodeId).into();
+        let args = KernelPlan { known_hits, overflow: [NodeId(1)].into(), ..KernelPlan::default() }.to_args(true);
+        assert_eq!((args.known_hits, args.overflow_nodes), (1 | 1 << 5 | 1 << 63, 2));
     }
 
     #[test]

@@ -43,25 +43,25 @@ static bool leave_node(struct vnuma_target *plan, s32 node)
 static void hit_node(struct vnuma_target *plan, struct vnuma_node_stats *stats, s32 node, u64 now)
 {
 	struct vnuma_hit *hit;
-	bool is_left;
 
 	if (stats->hit_at && now - stats->hit_at < hit_interval_ns)
 		return;
-	if (__sync_fetch_and_or(&plan->hit_nodes, node_bit(node)) & node_bit(node))
+	/* A hit that the daemon never hears of would stay in force for ever. */
+	hit = bpf_ringbuf_reserve(&hits, sizeof(*hit), 0);
+	if (!hit)
 		return;
+	if (__sync_fetch_and_or(&plan->hit_nodes, node_bit(node)) & node_bit(node)) {
+		bpf_ringbuf_discard(hit, 0);
+		return;
+	}
 	stats->hit_at = now;
 	__sync_fetch_and_add(&stats->nr_hits, 1);
-	is_left = leave_node(plan, node);
-
-	hit = bpf_ringbuf_reserve(&hits, sizeof(*hit), 0);
-	if (hit) {
-		hit->at_ns = now;
-		hit->run_ns = stats->excess_run_ns;
-		hit->stolen_ns = stats->excess_stolen_ns;
-		hit->node = node;
-		hit->is_left = is_left;
-		bpf_ringbuf_submit(hit, BPF_RB_FORCE_WAKEUP);
-	}
+	hit->at_ns = now;
+	hit->run_ns = stats->excess_run_ns;
+	hit->stolen_ns = stats->excess_stolen_ns;
+	hit->node = node;
+	hit->is_left = leave_node(plan, node);
+	bpf_ringbuf_submit(hit, BPF_RB_FORCE_WAKEUP);
 	stats->excess_ns = stats->excess_run_ns = stats->excess_stolen_ns = 0;
 }
 

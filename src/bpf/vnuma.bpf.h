@@ -7,10 +7,12 @@
 #include "intf.h"
 
 /*
- * Kernels built with pahole before 1.26 give this kfunc an extra argument in BTF, which no program can pass. As a weak
+ * Kernels built with pahole before 1.26 give these kfuncs an extra argument in BTF, which no program can pass. As a weak
  * symbol of the usual type, libbpf treats the mismatch as an absent kfunc: see can_kick().
  */
 void scx_bpf_kick_cpu___compat(s32 cpu, u64 flags) __ksym __weak;
+const struct cpumask *scx_bpf_get_idle_cpumask_node___compat(int node) __ksym __weak;
+const struct cpumask *scx_bpf_get_idle_cpumask___compat(void) __ksym __weak;
 
 #define NSEC_PER_MSEC	 1000000ULL
 #define CLAMP(x, lo, hi) ((x) < (lo) ? (lo) : (x) > (hi) ? (hi) : (x))

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{is_zero, CellView, GroupId, NodeId};
+use super::{CellView, GroupId, NodeId};
 
 /// The move of one group.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -148,12 +148,28 @@ pub struct Plan {
     /// Nodes whose pressure affects the next decisions and should stay fresh; that of others may go stale.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub watch: BTreeSet<NodeId>,
-    /// CPU that migratable work wants and no node supplies.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    /// Demand and supply of the whole cell, from policies that estimate them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balance: Option<Balance>,
+}
+
+/// What migratable work wants of a cell and what the cell can give it. CPU in the view's unit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Balance {
+    /// CPU that the work wants.
+    pub wanted_cpus: f64,
+    /// CPU that the nodes can give it.
+    pub supply_cpus: f64,
+    /// CPU that it wants and doesn't get, under the plan: on each node what exceeds the node's supply.
     pub short_cpus: f64,
 }
 
 impl Plan {
+    /// CPU that migratable work wants and doesn't get, as far as the policy estimates it.
+    pub fn short_cpus(&self) -> f64 {
+        self.balance.map_or(0.0, |balance| balance.short_cpus)
+    }
+
     /// Return true if the plan says more than where work goes: limits, weights for new processes, or fallbacks.
     pub fn steers(&self) -> bool {
         !(self.limits.is_empty() && self.spread.is_empty() && self.fallback.is_empty())

@@ -136,7 +136,7 @@ impl<'a> Rounds<'a> {
         let epoch = self.reporter.epoch();
         let retargeted = match self.config.dry_run {
             true => None,
-            false => self.workload.carry_out(self.class, &plan, epoch, !hit_nodes.is_empty())?,
+            false => self.workload.carry_out(self.class, &plan, epoch, &hit_nodes)?,
         };
         let retarget_cpu_us = (thread_cpu_time() - cpu_before).as_micros() as u64;
         if retargeted.is_some() {

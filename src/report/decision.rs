@@ -6,7 +6,7 @@ use std::fmt::Write;
 use super::sources::{source_lines, SourceLine};
 use super::Round;
 use crate::bpf::Retargeted;
-use crate::cell::{Moved, Node, NodeId, Outcome, Plan, Pressure, Verdict};
+use crate::cell::{Balance, Moved, Node, NodeId, Outcome, Plan, Pressure, Verdict};
 use crate::sense::NodeReadings;
 
 /// Return true if `now` moves work or has other reasons than `before`, so that it deserves a log line.
@@ -29,6 +29,7 @@ pub struct Decision {
     first: Option<NodeId>,
     second: Option<NodeId>,
     verdicts: Vec<Verdict>,
+    balance: Option<Balance>,
     routes: BTreeMap<(NodeId, NodeId), Moved>,
     retargeted: Option<Retargeted>,
     retarget_cpu_us: u64,
@@ -52,6 +53,7 @@ impl Decision {
             first: round.plan.first,
             second: round.plan.second,
             verdicts: round.plan.verdicts.clone(),
+            balance: round.plan.balance,
             routes: round.plan.routes(&round.view),
             retargeted: round.retargeted,
             retarget_cpu_us: round.retarget_cpu_us,
@@ -97,11 +99,12 @@ impl Decision {
         }
     }
 
-    /// What was measured, chosen, moved, refused and done. Every line is indented.
+    /// What was measured and chosen, what moves and stays, and what was done. Every line is indented.
     pub fn explained(&self) -> String {
         let mut text = String::new();
         add(&mut text, "measured", self.nodes.iter().map(|node| self.measured(node)));
         add(&mut text, "chosen", [self.chosen()]);
+        add(&mut text, "demand", self.balance.map(balance_text));
         if self.verdicts.is_empty() {
             add(&mut text, "because", [self.why_without_verdict()]);
         }
@@ -109,7 +112,7 @@ impl Decision {
             self.verdicts.iter().partition(|verdict| matches!(verdict.outcome, Outcome::Moves { .. }));
         let verdict_text = |verdict: &&Verdict| format!("node {}: {}", verdict.node, self.reason(verdict));
         add(&mut text, "moves", go.iter().map(verdict_text));
-        add(&mut text, "refused", stay.iter().map(verdict_text));
+        add(&mut text, "stays", stay.iter().map(verdict_text));
         let done = self.done().or_else(|| (!self.routes.is_empty()).then(|| "nothing (dry run)".into()));
         add(&mut text, "done", done);
         text
@@ -128,6 +131,9 @@ impl Decision {
     }
 
     fn why(&self) -> String {
+        if let Some(balance) = self.balance {
+            return self.why_balanced(balance);
+        }
         match self.verdicts.as_slice() {
             [] => self.why_without_verdict(),
             [one] if self.places == [one.node] => self.reason(one),
@@ -136,6 +142,18 @@ impl Decision {
                 reasons.collect::<Vec<_>>().join(", ")
             }
         }
+    }
+
+    /// Demand and supply, and only the verdicts that say more: with many nodes a line of all would be unreadable.
+    fn why_balanced(&self, balance: Balance) -> String {
+        let says_more = |verdict: &&Verdict| !matches!(verdict.outcome, Outcome::Fits { .. } | Outcome::Short { .. });
+        let reason = |verdict: &Verdict| match verdict.outcome {
+            // It names its node.
+            Outcome::Moves { .. } => self.reason(verdict),
+            _ => format!("node {}: {}", verdict.node, self.reason(verdict)),
+        };
+        let reasons = self.verdicts.iter().filter(says_more).map(reason);
+        reasons.chain([balance_text(balance)]).collect::<Vec<_>>().join("; ")
     }
 
     fn why_without_verdict(&self) -> String {
@@ -213,7 +231,7 @@ impl Decision {
             }
             Outcome::Short { wanted_cpus, supply_cpus } => format!(
                 "its work wants {wanted_cpus:.2} CPU, the node can supply only {supply_cpus:.2}, and no other node can \
-                 supply enough more to justify a move"
+                 supply so much more that a move pays"
             ),
         }
     }
@@ -273,6 +291,12 @@ fn add(text: &mut String, heading: &str, lines: impl IntoIterator<Item = String>
         let _ = writeln!(text, "  {heading:<8} {line}");
         heading = "";
     }
+}
+
+/// `work wants 2.95 CPU, and 2.00 can be supplied: short of 0.95`.
+fn balance_text(Balance { wanted_cpus, supply_cpus, short_cpus }: Balance) -> String {
+    let short = if short_cpus >= 0.05 { format!(": short of {short_cpus:.2}") } else { String::new() };
+    format!("work wants {wanted_cpus:.2} CPU, and {supply_cpus:.2} can be supplied{short}")
 }
 
 fn source_text(line: SourceLine) -> String {

@@ -113,7 +113,7 @@ mod tests {
             "{entries:?}"
         );
         assert!(
-            entries[0].contains("\n  refused  node 0: others take 0.10 CPU of it, below the trigger of 0.25\n"),
+            entries[0].contains("\n  stays    node 0: others take 0.10 CPU of it, below the trigger of 0.25\n"),
             "{entries:?}"
         );
         assert!(entries[1].starts_with("round 6, 0.0 s ago: epoch 3: move from node 0 to 1\n"), "{entries:?}");

@@ -47,6 +47,8 @@ pub struct NodeMetrics {
     pub steal_pct: f64,
     #[stat(desc = "CPU in use by others and by all of the guest's tasks")]
     pub load_cpus: f64,
+    #[stat(desc = "CPU that migratable tasks may use; -1 (no sample) without a limit")]
+    pub limit_cpus: f64,
     #[stat(desc = "migratable tasks that waited in the node's queue when the round began")]
     pub nr_queued: u32,
     #[stat(desc = "time that migratable tasks held a CPU, since load", _om_counter)]
@@ -89,6 +91,14 @@ pub struct Metrics {
     pub decision: String,
     #[stat(desc = "quantity that `--order mai` picks by in this guest; empty for other orders", _om_skip)]
     pub picked_by: String,
+    #[stat(desc = "CPU that migratable work wanted; -1 (no sample) if the policy doesn't estimate it")]
+    pub wanted_cpus: f64,
+    #[stat(
+        desc = "CPU that the nodes could give to migratable work; -1 (no sample) if the policy doesn't estimate it"
+    )]
+    pub supply_cpus: f64,
+    #[stat(desc = "CPU that migratable work wanted and didn't get; -1 (no sample) if the policy doesn't estimate it")]
+    pub short_cpus: f64,
     #[stat(desc = "migratable tasks, running or sleeping")]
     pub nr_migratable: u64,
     #[stat(desc = "tasks that selectors made migratable, since load", _om_counter)]
@@ -134,7 +144,15 @@ pub struct Metrics {
 impl Metrics {
     /// The state before the first round, with all migratable work sent to `start`.
     pub fn new(start: NodeId) -> Self {
-        Metrics { destination: start.0, second_destination: -1, ..Metrics::default() }
+        let unknown = -1.0;
+        Metrics {
+            destination: start.0,
+            second_destination: -1,
+            wanted_cpus: unknown,
+            supply_cpus: unknown,
+            short_cpus: unknown,
+            ..Metrics::default()
+        }
     }
 
     /// Take over the counts of moved IRQs and workqueues.
@@ -168,6 +186,10 @@ impl Metrics {
         self.page_faults = round.page_faults;
         self.picked_by = round.picked_by.unwrap_or_default().to_string();
         self.probe_cpu_ms = round.probed.as_millis() as u64;
+        if let Some(balance) = round.plan.balance {
+            (self.wanted_cpus, self.supply_cpus) = (balance.wanted_cpus, balance.supply_cpus);
+            self.short_cpus = balance.short_cpus;
+        }
         for node in &round.view.nodes {
             let metrics = self.nodes.entry(node.id.0).or_default();
             metrics.note(node, round, &counters(node.id)?);
@@ -250,6 +272,7 @@ impl NodeMetrics {
             sources: sources(&readings),
             steal_pct: readings.steal_share * 100.0,
             load_cpus: node.load_cpus,
+            limit_cpus: round.plan.limits.get(&node.id).copied().unwrap_or(-1.0),
             nr_queued: round.nr_queued.get(node.id.0 as usize).copied().unwrap_or(0),
             run_ms: counters.run_ns / 1_000_000,
             stolen_ms: counters.stolen_ns / 1_000_000,

@@ -12,7 +12,7 @@ mod selection;
 mod selector;
 mod task;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use anyhow::Result;
 
@@ -89,32 +89,33 @@ impl Workload {
         Ok(changes)
     }
 
-    /// Put a plan into effect; `None` if it moves nothing. `was_hit` says that the kernel side has sent work of some node to
-    /// its fallback since the last plan.
+    /// Put a plan into effect; `None` if it moves nothing. `hits` are the nodes that the plan knows to be hit, whose work the
+    /// kernel side has sent to their fallbacks until this plan.
     pub fn carry_out(
         &mut self,
         class: &dyn Class,
         plan: &Plan,
         epoch: u64,
-        was_hit: bool,
+        hits: &BTreeSet<NodeId>,
     ) -> Result<Option<Retargeted>> {
         let first = self.destination_under(plan);
         let kernel_plan = kernel_plan(plan, first);
         let moves = !plan.moves.is_empty();
-        if !moves && !(plan.steers() && (was_hit || self.in_force.as_ref() != Some(&kernel_plan))) {
+        if !moves && !(plan.steers() && (!hits.is_empty() || self.in_force.as_ref() != Some(&kernel_plan))) {
             return Ok(None);
         }
+        let told = KernelPlan { known_hits: hits.clone(), ..kernel_plan.clone() };
         if moves || first != self.destination {
             self.place(class, plan, epoch);
         }
         if !moves {
             // Such a plan costs no retarget.
-            class.update(&kernel_plan)?;
+            class.update(&told)?;
             self.destination = first;
             self.in_force = Some(kernel_plan);
             return Ok(None);
         }
-        let done = class.retarget(&kernel_plan)?;
+        let done = class.retarget(&told)?;
         self.destination = first;
         self.in_force = Some(kernel_plan);
         Ok(Some(done))
@@ -183,8 +184,9 @@ fn kernel_plan(plan: &Plan, first: NodeId) -> KernelPlan {
         first,
         second: plan.second,
         limits: plan.limits.clone(),
-        // The kernel side has no word for a last resort, which weight 0 is.
         spread: plan.spread.iter().filter(|(_, weight)| **weight > 0.0).map(weight).collect(),
+        overflow: plan.spread.iter().filter(|(_, weight)| **weight == 0.0).map(|(&node, _)| node).collect(),
         fallback: plan.fallback.clone(),
+        known_hits: BTreeSet::new(),
     }
 }

@@ -1,11 +1,13 @@
 //! `--policy auto` uses all idle CPU, keeps off hosts that need their CPU, and moves only work that gains from it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Result};
 
 use crate::guest::workers::{Setting, Worker};
-use crate::guest::{hog, node_cpus, node_stats, nr_nodes, run_ns_in, target, Scheduler};
+use crate::guest::{
+    hog, hog_node_until_stolen, node_cpus, node_stats, nr_nodes, run_ns_in, target, wait_for, Scheduler,
+};
 
 const AUTO: [&str; 2] = ["--policy", "auto"];
 const WINDOW: Duration = Duration::from_secs(10);
@@ -94,5 +96,45 @@ pub fn half_a_nodes_demand_stays_on_one_node() -> Result<String> {
     let most = run_ns.iter().copied().max().unwrap_or(0) as f64 / total.max(1) as f64;
     let said = format!("{most:.3} of the run time is on one node, {nr_moves} moves in {} s", CALM.as_secs());
     ensure!(most >= 0.99 && nr_moves == 0, "{said}");
+    Ok(said)
+}
+
+/// Measures from when two ticks were stolen within 50 ms until migratable work last ran on the hogged node. Work that comes back
+/// within half a second counts as not having left.
+pub fn a_hog_is_left_at_once_at_the_default_interval() -> Result<String> {
+    const MEDIAN_MAX: Duration = Duration::from_millis(50);
+    const WORST_MAX: Duration = Duration::from_millis(150);
+    let _workers = Worker::start_many(2, &Setting::migratable())?;
+    let _scheduler = Scheduler::start(&AUTO)?;
+    let busiest = || -> Result<u32> {
+        let run_ns = run_ns_in(Duration::from_millis(300), nr_nodes())?;
+        Ok((0..nr_nodes()).max_by_key(|&node| run_ns[node as usize]).unwrap_or(0))
+    };
+    wait_for("work runs", Duration::from_secs(20), || {
+        Ok(run_ns_in(Duration::from_millis(200), nr_nodes())?.iter().sum::<u64>() > 100_000_000)
+    })?;
+    std::thread::sleep(SETTLE);
+    let mut reactions = Vec::new();
+    for _ in 0..10 {
+        let from = busiest()?;
+        hog_node_until_stolen(from, 2, Duration::from_millis(50))?;
+        let onset = Instant::now();
+        let mut last_run = (node_stats(from)?.run_ns, onset);
+        while last_run.1.elapsed() < Duration::from_millis(500) && onset.elapsed() < Duration::from_secs(5) {
+            let run_ns = node_stats(from)?.run_ns;
+            if run_ns != last_run.0 {
+                last_run = (run_ns, Instant::now());
+            }
+            std::thread::sleep(Duration::from_millis(3));
+        }
+        reactions.push((last_run.1 - onset).as_millis() as u64);
+        hog(&[])?;
+        std::thread::sleep(Duration::from_secs(3));
+    }
+    let mut sorted = reactions.clone();
+    sorted.sort_unstable();
+    let (median, worst) = (sorted[sorted.len() / 2], sorted[sorted.len() - 1]);
+    let said = format!("from when a hog showed to the last run time on its node, ms: {reactions:?}");
+    ensure!(u128::from(median) <= MEDIAN_MAX.as_millis() && u128::from(worst) <= WORST_MAX.as_millis(), "{said}");
     Ok(said)
 }

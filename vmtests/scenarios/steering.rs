@@ -154,6 +154,33 @@ pub fn exec_places_processes_by_weight() -> Result<String> {
     })
 }
 
+pub fn without_an_idle_cpu_exec_places_processes_on_nodes_of_no_weight() -> Result<String> {
+    const NR: usize = 20;
+    with_class(|class| {
+        let spread = [(NodeId(0), 1)].into();
+        let overflow = [NodeId(1), NodeId(2)].into();
+        class.update(&KernelPlan { spread, overflow, ..KernelPlan::to(NodeId(0), None) })?;
+        let placed = || -> Result<Vec<usize>> {
+            let mut sleepers = (0..NR).map(|_| start_sleeper()).collect::<Result<Vec<_>>>()?;
+            std::thread::sleep(Duration::from_millis(500));
+            let mut placed = vec![0; nr_nodes() as usize];
+            for sleeper in &mut sleepers {
+                placed[class.placement(sleeper.id())?.context("a process wasn't placed at exec")?.0 as usize] += 1;
+                sleeper.kill()?;
+                sleeper.wait()?;
+            }
+            Ok(placed)
+        };
+        let idle = placed()?;
+        ensure!(idle[0] >= NR * 9 / 10, "with an idle CPU, placed by node: {idle:?}");
+        let _busy = Worker::start(&migratable())?;
+        std::thread::sleep(Duration::from_millis(500));
+        let busy = placed()?;
+        ensure!(busy[1] + busy[2] >= NR * 9 / 10 && busy[3] == 0, "without an idle CPU, placed by node: {busy:?}");
+        Ok(format!("{NR} processes, by node {idle:?} with an idle CPU, {busy:?} without"))
+    })
+}
+
 /// Hogs `from` and waits until work has left it. Returns the time from when a millisecond was stolen to the last run there.
 fn time_to_leave(class: &SchedulerClass<'_>, from: u32) -> Result<Duration> {
     let cpus = node_cpus(from)?;
@@ -202,7 +229,8 @@ pub fn a_node_that_is_hit_is_left_at_once() -> Result<String> {
         for nr in 0..NR_DRILLS {
             let (from, to) = (nr % 3, (nr + 1) % 3);
             let fallback = [(NodeId(from), NodeId(to))].into();
-            let plan = KernelPlan { fallback, ..KernelPlan::to(NodeId(from), None) };
+            let known_hits = (0..nr_nodes).map(NodeId).collect();
+            let plan = KernelPlan { fallback, known_hits, ..KernelPlan::to(NodeId(from), None) };
             class.retarget(&plan)?;
             std::thread::sleep(Duration::from_secs(1));
             // The end of the last hog may have hit the node: forget it.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::table::{Row, Table};
-use crate::cell::{NodeId, Outcome, Plan, Verdict};
+use crate::cell::{Balance, NodeId, Outcome, Plan, Verdict};
 
 /// The plan of a table whose moves are decided. `before` is the table as it was before them.
 pub(super) fn plan(table: Table<'_>, before: &[Row], chosen: &BTreeSet<NodeId>) -> Plan {
@@ -17,7 +17,7 @@ pub(super) fn plan(table: Table<'_>, before: &[Row], chosen: &BTreeSet<NodeId>) 
         spread: spread(&table, before, chosen),
         fallback,
         watch: watch(&table, chosen),
-        short_cpus: short_cpus(&table),
+        balance: Some(balance(&table)),
         moves: table.moves,
     }
 }
@@ -90,8 +90,13 @@ fn watch(table: &Table<'_>, chosen: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
     ranked.iter().take(count).map(|(_, row)| row.id).chain(used).chain(chosen.iter().copied()).collect()
 }
 
-fn short_cpus(table: &Table<'_>) -> f64 {
-    table.rows.iter().map(|row| (row.wanted_cpus - row.supply_cpus).max(0.0)).sum()
+fn balance(table: &Table<'_>) -> Balance {
+    let sum = |of: fn(&Row) -> f64| table.rows.iter().map(of).sum();
+    Balance {
+        wanted_cpus: sum(|row| row.wanted_cpus),
+        supply_cpus: sum(|row| row.supply_cpus),
+        short_cpus: sum(|row| (row.wanted_cpus - row.supply_cpus).max(0.0)),
+    }
 }
 
 fn verdicts(table: &Table<'_>, before: &[Row]) -> Vec<Verdict> {
@@ -102,10 +107,12 @@ fn verdicts(table: &Table<'_>, before: &[Row]) -> Vec<Verdict> {
 fn outcome(table: &Table<'_>, row: &Row, before: &Row) -> Outcome {
     let (wanted_cpus, supply_cpus) = (before.wanted_cpus, before.supply_cpus);
     let limit_cpus = table.memory.nodes.get(&row.id).and_then(|memory| memory.limit_cpus);
+    // As relief has it: less may be an error of measurement.
+    let is_short = |cpus| cpus < table.options.saturated_share * wanted_cpus;
     match (row.left_cpus, limit_cpus) {
         (Some(moved_cpus), _) => Outcome::Moves { moved_cpus },
-        (None, Some(limit_cpus)) if wanted_cpus > limit_cpus => Outcome::Folds { wanted_cpus, limit_cpus },
-        (None, _) if wanted_cpus > supply_cpus => Outcome::Short { wanted_cpus, supply_cpus },
+        (None, Some(limit_cpus)) if is_short(limit_cpus) => Outcome::Folds { wanted_cpus, limit_cpus },
+        (None, _) if is_short(supply_cpus) => Outcome::Short { wanted_cpus, supply_cpus },
         (None, _) => Outcome::Fits { wanted_cpus, supply_cpus },
     }
 }

@@ -50,10 +50,12 @@ impl NodeMemory {
         if alarm || self.jump_rounds >= options.jump_rounds {
             let least_share = if alarm { ALARM_SHARE } else { 0.0 };
             self.hit(options, wanted_share.max(least_share), now);
+            // Of a window that the jump ended early most was calm.
+            self.calm_rounds = 0.0;
         } else {
             self.follow(options, wanted_share, window_rounds);
+            self.calm_rounds = if share <= options.calm_share { self.calm_rounds + window_rounds } else { 0.0 };
         }
-        self.calm_rounds = if share <= options.calm_share { self.calm_rounds + window_rounds } else { 0.0 };
         if self.is_pressed && self.calm_rounds >= self.wait_rounds {
             self.is_pressed = false;
             self.opened_at = Some(now);

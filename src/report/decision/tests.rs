@@ -98,7 +98,7 @@ fn an_explanation_lists_every_source_and_every_verdict() {
          (too idle for steal to show; host 10 %, 4.0 s old; PSI of the host 25 %); load 0.00 of 1 CPUs\n  \
          chosen   node 1 as destination, then node 3; fewest page faults per second of CPU time first\n  \
          moves    node 0: others take 0.52 CPU of node 0; 1 group using 0.48 CPU and 3.0 MiB moves\n  \
-         refused  node 2: it is bad, but the cool-down lasts 2 more rounds\n  \
+         stays    node 2: it is bad, but the cool-down lasts 2 more rounds\n  \
          done     6 queued tasks moved, 1 CPU kicked, 85 us\n"
     );
     let line = line_of(&round);
@@ -116,6 +116,26 @@ fn a_decision_without_a_verdict_has_a_reason_too() {
     round.view.groups.clear();
     round.plan.first = Some(NodeId(1));
     assert!(line_of(&round).contains("stay on node 0: no migratable task ran"), "{}", line_of(&round));
+}
+
+#[test]
+fn demand_and_supply_are_said_once_and_nodes_only_where_something_is_different() {
+    let mut round = round(Outcome::Folds { wanted_cpus: 2.0, limit_cpus: 0.15 }, None);
+    round.view.groups.push(Group { id: GroupId(8), node: NodeId(1), ..round.view.groups[0] });
+    let fits = Outcome::Fits { wanted_cpus: 0.95, supply_cpus: 1.0 };
+    round.plan.verdicts.push(Verdict { node: NodeId(1), outcome: fits });
+    round.plan.balance = Some(Balance { wanted_cpus: 2.95, supply_cpus: 1.15, short_cpus: 1.85 });
+    assert_eq!(
+        line_of(&round),
+        "round 4: stay on node 0 and 1: node 0: others need its CPU; its work wants 2.00 CPU and is limited to 0.15; \
+         work wants 2.95 CPU, and 1.15 can be supplied: short of 1.85; pressure 0:52% 1:0%"
+    );
+    let explained = Decision::of(&round).explained();
+    assert!(
+        explained.contains("  demand   work wants 2.95 CPU, and 1.15 can be supplied: short of 1.85\n"),
+        "{explained}"
+    );
+    assert!(explained.contains("node 1: its work wants 0.95 CPU, and the node can supply 1.00\n"), "{explained}");
 }
 
 #[test]

@@ -122,7 +122,7 @@ proptest! {
             prop_assert!(plan.spread.keys().all(is_known));
             prop_assert!(plan.spread.is_empty() || (plan.spread.values().sum::<f64>() - 1.0).abs() < 1e-9);
             prop_assert!(plan.fallback.iter().all(|(from, to)| from != to && is_known(to)));
-            prop_assert!(plan.short_cpus.is_finite() && plan.short_cpus >= 0.0);
+            prop_assert!(plan.short_cpus().is_finite() && plan.short_cpus() >= 0.0);
             scene.carry_out(&plan);
         }
     }
