@@ -17,6 +17,7 @@ use clap::Args;
 use super::client::{new_histogram, Client, Latencies};
 use super::load_map::{nr_busy, Batch, LoadMap};
 use super::record::{Demand, Done, Go, HostRecord, HostSecond, Latency, Setup, HOSTS_FILE, PORT, SETUP_FILE};
+use crate::guest::workers::NODES_MAX;
 
 const FIRST_SERVER_PORT: u16 = 11211;
 
@@ -30,7 +31,7 @@ pub struct Load {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Number of hosts
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(2..=64))]
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(2..=NODES_MAX as i64))]
     hosts: u16,
     /// CPUs of a host; host 0 has the first ones
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]

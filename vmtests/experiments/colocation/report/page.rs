@@ -63,13 +63,17 @@ pub fn html(run: &Run, predictions: &[Prediction]) -> Result<String> {
 
 fn introduction(page: &mut String, run: &Run) {
     let setup = &run.setup;
-    let (nr_hosts, nr_cpus) = (setup.nr_hosts, setup.cpus_per_host);
+    let nr_hosts = setup.nr_hosts;
+    let cpus = match setup.cpus_per_host {
+        1 => "one CPU".to_string(),
+        nr => format!("{nr} CPUs"),
+    };
     let light = match nr_hosts {
         2 => ", and none to the other",
         _ => ", an eighth of that to another, and none to the rest",
     };
     let load = format!(
-        "{nr_hosts} hosts run memcached, each on {nr_cpus} CPU, for as many clients as CPUs. A client sends a batch of writes every \
+        "{nr_hosts} hosts run memcached, each on {cpus}, for as many clients as CPUs. A client sends a batch of writes every \
          {} ms (Gaussian, deviation {} ms): {} requests to a busy host, of which there are {} at a time{light}. A CPU answers \
          {:.0} requests/s. Which hosts are busy shifts every {} s.",
         setup.mean_ms, setup.deviation_ms, setup.batch, nr_busy(nr_hosts), setup.capacity_per_s, setup.phase_s

@@ -64,6 +64,7 @@ fn predict(run: &Run, turn: &Turn) -> Result<Prediction> {
     let alone = alone.context("BUG: a round without LC only")?;
     let nr_nodes = utilisation.len().max(1) as f64;
     let simulated_utilisation = 100.0 * utilisation.values().sum::<f64>() / nr_nodes;
+    let work_share = work_cpus / (nr_nodes * run.setup.cpus_per_host as f64);
     Ok(Prediction {
         arm: turn.hosts.arm,
         round: turn.hosts.round,
@@ -71,7 +72,7 @@ fn predict(run: &Run, turn: &Turn) -> Result<Prediction> {
         measured_moves: turn.guest.moves,
         simulated_utilisation,
         measured_utilisation: turn.figure(Figure::Utilisation),
-        simulated_lc: simulated_utilisation - 100.0 * work_cpus / nr_nodes,
+        simulated_lc: simulated_utilisation - 100.0 * work_share,
         measured_lc: alone.figure(Figure::Utilisation),
     })
 }
