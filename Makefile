@@ -26,9 +26,10 @@ demo: setup ## migratable work leaves busy hosts, on a cluster of four emulated 
 	$(SIM) compare --out target/demo/simulator
 	@echo "The same policies over a cluster of machines: open target/demo/simulator/report.html in a browser"
 
-experiment: setup ## latency-critical hosts, best-effort guest, against the thesis's script; 25 minutes
+experiment: setup ## latency-critical hosts, best-effort guest, against the kernel alone and the thesis's script; over an hour
 	$(BUILD) --workspace
-	vmtests/experiments/colocation/run
+	vmtests/experiments/colocation/run --demand node
+	vmtests/experiments/colocation/run --demand all
 
 bench: setup ## what scheduling costs, against the fair class, other schedulers and changing affinities
 	vmtests/setup --peers

@@ -5,9 +5,11 @@ use std::process::Command;
 
 use anyhow::{ensure, Context, Result};
 
+use crate::experiments::colocation::Arm;
+
 /// Both levels write a record of each arm, and the report can be drawn.
 pub fn each_arm_of_the_experiment_works() -> Result<String> {
-    const NR_ARMS: usize = 5;
+    const NR_ARMS: usize = Arm::ALL.len();
     let vmtests = PathBuf::from(std::env::var("VMTESTS").context("VMTESTS, which vmtests/run sets")?);
     let out = std::env::temp_dir().join(format!("vnuma-colocation.{}", std::process::id()));
     let said = Command::new(vmtests.join("experiments/colocation/run")).arg("--short").arg(&out).output()?;

@@ -1,4 +1,4 @@
-//! The guest's part of the co-location experiment: `vnuma-scenarios colocation [--rounds N] [--interval-ms MS]`.
+//! The guest's part of the co-location experiment: `vnuma-scenarios colocation`.
 //!
 //! Arms take turns. In each turn BE work runs where the arm's scheduler or script places it, while the host level applies its
 //! load.
@@ -6,21 +6,27 @@
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
 use clap::Args;
+use scx_vnuma::decision_log::LogReader;
 use scx_vnuma::sense::{CpuTimeReader, CpuTimes};
 
-use super::record::{Arm, Done, Go, GuestRecord, GuestSecond, GUEST_FILE, PORT};
-use crate::guest::workers::{total_work, Setting, Signing, Worker, NODES_MAX};
-use crate::guest::{node_cpus, nr_nodes, target, wait_for, Scheduler};
+use super::record::{Arm, Demand, Done, Go, GuestRecord, GuestSecond, GUEST_FILE, PORT};
+use crate::guest::workers::{total_work, BoundTo, Setting, Signing, Worker, NODES_MAX};
+use crate::guest::{node_cpus, nr_nodes, wait_for, Scheduler};
 
-/// Together they want as much as the CPU of one node can do, wherever they run.
-const NR_WORKERS: usize = 4;
-/// Time until all of an arm's work is on its first node.
-const SETTLE: Duration = Duration::from_secs(2);
+/// Processes that together want as much as the CPUs of one node can do, wherever they run.
+const NR_OF_ONE_NODE: usize = 4;
+/// Processes for each vCPU that want all CPU there is.
+const NR_PER_VCPU: usize = 2;
+/// Time until an arm has placed its work.
+const SETTLE: Duration = Duration::from_secs(5);
+/// The default of scx_vnuma's --interval.
+const DEFAULT_INTERVAL_MS: u64 = 500;
 const OUT: &str = "/lab/out";
 const BASELINE: &str = "/lab/put/rebalance.sh";
 
@@ -33,7 +39,10 @@ pub struct Options {
     /// The first round to run; the ones before it have been run already
     #[arg(long, value_name = "ROUND", default_value_t = 0)]
     from: u32,
-    /// The interval of scx_vnuma
+    /// What the work wants
+    #[arg(long, value_enum, default_value_t = Demand::Node)]
+    demand: Demand,
+    /// The interval of scx_vnuma under coarse and fine; under auto it has its default
     #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(10..))]
     interval_ms: u64,
 }
@@ -41,13 +50,12 @@ pub struct Options {
 /// Runs all arms in turn.
 pub fn run(options: &Options) -> Result<()> {
     let mut hosts = connect()?;
-    let signs_per_s = capacity_per_s()?;
-    println!("a node makes {signs_per_s:.0} signatures/s; each of {NR_WORKERS} processes wants a part of that");
+    let work = BeWork::measure(options.demand)?;
     for round in options.from..options.rounds {
         for arm in Arm::ALL {
-            let record = run_arm(arm, round, options, signs_per_s, &mut hosts)
+            let record = run_arm(arm, round, options, &work, &mut hosts)
                 .with_context(|| format!("{} in round {round}", arm.name()))?;
-            println!("round {round}  {:20} {}", arm.label(), summary(&record));
+            println!("round {round}  {:25} {}", arm.label(), summary(&record));
             let mut file = OpenOptions::new().create(true).append(true).open(format!("{OUT}/{GUEST_FILE}"))?;
             writeln!(file, "{}", serde_json::to_string(&record)?)?;
         }
@@ -73,8 +81,44 @@ fn connect() -> Result<BufReader<TcpStream>> {
     stream.map(BufReader::new).context("BUG: connected to nothing")
 }
 
-/// Signatures that an undisturbed node makes per second.
-fn capacity_per_s() -> Result<f64> {
+/// The BE processes: how many there are, and what each wants.
+struct BeWork {
+    nr_processes: usize,
+    signs: Signing,
+}
+
+impl BeWork {
+    fn measure(demand: Demand) -> Result<Self> {
+        let cpus_per_node = node_cpus(0)?.len();
+        let per_node_s = capacity_of_cpu_per_s()? * cpus_per_node as f64;
+        let work = match demand {
+            Demand::Node => {
+                let signs = Signing::PerSecond(per_node_s / NR_OF_ONE_NODE as f64);
+                BeWork { nr_processes: NR_OF_ONE_NODE, signs }
+            }
+            Demand::All => {
+                BeWork { nr_processes: NR_PER_VCPU * cpus_per_node * nr_nodes() as usize, signs: Signing::Greedy }
+            }
+        };
+        let wanted = match demand {
+            Demand::Node => "together want that",
+            Demand::All => "want all they get",
+        };
+        println!("a node makes {per_node_s:.0} signatures/s; {} processes {wanted}", work.nr_processes);
+        Ok(work)
+    }
+
+    /// Starts the processes of an arm.
+    fn start(&self, arm: Arm) -> Result<Vec<Worker>> {
+        // They inherit it.
+        let _bound = (arm == Arm::PlainVm).then(|| BoundTo::node(0)).transpose()?;
+        let nr_processes = if arm == Arm::LcOnly { 0 } else { self.nr_processes };
+        Worker::start_many(nr_processes, &Setting { signs: Some(self.signs), ..Setting::migratable() })
+    }
+}
+
+/// Signatures that an undisturbed CPU makes per second.
+fn capacity_of_cpu_per_s() -> Result<f64> {
     const WINDOW: Duration = Duration::from_secs(3);
     let cpu = node_cpus(0)?.first().copied();
     let worker = Worker::start(&Setting { signs: Some(Signing::Greedy), cpu, ..Setting::default() })?;
@@ -86,20 +130,27 @@ fn capacity_per_s() -> Result<f64> {
     Ok((made() - before) as f64 / start.elapsed().as_secs_f64())
 }
 
+/// scx_vnuma's interval under this arm.
+fn interval_ms(arm: Arm, options: &Options) -> Option<u64> {
+    match arm {
+        Arm::LcOnly | Arm::Unbound | Arm::PlainVm | Arm::Rebalance => None,
+        Arm::Coarse | Arm::Fine => Some(options.interval_ms),
+        Arm::AutoProbes | Arm::AutoHosts => Some(DEFAULT_INTERVAL_MS),
+    }
+}
+
 fn run_arm(
     arm: Arm,
     round: u32,
     options: &Options,
-    signs_per_s: f64,
+    work: &BeWork,
     hosts: &mut BufReader<TcpStream>,
 ) -> Result<GuestRecord> {
-    let cpu = node_cpus(0)?.first().copied();
-    let signs = Some(Signing::PerSecond(signs_per_s / NR_WORKERS as f64));
-    let setting = Setting { signs, cpu: cpu.filter(|_| arm == Arm::PlainVm), ..Setting::migratable() };
-    let workers = Worker::start_many(if arm == Arm::LcOnly { 0 } else { NR_WORKERS }, &setting)?;
+    let workers = work.start(arm)?;
     let log = format!("/tmp/decisions-{}-{round}.jsonl", arm.name());
-    let mut mover = Mover::start(arm, options.interval_ms, &log)?;
-    if matches!(mover, Mover::Class(_)) {
+    let interval_ms = interval_ms(arm, options);
+    let mut mover = Mover::start(arm, interval_ms, &log)?;
+    if matches!(mover, Mover::Class(..)) {
         wait_for("BE work becomes migratable", Duration::from_secs(20), || {
             Ok(workers.iter().all(Worker::is_migratable))
         })?;
@@ -118,58 +169,59 @@ fn run_arm(
     }
     let lasted_s = seconds.last().map_or(0.0, |second| second.at_s);
     ensure!(lasted_s > 0.0, "the load ended at once");
-    Ok(GuestRecord { arm, round, lasted_s, moves, interval_ms: options.interval_ms, seconds })
+    Ok(GuestRecord { arm, round, lasted_s, moves, interval_ms, seconds })
 }
 
-/// What decides where the work runs: affinity, rebalance.sh or scx_vnuma.
+/// What decides where the work runs: rebalance.sh or scx_vnuma, each with its log, or nothing but the guest's fair class.
 enum Mover {
     Nobody,
     Script(Child, String),
-    Class(Scheduler),
+    Class(Scheduler, String),
 }
 
 impl Mover {
-    fn start(arm: Arm, interval_ms: u64, decisions: &str) -> Result<Self> {
+    /// `interval_ms` is for scx_vnuma, and `decisions` the file for its decision log.
+    fn start(arm: Arm, interval_ms: Option<u64>, decisions: &str) -> Result<Self> {
+        let Some(interval_ms) = interval_ms else {
+            return if arm == Arm::Rebalance { Self::start_script() } else { Ok(Mover::Nobody) };
+        };
         let interval = format!("{interval_ms}ms");
-        let class = ["--interval", &interval, "--start-node", "0", "--log", decisions];
-        Ok(match arm {
-            Arm::LcOnly | Arm::PlainVm => Mover::Nobody,
-            Arm::Rebalance => {
-                let log = "/tmp/rebalance.log".to_string();
-                let child =
-                    Command::new("sh").arg(BASELINE).stdin(Stdio::null()).stdout(File::create(&log)?).spawn()?;
-                wait_for("rebalance.sh has bound all to node 0", Duration::from_secs(60), || {
-                    Ok(std::fs::read_to_string(&log)?.contains("all to node 0"))
-                })?;
-                Mover::Script(child, log)
-            }
-            Arm::Coarse => Mover::Class(Scheduler::start(&[&class[..], &["--policy", "coarse"]].concat())?),
-            Arm::Fine => {
-                let host = |node| Ok(format!("{node}=http://10.0.2.2:9100/metrics?cpus={node}"));
-                let hosts = (0..nr_nodes()).map(host).collect::<Result<Vec<String>>>()?;
-                let hosts = hosts.iter().flat_map(|host| ["--host", host]);
-                let args: Vec<&str> = class
-                    .into_iter()
-                    .chain(["--policy", "fine", "--order", "memory", "--move-irqs"])
-                    .chain(hosts)
-                    .collect();
-                Mover::Class(Scheduler::start(&args)?)
-            }
-        })
+        let hosts = if matches!(arm, Arm::Fine | Arm::AutoHosts) { hosts_to_ask()? } else { Vec::new() };
+        let mut args = vec!["--interval", &interval, "--log", decisions];
+        args.extend(match arm {
+            Arm::Coarse => &["--policy", "coarse", "--start-node", "0"][..],
+            Arm::Fine => &["--policy", "fine", "--start-node", "0", "--order", "memory"],
+            _ => &["--policy", "auto"],
+        });
+        if !hosts.is_empty() {
+            // Their answers come over the network.
+            args.push("--move-irqs");
+            args.extend(hosts.iter().flat_map(|host| ["--host", host]));
+        }
+        Ok(Mover::Class(Scheduler::start(&args)?, decisions.to_string()))
+    }
+
+    fn start_script() -> Result<Self> {
+        let log = "/tmp/rebalance.log".to_string();
+        let child = Command::new("sh").arg(BASELINE).stdin(Stdio::null()).stdout(File::create(&log)?).spawn()?;
+        wait_for("rebalance.sh has bound all to node 0", Duration::from_secs(60), || {
+            Ok(std::fs::read_to_string(&log)?.contains("all to node 0"))
+        })?;
+        Ok(Mover::Script(child, log))
     }
 
     fn nr_moves(&self) -> Result<u64> {
-        Ok(match self {
-            Mover::Nobody => 0,
-            Mover::Script(_, log) => std::fs::read_to_string(log)?.lines().count() as u64,
-            Mover::Class(_) => target()?.epoch,
-        })
+        match self {
+            Mover::Nobody => Ok(0),
+            Mover::Script(_, log) => Ok(std::fs::read_to_string(log)?.lines().count() as u64),
+            Mover::Class(_, decisions) => nr_moving_rounds(Path::new(decisions)),
+        }
     }
 
     fn end(&mut self) -> Result<()> {
         match self {
             Mover::Nobody => Ok(()),
-            Mover::Class(scheduler) => scheduler.end(libc::SIGTERM).map(drop),
+            Mover::Class(scheduler, _) => scheduler.end(libc::SIGTERM).map(drop),
             Mover::Script(child, _) => {
                 // SAFETY: our own child, not waited for yet.
                 unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
@@ -178,6 +230,25 @@ impl Mover {
             }
         }
     }
+}
+
+/// The node_exporter of each node's host, as values of --host.
+fn hosts_to_ask() -> Result<Vec<String>> {
+    let host = |node| {
+        let cpus: Vec<String> = node_cpus(node)?.iter().map(u32::to_string).collect();
+        Ok(format!("{node}=http://10.0.2.2:9100/metrics?cpus={}", cpus.join(",")))
+    };
+    (0..nr_nodes()).map(host).collect()
+}
+
+/// Number of rounds in a decision log whose plan moves something. Epochs won't do: one also begins when only limits change.
+fn nr_moving_rounds(log: &Path) -> Result<u64> {
+    let file = File::open(log).with_context(|| log.display().to_string())?;
+    let mut nr = 0;
+    for round in LogReader::new(BufReader::new(file))? {
+        nr += u64::from(!round?.plan.moves.is_empty());
+    }
+    Ok(nr)
 }
 
 /// Takes a sample every second until the host level reports that its load has ended.

@@ -13,7 +13,8 @@ clients=$((devices + 1))
 taskset -c $devices chrt -i 0 prometheus-node-exporter --web.listen-address=127.0.0.1:9100 \
     --web.disable-exporter-metrics --collector.disable-defaults --collector.cpu --collector.pressure --log.level=error &
 exporter=$!
-taskset -c $clients /lab/put/vnuma-colocation load --memcached /lab/put/memcached/memcached --out /lab/out @LOAD@ &
+taskset -c $clients /lab/put/vnuma-colocation load --memcached /lab/put/memcached/memcached --out /lab/out \
+    --hosts "$LAB_NODES" --cpus-per-host "$LAB_VCPUS_PER_NODE" @LOAD@ &
 load=$!
 trap 'kill $exporter $load 2>/dev/null; wait; exit 0' TERM INT
 # It exits when the guest closes the connection. If it is missing, the guest's own error says so.

@@ -1,6 +1,7 @@
-//! The host level's part: a memcached on each host's CPU, its clients, and the CPU time that servers and vCPUs used.
+//! The host level's part: a memcached on each host's CPUs, its clients, and the CPU time that servers and vCPUs used.
 //!
-//! Servers run on the hosts' CPUs, one on each. Clients run on a CPU that belongs to no host, as if on separate machines.
+//! A server has a thread and a client for each CPU of its host. Clients run on a CPU that belongs to no host, as if on
+//! separate machines.
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
@@ -14,8 +15,9 @@ use anyhow::{anyhow, ensure, Context, Result};
 use clap::Args;
 
 use super::client::{new_histogram, Client, Latencies};
-use super::load_map::{Batch, LoadMap, NR_HOSTS};
-use super::record::{Done, Go, HostRecord, HostSecond, Latency, Setup, HOSTS_FILE, PORT, SETUP_FILE};
+use super::load_map::{nr_busy, Batch, LoadMap};
+use super::record::{Demand, Done, Go, HostRecord, HostSecond, Latency, Setup, HOSTS_FILE, PORT, SETUP_FILE};
+use crate::guest::workers::NODES_MAX;
 
 const FIRST_SERVER_PORT: u16 = 11211;
 
@@ -28,7 +30,16 @@ pub struct Load {
     /// Folder for the measurements
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Mean time between two batches of requests to a host, ms
+    /// Number of hosts
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(2..=NODES_MAX as i64))]
+    hosts: u16,
+    /// CPUs of a host; host 0 has the first ones
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    cpus_per_host: u16,
+    /// What the BE work in the guest wants, for the report
+    #[arg(long, value_enum, default_value_t = Demand::Node)]
+    demand: Demand,
+    /// Mean time between two batches of requests from a client, ms
     #[arg(long, default_value_t = 20.0)]
     mean: f64,
     /// Its standard deviation, ms
@@ -37,7 +48,7 @@ pub struct Load {
     /// Load of a busy host, as a share of the requests that it can answer
     #[arg(long, value_name = "SHARE", default_value_t = 0.2)]
     share: f64,
-    /// Requests in a batch to a busy host, instead of --share
+    /// Requests in a batch from a busy host's client, instead of --share
     #[arg(long, value_name = "REQUESTS", overrides_with = "batch", value_parser = clap::value_parser!(u32).range(1..=i64::from(Client::BATCH_MAX)))]
     batch: Option<u32>,
     /// Duration of a phase, in which the same hosts are busy, seconds
@@ -53,19 +64,25 @@ impl Load {
     pub fn run(self) -> Result<()> {
         ensure!(self.phase >= 1.0, "--phase takes a second or more, not {}", self.phase);
         ensure!(self.share > 0.0 && self.share < 1.0, "--share takes a share between 0 and 1, not {}", self.share);
-        let vcpus = vcpu_threads()?;
-        let servers = (0..NR_HOSTS).map(|host| Server::start(&self.memcached, host)).collect::<Result<Vec<_>>>()?;
-        let clients = servers.iter().map(|server| Client::connect(server.address)).collect::<Result<Vec<_>>>()?;
+        let (nr_hosts, cpus_per_host) = (usize::from(self.hosts), usize::from(self.cpus_per_host));
+        let vcpus = vcpu_threads(nr_hosts * cpus_per_host)?;
+        let servers = (0..nr_hosts).map(|host| Server::start(&self.memcached, host, cpus_per_host));
+        let servers = servers.collect::<Result<Vec<_>>>()?;
+        let addresses = servers.iter().flat_map(|server| std::iter::repeat_n(server.address, cpus_per_host));
+        let clients = addresses.map(Client::connect).collect::<Result<Vec<_>>>()?;
         // Only after the servers have started: they would inherit it.
         run_first()?;
         let capacity_per_s =
             capacity_per_s(&clients, &servers).context("measuring the request rate that a host can answer")?;
         let map = self.load_map(capacity_per_s)?;
         println!(
-            "a host answers {capacity_per_s:.0} requests/s; a busy one gets {} every {} ms",
+            "a host's CPU answers {capacity_per_s:.0} requests/s; each client of a busy host sends {} every {} ms",
             map.batch, map.mean_ms
         );
         let setup = Setup {
+            nr_hosts,
+            cpus_per_host,
+            demand: self.demand,
             mean_ms: map.mean_ms,
             deviation_ms: map.deviation_ms,
             phase_s: map.phase_s,
@@ -103,21 +120,24 @@ impl Load {
             }
         };
         let Load { mean: mean_ms, deviation: deviation_ms, phase: phase_s, seed, .. } = *self;
-        Ok(LoadMap { mean_ms, deviation_ms, phase_s, batch, seed })
+        let (nr_hosts, clients_per_host) = (usize::from(self.hosts), usize::from(self.cpus_per_host));
+        Ok(LoadMap { nr_hosts, clients_per_host, mean_ms, deviation_ms, phase_s, batch, seed })
     }
 }
 
-/// Requests that a server answers per second of its CPU time, under the experiment's pattern: in batches, and to two hosts at
-/// once. A server alone would seem to answer more, because it would have the real CPUs under the emulated ones to itself.
+/// Requests that a server answers per second of its CPU time, under the experiment's pattern: in batches, and to as many hosts
+/// at once as are busy in the experiment. A server alone would seem to answer more, because it would have the real CPUs under the
+/// emulated ones to itself.
 fn capacity_per_s(clients: &[Client], servers: &[Server]) -> Result<f64> {
-    const NR_BUSY: usize = 2;
     const NR_BATCHES: u32 = 150;
     const BATCH: u32 = 200;
     const EVERY: Duration = Duration::from_millis(20);
 
     let batches: Vec<_> = (0..NR_BATCHES).map(|at| Batch { due: EVERY * at, nr_requests: BATCH }).collect();
-    let batches = vec![batches; NR_BUSY];
-    let (clients, servers) = (&clients[..NR_BUSY], &servers[..NR_BUSY]);
+    let nr_busy = nr_busy(servers.len());
+    let clients = &clients[..nr_busy * clients.len() / servers.len()];
+    let servers = &servers[..nr_busy];
+    let batches = vec![batches; clients.len()];
     // Warm up: the first requests allocate memory and make the emulator translate the code.
     for client in clients {
         client.flood(50)?;
@@ -126,7 +146,7 @@ fn capacity_per_s(clients: &[Client], servers: &[Server]) -> Result<f64> {
     let before_s = cpu_time_s()?;
     run_at_once(clients, &batches, Instant::now(), || Ok(()))?;
     let busy_s = cpu_time_s()? - before_s;
-    let nr_requests = NR_BUSY as u32 * NR_BATCHES * BATCH;
+    let nr_requests = clients.len() as u32 * NR_BATCHES * BATCH;
     ensure!(busy_s > 0.0, "{nr_requests} requests took no CPU time");
     Ok(f64::from(nr_requests) / busy_s)
 }
@@ -150,26 +170,41 @@ fn run_at_once(
     })
 }
 
-/// The CPU time used on each host up to some moment by its server and its vCPU.
+/// The CPU time used on each host up to some moment by its server and its vCPUs.
 ///
 /// It uses the scheduler's exact count for each thread, because an emulated CPU loses many of the ticks in /proc/stat.
 struct HostTimes {
     at: Instant,
-    ran_s: Vec<f64>,
+    server_s: Vec<f64>,
+    guest_s: Vec<f64>,
+    cpus_per_host: usize,
 }
 
 impl HostTimes {
+    /// `vcpus` are the threads of the guest's vCPUs, host by host.
     fn now(servers: &[Server], vcpus: &[i32]) -> Result<Self> {
-        let ran_s = |(server, &vcpu): (&Server, &i32)| Ok(server.cpu_time_s()? + thread_cpu_time_s(vcpu)?);
         let at = Instant::now();
-        Ok(HostTimes { at, ran_s: servers.iter().zip(vcpus).map(ran_s).collect::<Result<_>>()? })
+        let cpus_per_host = vcpus.len() / servers.len();
+        let of_host = |vcpus: &[i32]| vcpus.iter().map(|&vcpu| thread_cpu_time_s(vcpu)).sum::<Result<f64>>();
+        Ok(HostTimes {
+            at,
+            server_s: servers.iter().map(Server::cpu_time_s).collect::<Result<_>>()?,
+            guest_s: vcpus.chunks(cpus_per_host).map(of_host).collect::<Result<_>>()?,
+            cpus_per_host,
+        })
     }
 
-    /// By host, the share of the time between this and `later` in which it was busy.
-    fn until(&self, later: &HostTimes) -> Vec<f64> {
-        let lasted_s = later.at.duration_since(self.at).as_secs_f64();
-        let ran_s = self.ran_s.iter().zip(&later.ran_s).map(|(before, now)| now - before);
-        ran_s.map(|ran_s| (ran_s / lasted_s).clamp(0.0, 1.0)).collect()
+    /// What the hosts did between this and `later`, which is at `at`.
+    fn until(&self, later: &HostTimes, at: Duration) -> HostSecond {
+        let cpu_s = later.at.duration_since(self.at).as_secs_f64() * self.cpus_per_host as f64;
+        let ran_s = |from: &[f64], to: &[f64]| from.iter().zip(to).map(|(from, to)| to - from).collect::<Vec<f64>>();
+        let (server_s, guest_s) = (ran_s(&self.server_s, &later.server_s), ran_s(&self.guest_s, &later.guest_s));
+        let share = |ran_s: f64| (ran_s / cpu_s).clamp(0.0, 1.0);
+        HostSecond {
+            at_s: at.as_secs_f64(),
+            busy: server_s.iter().zip(&guest_s).map(|(server_s, guest_s)| share(server_s + guest_s)).collect(),
+            guest_busy: guest_s.into_iter().map(share).collect(),
+        }
     }
 }
 
@@ -182,29 +217,31 @@ fn thread_cpu_time_s(tid: i32) -> Result<f64> {
 }
 
 /// The threads of the guest's vCPUs, in order.
-fn vcpu_threads() -> Result<Vec<i32>> {
+fn vcpu_threads(nr: usize) -> Result<Vec<i32>> {
     let text = std::env::var("LAB_VCPU_TIDS").context("LAB_VCPU_TIDS: the lab sets it on the host level")?;
     let tids = text.split_whitespace().map(str::parse).collect::<Result<Vec<i32>, _>>();
     let tids = tids.with_context(|| format!("LAB_VCPU_TIDS: {text}"))?;
-    ensure!(tids.len() == NR_HOSTS, "LAB_VCPU_TIDS has {} threads, and each of {NR_HOSTS} hosts needs one", tids.len());
+    ensure!(tids.len() == nr, "LAB_VCPU_TIDS has {} threads, and the hosts have {nr} CPUs", tids.len());
     Ok(tids)
 }
 
-/// A memcached on its host's CPU. Killed when dropped.
+/// A memcached on its host's CPUs. Killed when dropped.
 struct Server {
     child: Child,
     address: SocketAddr,
 }
 
 impl Server {
-    fn start(memcached: &Path, host: usize) -> Result<Self> {
+    fn start(memcached: &Path, host: usize, nr_cpus: usize) -> Result<Self> {
         let port = FIRST_SERVER_PORT + host as u16;
         let libraries = memcached.parent().unwrap_or(Path::new("."));
-        // Its background threads would be load that no client caused.
+        let cpus = format!("{}-{}", host * nr_cpus, (host + 1) * nr_cpus - 1);
+        // It gives its connections to its threads in turn. Its background threads would be load that no client caused.
         let child = Command::new("taskset")
-            .args(["-c", &host.to_string()])
+            .args(["-c", &cpus])
             .arg(memcached)
-            .args(["-u", "root", "-l", "127.0.0.1", "-p", &port.to_string(), "-U", "0", "-t", "1", "-m", "32"])
+            .args(["-u", "root", "-l", "127.0.0.1", "-p", &port.to_string(), "-U", "0", "-m", "32"])
+            .args(["-t", &nr_cpus.to_string()])
             .args(["-R", "1000", "-o", "no_lru_crawler,no_lru_maintainer,no_hashexpand"])
             .env("LD_LIBRARY_PATH", libraries)
             .stdin(Stdio::null())
@@ -246,7 +283,7 @@ fn put_load_on(map: &LoadMap, go: Go, clients: &[Client], times: impl Fn() -> Re
     /// Delay before the load starts, in which the clients' threads start: otherwise the first requests would be late.
     const LEAD: Duration = Duration::from_millis(500);
 
-    let batches = (0..NR_HOSTS).map(|host| map.batches(go.round, host)).collect::<Result<Vec<_>>>()?;
+    let batches = (0..map.nr_clients()).map(|client| map.batches(go.round, client)).collect::<Result<Vec<_>>>()?;
     let start = Instant::now() + LEAD;
     let mut at = Duration::ZERO;
     let mut seconds = Vec::new();
@@ -257,7 +294,7 @@ fn put_load_on(map: &LoadMap, go: Go, clients: &[Client], times: impl Fn() -> Re
             thread::sleep((start + at + Duration::from_secs(1)).saturating_duration_since(Instant::now()));
             let now = times()?;
             at = now.at - start;
-            seconds.push(HostSecond { at_s: at.as_secs_f64(), busy: before.until(&now) });
+            seconds.push(before.until(&now, at));
             before = now;
         }
         Ok(())

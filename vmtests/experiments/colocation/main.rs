@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use vnuma_vmtests::experiments::colocation::{hosts, report};
+use vnuma_vmtests::experiments::colocation::{hosts, report, Arm};
 
 /// The co-location experiment: LC work on the hosts, BE work in the guest
 #[derive(Parser)]
@@ -12,12 +12,18 @@ use vnuma_vmtests::experiments::colocation::{hosts, report};
 enum Cli {
     Load(hosts::Load),
     Report(report::Options),
+    /// Prints the names of the arms, in the order in which they take turns
+    Arms,
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse() {
         Cli::Load(load) => load.run(),
         Cli::Report(options) => report::run(&options),
+        Cli::Arms => {
+            Arm::ALL.into_iter().for_each(|arm| println!("{}", arm.name()));
+            Ok(())
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

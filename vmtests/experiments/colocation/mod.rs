@@ -10,3 +10,5 @@ pub mod hosts;
 mod load_map;
 mod record;
 pub mod report;
+
+pub use record::Arm;

@@ -17,7 +17,9 @@ pub const SETUP_FILE: &str = "setup.json";
 pub enum Arm {
     /// Nothing.
     LcOnly,
-    /// Best-effort (BE) work that always stays on node 0, as in a virtual machine on one host.
+    /// Best-effort (BE) work under the guest's own fair class, on any node: what a guest without scx_vnuma does.
+    Unbound,
+    /// BE work that always stays on node 0, as in a virtual machine on one host.
     PlainVm,
     /// BE work, moved by the thesis's shell script.
     Rebalance,
@@ -25,33 +27,62 @@ pub enum Arm {
     Coarse,
     /// BE work under scx_vnuma, `--policy fine`, with the hosts' metrics.
     Fine,
+    /// BE work under scx_vnuma, `--policy auto`, with probes.
+    AutoProbes,
+    /// BE work under scx_vnuma, `--policy auto`, with the hosts' metrics.
+    AutoHosts,
 }
 
 impl Arm {
     /// In the order in which they take turns.
-    pub const ALL: [Arm; 5] = [Arm::LcOnly, Arm::PlainVm, Arm::Rebalance, Arm::Coarse, Arm::Fine];
+    pub const ALL: [Arm; 8] = [
+        Arm::LcOnly,
+        Arm::Unbound,
+        Arm::PlainVm,
+        Arm::Rebalance,
+        Arm::Coarse,
+        Arm::Fine,
+        Arm::AutoProbes,
+        Arm::AutoHosts,
+    ];
 
     /// Its name in tables.
     pub fn label(self) -> &'static str {
         match self {
             Arm::LcOnly => "LC only",
+            Arm::Unbound => "+ kernel, unbound",
             Arm::PlainVm => "+ plain VM",
             Arm::Rebalance => "+ rebalance.sh",
             Arm::Coarse => "+ scx_vnuma coarse",
             Arm::Fine => "+ scx_vnuma fine",
+            Arm::AutoProbes => "+ scx_vnuma auto, probes",
+            Arm::AutoHosts => "+ scx_vnuma auto, hosts",
         }
     }
 
-    /// Its name in file names.
+    /// Its name in records and file names.
     pub fn name(self) -> &'static str {
         match self {
             Arm::LcOnly => "lc-only",
+            Arm::Unbound => "unbound",
             Arm::PlainVm => "plain-vm",
             Arm::Rebalance => "rebalance",
             Arm::Coarse => "coarse",
             Arm::Fine => "fine",
+            Arm::AutoProbes => "auto-probes",
+            Arm::AutoHosts => "auto-hosts",
         }
     }
+}
+
+/// How much CPU the BE work wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Demand {
+    /// As much as one node has
+    Node,
+    /// All that there is
+    All,
 }
 
 /// The guest's message: the arm is ready, start the load.
@@ -70,15 +101,18 @@ pub struct Done {
 /// The load, the same for each arm of a round.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Setup {
+    pub nr_hosts: usize,
+    pub cpus_per_host: usize,
+    pub demand: Demand,
     /// Mean time between two batches of requests to a host, ms.
     pub mean_ms: f64,
     /// Its standard deviation, ms.
     pub deviation_ms: f64,
     /// Duration of a phase, in which the same hosts are busy, s.
     pub phase_s: f64,
-    /// Requests in a batch to a busy host.
+    /// Requests in a batch from one of a busy host's clients.
     pub batch: u32,
-    /// Requests per second that one host can answer.
+    /// Requests per second that one CPU of a host can answer.
     pub capacity_per_s: f64,
     pub seed: u64,
 }
@@ -104,7 +138,8 @@ pub struct HostRecord {
     pub latency_us: Latency,
     /// About a second each.
     pub seconds: Vec<HostSecond>,
-    /// By host, the 99th percentile of the latency of each second, us; 0 where none was answered.
+    /// By client, the 99th percentile of the latency of each second, us; 0 where none was answered. A host has as many clients
+    /// as CPUs.
     pub p99_us: Vec<Vec<f64>>,
 }
 
@@ -113,8 +148,10 @@ pub struct HostRecord {
 pub struct HostSecond {
     /// When it ended, seconds since the load began.
     pub at_s: f64,
-    /// By host, the share of its CPU that was busy with anything, 0..1.
+    /// By host, the share of its CPUs on which its server or the guest ran, 0..=1.
     pub busy: Vec<f64>,
+    /// The guest's part of `busy`.
+    pub guest_busy: Vec<f64>,
 }
 
 /// The guest's measurements.
@@ -123,10 +160,10 @@ pub struct GuestRecord {
     pub arm: Arm,
     pub round: u32,
     pub lasted_s: f64,
-    /// Number of times that all or some of the work was sent to another node.
+    /// Number of decisions to send all or some of the work to another node.
     pub moves: u64,
-    /// Interval between two rounds of scx_vnuma, in the arms that run it.
-    pub interval_ms: u64,
+    /// Interval between two rounds of scx_vnuma; `None` in arms without it.
+    pub interval_ms: Option<u64>,
     /// About a second each.
     pub seconds: Vec<GuestSecond>,
 }
@@ -140,4 +177,17 @@ pub struct GuestSecond {
     pub signs: Vec<u64>,
     /// By node, the time stolen, in CPUs.
     pub stolen_cpus: Vec<f64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The experiment's `run` finds an arm's records by its name.
+    #[test]
+    fn arms_are_recorded_under_their_names() {
+        for arm in Arm::ALL {
+            assert_eq!(serde_json::to_string(&arm).unwrap(), format!("\"{}\"", arm.name()));
+        }
+    }
 }

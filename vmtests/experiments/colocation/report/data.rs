@@ -9,8 +9,9 @@ use anyhow::{bail, ensure, Context, Result};
 use scx_vnuma::sim::figures::gini;
 use serde::de::DeserializeOwned;
 
-use crate::experiments::colocation::load_map::NR_HOSTS;
-use crate::experiments::colocation::record::{Arm, GuestRecord, HostRecord, Setup, GUEST_FILE, HOSTS_FILE, SETUP_FILE};
+use crate::experiments::colocation::record::{
+    Arm, GuestRecord, HostRecord, HostSecond, Setup, GUEST_FILE, HOSTS_FILE, SETUP_FILE,
+};
 
 /// One arm's turn in one round.
 pub struct Turn {
@@ -18,9 +19,12 @@ pub struct Turn {
     pub guest: GuestRecord,
     /// The daemon's decisions, if it ran.
     pub decisions: Option<PathBuf>,
+    /// The share of all hosts' CPU that LC work leaves idle: what the servers did not use in the round's turn without a guest,
+    /// 0..=1.
+    pub idle_share: f64,
 }
 
-/// A figure of a turn. All but the moves are compared as ratios.
+/// A figure of a turn. All but the moves and the harvest, which is a ratio, are compared as ratios.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Figure {
     LatencyMean,
@@ -29,19 +33,22 @@ pub enum Figure {
     LatencyP999,
     RequestsPerS,
     SignsPerS,
+    /// CPU time of the guest's vCPUs / CPU time that LC work leaves idle.
+    Harvest,
     Utilisation,
     Gini,
     Moves,
 }
 
 impl Figure {
-    pub const ALL: [Figure; 9] = [
+    pub const ALL: [Figure; 10] = [
         Figure::LatencyMean,
         Figure::LatencyP95,
         Figure::LatencyP99,
         Figure::LatencyP999,
         Figure::RequestsPerS,
         Figure::SignsPerS,
+        Figure::Harvest,
         Figure::Utilisation,
         Figure::Gini,
         Figure::Moves,
@@ -55,6 +62,7 @@ impl Figure {
             Figure::LatencyP999 => "LC P99.9, ms",
             Figure::RequestsPerS => "LC requests/s",
             Figure::SignsPerS => "BE signs/s",
+            Figure::Harvest => "harvest: BE CPU / idle CPU",
             Figure::Utilisation => "CPU utilisation, %",
             Figure::Gini => "Gini over hosts",
             Figure::Moves => "moves",
@@ -75,23 +83,40 @@ impl Turn {
                 let signs: u64 = self.guest.seconds.iter().flat_map(|second| &second.signs).sum();
                 signs as f64 / self.guest.lasted_s
             }
-            Figure::Utilisation => 100.0 * self.utilisation().iter().sum::<f64>() / NR_HOSTS as f64,
+            Figure::Harvest => mean(&self.mean_of_seconds(|second| &second.guest_busy)) / self.idle_share,
+            Figure::Utilisation => 100.0 * mean(&self.utilisation()),
             Figure::Gini => gini(self.utilisation()),
             Figure::Moves => self.guest.moves as f64,
         }
     }
 
-    /// By host, the share of its CPU that was busy, 0..1.
+    /// By host, the share of its CPUs that was busy, 0..=1.
     pub fn utilisation(&self) -> Vec<f64> {
+        self.mean_of_seconds(|second| &second.busy)
+    }
+
+    /// By host, the mean over the turn.
+    fn mean_of_seconds(&self, shares: impl Fn(&HostSecond) -> &[f64]) -> Vec<f64> {
         let seconds = &self.hosts.seconds;
         let starts = std::iter::once(0.0).chain(seconds.iter().map(|second| second.at_s));
         let lasted: Vec<f64> = starts.zip(seconds).map(|(from_s, second)| second.at_s - from_s).collect();
         let total_s: f64 = lasted.iter().sum();
-        let busy_s = |host: usize| {
-            seconds.iter().zip(&lasted).map(|(second, lasted_s)| second.busy[host] * lasted_s).sum::<f64>()
+        let sum_s = |host: usize| {
+            seconds.iter().zip(&lasted).map(|(second, lasted_s)| shares(second)[host] * lasted_s).sum::<f64>()
         };
-        (0..NR_HOSTS).map(|host| busy_s(host) / total_s).collect()
+        let nr_hosts = seconds.first().map_or(0, |second| shares(second).len());
+        (0..nr_hosts).map(|host| sum_s(host) / total_s).collect()
     }
+
+    /// The share of all hosts' CPU that their servers did not use.
+    fn left_by_servers(&self) -> f64 {
+        let guest = mean(&self.mean_of_seconds(|second| &second.guest_busy));
+        1.0 - (mean(&self.utilisation()) - guest)
+    }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
 }
 
 /// All turns of a run. Every arm has one in every round.
@@ -106,22 +131,31 @@ impl Run {
         let path = dir.join(SETUP_FILE);
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("{}: the experiment's run writes it", path.display()))?;
-        let setup = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+        let setup: Setup = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
         let guests: Vec<GuestRecord> = read_lines(&dir.join(GUEST_FILE))?;
         let mut turns = BTreeMap::<Arm, Vec<Turn>>::new();
         for hosts in read_lines::<HostRecord>(&dir.join(HOSTS_FILE))? {
-            check(&hosts)?;
+            check(&hosts, setup.nr_hosts)?;
             let guest = guests.iter().find(|guest| (guest.arm, guest.round) == (hosts.arm, hosts.round));
             // The guest died in this turn.
             let Some(guest) = guest.cloned() else { continue };
             let decisions = dir.join(format!("decisions-{}-{}.jsonl", hosts.arm.name(), hosts.round));
             let decisions = decisions.exists().then_some(decisions);
-            turns.entry(hosts.arm).or_default().push(Turn { hosts, guest, decisions });
+            turns.entry(hosts.arm).or_default().push(Turn { hosts, guest, decisions, idle_share: f64::NAN });
         }
         let nr_rounds = Arm::ALL.iter().map(|arm| turns.get(arm).map_or(0, Vec::len)).min().unwrap_or(0);
         ensure!(nr_rounds > 0, "{}: not one round is complete", dir.display());
         turns.values_mut().for_each(|turns| turns.truncate(nr_rounds));
-        Ok(Run { setup, turns })
+        Ok(Run::new(setup, turns))
+    }
+
+    /// `turns` has as many turns of each arm, in order of round. Sets their idle shares.
+    fn new(setup: Setup, mut turns: BTreeMap<Arm, Vec<Turn>>) -> Self {
+        let idle_shares: Vec<f64> = turns[&Arm::LcOnly].iter().map(Turn::left_by_servers).collect();
+        for turns in turns.values_mut() {
+            turns.iter_mut().zip(&idle_shares).for_each(|(turn, idle_share)| turn.idle_share = *idle_share);
+        }
+        Run { setup, turns }
     }
 
     pub fn nr_rounds(&self) -> usize {
@@ -176,10 +210,10 @@ impl Spread {
     }
 }
 
-fn check(hosts: &HostRecord) -> Result<()> {
-    let as_many = hosts.seconds.iter().all(|second| second.busy.len() == NR_HOSTS);
-    if hosts.seconds.is_empty() || !as_many || hosts.lasted_s <= 0.0 {
-        bail!("{HOSTS_FILE}: round {} of {} has no seconds of {NR_HOSTS} hosts", hosts.round, hosts.arm.name());
+fn check(hosts: &HostRecord, nr_hosts: usize) -> Result<()> {
+    let as_many = |second: &HostSecond| second.busy.len() == nr_hosts && second.guest_busy.len() == nr_hosts;
+    if hosts.seconds.is_empty() || !hosts.seconds.iter().all(as_many) || hosts.lasted_s <= 0.0 {
+        bail!("{HOSTS_FILE}: round {} of {} has no seconds of {nr_hosts} hosts", hosts.round, hosts.arm.name());
     }
     Ok(())
 }
@@ -196,44 +230,60 @@ fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use crate::experiments::colocation::record::{GuestSecond, HostSecond, Latency};
+    use crate::experiments::colocation::record::{Demand, GuestSecond, Latency};
 
-    /// A turn of two seconds.
-    fn turn(arm: Arm, round: u32, p99_ms: f64, signs: u64) -> Turn {
+    /// A turn of three seconds, in which host 0 is busy and the guest has `guest_part` of that.
+    fn turn(arm: Arm, round: u32, p99_ms: f64, signs: u64, guest_part: f64) -> Turn {
         let latency_us = Latency { mean: 1e3, p95: 2e3, p99: p99_ms * 1e3, p999: 9e3, max: 1e4 };
-        let host_second = |at_s: f64, busy: f64| HostSecond { at_s, busy: vec![busy, 0.0, 0.0, 0.0] };
+        let host_second = |at_s: f64, busy: f64| HostSecond {
+            at_s,
+            busy: vec![busy, 0.0, 0.0, 0.0],
+            guest_busy: vec![busy * guest_part, 0.0, 0.0, 0.0],
+        };
         let seconds = vec![host_second(1.0, 0.25), host_second(3.0, 1.0)];
         let hosts =
             HostRecord { arm, round, lasted_s: 2.0, requests: 100, latency_us, seconds, p99_us: vec![vec![1e3; 2]; 4] };
         let second = |at_s| GuestSecond { at_s, signs: vec![signs, 0, 0, 0], stolen_cpus: vec![0.0; 4] };
-        let guest = GuestRecord {
-            arm,
-            round,
-            lasted_s: 2.0,
-            moves: 1,
-            interval_ms: 100,
-            seconds: vec![second(1.0), second(2.0)],
-        };
-        Turn { hosts, guest, decisions: None }
+        let seconds = vec![second(1.0), second(2.0)];
+        let guest = GuestRecord { arm, round, lasted_s: 2.0, moves: 1, interval_ms: Some(100), seconds };
+        Turn { hosts, guest, decisions: None, idle_share: f64::NAN }
     }
 
     /// A run of two rounds.
     pub fn run() -> Run {
-        let setup =
-            Setup { mean_ms: 20.0, deviation_ms: 5.0, phase_s: 1.0, batch: 10, capacity_per_s: 1000.0, seed: 1 };
-        let p99_ms = [4.0, 8.0, 6.0, 4.5, 4.25];
+        let setup = Setup {
+            nr_hosts: 4,
+            cpus_per_host: 1,
+            demand: Demand::Node,
+            mean_ms: 20.0,
+            deviation_ms: 5.0,
+            phase_s: 1.0,
+            batch: 10,
+            capacity_per_s: 1000.0,
+            seed: 1,
+        };
+        let p99_ms = [4.0, 12.0, 8.0, 6.0, 4.5, 4.25, 5.0, 7.0];
         let turns = Arm::ALL.into_iter().zip(p99_ms).map(|(arm, p99_ms)| {
-            let signs = if arm == Arm::LcOnly { 0 } else { 10 };
-            (arm, vec![turn(arm, 0, p99_ms, signs), turn(arm, 1, 2.0 * p99_ms, signs)])
+            let (signs, guest_part) = if arm == Arm::LcOnly { (0, 0.0) } else { (10, 0.5) };
+            let of_round = |round| turn(arm, round, f64::from(round + 1) * p99_ms, signs, guest_part);
+            (arm, vec![of_round(0), of_round(1)])
         });
-        Run { setup, turns: turns.collect() }
+        Run::new(setup, turns.collect())
     }
 
     #[test]
     fn utilisation_weighs_each_second_by_its_length() {
-        let turn = turn(Arm::Coarse, 0, 1.0, 0);
+        let turn = turn(Arm::Coarse, 0, 1.0, 0, 0.5);
         assert_eq!(turn.utilisation(), [0.75, 0.0, 0.0, 0.0]);
         assert_eq!((turn.figure(Figure::Utilisation), turn.figure(Figure::Gini)), (18.75, 0.75));
+    }
+
+    #[test]
+    fn the_harvest_is_a_share_of_what_lc_work_alone_leaves_idle() {
+        // LC alone takes 0.75 of one of four hosts; the guest took half of that much.
+        let harvest = |arm| run().spread(arm, Figure::Harvest).median;
+        assert_eq!(harvest(Arm::Coarse), 0.375 / 3.25);
+        assert_eq!(harvest(Arm::LcOnly), 0.0);
     }
 
     #[test]

@@ -1,29 +1,34 @@
-//! The load of each host in each second: one row per host, white for idle, dark for fully busy. A ring marks the node where most
-//! of the BE work was done.
+//! The load of each host in each second: one row per host, white for idle, dark for fully busy. Rings mark the nodes where
+//! BE work was done.
 
 use std::fmt::Write;
 
 use super::data::Turn;
-use crate::experiments::colocation::load_map::NR_HOSTS;
 
 const LEFT: f64 = 60.0;
 const TOP: f64 = 26.0;
 const ROW_H: f64 = 22.0;
 const PLOT_W: f64 = 960.0;
+/// The radius of the ring of a node that did all BE work of a second.
+const RING: f64 = 6.0;
+/// Nodes that did less of a second's BE work have no ring.
+const RINGED_SHARE: f64 = 0.05;
 
 /// One turn as SVG.
 pub fn draw(title: &str, turn: &Turn) -> String {
     let seconds = &turn.hosts.seconds;
     let end_s = seconds.last().map_or(1.0, |second| second.at_s);
     let x = |at_s: f64| LEFT + PLOT_W * at_s / end_s;
-    let (width, height) = (LEFT + PLOT_W + 20.0, TOP + NR_HOSTS as f64 * ROW_H + 40.0);
+    let nr_hosts = seconds.first().map_or(0, |second| second.busy.len());
+    let bottom = TOP + nr_hosts as f64 * ROW_H;
+    let (width, height) = (LEFT + PLOT_W + 20.0, bottom + 40.0);
     let mut svg = format!(
         "<svg width=\"{width:.0}\" height=\"{height:.0}\" viewBox=\"0 0 {width:.0} {height:.0}\" \
          xmlns=\"http://www.w3.org/2000/svg\" font-family=\"sans-serif\" font-size=\"12\">\n\
          <text x=\"{LEFT}\" y=\"16\" font-size=\"15\">{title}</text>\n"
     );
     // Writing to a String can't fail.
-    for host in 0..NR_HOSTS {
+    for host in 0..nr_hosts {
         let y = TOP + host as f64 * ROW_H;
         let _ =
             writeln!(svg, "<text x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"end\">host {host}</text>", LEFT - 8.0, y + 15.0);
@@ -41,34 +46,38 @@ pub fn draw(title: &str, turn: &Turn) -> String {
         svg.push('\n');
     }
     mark_work(&mut svg, turn, end_s, &x);
-    axis(&mut svg, end_s, &x);
+    axis(&mut svg, bottom, end_s, &x);
     svg.push_str("</svg>\n");
     svg
 }
 
+/// The area of a ring is the node's share of the second's work.
 fn mark_work(svg: &mut String, turn: &Turn, end_s: f64, x: &impl Fn(f64) -> f64) {
     let mut from_s = 0.0;
     for second in turn.guest.seconds.iter().filter(|second| second.at_s <= end_s) {
-        let most = second.signs.iter().enumerate().max_by_key(|(_, &signs)| signs);
-        if let Some((node, _)) = most.filter(|(_, &signs)| signs > 0) {
-            let (cx, cy) = (x((from_s + second.at_s) / 2.0), TOP + (node as f64 + 0.5) * ROW_H);
-            let _ = write!(
-                svg,
-                "<circle cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"5\" fill=\"#fff\" stroke=\"#d55e00\" stroke-width=\"3\"/>"
-            );
+        let total = second.signs.iter().sum::<u64>().max(1) as f64;
+        let cx = x((from_s + second.at_s) / 2.0);
+        for (node, &signs) in second.signs.iter().enumerate() {
+            let share = signs as f64 / total;
+            if share >= RINGED_SHARE {
+                let (cy, r) = (TOP + (node as f64 + 0.5) * ROW_H, RING * share.sqrt());
+                let _ = write!(
+                    svg,
+                    "<circle cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"{r:.1}\" fill=\"#fff\" stroke=\"#d55e00\" stroke-width=\"2.5\"/>"
+                );
+            }
         }
         from_s = second.at_s;
     }
     svg.push('\n');
 }
 
-fn axis(svg: &mut String, end_s: f64, x: &impl Fn(f64) -> f64) {
-    let bottom = TOP + NR_HOSTS as f64 * ROW_H;
+fn axis(svg: &mut String, bottom: f64, end_s: f64, x: &impl Fn(f64) -> f64) {
     let _ = writeln!(
         svg,
         "<rect x=\"{LEFT}\" y=\"{TOP}\" width=\"{PLOT_W}\" height=\"{:.0}\" fill=\"none\" stroke=\"#444\"/>\
          <text x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"middle\">seconds</text>",
-        NR_HOSTS as f64 * ROW_H,
+        bottom - TOP,
         LEFT + PLOT_W / 2.0,
         bottom + 34.0
     );
@@ -102,6 +111,7 @@ mod tests {
         // Two seconds of four hosts, and the frame; work is marked in both seconds of the guest.
         assert_eq!(svg.matches("<rect").count(), 2 * 4 + 1);
         assert_eq!(svg.matches("<circle").count(), 2);
+        assert!(svg.contains("r=\"6.0\""), "all work is on one node: {svg}");
         assert!(!draw("t", &run.turns(Arm::LcOnly)[0]).contains("<circle"));
         assert_eq!((shade(0.0).as_str(), shade(1.0).as_str()), ("#ffffff", "#08306b"));
     }

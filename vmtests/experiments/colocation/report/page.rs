@@ -8,7 +8,8 @@ use super::data::{Figure, Run};
 use super::prediction::Prediction;
 use super::tables::{self, Table};
 use super::{figures, heat};
-use crate::experiments::colocation::record::Arm;
+use crate::experiments::colocation::load_map::nr_busy;
+use crate::experiments::colocation::record::{Arm, Demand};
 
 const STYLE: &str = "
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1100px; margin: 2em auto; padding: 0 1em; }
@@ -32,10 +33,19 @@ pub fn html(run: &Run, predictions: &[Prediction]) -> Result<String> {
     heading(&mut page, "What was measured");
     let rounds = format!("Medians of {} rounds; in brackets the lowest and the highest.", run.nr_rounds());
     paragraph(&mut page, "", &rounds);
-    table(&mut page, &tables::figures(run));
+    table(&mut page, &tables::trade(run));
+    paragraph(
+        &mut page,
+        "",
+        "The harvest is the CPU time of the guest's vCPUs, as a share of the CPU time that LC work leaves idle on all hosts when \
+         it runs alone in the same round. In LC only it is what the idle guest uses; with scx_vnuma it includes the daemon and \
+         its probes.",
+    );
     table(&mut page, &tables::verdicts(run));
+    table(&mut page, &tables::figures(run));
     heading(&mut page, "As ratios, round by round");
     table(&mut page, &tables::ratios(run, Arm::LcOnly));
+    table(&mut page, &tables::ratios(run, Arm::Unbound));
     table(&mut page, &tables::ratios(run, Arm::Rebalance));
     heading(&mut page, "The same experiment as published");
     paragraph(
@@ -53,15 +63,32 @@ pub fn html(run: &Run, predictions: &[Prediction]) -> Result<String> {
 
 fn introduction(page: &mut String, run: &Run) {
     let setup = &run.setup;
+    let nr_hosts = setup.nr_hosts;
+    let cpus = match setup.cpus_per_host {
+        1 => "one CPU".to_string(),
+        nr => format!("{nr} CPUs"),
+    };
+    let light = match nr_hosts {
+        2 => ", and none to the other",
+        _ => ", an eighth of that to another, and none to the rest",
+    };
     let load = format!(
-        "Four hosts each run memcached for clients that send batches of writes every {} ms (Gaussian, deviation {} ms): {} to \
-         a busy host, of which there are two at a time, an eighth of that to a third; the fourth is idle. A host answers {:.0} requests/s. Which two hosts are busy shifts every {} \
-         s. In the guest, which has a vNUMA node on each host, four processes make ECDSA signatures, together as many as one \
-         node's CPU can. \
-         The arms take turns in one boot of everything, and within a round each sees the same load (seed {}).",
-        setup.mean_ms, setup.deviation_ms, setup.batch, setup.capacity_per_s, setup.phase_s, setup.seed
+        "{nr_hosts} hosts run memcached, each on {cpus}, for as many clients as CPUs. A client sends a batch of writes every \
+         {} ms (Gaussian, deviation {} ms): {} requests to a busy host, of which there are {} at a time{light}. A CPU answers \
+         {:.0} requests/s. Which hosts are busy shifts every {} s.",
+        setup.mean_ms, setup.deviation_ms, setup.batch, nr_busy(nr_hosts), setup.capacity_per_s, setup.phase_s
+    );
+    let work = match setup.demand {
+        Demand::Node => "four processes make ECDSA signatures, together as many as one node's CPUs can",
+        Demand::All => "two processes for each vCPU make as many ECDSA signatures as they can",
+    };
+    let work = format!(
+        "In the guest, which has a vNUMA node on each host, {work}. The arms take turns in one boot of everything, and within a \
+         round each sees the same load (seed {}).",
+        setup.seed
     );
     paragraph(page, "", &load);
+    paragraph(page, "", &work);
     paragraph(
         page,
         "",
@@ -106,16 +133,16 @@ fn add_figures(page: &mut String, run: &Run) -> Result<()> {
     figure(
         page,
         "What the hosts' CPUs do (as figure 5-3)",
-        &bars(&[Figure::Utilisation, Figure::Gini, Figure::SignsPerS])?,
-        "Utilisation is over all four hosts; the Gini coefficient is 0 when all hosts are equally busy.",
+        &bars(&[Figure::Utilisation, Figure::Gini, Figure::SignsPerS, Figure::Harvest])?,
+        "Utilisation is over all hosts; the Gini coefficient is 0 when all hosts are equally busy.",
     );
     let turns: Vec<String> = Arm::ALL.into_iter().filter(|&arm| arm != Arm::LcOnly).map(of_first).collect();
     figure(
         page,
         "Host by host",
         &turns,
-        "How busy each host was in the first round, LC and BE work together. A ring marks the node that did most of the BE \
-         work in that second.",
+        "How busy each host was in the first round, LC and BE work together. Rings mark the nodes that did BE \
+         work in that second; a ring's area is the node's share of it.",
     );
     Ok(())
 }
@@ -128,10 +155,10 @@ fn simulator(page: &mut String, predictions: &[Prediction]) {
     paragraph(
         page,
         "",
-        "The simulator replays the daemon's decision log of each turn under the same policy and guards (vnuma-sim replay \
+        "The simulator replays the daemon's decision log of each turn of coarse and fine under the same policy and guards (vnuma-sim replay \
          --follow): it takes from the log the CPU that others and fixed tasks used on each node in each round and the CPU that \
          the work wanted, and makes its own decisions where the work goes. Measured utilisation is the CPU time of the hosts' \
-         servers and vCPUs.",
+         servers and vCPUs. It does not simulate auto's limits yet, so auto's arms are left out.",
     );
     table(page, &tables::simulated(predictions));
     let far = predictions.iter().filter(|prediction| prediction.off_by().abs() > 10.0).count();

@@ -33,7 +33,8 @@ impl Prediction {
     }
 }
 
-/// The predictions for all turns in which the daemon wrote a log.
+/// The predictions for all turns of `coarse` and `fine`. The simulation of a log carries out a plan's moves but not its
+/// limits and fallbacks, which are most of what `auto` does here.
 pub fn predictions(run: &Run) -> Result<Vec<Prediction>> {
     let turns = [Arm::Coarse, Arm::Fine].into_iter().flat_map(|arm| run.turns(arm));
     turns.filter(|turn| turn.decisions.is_some()).map(|turn| predict(run, turn)).collect()
@@ -47,8 +48,9 @@ fn predict(run: &Run, turn: &Turn) -> Result<Prediction> {
         log.header.guards.with_context(|| format!("{}: the log's header has no guards", path.display()))?;
     let log_policy = log.header.policy.clone();
     let rounds = log.collect::<Result<Vec<LoggedRound>, _>>().with_context(|| path.display().to_string())?;
+    let interval_ms = turn.guest.interval_ms.context("BUG: a turn of a daemon without an interval")?;
     // The daemon starts before the load does, and the log ends with the load.
-    let nr_under_load = (turn.hosts.lasted_s * 1e3 / turn.guest.interval_ms as f64).round() as usize;
+    let nr_under_load = (turn.hosts.lasted_s * 1e3 / interval_ms as f64).round() as usize;
     let under_load = rounds[rounds.len().saturating_sub(nr_under_load)..].to_vec();
     let settings = PolicySettings {
         trigger_cpus: Some(f64::MIN_POSITIVE),
@@ -62,6 +64,7 @@ fn predict(run: &Run, turn: &Turn) -> Result<Prediction> {
     let alone = alone.context("BUG: a round without LC only")?;
     let nr_nodes = utilisation.len().max(1) as f64;
     let simulated_utilisation = 100.0 * utilisation.values().sum::<f64>() / nr_nodes;
+    let work_share = work_cpus / (nr_nodes * run.setup.cpus_per_host as f64);
     Ok(Prediction {
         arm: turn.hosts.arm,
         round: turn.hosts.round,
@@ -69,7 +72,7 @@ fn predict(run: &Run, turn: &Turn) -> Result<Prediction> {
         measured_moves: turn.guest.moves,
         simulated_utilisation,
         measured_utilisation: turn.figure(Figure::Utilisation),
-        simulated_lc: simulated_utilisation - 100.0 * work_cpus / nr_nodes,
+        simulated_lc: simulated_utilisation - 100.0 * work_share,
         measured_lc: alone.figure(Figure::Utilisation),
     })
 }

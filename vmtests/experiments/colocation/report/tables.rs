@@ -17,6 +17,21 @@ pub fn figures(run: &Run) -> Table {
     std::iter::once(heads.collect()).chain(Figure::ALL.map(row)).collect()
 }
 
+/// What each arm gains and what that costs: the harvest beside the latency of LC work, and the work done.
+pub fn trade(run: &Run) -> Table {
+    let heads = ["", "harvest: BE CPU / idle CPU", "LC P99 / LC only", "BE work / kernel, unbound"];
+    let row = |arm: Arm| {
+        let ratio = |baseline, figure| run.ratio(arm, baseline, figure).map_or("-".to_string(), spread);
+        vec![
+            arm.label().to_string(),
+            spread(run.spread(arm, Figure::Harvest)),
+            ratio(Arm::LcOnly, Figure::LatencyP99),
+            ratio(Arm::Unbound, Figure::SignsPerS),
+        ]
+    };
+    std::iter::once(heads.map(str::to_string).to_vec()).chain(Arm::ALL.map(row)).collect()
+}
+
 /// Medians of the ratios to a baseline, round by round, and their spread.
 pub fn ratios(run: &Run, baseline: Arm) -> Table {
     let arms: Vec<Arm> = Arm::ALL.into_iter().filter(|&arm| arm != baseline && arm != Arm::LcOnly).collect();
@@ -28,7 +43,7 @@ pub fn ratios(run: &Run, baseline: Arm) -> Table {
         let text = cells.into_iter().map(|cell| cell.map_or("-".to_string(), spread));
         shown.then(|| std::iter::once(figure.label().replace(", ms", "").replace(", %", "")).chain(text).collect())
     };
-    let figures = Figure::ALL.into_iter().filter(|&figure| figure != Figure::Moves);
+    let figures = Figure::ALL.into_iter().filter(|&figure| !matches!(figure, Figure::Moves | Figure::Harvest));
     std::iter::once(heads).chain(figures.filter_map(row)).collect()
 }
 
@@ -91,8 +106,10 @@ pub fn published() -> Table {
 /// All tables as text.
 pub fn text(run: &Run, predictions: &[Prediction]) -> String {
     let tables = [
+        trade(run),
         figures(run),
         ratios(run, Arm::LcOnly),
+        ratios(run, Arm::Unbound),
         ratios(run, Arm::Rebalance),
         verdicts(run),
         simulated(predictions),
@@ -142,15 +159,17 @@ mod tests {
     fn what_the_baseline_lacks_has_no_ratio() {
         let ratios = ratios(&run(), Arm::LcOnly);
         assert!(ratios.iter().all(|row| row[0] != "BE signs/s"), "{ratios:?}");
-        assert_eq!(
-            ratios[3],
-            [
-                "LC P99",
-                "2.000 (2.000 to 2.000)",
-                "1.500 (1.500 to 1.500)",
-                "1.125 (1.125 to 1.125)",
-                "1.062 (1.062 to 1.062)"
-            ]
-        );
+        let p99 = ["3.000", "2.000", "1.500", "1.125", "1.062", "1.250", "1.750"];
+        let p99 = p99.map(|ratio| format!("{ratio} ({ratio} to {ratio})"));
+        assert_eq!((ratios[3][0].as_str(), &ratios[3][1..]), ("LC P99", &p99[..]));
+    }
+
+    #[test]
+    fn what_an_arm_gains_is_beside_what_it_costs() {
+        let trade = trade(&run());
+        assert_eq!(trade.len(), 1 + Arm::ALL.len());
+        let unbound =
+            ["+ kernel, unbound", "0.115 (0.115 to 0.115)", "3.000 (3.000 to 3.000)", "1.000 (1.000 to 1.000)"];
+        assert_eq!(trade[2], unbound);
     }
 }
