@@ -8,9 +8,10 @@
 //!
 //! The largest share counts. Steal that shows is always real, but it is complete only where the guest ran. The pressure
 //! of an empty node is therefore known only while its host answers, or while its probe does if no host is configured.
-//! If a configured host doesn't answer, the node's pressure is unknown even if there is a steal reading. A node without
-//! any other source counts at its steal, which is next to nothing on an empty node. A reading older than three periods
-//! of its source is stale; a failed one is unknown.
+//! If a configured host doesn't answer, or its answers are wrong, the node's pressure is unknown, unless the guest wanted
+//! nearly all of the node: then nothing that others take escapes steal. A node without any other source counts at its
+//! steal, which is next to nothing on an empty node. A reading older than three periods of its source is stale; a failed
+//! one is unknown.
 
 use std::time::Duration;
 
@@ -55,6 +56,8 @@ pub struct NodeReadings {
     pub steal_share: f64,
     /// True if the guest ran enough on the node in the window for steal to show.
     pub has_run: bool,
+    /// True if the guest wanted nearly all of the node's CPU in the window, so that steal shows all that others take.
+    pub wanted_all: bool,
     /// The steal time of one of its CPUs can't be true in this window, so the node's pressure is unknown.
     pub steal_failed: bool,
     /// The host's metrics; `None` if no host is configured.
@@ -73,8 +76,11 @@ impl NodeReadings {
             return Pressure::Unknown;
         }
         let probe = self.probe.filter(|_| !self.has_run);
+        let may_be_missing =
+            |reading: &Reading| self.wanted_all && !matches!(reading.pressure(interval), Pressure::Fresh { .. });
+        let host = self.host.filter(|reading| !may_be_missing(reading));
         let mut largest_share = self.steal_share;
-        for reading in [self.host, probe].into_iter().flatten() {
+        for reading in [host, probe].into_iter().flatten() {
             match reading.pressure(interval) {
                 Pressure::Fresh { share } => largest_share = largest_share.max(share),
                 unknown => return unknown,
@@ -131,6 +137,15 @@ mod tests {
     fn steal_that_shows_on_an_empty_node_counts() {
         let little_ran = NodeReadings { steal_share: 0.2, probe: said(0.0, 0), ..NodeReadings::default() };
         assert_eq!(pressure(little_ran), Pressure::Fresh { share: 0.2 });
+    }
+
+    #[test]
+    fn where_the_guest_wanted_all_steal_says_what_a_host_does_not() {
+        let full = NodeReadings { steal_share: 0.3, has_run: true, wanted_all: true, ..NodeReadings::default() };
+        assert_eq!(pressure(NodeReadings { host: Some(Reading::Failed), ..full }), Pressure::Fresh { share: 0.3 });
+        assert_eq!(pressure(NodeReadings { host: said(0.6, 4), ..full }), Pressure::Fresh { share: 0.3 });
+        assert_eq!(pressure(NodeReadings { host: said(0.6, 0), ..full }), Pressure::Fresh { share: 0.6 });
+        assert_eq!(pressure(NodeReadings { steal_failed: true, ..full }), Pressure::Unknown);
     }
 
     #[test]

@@ -80,7 +80,7 @@ fn node(inputs: &ViewInputs<'_>, id: NodeId, cpus: &CpuSet) -> Node {
     let used_ns: u64 = window.used_ns.iter().filter(|((_, node), _)| *node == id).map(|(_, ns)| ns).sum();
     let busy_cpus = window.in_cpus(time.busy_ns.max(used_ns));
     let load_cpus = window.in_cpus(time.steal_ns).max(others_cpus) + busy_cpus;
-    let waiting_cpus = window.nr_queued.get(id.0 as usize).copied().unwrap_or(0).into();
+    let waiting_cpus = window.nr_queued_on(id).into();
     let alarm = inputs.hit_nodes.contains(&id);
     let stolen_share = stolen_share(used_ns.max(time.busy_ns), time.steal_ns);
     Node { id, capacity_cpus, pressure, load_cpus, waiting_cpus, stolen_share, alarm, ..Node::default() }

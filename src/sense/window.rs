@@ -52,6 +52,11 @@ impl Window {
         })
     }
 
+    /// Number of migratable tasks that wait in a node's queue at the end of the window.
+    pub fn nr_queued_on(&self, node: NodeId) -> u32 {
+        self.nr_queued.get(node.0 as usize).copied().unwrap_or(0)
+    }
+
     /// Convert time to CPUs: in a window of 2 s, 1 s is half a CPU.
     pub fn in_cpus(&self, ns: u64) -> f64 {
         match self.wall.as_nanos() {
@@ -100,7 +105,9 @@ impl Sampler {
         let mut now = Snapshot { at: Instant::now(), cpu_times, run_times, nr_queued: counters.nr_queued };
         let mut window = self.last.as_ref().map(|last| between(last, &now));
         if let Some(window) = &mut window {
-            self.recently_ran.complete(&mut window.used_ns, now.at);
+            let mut used_ns = std::mem::take(&mut window.used_ns);
+            self.recently_ran.complete(&mut used_ns, now.at, |node| window.nr_queued_on(node) > 0);
+            window.used_ns = used_ns;
         }
         if let Some(last) = self.last.take().filter(|_| processes.is_some()) {
             remember(last.run_times, &mut now.run_times);
@@ -174,11 +181,22 @@ impl RecentlyRan {
     /// The kernel's deadline server for sched_ext gives even tasks that are starved by fixed ones a turn within this
     /// time.
     const LASTS: Duration = Duration::from_secs(1);
+    /// The kernel ends a scheduler class under which a task doesn't get a turn for this long.
+    const LASTS_WAITING: Duration = Duration::from_secs(30);
 
-    /// Add to a window that ends `now` those that ran shortly before it, at 0 ns.
-    fn complete(&mut self, used_ns: &mut HashMap<(u32, NodeId), u64>, now: Instant) {
+    /// Add to a window that ends `now` those that ran shortly before it, at 0 ns. Where tasks are still waiting in the node's
+    /// queue, they may be these: under a limit, or on a node that is busy with fixed tasks, turns are rare.
+    fn complete(
+        &mut self,
+        used_ns: &mut HashMap<(u32, NodeId), u64>,
+        now: Instant,
+        is_waited_on: impl Fn(NodeId) -> bool,
+    ) {
         self.last_ran.extend(used_ns.keys().map(|&key| (key, now)));
-        self.last_ran.retain(|_, at| now.duration_since(*at) < Self::LASTS);
+        self.last_ran.retain(|(_, node), at| {
+            let lasts = if is_waited_on(*node) { Self::LASTS_WAITING } else { Self::LASTS };
+            now.duration_since(*at) < lasts
+        });
         for &key in self.last_ran.keys() {
             used_ns.entry(key).or_insert(0);
         }
@@ -194,13 +212,18 @@ impl RecentlyRan {
 /// Steal shows at most what the guest wanted to run: below this share of a CPU it tells little about the host.
 const WANTED_CPUS_MIN: f64 = 0.25;
 
+/// At least this share of a node's CPU counts as all of it. Busy time is counted by ticks, of which some are lost.
+const WANTED_ALL_SHARE: f64 = 0.85;
+
 fn steal_readings(window: &Window, cpus: &CpuSet) -> NodeReadings {
     let steal_failed = cpus.iter().any(|cpu| window.implausible_steal.contains(&cpu));
     let time = window.sum(cpus);
     let nr_online = window.nr_online(cpus).max(1) as f64;
+    let wanted_cpus = window.in_cpus(time.busy_ns + time.steal_ns);
     NodeReadings {
         steal_share: (window.in_cpus(time.steal_ns) / nr_online).min(1.0),
-        has_run: window.in_cpus(time.busy_ns + time.steal_ns) >= WANTED_CPUS_MIN,
+        has_run: wanted_cpus >= WANTED_CPUS_MIN,
+        wanted_all: window.nr_online(cpus) > 0 && wanted_cpus >= WANTED_ALL_SHARE * nr_online,
         steal_failed,
         ..NodeReadings::default()
     }
@@ -289,7 +312,7 @@ mod tests {
         let mut recent = RecentlyRan::default();
         let mut seen = |used_ns: &[((u32, NodeId), u64)], at_ms| {
             let mut used_ns = used_ns.iter().copied().collect();
-            recent.complete(&mut used_ns, start + Duration::from_millis(at_ms));
+            recent.complete(&mut used_ns, start + Duration::from_millis(at_ms), |_| false);
             used_ns.get(&key).copied()
         };
         assert_eq!(seen(&[(key, 50)], 0), Some(50));
@@ -299,14 +322,24 @@ mod tests {
     }
 
     #[test]
+    fn a_process_stays_in_the_window_for_as_long_as_tasks_wait_on_its_node() {
+        let (start, here, there) = (Instant::now(), (7, NodeId(0)), (8, NodeId(1)));
+        let mut recent = RecentlyRan::default();
+        recent.complete(&mut HashMap::from([(here, 50), (there, 50)]), start, |_| true);
+        let mut used_ns = HashMap::new();
+        recent.complete(&mut used_ns, start + Duration::from_secs(5), |node| node == NodeId(0));
+        assert_eq!(used_ns, HashMap::from([(here, 0)]));
+    }
+
+    #[test]
     fn a_moved_process_counts_as_on_its_new_node_before_it_has_run_there() {
         let (start, from, to) = (Instant::now(), NodeId(0), NodeId(1));
         let mut recent = RecentlyRan::default();
-        recent.complete(&mut HashMap::from([((7, from), 50), ((8, from), 50)]), start);
+        recent.complete(&mut HashMap::from([((7, from), 50), ((8, from), 50)]), start, |_| false);
         recent.moved(7, from, to);
         recent.moved(9, from, to);
         let mut used_ns = HashMap::new();
-        recent.complete(&mut used_ns, start + Duration::from_millis(50));
+        recent.complete(&mut used_ns, start + Duration::from_millis(50), |_| false);
         assert_eq!(used_ns, HashMap::from([((7, to), 0), ((8, from), 0)]));
     }
 
@@ -321,7 +354,7 @@ mod tests {
         };
         assert_eq!(
             steal_readings(&window, &[0].into()),
-            NodeReadings { steal_share: 0.5, has_run: true, ..NodeReadings::default() }
+            NodeReadings { steal_share: 0.5, has_run: true, wanted_all: true, ..NodeReadings::default() }
         );
         assert_eq!(
             steal_readings(&window, &[1, 2, 4].into()),
