@@ -37,7 +37,9 @@ pub(super) fn observe_groups(
     let used = NodeUse::of(groups);
     let others_cpus = node.pressure_cpus().unwrap_or(0.0);
     let limit_cpus = memory.nodes.get(&node.id).and_then(|memory| memory.limit_cpus).unwrap_or(f64::INFINITY);
-    let available_cpus = (node.capacity_cpus - others_cpus).max(0.0).min(limit_cpus);
+    // Of this round, as what the groups used is: where nothing is idle, they are short whatever the others' part is.
+    let fixed_cpus = (node.load_cpus - others_cpus - used.used_cpus).max(0.0);
+    let available_cpus = (node.capacity_cpus - others_cpus - fixed_cpus).max(0.0).min(limit_cpus);
     let is_short = used.used_cpus >= options.saturated_share * available_cpus;
     // Tasks that wait for admission are not part of these groups.
     let waiting_cpus = if node.admission.is_none() { node.waiting_cpus } else { 0.0 };

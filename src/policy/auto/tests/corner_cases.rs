@@ -37,6 +37,17 @@ fn where_groups_do_not_say_what_they_want_the_nodes_queue_does() {
 }
 
 #[test]
+fn work_beside_a_fixed_task_wants_more_when_the_two_fill_the_node() {
+    let scene = Scene::new(1.0, &[0.0; 4]).with(0, &[0.1; 8]);
+    let mut view = scene.view();
+    view.groups.iter_mut().for_each(|group| group.wanted_cpus = Some(1.0));
+    view.nodes[0].load_cpus = 0.8 + 0.2;
+    let mut run = Run::new();
+    let plan = run.round(&view);
+    assert!(plan.moves.len() >= 5, "nothing of node 0 is idle: {:?}", plan.moves);
+}
+
+#[test]
 fn what_waits_on_a_node_with_idle_cpu_is_only_waiting_for_its_turn() {
     let mut scene = Scene::new(1.0, &[0.0; 2]).with(0, &[0.125; 4]);
     let mut run = Run::new();
