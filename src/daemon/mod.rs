@@ -44,6 +44,10 @@ pub fn run(options: &RunOptions, shutdown: &Shutdown) -> Result<()> {
     let _lock = InstanceLock::acquire(Path::new(LOCK_FILE))?;
     preflight::check_machine()?;
     preflight::warn_of_gaps();
+    let ignored = options.without_effect();
+    if !ignored.is_empty() {
+        log::warn!("{} have no effect under --policy {}", ignored.join(", "), options.policy);
+    }
     if let Some(restored) = act::restore_after_kill()? {
         log::info!("undid what a killed scx_vnuma had left: {restored}");
         // A failure to restore is no reason not to start.

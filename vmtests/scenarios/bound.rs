@@ -19,7 +19,7 @@ pub fn bound_tasks_run_where_they_may() -> Result<String> {
     let may_run_on = [vec![cpu], vec![cpu], cpus.clone(), cpus];
     let bound: Vec<Worker> = to_cpu.into_iter().chain(to_node).collect();
     let _free = Worker::start_many(4, &Setting::migratable())?;
-    let mut scheduler = Scheduler::start(&["--interval", "500ms"])?;
+    let mut scheduler = Scheduler::start(&["--policy", "coarse", "--interval", "500ms"])?;
     wait_for("they become migratable", Duration::from_secs(10), || Ok(bound.iter().all(Worker::is_migratable)))?;
     hog_node_until_seen(0)?;
     wait_for("the free tasks are moved", Duration::from_secs(10), || Ok(target()?.epoch > 0))?;

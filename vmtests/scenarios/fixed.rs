@@ -42,7 +42,7 @@ pub fn a_fixed_task_keeps_its_cpu() -> Result<String> {
     std::thread::sleep(Duration::from_millis(500));
     let alone = fixed.cpu_time_in(window)?;
     let migratable = Worker::start_many(4, &Setting::migratable())?;
-    let _scheduler = Scheduler::start(&["--start-node", "0"])?;
+    let _scheduler = Scheduler::start(&["--policy", "coarse", "--start-node", "0"])?;
     wait_for("the others become migratable", Duration::from_secs(10), || {
         Ok(migratable.iter().all(Worker::is_migratable))
     })?;

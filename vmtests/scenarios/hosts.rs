@@ -36,9 +36,9 @@ pub fn liar_host(node: u32, exporter: &FakeExporter) -> String {
     format!("{node}=http://{}", exporter.address())
 }
 
-/// Starts scx_vnuma with rounds of 1 s and a host for each node, so that no node is probed.
+/// Starts scx_vnuma under `coarse` with rounds of 1 s and a host for each node, so that no node is probed.
 fn start_with(hosts: &[String], more: &[&str]) -> Result<Scheduler> {
-    let mut args = vec!["--interval", "1s"];
+    let mut args = vec!["--policy", "coarse", "--interval", "1s"];
     hosts.iter().for_each(|host| args.extend(["--host", host]));
     Scheduler::start(&[&args, more].concat())
 }

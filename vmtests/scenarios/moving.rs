@@ -29,7 +29,7 @@ pub fn wait_until_work_runs() -> Result<()> {
 pub fn a_hog_is_fled_within_two_rounds_three_times() -> Result<String> {
     let interval = Duration::from_secs(1);
     let _workers = Worker::start_many(8, &Setting::migratable())?;
-    let _scheduler = Scheduler::start(&["--interval", "1s"])?;
+    let _scheduler = Scheduler::start(&["--policy", "coarse", "--interval", "1s"])?;
     wait_until_work_runs()?;
     let mut shares = Vec::new();
     for _ in 0..3 {
@@ -50,7 +50,7 @@ pub fn short_rounds_react_within_a_third_of_a_second() -> Result<String> {
     const WORST_MAX: Duration = Duration::from_millis(500);
     let _workers = Worker::start_many(8, &Setting::migratable())?;
     // The default would only make the test longer.
-    let _scheduler = Scheduler::start(&["--interval", "100ms", "--cool-down", "1s"])?;
+    let _scheduler = Scheduler::start(&["--policy", "coarse", "--interval", "100ms", "--cool-down", "1s"])?;
     wait_until_work_runs()?;
     let mut reactions = Vec::new();
     for _ in 0..10 {
@@ -84,7 +84,7 @@ pub fn time_to_leave(from: u32, nr_ticks: u64) -> Result<Duration> {
 
 pub fn without_contention_nothing_moves() -> Result<String> {
     let _workers = Worker::start_many(4, &Setting::migratable())?;
-    let _scheduler = Scheduler::start(&["--interval", "500ms"])?;
+    let _scheduler = Scheduler::start(&["--policy", "coarse", "--interval", "500ms"])?;
     wait_until_work_runs()?;
     let cpu = node_cpus(destination()?)?[0];
     let steal_before = steal_ticks(cpu)?;
@@ -108,7 +108,7 @@ fn destinations_under_two_hogs(args: &[&str], nr_to_settle: usize, nr_rounds: us
     let _fixed = cpus.into_iter().map(a_little).collect::<Result<Vec<_>>>()?;
     // This program, which samples the nodes, does not run there either.
     let _bound = BoundTo::node(0)?;
-    let _scheduler = Scheduler::start(&[args, &["--interval", "1s", "--start-node", "3"]].concat())?;
+    let _scheduler = Scheduler::start(&[args, &["--policy", "coarse", "--interval", "1s", "--start-node", "3"]].concat())?;
     wait_until_work_runs()?;
     // Long enough for the daemon to have observed the idle cell.
     std::thread::sleep(2 * interval);
@@ -144,7 +144,7 @@ pub fn probing_finds_an_idle_host_and_work_stays() -> Result<String> {
 pub fn equally_busy_hosts_make_no_stampede() -> Result<String> {
     const SECONDS: u64 = 60;
     let _workers = Worker::start_many(8, &Setting::migratable())?;
-    let scheduler = Scheduler::start(&["--interval", "1s"])?;
+    let scheduler = Scheduler::start(&["--policy", "coarse", "--interval", "1s"])?;
     wait_until_work_runs()?;
     let cpus: Vec<u32> = (0..nr_nodes()).map(node_cpus).collect::<Result<Vec<_>>>()?.concat();
     hog(&cpus)?;
@@ -162,7 +162,7 @@ pub fn one_retarget_moves_all_that_run() -> Result<String> {
     let asleep = Worker::start_many(10, &sleeper)?;
     wait_for("all 2000 sleeping tasks are there", Duration::from_secs(30), || Ok(thread_ids(&asleep)?.len() == 2000))?;
     // Started before the busy tasks: otherwise loading it would share the CPUs with 200 of them.
-    let scheduler = Scheduler::start(&["--interval", "1s", "-v"])?;
+    let scheduler = Scheduler::start(&["--policy", "coarse", "--interval", "1s", "-v"])?;
     let runner = Setting { nr_threads: 20, ..Setting::migratable() };
     let running = Worker::start_many(10, &runner)?;
     wait_until_work_runs()?;

@@ -38,7 +38,7 @@ pub fn ten_thousand_tasks_cost_little() -> Result<String> {
     };
     let all = PROCESSES * THREADS as usize;
     wait_for("all tasks are there", Duration::from_secs(120), || Ok(nr_tasks()? == all))?;
-    let scheduler = Scheduler::start(&["--interval", "2s"])?;
+    let scheduler = Scheduler::start(&["--policy", "coarse", "--interval", "2s"])?;
     wait_for("they become migratable", Duration::from_secs(60), || Ok(asleep.iter().all(Worker::is_migratable)))?;
     std::thread::sleep(2 * interval);
 

@@ -16,7 +16,7 @@ use crate::guest::{destination, hog_node_until_seen, node_stats, nr_nodes, targe
 pub fn the_pinned_target_agrees_with_the_log() -> Result<String> {
     let _workers = Worker::start_many(4, &Setting::migratable())?;
     let decisions = "/tmp/decisions.jsonl";
-    let scheduler = Scheduler::start(&["--interval", "500ms", "--log", decisions])?;
+    let scheduler = Scheduler::start(&["--policy", "coarse", "--interval", "500ms", "--log", decisions])?;
     std::thread::sleep(Duration::from_secs(2));
     hog_node_until_seen(target()?.destination.first as u32)?;
     wait_for("the plan changes", Duration::from_secs(5), || Ok(target()?.epoch == 1))?;
@@ -66,7 +66,7 @@ fn decided_moves(path: &str) -> Result<Vec<String>> {
 
 pub fn rounds_cause_no_page_faults() -> Result<String> {
     let workers = Worker::start_many(4, &Setting::migratable())?;
-    let scheduler = Scheduler::start(&["--interval", "200ms"])?;
+    let scheduler = Scheduler::start(&["--policy", "coarse", "--interval", "200ms"])?;
     wait_for("they become migratable", Duration::from_secs(10), || Ok(workers.iter().all(Worker::is_migratable)))?;
     std::thread::sleep(Duration::from_secs(3));
     let faults = || -> Result<u64> {
@@ -114,7 +114,7 @@ fn run_ms() -> Result<Vec<u64>> {
 }
 
 pub fn monitor_shows_what_the_maps_say() -> Result<String> {
-    let scheduler = Scheduler::start(&["--interval", HALF_A_SECOND, "--stats", "1"])?;
+    let scheduler = Scheduler::start(&["--policy", "coarse", "--interval", HALF_A_SECOND, "--stats", "1"])?;
     work_moves_and_ends()?;
     let mut monitor = Scheduler::spawn(&["--monitor", "0.5"])?;
     // The last line of a node; its first word is its number, with a star at the destination's.
@@ -161,7 +161,7 @@ fn sample(page: &str, series: &str) -> Result<f64> {
 
 pub fn metrics_are_openmetrics() -> Result<String> {
     const ADDRESS: &str = "127.0.0.1:9100";
-    let _scheduler = Scheduler::start(&["--interval", HALF_A_SECOND, "--metrics", "9100"])?;
+    let _scheduler = Scheduler::start(&["--policy", "coarse", "--interval", HALF_A_SECOND, "--metrics", "9100"])?;
     work_moves_and_ends()?;
 
     let (head, page) = get(ADDRESS, "/metrics")?;
@@ -202,7 +202,7 @@ pub fn explain_shows_the_last_moves() -> Result<String> {
     ensure!(!succeeded && said.contains("no scx_vnuma is running") && said.lines().count() == 1, "it said: {said}");
 
     let _workers = start_workers_with_memory()?;
-    let _scheduler = Scheduler::start(&["--interval", HALF_A_SECOND])?;
+    let _scheduler = Scheduler::start(&["--policy", "coarse", "--interval", HALF_A_SECOND])?;
     wait_until_work_runs()?;
     let from = destination()?;
     hog_node_until_seen(from)?;

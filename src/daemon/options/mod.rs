@@ -41,7 +41,7 @@ pub enum Command {
     },
     /// Undo what a killed scx_vnuma left behind: restore tasks' policies, IRQ and workqueue affinities, and remove pinned maps.
     Restore,
-    /// Explain the last decisions of the running scx_vnuma: what it measured, chose, refused and did, and why.
+    /// Explain the last decisions of the running scx_vnuma: what it measured and chose, what moved and stayed, and why.
     Explain {
         /// Number of decisions, at most 256. Consecutive rounds that moved nothing for the same reasons count as one.
         #[arg(short, value_name = "NUMBER", default_value = "20")]
@@ -54,10 +54,11 @@ pub enum Command {
 pub struct RunOptions {
     /// Scheduling policy.
     ///
-    /// `coarse` moves all migratable work to the least loaded node when others take too much of the node it is on
+    /// `auto` uses as many nodes as the work needs, limits work where others need the CPU, and moves a process only if that
+    /// pays. `coarse` moves all migratable work to the least loaded node when others take too much of the node it is on
     /// (algorithm 3-1 of the thesis). `fine` moves processes one by one to the two least loaded nodes (algorithms 4-2 and
     /// 4-3).
-    #[arg(long, value_parser = PolicyName::value_parser(World::Live), default_value = "coarse")]
+    #[arg(long, value_parser = PolicyName::value_parser(World::Live), default_value = "auto")]
     pub policy: PolicyName,
 
     /// Order in which `fine` picks processes.
@@ -260,6 +261,26 @@ impl RunOptions {
         (!self.no_guards).then_some(guards)
     }
 
+    /// The options that have no effect under the policy, of those that differ from their defaults.
+    pub(super) fn without_effect(&self) -> Vec<&'static str> {
+        if self.policy != PolicyName::AUTO {
+            return Vec::new();
+        }
+        let default = Cli::parse_from(["scx_vnuma"]).run;
+        let differs = [
+            ("--order", self.order != default.order),
+            ("--warning", self.warning != default.warning),
+            ("--threshold-ticks", self.threshold_ticks != default.threshold_ticks),
+            ("--bad", self.bad != default.bad),
+            ("--calm", self.calm != default.calm),
+            ("--bad-rounds", self.bad_rounds != default.bad_rounds),
+            ("--severe", self.severe != default.severe),
+            ("--cool-down", self.cool_down != default.cool_down),
+            ("--no-guards", self.no_guards != default.no_guards),
+        ];
+        differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+    }
+
     /// What the policy is made from.
     pub(super) fn policy_settings(&self) -> PolicySettings {
         /// The thesis counts ticks of 10 ms in rounds of 2 s.
@@ -306,11 +327,19 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_decide_as_the_thesis_does_but_four_times_as_often() {
+    fn the_default_policy_is_auto_and_coarse_decides_as_the_thesis_does_but_four_times_as_often() {
         let run = parse(&[]).unwrap().run;
         assert_eq!(run.interval, Duration::from_millis(500));
         assert_eq!(run.threshold_ticks, None);
-        assert_eq!(run.policy, PolicyName::COARSE);
+        assert_eq!(run.policy, PolicyName::AUTO);
+    }
+
+    #[test]
+    fn options_that_the_policy_ignores_are_named() {
+        let without_effect = |args: &[&str]| parse(args).unwrap().run.without_effect();
+        assert!(without_effect(&[]).is_empty());
+        assert_eq!(without_effect(&["--no-guards", "--bad", "0.1"]), ["--bad", "--no-guards"]);
+        assert!(without_effect(&["--policy", "coarse", "--no-guards"]).is_empty());
     }
 
     #[test]

@@ -27,7 +27,8 @@ pub fn measure(extent: &Extent) -> Result<()> {
 
 fn measure_interval(interval: Duration, turn: u32, nr_hogs: u32) -> Result<()> {
     let name = format!("interval of {} ms", interval.as_millis());
-    let scheduler = Scheduler::start(&["--interval", &in_ms(interval), "--cool-down", &in_ms(COOL_DOWN)])?;
+    let args = ["--policy", "coarse", "--interval", &in_ms(interval), "--cool-down", &in_ms(COOL_DOWN)];
+    let scheduler = Scheduler::start(&args)?;
     wait_until_work_runs()?;
     let (rounds, all) = daemon_shares(scheduler.pid())?;
     super::print(&format!("{name}, the daemon's CPU"), "rounds", turn, rounds * 100.0, "% of a CPU")?;
