@@ -40,7 +40,7 @@ pub(super) fn observe_groups(
     // Of this round, as what the groups used is: where nothing is idle, they are short whatever the others' part is.
     let fixed_cpus = (node.load_cpus - others_cpus - used.used_cpus).max(0.0);
     let available_cpus = (node.capacity_cpus - others_cpus - fixed_cpus).max(0.0).min(limit_cpus);
-    let is_short = used.used_cpus >= options.saturated_share * available_cpus;
+    let is_busy = used.used_cpus >= options.busy_share * available_cpus;
     // Tasks that wait for admission are not part of these groups.
     let waiting_cpus = if node.admission.is_none() { node.waiting_cpus } else { 0.0 };
     let waiting_cpus_per_task = waiting_cpus / f64::from(used.nr_tasks.max(1));
@@ -52,7 +52,7 @@ pub(super) fn observe_groups(
         let tasks = f64::from(group.nr_tasks.max(1));
         let used_cpus = group.demand.usage_cpus;
         let held_back = group.wanted_cpus.unwrap_or(used_cpus + waiting_cpus_per_task * tasks);
-        let want_cpus = if is_short { used_cpus.max(held_back) } else { used_cpus };
+        let want_cpus = if is_busy { used_cpus.max(held_back) } else { used_cpus };
         // A task can't use more than one CPU, but a short window may count more.
         let want_cpus = want_cpus.min(tasks.max(used_cpus));
         let remembered = memory.groups.entry(group.id).or_insert_with(|| GroupMemory {

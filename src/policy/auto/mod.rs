@@ -85,6 +85,10 @@ impl Auto {
             memory.slack_since = None;
         }
         for step in &plan.moves {
+            let share = view.nodes.iter().find(|node| node.id == step.to).and_then(|node| node.pressure.share());
+            if let (Some(node), Some(share)) = (memory.nodes.get_mut(&step.to), share) {
+                node.reopen_if_calm(options, share, memory.now);
+            }
             let groups = view.groups_on(step.from);
             let Ok(at) = groups.binary_search_by_key(&step.group, |group| group.id) else { continue };
             let met_share =
@@ -115,7 +119,7 @@ impl Auto {
     pub fn is_stuck(&self, memory: &AutoMemory, view: &CellView, plan: &Plan) -> bool {
         let is_hit = |id| {
             let node = memory.nodes.get(&id);
-            node.is_some_and(|node| node.was_hit_within(memory.now, self.options.hit_rounds))
+            node.is_some_and(|node| node.is_pressed && node.was_hit_within(memory.now, self.options.stuck_rounds))
         };
         let stays = |id| plan.moves.iter().all(|step| step.from != id);
         view.nodes.iter().any(|node| is_hit(node.id) && !view.groups_on(node.id).is_empty() && stays(node.id))

@@ -16,6 +16,8 @@ pub struct AutoOptions {
     pub jump_rounds: f64,
     /// After a jump a node counts as hit for this long (1 s): its work may leave at once.
     pub hit_rounds: f64,
+    /// Work that stays on a hit node makes the policy ask for fresher readings of other nodes for this long (5 s).
+    pub stuck_rounds: f64,
     /// A hit node is calm again after it was calm for this long (0.5 s). Doubled each time that work was sent there and the calm
     /// had lasted less than twice that, or than `stretch_min_rounds`.
     pub wait_min_rounds: f64,
@@ -52,7 +54,10 @@ pub struct AutoOptions {
     pub want_rise_half_life_rounds: f64,
     /// Half-life with which it follows its use down (10 s).
     pub want_fall_half_life_rounds: f64,
-    /// A node whose work uses this share of what it could is short of CPU, so that waiting time says what the work wants.
+    /// From this share on, of what work could use of a node, its waiting time counts as demand: tasks that come and go get in
+    /// each other's way long before the CPU is full, and what they miss they may never make up for.
+    pub busy_share: f64,
+    /// A node on which work gets less than this share of what it wants is short of CPU.
     pub saturated_share: f64,
     /// Groups younger than this don't move (1 s): most processes end before.
     pub young_rounds: f64,
@@ -125,6 +130,7 @@ impl AutoOptions {
             jump_slack_share: 0.10,
             jump_rounds: rounds(0.020),
             hit_rounds: rounds(1.0),
+            stuck_rounds: rounds(5.0),
             wait_min_rounds: rounds(0.5),
             stretch_min_rounds: rounds(4.0),
             wait_max_rounds: rounds(60.0),
@@ -140,6 +146,7 @@ impl AutoOptions {
             trial_wait_max_rounds: rounds(3600.0),
             want_rise_half_life_rounds: rounds(0.5),
             want_fall_half_life_rounds: rounds(10.0),
+            busy_share: 0.65,
             saturated_share: 0.9,
             young_rounds: rounds(1.0),
             horizon_min_rounds: rounds(2.0),

@@ -24,7 +24,8 @@ pub(super) fn plan(table: Table<'_>, before: &[Row], chosen: &BTreeSet<NodeId>) 
 
 fn limits(table: &Table<'_>) -> BTreeMap<NodeId, f64> {
     let limit = |row: &Row| Some((row.id, table.memory.nodes.get(&row.id)?.limit_cpus?));
-    table.rows.iter().filter(|row| row.capacity_cpus > 0.0).filter_map(limit).collect()
+    let is_limited = |row: &&Row| row.capacity_cpus > 0.0 && !(row.is_refuge && row.receives);
+    table.rows.iter().filter(is_limited).filter_map(limit).collect()
 }
 
 /// The chosen node with most room, but the last plan's if it is still good: IRQs and workqueues follow it.

@@ -68,6 +68,17 @@ impl NodeMemory {
         };
     }
 
+    /// Work flees to the node although it has not been calm for long: it counts as calm from now on.
+    pub(super) fn reopen_if_calm(&mut self, options: &AutoOptions, share: f64, now: f64) {
+        if self.is_pressed && share <= options.calm_share {
+            self.is_pressed = false;
+            self.is_closed = false;
+            self.opened_at = Some(now);
+            (self.mean_share, self.variance, self.burst_share) = (share, 0.0, share);
+            self.limit_cpus = None;
+        }
+    }
+
     /// Others' use jumped to `share`.
     fn hit(&mut self, options: &AutoOptions, share: f64, now: f64) {
         /// A calm stretch is worth the wait if it is this many times as long.

@@ -41,6 +41,8 @@ pub(super) struct Row {
     pub(super) is_shared: bool,
     /// Work may be sent here: its pressure is known, and it is neither closed nor hit.
     pub(super) is_open: bool,
+    /// It has not been calm for long enough to count as such, but it is calm now and there is nowhere better to flee to.
+    pub(super) is_refuge: bool,
 }
 
 impl Row {
@@ -99,7 +101,36 @@ impl<'a> Table<'a> {
             bytes_left: memory.bytes_left,
         };
         table.rows = view.nodes.iter().map(|node| table.row(node)).collect();
+        table.open_refuges();
         table
+    }
+
+    /// While work flees and no calm node has room for it, nodes are open that are calm at this moment. A plan with a move is
+    /// confirmed by fresher and longer readings. Elsewhere the work would have next to nothing.
+    fn open_refuges(&mut self) {
+        let flees = |row: &Row| row.is_hit && row.nr_groups > 0;
+        let is_better = |row: &Row| row.is_open && !row.is_shared && row.spare_cpus() > 0.0;
+        if !self.rows.iter().any(flees) || self.rows.iter().any(is_better) {
+            return;
+        }
+        for (row, node) in self.rows.iter_mut().zip(&self.view.nodes) {
+            let Some(memory) = self.memory.nodes.get(&node.id) else { continue };
+            let Some(share) = node.pressure.share().filter(|share| *share <= self.options.calm_share) else { continue };
+            if !memory.is_pressed || row.is_hit || node.capacity_cpus == 0.0 {
+                continue;
+            }
+            let left_cpus = (node.capacity_cpus * (1.0 - share) - memory.fixed_cpus).max(0.0);
+            *row = Row {
+                supply_cpus: left_cpus,
+                free_cpus: left_cpus,
+                others_share: share,
+                is_closed: false,
+                is_shared: false,
+                is_open: true,
+                is_refuge: true,
+                ..*row
+            };
+        }
     }
 
     fn row(&self, node: &Node) -> Row {
