@@ -123,13 +123,20 @@ impl<'a> Rounds<'a> {
         // Decide, and confirm before work moves or stays under severe pressure.
         self.decider.observe(&view);
         let mut plan = self.decider.decide(&view);
-        if self.must_confirm(&view, &plan) && self.sampler.confirm(&mut readings) {
+        let mut confirmed = BTreeSet::new();
+        while self.must_confirm(&view, &plan) {
+            let nodes: BTreeSet<NodeId> = &self.decider.nodes_to_confirm(&view, &plan) - &confirmed;
+            if nodes.is_empty() || !self.sampler.confirm(&mut readings, &nodes) {
+                break;
+            }
+            confirmed.extend(nodes);
             self.confirmed_at = Some(Instant::now());
             let fresher = self.view(&window, &readings, &hit_nodes);
-            observed = Some(std::mem::replace(&mut view, fresher).nodes);
+            observed.get_or_insert(std::mem::replace(&mut view, fresher).nodes);
             plan = self.decider.decide(&view);
         }
         self.decider.commit(&view, &plan);
+        self.sampler.watch(&plan.watch);
 
         // Act.
         let cpu_before = thread_cpu_time();

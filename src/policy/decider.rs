@@ -5,8 +5,10 @@
 //! the commit the daemon may *confirm*: if the plan moves work, or leaves work under severe pressure, the daemon
 //! measures the other nodes again and decides again from the fresher view.
 
+use std::collections::BTreeSet;
+
 use super::{GuardOptions, Guards, Memory, Policy};
-use crate::cell::{CellView, Plan};
+use crate::cell::{CellView, NodeId, Plan};
 
 /// A policy under guards. It reads no clock: it counts rounds.
 pub struct Decider {
@@ -66,6 +68,15 @@ impl Decider {
         }
     }
 
+    /// The nodes whose readings decide a plan that needs confirmation. A policy that steers names its destinations node by node;
+    /// the others compare all nodes. Each measurement loads a host for a moment.
+    pub fn nodes_to_confirm(&self, view: &CellView, plan: &Plan) -> BTreeSet<NodeId> {
+        match self.steers() && !plan.moves.is_empty() {
+            true => plan.moves.iter().map(|step| step.to).collect(),
+            false => view.nodes.iter().map(|node| node.id).collect(),
+        }
+    }
+
     /// Update the policy and the guards with the plan that is carried out. The last call of each round.
     pub fn commit(&mut self, view: &CellView, plan: &Plan) {
         if let Some(guards) = &mut self.guards {
@@ -102,8 +113,9 @@ pub enum Confirmation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cell::{GroupId, Move};
     use crate::policy::test_cell::{cell, group, node};
-    use crate::policy::Coarse;
+    use crate::policy::{Auto, Coarse};
 
     fn decider(bad_rounds: u32) -> Decider {
         let options = GuardOptions { bad_rounds, severe_share: 1.0, ..GuardOptions::with_cool_down(2) };
@@ -138,6 +150,18 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(decider.round(&pressed()).moves.len(), 1);
         }
+    }
+
+    #[test]
+    fn a_policy_that_steers_confirms_its_destinations_and_others_confirm_all_nodes() {
+        let nodes = [0, 1, 2].map(|id| node(id, 1.0, if id == 0 { 0.5 } else { 0.0 })).to_vec();
+        let view = cell(nodes, vec![group(7, 0, 0.4)]);
+        let moves = vec![Move { group: GroupId(7), from: NodeId(0), to: NodeId(2) }];
+        let plan = Plan { moves, ..Plan::default() };
+        assert_eq!(decider(2).nodes_to_confirm(&view, &plan), [0, 1, 2].map(NodeId).into());
+        let steering = Decider::new(Box::new(Auto::default()), None);
+        assert_eq!(steering.nodes_to_confirm(&view, &plan), [NodeId(2)].into());
+        assert_eq!(steering.nodes_to_confirm(&view, &Plan::default()), [0, 1, 2].map(NodeId).into());
     }
 
     #[test]

@@ -79,12 +79,38 @@ pub struct Sampler {
     recently_ran: RecentlyRan,
     hosts: Hosts,
     probes: Option<Probes>,
+    watched: Watched,
+}
+
+/// The nodes that are probed when they are empty: in a large cell the readings of most affect nothing.
+#[derive(Clone, Debug, Default)]
+struct Watched(BTreeSet<NodeId>);
+
+impl Watched {
+    /// Return true if the policy wants fresh readings of `node`. One that names no nodes wants those of all.
+    fn has(&self, node: NodeId) -> bool {
+        self.0.is_empty() || self.0.contains(&node)
+    }
 }
 
 impl Sampler {
     /// Open the sources. Nodes without a steal or host reading are probed.
     pub fn open(hosts: Hosts, probes: Option<Probes>) -> Result<Self> {
-        Ok(Sampler { reader: CpuTimeReader::open()?, last: None, recently_ran: RecentlyRan::default(), hosts, probes })
+        Ok(Sampler {
+            reader: CpuTimeReader::open()?,
+            last: None,
+            recently_ran: RecentlyRan::default(),
+            hosts,
+            probes,
+            watched: Watched::default(),
+        })
+    }
+
+    /// From now on, probe only these nodes; all of them if there are none. The readings of others go stale.
+    pub fn watch(&mut self, nodes: &BTreeSet<NodeId>) {
+        if self.watched.0 != *nodes {
+            self.watched.0.clone_from(nodes);
+        }
     }
 
     /// The window since the last call; `None` on the first. If `processes` is given, only they can have run.
@@ -126,7 +152,7 @@ impl Sampler {
             let (host, host_psi_share) = (self.hosts.reading(node), self.hosts.psi_share(node));
             let mut readings = NodeReadings { host, host_psi_share, ..steal_readings(window, cpus) };
             if let Some(probes) = self.probes.as_ref().filter(|_| readings.host.is_none()) {
-                probes.ask(node, !readings.has_run && window.nr_online(cpus) > 0);
+                probes.ask(node, !readings.has_run && window.nr_online(cpus) > 0 && self.watched.has(node));
                 readings.probe = probes.reading(node);
             }
             (node, readings)
@@ -134,9 +160,9 @@ impl Sampler {
         readings.collect()
     }
 
-    /// Ask the hosts and probe nearly empty nodes again, now, and update `readings`: before work moves to a node, its
-    /// readings must be fresher than a second. Returns false if there was nothing to ask.
-    pub fn confirm(&self, readings: &mut BTreeMap<NodeId, NodeReadings>) -> bool {
+    /// Ask the hosts again, now, probe those of `nodes` that are nearly empty, and update `readings`: before work moves to a
+    /// node, its readings must be fresher than a second. Returns false if there was nothing to ask.
+    pub fn confirm(&self, readings: &mut BTreeMap<NodeId, NodeReadings>, nodes: &BTreeSet<NodeId>) -> bool {
         /// Hosts answer within some ms. For one that doesn't, the last reading counts.
         const PATIENCE: Duration = Duration::from_millis(100);
 
@@ -145,9 +171,9 @@ impl Sampler {
             (readings.host, readings.host_psi_share) = (self.hosts.reading(*node), self.hosts.psi_share(*node));
         }
         let Some(probes) = &self.probes else { return has_asked };
-        let is_empty = |node| readings.get(&node).is_some_and(|readings| !readings.has_run);
-        let late = probes.refresh_now(is_empty);
-        for (node, readings) in readings.iter_mut().filter(|(_, readings)| !readings.has_run) {
+        let asks = |node, readings: &NodeReadings| !readings.has_run && nodes.contains(&node);
+        let late = probes.refresh_now(|node| readings.get(&node).is_some_and(|readings| asks(node, readings)));
+        for (node, readings) in readings.iter_mut().filter(|(node, readings)| asks(**node, readings)) {
             readings.probe = if late.contains(node) { Some(Reading::Failed) } else { probes.reading(*node) };
         }
         true
@@ -319,6 +345,15 @@ mod tests {
         assert_eq!(seen(&[], 999), Some(0));
         assert_eq!(seen(&[], 1000), None);
         assert_eq!(seen(&[], 1001), None);
+    }
+
+    #[test]
+    fn only_watched_nodes_are_probed_and_all_where_none_is_named() {
+        let has = |watched: &[u32]| {
+            let watched = Watched(watched.iter().copied().map(NodeId).collect());
+            [0, 1].map(|node| watched.has(NodeId(node)))
+        };
+        assert_eq!((has(&[]), has(&[1])), ([true, true], [false, true]));
     }
 
     #[test]

@@ -18,7 +18,8 @@ pub fn all_takes_every_ordinary_task() -> Result<String> {
     let seen = || busy.iter().chain([&bound]).map(Worker::seen).collect::<Vec<_>>();
     let before = seen();
 
-    let mut scheduler = Scheduler::start(&["--policy", "coarse", "--all", "--interval", "1s", "--start-node", &away.to_string()])?;
+    let mut scheduler =
+        Scheduler::start(&["--policy", "coarse", "--all", "--interval", "1s", "--start-node", &away.to_string()])?;
     std::thread::sleep(Duration::from_secs(1));
     let (work_before, bound_before) = (total_work(&busy), (bound.work(), bound.cpu_time()?));
     let run_ns = run_ns_in(LONG, nr_nodes())?;

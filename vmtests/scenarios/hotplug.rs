@@ -27,7 +27,8 @@ pub fn an_offline_destination_is_left() -> Result<String> {
     let interval = Duration::from_secs(1);
     let away = nr_nodes() - 1;
     let workers = Worker::start_many(6, &Setting::migratable())?;
-    let mut scheduler = Scheduler::start(&["--policy", "coarse", "--interval", "1s", "--start-node", &away.to_string()])?;
+    let mut scheduler =
+        Scheduler::start(&["--policy", "coarse", "--interval", "1s", "--start-node", &away.to_string()])?;
     wait_for("they become migratable", Duration::from_secs(10), || Ok(workers.iter().all(Worker::is_migratable)))?;
     std::thread::sleep(interval);
     let here = 1.0 - share_elsewhere(&run_ns_in(interval, nr_nodes())?, away)?;

@@ -108,7 +108,8 @@ fn destinations_under_two_hogs(args: &[&str], nr_to_settle: usize, nr_rounds: us
     let _fixed = cpus.into_iter().map(a_little).collect::<Result<Vec<_>>>()?;
     // This program, which samples the nodes, does not run there either.
     let _bound = BoundTo::node(0)?;
-    let _scheduler = Scheduler::start(&[args, &["--policy", "coarse", "--interval", "1s", "--start-node", "3"]].concat())?;
+    let _scheduler =
+        Scheduler::start(&[args, &["--policy", "coarse", "--interval", "1s", "--start-node", "3"]].concat())?;
     wait_until_work_runs()?;
     // Long enough for the daemon to have observed the idle cell.
     std::thread::sleep(2 * interval);

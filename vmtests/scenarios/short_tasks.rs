@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{ensure, Context, Result};
 use scx_vnuma::work::policy;
 
-use crate::guest::{run_ns_in, nr_nodes, wait_for, Scheduler};
+use crate::guest::{nr_nodes, run_ns_in, wait_for, Scheduler};
 
 const NR_TASKS: u32 = 60;
 /// Of each task, on a CPU of its own.

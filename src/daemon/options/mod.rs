@@ -391,11 +391,12 @@ mod tests {
             let AffinityOptions { irqs, workqueues } = parse(args).unwrap().run.affinity();
             (irqs, workqueues)
         };
-        assert_eq!(follow(&[]), (true, true));
-        assert_eq!(follow(&["--move-irqs=false"]), (false, true));
+        assert_eq!(follow(&[]), (false, false));
+        assert_eq!(follow(&["--policy", "coarse"]), (true, true));
+        assert_eq!(follow(&["--policy", "coarse", "--move-irqs=false"]), (false, true));
         assert_eq!(follow(&["--policy", "fine"]), (false, false));
         assert_eq!(follow(&["--policy", "fine", "--move-irqs", "--move-workqueues=true"]), (true, true));
-        assert_eq!(follow(&["--dry-run", "--move-irqs"]), (false, false));
+        assert_eq!(follow(&["--policy", "coarse", "--dry-run", "--move-irqs"]), (false, false));
         assert!(parse(&["--move-irqs", "false"]).unwrap_err().contains("false"));
     }
 
