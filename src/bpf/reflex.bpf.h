@@ -69,11 +69,13 @@ static void hit_node(struct vnuma_target *plan, struct vnuma_node_stats *stats, 
 static void watch_steal(struct vnuma_node_stats *stats, s32 node, u64 run_ns, u64 stolen_ns, u64 now)
 {
 	struct vnuma_target *plan = plan_in_force();
+	const struct vnuma_node_plan *node_plan = node_plan_of(node);
 	const s64 change = stolen_ns - run_ns * allowed_steal / 1024;
 	u64 nr_running;
 	s64 excess;
 
-	if (!plan || (plan->hit_nodes & node_bit(node)))
+	/* Work that is held to next to nothing is where others are known to be: what it loses is no news. */
+	if (!plan || !node_plan || (plan->hit_nodes & node_bit(node)) || node_plan->limit < VNUMA_LIMIT_NO_NEWS)
 		return;
 	__sync_fetch_and_add(&stats->excess_run_ns, run_ns);
 	__sync_fetch_and_add(&stats->excess_stolen_ns, stolen_ns);

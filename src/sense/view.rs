@@ -77,7 +77,7 @@ fn node(inputs: &ViewInputs<'_>, id: NodeId, cpus: &CpuSet) -> Node {
     };
     let time = window.sum(cpus);
     // Busy time is sampled by ticks, which may be lost. Run time is exact, so busy time is at least that.
-    let used_ns: u64 = window.used_ns.iter().filter(|((_, node), _)| *node == id).map(|(_, ns)| ns).sum();
+    let used_ns = window.used_ns_on(id);
     let busy_cpus = window.in_cpus(time.busy_ns.max(used_ns));
     let load_cpus = window.in_cpus(time.steal_ns).max(others_cpus) + busy_cpus;
     let waiting_cpus = window.nr_queued_on(id).into();

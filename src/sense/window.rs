@@ -57,6 +57,12 @@ impl Window {
         self.nr_queued.get(node.0 as usize).copied().unwrap_or(0)
     }
 
+    /// Time that migratable tasks really ran on a node in the window, ns. Busy time is sampled by ticks, which may be lost;
+    /// this is exact.
+    pub fn used_ns_on(&self, node: NodeId) -> u64 {
+        self.used_ns.iter().filter(|((_, ran_on), _)| *ran_on == node).map(|(_, ns)| ns).sum()
+    }
+
     /// Convert time to CPUs: in a window of 2 s, 1 s is half a CPU.
     pub fn in_cpus(&self, ns: u64) -> f64 {
         match self.wall.as_nanos() {
@@ -150,7 +156,7 @@ impl Sampler {
     pub fn readings(&self, window: &Window, nodes: &Nodes) -> BTreeMap<NodeId, NodeReadings> {
         let readings = nodes.iter().map(|(node, cpus)| {
             let (host, host_psi_share) = (self.hosts.reading(node), self.hosts.psi_share(node));
-            let mut readings = NodeReadings { host, host_psi_share, ..steal_readings(window, cpus) };
+            let mut readings = NodeReadings { host, host_psi_share, ..steal_readings(window, node, cpus) };
             if let Some(probes) = self.probes.as_ref().filter(|_| readings.host.is_none()) {
                 probes.ask(node, !readings.has_run && window.nr_online(cpus) > 0 && self.watched.has(node));
                 readings.probe = probes.reading(node);
@@ -238,14 +244,14 @@ impl RecentlyRan {
 /// Steal shows at most what the guest wanted to run: below this share of a CPU it tells little about the host.
 const WANTED_CPUS_MIN: f64 = 0.25;
 
-/// At least this share of a node's CPU counts as all of it. Busy time is counted by ticks, of which some are lost.
+/// At least this share of a node's CPU counts as all of it.
 const WANTED_ALL_SHARE: f64 = 0.85;
 
-fn steal_readings(window: &Window, cpus: &CpuSet) -> NodeReadings {
+fn steal_readings(window: &Window, node: NodeId, cpus: &CpuSet) -> NodeReadings {
     let steal_failed = cpus.iter().any(|cpu| window.implausible_steal.contains(&cpu));
     let time = window.sum(cpus);
     let nr_online = window.nr_online(cpus).max(1) as f64;
-    let wanted_cpus = window.in_cpus(time.busy_ns + time.steal_ns);
+    let wanted_cpus = window.in_cpus(time.busy_ns.max(window.used_ns_on(node)) + time.steal_ns);
     NodeReadings {
         steal_share: (window.in_cpus(time.steal_ns) / nr_online).min(1.0),
         has_run: wanted_cpus >= WANTED_CPUS_MIN,
@@ -388,18 +394,32 @@ mod tests {
             ..Window::default()
         };
         assert_eq!(
-            steal_readings(&window, &[0].into()),
+            steal_readings(&window, NodeId(0), &[0].into()),
             NodeReadings { steal_share: 0.5, has_run: true, wanted_all: true, ..NodeReadings::default() }
         );
         assert_eq!(
-            steal_readings(&window, &[1, 2, 4].into()),
+            steal_readings(&window, NodeId(0), &[1, 2, 4].into()),
             NodeReadings { steal_share: 0.1875, has_run: true, ..NodeReadings::default() }
         );
         assert_eq!(
-            steal_readings(&window, &[3].into()),
+            steal_readings(&window, NodeId(0), &[3].into()),
             NodeReadings::default(),
             "a fifth of a CPU shows too little of the host"
         );
+    }
+
+    #[test]
+    fn run_time_counts_where_ticks_are_lost() {
+        const MS: u64 = 1_000_000;
+        let window = Window {
+            wall: Duration::from_secs(1),
+            cpu_times: CpuTimes::from([(0, CpuTime { busy_ns: 200 * MS, steal_ns: 400 * MS })]),
+            used_ns: HashMap::from([((7, NodeId(0)), 500 * MS), ((8, NodeId(0)), 80 * MS), ((7, NodeId(1)), 900 * MS)]),
+            ..Window::default()
+        };
+        assert!(steal_readings(&window, NodeId(0), &[0].into()).wanted_all);
+        let idle = Window { used_ns: HashMap::new(), ..window };
+        assert!(!steal_readings(&idle, NodeId(0), &[0].into()).wanted_all);
     }
 
     #[test]
@@ -412,7 +432,7 @@ mod tests {
         };
         let cpus = CpuSet::from([0]);
         let reading = |earlier: &Snapshot, later: &Snapshot| {
-            let readings = steal_readings(&between(earlier, later), &cpus);
+            let readings = steal_readings(&between(earlier, later), NodeId(0), &cpus);
             (readings.steal_failed, readings.steal_share)
         };
         let ten_minutes = 600_000;

@@ -156,7 +156,7 @@ impl AutoOptions {
             harm_weight: 4.0,
             fairness_weight: 0.5,
             fairness_ratio: 1.25,
-            shared_ratio: 2.0,
+            shared_ratio: 1.5,
             value_ratio: 2.0,
             value_ratio_back: 4.0,
             value_ratio_hit: 1.0,

@@ -68,6 +68,15 @@ impl NodeMemory {
         };
     }
 
+    /// The kernel side saw others' use jump on a node whose sources have failed.
+    pub(super) fn observe_alarm(&mut self, options: &AutoOptions, now: f64) {
+        if self.known_at.replace(now).is_none() {
+            self.wait_rounds = options.wait_min_rounds;
+        }
+        self.hit(options, ALARM_SHARE, now);
+        self.calm_rounds = 0.0;
+    }
+
     /// Work flees to the node although it has not been calm for long: it counts as calm from now on.
     pub(super) fn reopen_if_calm(&mut self, options: &AutoOptions, share: f64, now: f64) {
         if self.is_pressed && share <= options.calm_share {

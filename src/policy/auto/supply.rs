@@ -40,6 +40,8 @@ impl NodeMemory {
             let wanted_share = if has_one_cpu { wanted_share(share, busy_share, options) } else { share };
             let reading = Reading { share, wanted_share, alarm: node.alarm, now, window_rounds };
             self.observe_others(options, &reading);
+        } else if node.alarm && node.capacity_cpus > 0.0 {
+            self.observe_alarm(options, now);
         }
         self.observe_contention(options, node, work.used_cpus, now);
         let supply = self.supply(options, node);

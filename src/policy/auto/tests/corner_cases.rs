@@ -129,6 +129,17 @@ fn an_alarm_counts_though_the_window_says_little() {
 }
 
 #[test]
+fn an_alarm_counts_though_the_nodes_sources_have_failed() {
+    let mut scene = Scene::new(1.0, &[0.0; 2]).with(0, &[0.5]);
+    let mut run = Run::new();
+    run.follow(10.0, &mut scene);
+    scene.nodes[0].pressure = Pressure::Unknown;
+    scene.nodes[0].alarm = true;
+    let moves = run.round(&scene.view()).moves;
+    assert_eq!(moves.len(), 1, "{moves:?}");
+}
+
+#[test]
 fn work_goes_back_to_its_previous_node_only_after_the_hold() {
     let mut scene = Scene::new(1.0, &[0.0; 2]).with(0, &[0.6]).with(1, &[0.6]);
     scene.work[1].bytes = 100e9;
