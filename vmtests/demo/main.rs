@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use clap::Parser;
 use vnuma_vmtests::demo;
 
-/// Shows what the demo recorded, without and with scx_vnuma: a timeline, ratios, and a picture
+/// Shows what the demo recorded, under Linux alone and with scx_vnuma: a timeline, ratios, and a picture
 #[derive(Parser)]
 #[command(name = "vnuma-timeline")]
 struct Cli {
-    /// The folder with without.jsonl and with.jsonl
+    /// The folder with alone.jsonl and with.jsonl
     dir: PathBuf,
     /// The picture to write
     #[arg(long, value_name = "FILE")]

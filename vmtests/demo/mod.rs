@@ -1,4 +1,4 @@
-//! The demo: the same load without and with the scheduler, recorded inside the guest and drawn as a timeline afterwards.
+//! The demo: the same load under Linux alone and with the scheduler, recorded inside the guest and drawn as a timeline afterwards.
 
 mod picture;
 mod record;

@@ -1,57 +1,76 @@
-//! The demo's load and its record: for each second, the time stolen from each node and the work done there.
+//! The demo's load and its record: for each second, who had the CPU of each node's host, and the work done there.
 
-use std::fs::File;
-use std::io::Write;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::ValueEnum;
-use scx_vnuma::sense::{CpuTimeReader, CpuTimes};
+use procfs::{CurrentSI, KernelStats};
 
-use super::record::Second;
+use super::record::{NodeSecond, Second};
 
-use crate::guest::workers::{total_work, Setting, Worker, NODES_MAX};
-use crate::guest::{hog, node_cpus, nr_nodes, target, Scheduler};
+use crate::guest::hog_times::HogTimes;
+use crate::guest::workers::{total_work, BoundTo, Setting, Worker, NODES_MAX};
+use crate::guest::{hog, node_cpus, nr_nodes, Scheduler};
 
-/// The same load, without the scheduler and with it.
+/// The same load on the same nodes, first under the guest's own scheduler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PhaseName {
-    /// The migratable tasks are bound to node 0
-    Without,
-    /// scx_vnuma decides where they run
+    /// Linux alone: the kernel's fair class runs all tasks
+    Alone,
+    /// scx_vnuma decides where the migratable tasks run
     With,
 }
 
 const NR_MIGRATABLE: usize = 8;
-const CALM: Duration = Duration::from_secs(6);
-const HOGGED: Duration = Duration::from_secs(12);
-const HOG_PLACES: u32 = 3;
+
+/// The hosts with a hog, and for how many seconds. It is the same in both phases, wherever the work is. Host 0 has none: the fixed
+/// task stays there.
+const SCHEDULE: [(&[u32], u32); 7] = [(&[], 6), (&[1], 8), (&[], 5), (&[3], 8), (&[], 5), (&[1, 2], 8), (&[], 6)];
+
+const SECOND_MIN: Duration = Duration::from_millis(500);
 
 /// Runs one phase of the demo and records it to /lab/out/PHASE.jsonl.
 pub fn record(phase: PhaseName) -> Result<()> {
-    let node_0 = node_cpus(0)?;
-    let with = phase == PhaseName::With;
-    let fixed = Worker::start(&Setting { cpu: node_0.first().copied(), in_bursts: true, ..Setting::default() })?;
-    // Without the scheduler, affinity keeps the work on one node, as in an ordinary VM on one host.
-    let bound = if with { None } else { node_0.first().copied() };
-    let migratable = Worker::start_many(NR_MIGRATABLE, &Setting { cpu: bound, ..Setting::migratable() })?;
-    let scheduler = if with { Some(Scheduler::start(&["--interval", "1s", "-v"])?) } else { None };
-    let mut recorder = Recorder::start(if with { "with" } else { "without" }, migratable, fixed, scheduler)?;
-    recorder.seconds(CALM, None)?;
-    for _ in 0..HOG_PLACES {
-        let place = recorder.where_the_work_is();
-        hog(&node_cpus(place)?)?;
-        recorder.seconds(HOGGED, Some(place))?;
+    let fixed = Setting { cpu: node_cpus(0)?.first().copied(), in_bursts: true, ..Setting::default() };
+    let fixed = Worker::start(&fixed)?;
+    let migratable = Worker::start_many(NR_MIGRATABLE, &Setting::migratable())?;
+    let (file, scheduler) = match phase {
+        PhaseName::Alone => ("alone", None),
+        PhaseName::With => ("with", Some(Scheduler::start(&["--policy", "auto"])?)),
+    };
+    // Recording is work too: it stays with the fixed task, away from the hogs.
+    let _bound = BoundTo::node(0)?;
+    let mut recorder = Recorder::start(migratable, fixed, scheduler)?;
+    let mut end = Instant::now();
+    for (hogged, nr_seconds) in SCHEDULE {
+        let cpus = hogged.iter().map(|&node| node_cpus(node)).collect::<Result<Vec<_>>>()?.concat();
+        hog(&cpus)?;
+        for _ in 0..nr_seconds {
+            // By the clock, so that both phases last equally long, but never so short that it holds a few ticks only.
+            end = (end + Duration::from_secs(1)).max(Instant::now() + SECOND_MIN);
+            std::thread::sleep(end.saturating_duration_since(Instant::now()));
+            recorder.second(hogged)?;
+        }
     }
-    hog(&[])
+    hog(&[])?;
+    std::fs::write(format!("/lab/out/{file}.jsonl"), recorder.record)?;
+    Ok(())
+}
+
+/// All counters at one time.
+struct Sample {
+    at: Instant,
+    cpus: KernelStats,
+    hogs: HogTimes,
+    work: [u64; NODES_MAX],
+    fixed_work: u64,
 }
 
 struct Recorder {
-    file: File,
+    /// It is written at the end: the kernel's threads that write it would count as the guest's work.
+    record: String,
     start: Instant,
-    cpu_times: CpuTimeReader,
-    last: (Instant, CpuTimes, [u64; NODES_MAX], u64),
-    last_work: [u64; NODES_MAX],
+    last: Sample,
     migratable: Vec<Worker>,
     fixed: Worker,
     scheduler: Option<Scheduler>,
@@ -59,61 +78,24 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn start(phase: &str, migratable: Vec<Worker>, fixed: Worker, scheduler: Option<Scheduler>) -> Result<Self> {
-        let mut cpu_times = CpuTimeReader::open()?;
-        let now = (Instant::now(), cpu_times.read()?, total_work(&migratable), fixed.work().iter().sum());
-        Ok(Recorder {
-            file: File::create(format!("/lab/out/{phase}.jsonl"))?,
-            start: now.0,
-            cpu_times,
-            last: now,
-            last_work: [0; NODES_MAX],
-            migratable,
-            fixed,
-            scheduler,
-            log_shown: 0,
-        })
+    fn start(migratable: Vec<Worker>, fixed: Worker, scheduler: Option<Scheduler>) -> Result<Self> {
+        let last = Sample::take(&migratable, &fixed, HogTimes::request()?)?;
+        Ok(Recorder { record: String::new(), start: last.at, last, migratable, fixed, scheduler, log_shown: 0 })
     }
 
-    fn where_the_work_is(&self) -> u32 {
-        (0..nr_nodes()).max_by_key(|&node| self.last_work[node as usize]).unwrap_or(0)
-    }
-
-    fn seconds(&mut self, duration: Duration, hogged: Option<u32>) -> Result<()> {
-        for _ in 0..duration.as_secs() {
-            std::thread::sleep(Duration::from_secs(1));
-            let second = self.second(hogged)?;
-            writeln!(self.file, "{}", serde_json::to_string(&second)?)?;
-            self.show(&second)?;
-        }
-        Ok(())
-    }
-
-    fn second(&mut self, hogged: Option<u32>) -> Result<Second> {
-        let now =
-            (Instant::now(), self.cpu_times.read()?, total_work(&self.migratable), self.fixed.work().iter().sum());
-        let (at, cpu_times, work, fixed_work) = std::mem::replace(&mut self.last, now);
-        let (at_now, cpu_times_now, work_now, fixed_work_now) = &self.last;
-        let wall_s = at_now.duration_since(at).as_secs_f64();
-        let stolen = (0..nr_nodes()).map(|node| {
-            let cpus = node_cpus(node)?;
-            let steal_ns: u64 =
-                cpus.iter().filter_map(|cpu| Some(cpu_times_now.get(cpu)?.since(*cpu_times.get(cpu)?).steal_ns)).sum();
-            Ok(steal_ns as f64 / 1e9 / wall_s)
-        });
-        let stolen_cpus = stolen.collect::<Result<_>>()?;
-        self.last_work = std::array::from_fn(|node| work_now[node] - work[node]);
-        let plan = self.scheduler.as_ref().map(|_| target()).transpose()?;
-        Ok(Second {
-            from_s: at.duration_since(self.start).as_secs_f64(),
-            to_s: at_now.duration_since(self.start).as_secs_f64(),
-            stolen_cpus,
-            migratable_work: self.last_work[..nr_nodes() as usize].to_vec(),
-            fixed_work: fixed_work_now - fixed_work,
-            hogged,
-            epoch: plan.map(|plan| plan.epoch),
-            destination: plan.map(|plan| plan.destination.first as u32),
-        })
+    /// Records and shows the time since the last call.
+    fn second(&mut self, hogged: &[u32]) -> Result<()> {
+        let now = Sample::take(&self.migratable, &self.fixed, HogTimes::read()?)?;
+        let before = std::mem::replace(&mut self.last, now);
+        let second = Second {
+            from_s: before.at.duration_since(self.start).as_secs_f64(),
+            to_s: self.last.at.duration_since(self.start).as_secs_f64(),
+            fixed_work: self.last.fixed_work - before.fixed_work,
+            nodes: (0..nr_nodes()).map(|node| self.last.since(&before, node, hogged)).collect::<Result<_>>()?,
+        };
+        self.record += &serde_json::to_string(&second)?;
+        self.record.push('\n');
+        self.show(&second)
     }
 
     /// Prints the scheduler's new log lines, and a line of the timeline.
@@ -123,12 +105,106 @@ impl Recorder {
             log[self.log_shown..].lines().for_each(|line| println!("            {line}"));
             self.log_shown = log.len();
         }
-        let steal: Vec<String> = second.stolen_cpus.iter().map(|cpus| format!("{:3.0}%", cpus * 100.0)).collect();
-        let hog = second.hogged.map_or("no hog       ".to_string(), |node| format!("hog on host {node}"));
-        let total: u64 = second.migratable_work.iter().sum();
-        let share = |work: &u64| format!("{:3}%", work * 100 / total.max(1));
-        let shares: Vec<String> = second.migratable_work.iter().map(share).collect();
-        println!("{:4.0} s  {hog}  steal {}  work {}", second.to_s, steal.join(" "), shares.join(" "));
+        println!("{second}");
         Ok(())
+    }
+}
+
+impl Sample {
+    fn take(migratable: &[Worker], fixed: &Worker, hogs: HogTimes) -> Result<Self> {
+        Ok(Sample {
+            at: Instant::now(),
+            cpus: KernelStats::current()?,
+            hogs,
+            work: total_work(migratable),
+            fixed_work: fixed.work().iter().sum(),
+        })
+    }
+
+    /// What happened on a node since `before`.
+    fn since(&self, before: &Sample, node: u32, hogged: &[u32]) -> Result<NodeSecond> {
+        let cpus = node_cpus(node)?;
+        let wall_s = self.at.duration_since(before.at).as_secs_f64();
+        let guest = self.guest_time(&cpus)?.since(&before.guest_time(&cpus)?);
+        let (work_cpus, other_cpus) = guest.split(wall_s * cpus.len() as f64);
+        // By the host level's clock, because its times may be older than this sample.
+        let host_s = self.hogs.uptime_s - before.hogs.uptime_s;
+        let hog_cpus = |ns: u64| if host_s > 0.0 { ns as f64 / 1e9 / host_s } else { 0.0 };
+        let (hogs, hogs_before) = (self.hogs.of_cpus(&cpus), before.hogs.of_cpus(&cpus));
+        Ok(NodeSecond {
+            work: self.work[node as usize] - before.work[node as usize],
+            work_cpus: work_cpus / wall_s,
+            other_cpus: other_cpus / wall_s,
+            stolen_cpus: guest.stolen_s / wall_s,
+            has_hog: hogged.contains(&node),
+            hog_cpus: hog_cpus(hogs.ran_ns.saturating_sub(hogs_before.ran_ns)),
+            hog_waited_cpus: hog_cpus(hogs.waited_ns.saturating_sub(hogs_before.waited_ns)),
+        })
+    }
+
+    fn guest_time(&self, cpus: &[u32]) -> Result<GuestTime> {
+        let mut sum = GuestTime::default();
+        for &cpu in cpus {
+            // The demo switches no CPU off, so the index is the id.
+            let time = self.cpus.cpu_time.get(cpu as usize).with_context(|| format!("CPU {cpu} is not online"))?;
+            let seconds = |ticks: u64| ticks as f64 / procfs::ticks_per_second() as f64;
+            sum.nice_s += seconds(time.nice);
+            sum.other_s += seconds(time.user + time.system + time.irq.unwrap_or(0) + time.softirq.unwrap_or(0));
+            sum.idle_s += seconds(time.idle + time.iowait.unwrap_or(0));
+            sum.stolen_s += seconds(time.steal.unwrap_or(0));
+        }
+        Ok(sum)
+    }
+}
+
+/// Time of some vCPUs as the guest's kernel counts it, CPU-seconds.
+#[derive(Debug, Default)]
+struct GuestTime {
+    /// Of tasks with a nice value above 0: the migratable tasks, and for 10 ms a second scx_vnuma's probe of an empty node.
+    nice_s: f64,
+    /// All else that ran.
+    other_s: f64,
+    idle_s: f64,
+    stolen_s: f64,
+}
+
+impl GuestTime {
+    fn since(&self, before: &GuestTime) -> GuestTime {
+        GuestTime {
+            nice_s: self.nice_s - before.nice_s,
+            other_s: self.other_s - before.other_s,
+            idle_s: self.idle_s - before.idle_s,
+            stolen_s: self.stolen_s - before.stolen_s,
+        }
+    }
+
+    /// The time that migratable tasks ran and the time that all else ran, out of `wall_s` of all vCPUs.
+    ///
+    /// The kernel measures idle and stolen time, but counts running time by ticks, and an emulated CPU loses ticks when the real
+    /// one has other work. So the ticks only say how the time that was neither idle nor stolen is split.
+    fn split(&self, wall_s: f64) -> (f64, f64) {
+        let ran_s = (wall_s - self.idle_s - self.stolen_s).max(0.0);
+        let ticked_s = self.nice_s + self.other_s;
+        if ticked_s <= 0.0 {
+            return (0.0, ran_s);
+        }
+        (ran_s * self.nice_s / ticked_s, ran_s * self.other_s / ticked_s)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lost_ticks_are_made_up_for() {
+        // Half of the ticks of 1.5 s of running are lost.
+        let time = GuestTime { nice_s: 0.5, other_s: 0.25, idle_s: 0.25, stolen_s: 0.25 };
+        assert_eq!(time.split(2.0), (1.0, 0.5));
+    }
+
+    #[test]
+    fn a_cpu_without_a_tick_ran_none_of_the_work() {
+        assert_eq!(GuestTime { idle_s: 0.75, ..GuestTime::default() }.split(1.0), (0.0, 0.25));
     }
 }

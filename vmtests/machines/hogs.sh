@@ -4,6 +4,10 @@
 # /lab/shared/hogs lists CPUs of the host level, separated by blanks; a missing or empty file means none.
 # A tenth of a second later each listed CPU has exactly one busy loop, and no other CPU has one.
 #
+# If a file /lab/shared/hog-times exists, it is kept up to date: the host level's uptime in seconds; a line for each loop, also
+# for those that have ended: its CPU, the time that it ran there and the time that it waited for the CPU, ns; and the uptime
+# again, so that a copy that was read in the middle of a write is recognised.
+#
 # The script runs until it gets SIGTERM (the lab sends it when the guest's script has ended), and its
 # loops end with it.
 
@@ -28,6 +32,10 @@ pause() {
 
 # The running loops, as a list of CPU:PID.
 loops=''
+# The times of loops that have ended, a line for each.
+ended_times=''
+newline='
+'
 
 start_loop() {
     # taskset executes the shell, which loops without a child: $! is the loop's own process id.
@@ -35,8 +43,29 @@ start_loop() {
     loops="$loops $1:$!"
 }
 
+# read_times CPU:PID: sets times to the loop's line in hog-times. The kernel counts both times exactly, not by ticks.
+read_times() {
+    times=''
+    { read -r ran_ns waited_ns _ <"/proc/${1#*:}/schedstat"; } 2>/dev/null || return 0
+    times="${1%%:*} $ran_ns $waited_ns$newline"
+}
+
+publish_times() {
+    [ -e /lab/shared/hog-times ] || return 0
+    all_times=$ended_times
+    for loop in $loops; do
+        read_times "$loop"
+        all_times=$all_times$times
+    done
+    read -r uptime_s _ </proc/uptime
+    # In place: the text never gets shorter, and whoever reads it never finds it empty.
+    printf '%s\n%s%s\n' "$uptime_s" "$all_times" "$uptime_s" 1<>/lab/shared/hog-times
+}
+
 # end_loop CPU:PID
 end_loop() {
+    read_times "$1"
+    ended_times=$ended_times$times
     kill -KILL "${1#*:}" 2>/dev/null
     wait "${1#*:}" 2>/dev/null
     kept=''
@@ -69,5 +98,6 @@ while :; do
         *) start_loop "$cpu" ;;
         esac
     done
+    publish_times
     pause 0.1
 done
