@@ -196,6 +196,35 @@ fn a_truncated_gz_is_fatal_and_named_with_the_last_line_read() {
 }
 
 #[test]
+fn a_gz_of_no_bytes_is_fatal_like_any_that_ends_early() {
+    let folder = Folder::new("no-bytes");
+    for bytes in [&b""[..], &[0x1f], &gz(USAGE)[..7]] {
+        fs::write(folder.0.join("usage-2.csv.gz"), bytes).unwrap();
+        let output = folder.run_on(&["events.csv"], &["usage*"], &[]);
+        assert_eq!(output.status.code(), Some(1));
+        let said = stderr(&output);
+        assert!(said.contains("usage-2.csv.gz:0: the file ends early"), "{said}");
+    }
+}
+
+#[test]
+fn a_part_without_a_row_is_counted() {
+    let folder = Folder::new("no-row");
+    let whole = folder.run(&[]);
+    for (name, bytes) in [("usage-2.csv", vec![]), ("usage-3.csv.gz", gz("")), ("usage-4.csv", b"\n\r\n".to_vec())] {
+        fs::write(folder.0.join(name), bytes).unwrap();
+        let lenient = folder.run_on(&["events.csv"], &["usage.csv", name], &[]);
+        assert_eq!(lenient.stdout, whole.stdout, "{}", stderr(&lenient));
+        let place = format!("{name}: no row of task_usage");
+        assert!(stderr(&lenient).contains("1 parts without a row"), "{}", stderr(&lenient));
+        assert!(stderr(&lenient).contains(&place), "{}", stderr(&lenient));
+        let strict = folder.run_on(&["events.csv"], &["usage.csv", name], &["--strict"]);
+        assert_eq!(strict.status.code(), Some(1));
+        assert!(stderr(&strict).contains(&place), "{}", stderr(&strict));
+    }
+}
+
+#[test]
 fn a_row_with_too_few_fields_is_counted() {
     let text = format!("{USAGE}300000000,600000000,1,1,8,0.2\n");
     is_odd("few", "usage.csv", &text, "1 rows with a wrong number of fields", "usage.csv:4: 6 fields");

@@ -164,7 +164,7 @@ pub(super) fn read_part<G: Gather>(
     strict: bool,
     gather: &mut G,
 ) -> Result<Oddities, SimError> {
-    let mut parser = Parser { path, table, strict, line: 0, oddities: Oddities::default() };
+    let mut parser = Parser { path, table, strict, line: 0, has_row: false, oddities: Oddities::default() };
     let mut blocks = Blocks::new(reader);
     let (mut block, mut next) = (Vec::new(), Vec::new());
     let damaged = |line: u64, damage: Damage| SimError::Damaged {
@@ -179,6 +179,7 @@ pub(super) fn read_part<G: Gather>(
         len = read.map_err(|damage| damaged(parser.line, damage))?;
         std::mem::swap(&mut block, &mut next);
     }
+    parser.check_not_empty()?;
     Ok(parser.oddities)
 }
 
@@ -188,6 +189,8 @@ struct Parser<'a> {
     strict: bool,
     /// Number of lines read so far.
     line: u64,
+    /// Whether any line so far wasn't empty.
+    has_row: bool,
     oddities: Oddities,
 }
 
@@ -203,6 +206,7 @@ impl Parser<'_> {
             if row.end() == row.start {
                 continue;
             }
+            self.has_row = true;
             let result = if row.len < self.table.min_fields || row.len > self.table.max_fields {
                 Err(self.field_count(&row))
             } else {
@@ -222,6 +226,15 @@ impl Parser<'_> {
         let wanted =
             if min_fields == max_fields { max_fields.to_string() } else { format!("{min_fields} or {max_fields}") };
         RowError { kind: OddityKind::FieldCount, what: format!("{seen}{or_more} fields; a row of {name} has {wanted}") }
+    }
+
+    /// A part without a row is most likely one that was not fetched or not written.
+    fn check_not_empty(&mut self) -> Result<(), SimError> {
+        if self.has_row {
+            return Ok(());
+        }
+        self.line = 0;
+        self.odd(RowError { kind: OddityKind::EmptyPart, what: format!("no row of {}", self.table.name) })
     }
 
     fn odd(&mut self, error: RowError) -> Result<(), SimError> {

@@ -19,16 +19,19 @@ pub enum OddityKind {
     UsageWithoutEvents,
     /// A part exists both plain and compressed. The plain one is used.
     PartTwice,
+    /// A part has no row at all. It adds nothing.
+    EmptyPart,
 }
 
 impl OddityKind {
-    const ALL: [OddityKind; 6] = [
+    const ALL: [OddityKind; 7] = [
         OddityKind::FieldCount,
         OddityKind::Number,
         OddityKind::TimeBackwards,
         OddityKind::WindowBackwards,
         OddityKind::UsageWithoutEvents,
         OddityKind::PartTwice,
+        OddityKind::EmptyPart,
     ];
 
     fn consequence(self) -> &'static str {
@@ -39,6 +42,7 @@ impl OddityKind {
             OddityKind::WindowBackwards => "usage windows that end before they start, skipped",
             OddityKind::UsageWithoutEvents => "usage rows of tasks without events, used for the trace's span only",
             OddityKind::PartTwice => "parts found both plain and compressed, the compressed ones skipped",
+            OddityKind::EmptyPart => "parts without a row, which may not have been fetched or written",
         }
     }
 }

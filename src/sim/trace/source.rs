@@ -115,11 +115,15 @@ fn parts_in(directory: &Path) -> Result<Vec<PathBuf>, SimError> {
     Ok(parts)
 }
 
-/// Open a part. Compression is detected by its first two bytes, not by its name.
+/// Open a part. Compression is detected by its first two bytes. The name counts only for a part that is too short to have
+/// them: as a `.gz` it ends early.
 pub(super) fn open(path: &Path) -> Result<Box<dyn Read + Send>, SimError> {
     let mut file = File::open(path).map_err(SimError::file(path))?;
     let mut magic = [0; 2];
     let len = file.read(&mut magic).map_err(SimError::file(path))?;
+    if len < magic.len() && path.extension().is_some_and(|ext| ext == "gz") {
+        return Err(SimError::Damaged { path: path.to_owned(), line: 0, source: io::ErrorKind::UnexpectedEof.into() });
+    }
     let whole = io::Cursor::new(magic[..len].to_vec()).chain(file);
     Ok(decompressed(magic[..len] == [0x1f, 0x8b], whole))
 }
