@@ -281,6 +281,44 @@ fn time_going_backwards_is_counted() {
     is_odd("window", "usage.csv", &text, "end before they start", "usage.csv:2: field 2 (end time)");
 }
 
+/// The rows of a table as parts, one row each, with these names.
+fn in_parts(folder: &Folder, table: &str, names: &[&str], rows: &str) {
+    let _ = fs::remove_dir_all(folder.0.join(table));
+    fs::create_dir(folder.0.join(table)).unwrap();
+    for (name, row) in names.iter().zip(rows.lines()) {
+        folder.write(&format!("{table}/{name}"), &format!("{row}\n"));
+    }
+}
+
+#[test]
+fn parts_are_read_in_natural_order() {
+    let folder = Folder::new("natural");
+    let whole = folder.run(&[]);
+    in_parts(&folder, "task_usage", &["part-8.csv", "part-9.csv", "part-10.csv"], USAGE);
+    in_parts(&folder, "task_events", &["p2.csv", "p3.csv", "p20.csv", "p21.csv", "p100.csv"], EVENTS);
+    let output = folder.run_on(&["task_events"], &["task_usage"], &["--strict"]);
+    assert_eq!(output.stdout, whole.stdout, "{}", stderr(&output));
+}
+
+#[test]
+fn time_going_backwards_between_parts_is_counted() {
+    let folder = Folder::new("parts-backwards");
+    in_parts(&folder, "task_usage", &["c.csv", "b.csv", "a.csv"], USAGE);
+    in_parts(&folder, "task_events", &["p5.csv", "p4.csv", "p3.csv", "p2.csv", "p1.csv"], EVENTS);
+    for (events, usage, place) in [
+        ("events.csv", "task_usage", "task_usage/b.csv: its first row's time 10000000 is before"),
+        ("task_events", "usage.csv", "task_events/p2.csv: its first row's time 10000000 is before"),
+    ] {
+        let lenient = folder.run_on(&[events], &[usage], &[]);
+        assert!(lenient.status.success(), "{}", stderr(&lenient));
+        assert!(stderr(&lenient).contains("2 rows or parts whose time"), "{}", stderr(&lenient));
+        assert!(stderr(&lenient).contains(place), "{}", stderr(&lenient));
+        let strict = folder.run_on(&[events], &[usage], &["--strict"]);
+        assert_eq!(strict.status.code(), Some(1));
+        assert!(stderr(&strict).contains(place), "{}", stderr(&strict));
+    }
+}
+
 #[test]
 fn usage_without_events_is_counted_and_makes_no_task() {
     let text = format!("{USAGE}300000000,600000000,2,0,8,0.2,0.1,0.1,,,0.1,,,0.3,,1.5,0.01,,,\n");

@@ -239,11 +239,6 @@ impl Parser<'_> {
 
     fn odd(&mut self, error: RowError) -> Result<(), SimError> {
         let RowError { kind, what } = error;
-        let oddity = || Oddity { kind, path: self.path.to_owned(), line: self.line, what };
-        if self.strict {
-            return Err(SimError::Strict(oddity()));
-        }
-        self.oddities.count(kind, oddity);
-        Ok(())
+        self.oddities.note(Oddity { kind, path: self.path.to_owned(), line: self.line, what }, self.strict)
     }
 }

@@ -6,6 +6,8 @@ mod load;
 pub mod machine_events;
 mod oddities;
 mod parquet;
+mod parts;
+mod row_times;
 mod scan;
 mod source;
 mod usage;
@@ -16,7 +18,8 @@ use std::ops::Range;
 pub use load::{from_csv, from_readers, CsvTables};
 pub use oddities::{Oddities, Oddity, OddityKind};
 pub use parquet::{nr_row_groups, read as from_parquet, ParquetWriter};
-pub use source::{expand, Input};
+pub use parts::expand;
+pub use source::Input;
 
 /// Identifies a task. The order is the one used where no other order is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

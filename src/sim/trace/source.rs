@@ -1,13 +1,11 @@
-//! Expands arguments (files, globs, directories) to parts, and reads parts, compressed or not, in blocks of CSV lines.
+//! Reads parts, compressed or not, in blocks of CSV lines.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::{Oddities, Oddity, OddityKind};
 use crate::sim::error::SimError;
 
 /// Size of a block. It is parsed while the next one is decompressed, so handing it over should cost little in
@@ -49,70 +47,6 @@ impl Input {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The parts of a table, each once, in order of their names. The order of the arguments doesn't matter.
-///
-/// A directory stands for its `*.csv` and `*.csv.gz` files, or those in its subdirectory named after the table.
-pub fn expand(patterns: &[String], table: &str, oddities: &mut Oddities) -> Result<Vec<PathBuf>, SimError> {
-    let mut parts = BTreeSet::new();
-    for pattern in patterns {
-        let path = Path::new(pattern);
-        let mut found = Vec::new();
-        if path.is_dir() {
-            found = parts_in(path)?;
-            if found.is_empty() && path.join(table).is_dir() {
-                found = parts_in(&path.join(table))?;
-            }
-        } else if path.exists() {
-            found.push(path.to_owned());
-        } else {
-            let matches =
-                glob::glob(pattern).map_err(|source| SimError::Pattern { pattern: pattern.clone(), source })?;
-            for entry in matches {
-                let entry =
-                    entry.map_err(|error| SimError::File { path: error.path().to_owned(), source: error.into() })?;
-                if entry.is_dir() {
-                    found.extend(parts_in(&entry)?);
-                } else {
-                    found.push(entry);
-                }
-            }
-        }
-        if found.is_empty() {
-            return Err(SimError::NoFile { pattern: pattern.clone() });
-        }
-        for part in found {
-            let same = part.canonicalize().map_err(SimError::file(&part))?;
-            parts.insert((part.file_name().map(ToOwned::to_owned), same));
-        }
-    }
-    let plain: BTreeSet<PathBuf> = parts.iter().map(|(_, path)| path.clone()).collect();
-    let (kept, twice): (Vec<_>, Vec<_>) = parts
-        .into_iter()
-        .map(|(_, path)| path)
-        .partition(|path| path.extension().is_none_or(|ext| ext != "gz") || !plain.contains(&path.with_extension("")));
-    for path in twice {
-        oddities.count(OddityKind::PartTwice, || Oddity {
-            kind: OddityKind::PartTwice,
-            path,
-            line: 0,
-            what: "the same part exists without .gz".to_owned(),
-        });
-    }
-    Ok(kept)
-}
-
-fn parts_in(directory: &Path) -> Result<Vec<PathBuf>, SimError> {
-    let mut parts = Vec::new();
-    for entry in directory.read_dir().map_err(SimError::file(directory))? {
-        let path = entry.map_err(SimError::file(directory))?.path();
-        let name = path.to_string_lossy();
-        if (name.ends_with(".csv") || name.ends_with(".csv.gz")) && path.is_file() {
-            parts.push(path);
-        }
-    }
-    Ok(parts)
 }
 
 /// Open a part. Compression is detected by its first two bytes. The name counts only for a part that is too short to have
