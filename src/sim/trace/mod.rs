@@ -2,6 +2,7 @@
 
 mod csv;
 mod events;
+mod gzip;
 mod load;
 pub mod machine_events;
 mod oddities;

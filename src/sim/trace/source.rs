@@ -6,6 +6,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use super::gzip::Members;
 use crate::sim::error::SimError;
 
 /// Size of a block. It is parsed while the next one is decompressed, so handing it over should cost little in
@@ -65,7 +66,7 @@ pub(super) fn open(path: &Path) -> Result<Box<dyn Read + Send>, SimError> {
 /// A reader of the decompressed bytes.
 pub(super) fn decompressed<'a>(gzip: bool, bytes: impl Read + Send + 'a) -> Box<dyn Read + Send + 'a> {
     if gzip {
-        Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(1 << 16, bytes)))
+        Box::new(Members::new(BufReader::with_capacity(1 << 16, bytes)))
     } else {
         Box::new(bytes)
     }
