@@ -162,6 +162,16 @@ fn windows_line_ends_and_a_missing_last_newline_change_nothing() {
 }
 
 #[test]
+fn a_byte_order_mark_costs_no_row() {
+    let folder = Folder::new("mark");
+    let plain = folder.run(&[]);
+    folder.write("events.csv", &format!("\u{feff}{EVENTS}"));
+    folder.write_gz("usage.csv.gz", &format!("\u{feff}{USAGE}"));
+    let other = folder.run_on(&["events.csv"], &["usage.csv.gz"], &["--strict"]);
+    assert_eq!(other.stdout, plain.stdout, "{}", stderr(&other));
+}
+
+#[test]
 fn a_part_that_exists_twice_is_read_once() {
     let folder = Folder::new("twice");
     let once = folder.run(&[]);

@@ -17,6 +17,9 @@ const MAX_SHARE: f64 = 1000.0;
 /// Maximum ratio of counts. Some are wrong in the published trace, and only their order matters.
 const MAX_RATIO: f64 = 1e30;
 
+/// U+FEFF in UTF-8, which spreadsheets write at the start of a file.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// A table of the published format and its number of fields.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Table {
@@ -197,7 +200,7 @@ struct Parser<'a> {
 impl Parser<'_> {
     fn block(&mut self, block: &[u8], gather: &mut impl Gather) -> Result<(), SimError> {
         let mut cuts = Cuts::new(block);
-        let mut start = 0;
+        let mut start = if self.line == 0 && block.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
         while start < block.len() {
             let row = Row::split(block, start, &mut cuts);
             start = row.end() + 1;
