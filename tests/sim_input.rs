@@ -171,6 +171,54 @@ fn a_byte_order_mark_costs_no_row() {
     assert_eq!(other.stdout, plain.stdout, "{}", stderr(&other));
 }
 
+/// Run a line of bash in the folder, with `$SIM` for the program; it must end within a minute.
+fn bash(folder: &Folder, line: &str) -> Output {
+    let mut command = Command::new("timeout");
+    command.args(["60", "bash", "-c", line]).current_dir(&folder.0);
+    command.env("SIM", env!("CARGO_BIN_EXE_vnuma-sim")).output().unwrap()
+}
+
+#[test]
+fn pipes_are_read_once_with_their_checksums() {
+    let folder = Folder::new("pipes");
+    folder.write_gz("usage.csv.gz", USAGE);
+    let whole = folder.run(&["--out", &folder.path("whole")]);
+    let shell = "$SIM run --json --machines 2 --strict";
+    for (line, out) in [
+        ("--events <(head -n 2 events.csv) <(tail -n +3 events.csv) --usage <(cat usage.csv)", "plain"),
+        ("--events events.csv --usage <(cat usage.csv.gz)", "gz"),
+        ("--events events.csv --usage fifo", "fifo"),
+    ] {
+        let feed = "rm -f fifo; mkfifo fifo; (cat usage.csv > fifo) & feeder=$!";
+        let line = format!("{feed}; {shell} {line} --out {out}; code=$?; kill $feeder 2>&-; exit $code");
+        let output = bash(&folder, &line);
+        assert!(output.status.success(), "{line}: {}", stderr(&output));
+        assert_eq!(output.stdout, whole.stdout, "{line}");
+    }
+    let inputs = |out: &str| -> serde_json::Value {
+        let text = fs::read(folder.0.join(out).join("result.json")).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&text).unwrap()["inputs"].clone()
+    };
+    let (files, fifo) = (inputs("whole"), inputs("fifo"));
+    assert_eq!((&files[0], &files[1]["sha256"]), (&fifo[0], &fifo[1]["sha256"]));
+    assert_eq!(fifo[1]["name"], "pipe");
+}
+
+#[test]
+fn a_pipe_that_would_be_read_again_is_refused() {
+    let folder = Folder::new("pipes-again");
+    for (line, why) in [
+        ("$SIM prepare --shards 2 --out t --events events.csv --usage <(cat usage.csv)", "once per shard"),
+        ("$SIM run --trace <(cat events.csv)", "piece by piece"),
+        ("mkfifo fifo; $SIM run --trace fifo", "piece by piece"),
+        ("$SIM run --events fifo --usage fifo", "--events and --usage both name it"),
+    ] {
+        let output = bash(&folder, line);
+        assert_eq!(output.status.code(), Some(1), "{line}: {}", stderr(&output));
+        assert!(stderr(&output).contains("only once") && stderr(&output).contains(why), "{}", stderr(&output));
+    }
+}
+
 #[test]
 fn a_part_that_exists_twice_is_read_once() {
     let folder = Folder::new("twice");

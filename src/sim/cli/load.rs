@@ -3,13 +3,12 @@
 use std::path::Path;
 
 use anyhow::Context;
-use rayon::prelude::*;
 
 use super::options::{RunningOptions, TraceOptions};
 use crate::sim::params::Params;
 use crate::sim::placement::Shard;
 use crate::sim::progress::Progress;
-use crate::sim::trace::{self, machine_events, CsvTables, Input, Oddities, TaskId, Trace};
+use crate::sim::trace::{self, machine_events, CsvTables, Oddities, TaskId, Trace};
 use crate::sim::{sample, SimError};
 
 /// What a command needs of a trace.
@@ -18,7 +17,7 @@ pub struct Wanted<'a> {
     pub params: &'a Params,
     /// The part of the cluster to run.
     pub shard: Shard,
-    /// Whether the files' checksums are needed: they take another read of all files.
+    /// Whether the files' checksums are needed.
     pub checksums: bool,
 }
 
@@ -65,7 +64,11 @@ pub fn from_csv(
     let tables = CsvTables {
         events: trace::expand(&options.events, "task_events", &mut oddities).context("--events")?,
         usage: trace::expand(&options.usage, "task_usage", &mut oddities).context("--usage")?,
+        checksums,
     };
+    if let Some(part) = tables.events.iter().find(|part| !part.is_file() && tables.usage.contains(part)) {
+        return Err(SimError::OnlyOnce { path: part.clone(), why: "--events and --usage both name it" }.into());
+    }
     let machine_parts =
         trace::expand(&options.machine_events, "machine_events", &mut oddities).context("--machine-events")?;
     if let (true, Some(first)) = (options.strict, oddities.first()) {
@@ -85,13 +88,6 @@ pub fn from_csv(
     oddities.merge(std::mem::take(&mut trace.oddities));
     trace.oddities = oddities;
     trace.provenance = tables.usage.first().and_then(|part| provenance(part));
-    if checksums {
-        let parts = [("task_events", &tables.events), ("task_usage", &tables.usage)];
-        let parts: Vec<_> =
-            parts.into_iter().flat_map(|(table, parts)| parts.iter().map(move |part| (table, part))).collect();
-        trace.inputs =
-            parts.par_iter().map(|(table, part)| Input::of_file(table, part)).collect::<Result<_, SimError>>()?;
-    }
     Ok(trace)
 }
 

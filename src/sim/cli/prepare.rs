@@ -1,6 +1,6 @@
 //! `vnuma-sim prepare`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -35,6 +35,7 @@ impl Prepare {
         if self.trace.events.is_empty() {
             anyhow::bail!("no trace given: name one with --events and --usage");
         }
+        self.check_pipes()?;
         start_threads(self.threads)?;
         let placement = self.model.params(false)?.placement();
         let mut writer = ParquetWriter::create(&self.out)?;
@@ -61,5 +62,17 @@ impl Prepare {
             return Err(SimError::NoTasks.into());
         }
         Ok(writer.finish(&whole)?)
+    }
+
+    /// Every shard takes a pass over the tables, and a pipe has only one.
+    fn check_pipes(&self) -> anyhow::Result<()> {
+        let tables = [&self.trace.events, &self.trace.usage, &self.trace.machine_events];
+        let is_pipe = |path: &&Path| path.exists() && !path.is_file() && !path.is_dir();
+        match tables.into_iter().flatten().map(Path::new).find(is_pipe) {
+            Some(path) if self.shards > 1 => {
+                Err(SimError::OnlyOnce { path: path.to_owned(), why: "--shards reads it once per shard" }.into())
+            }
+            _ => Ok(()),
+        }
     }
 }

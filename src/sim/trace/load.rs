@@ -1,5 +1,6 @@
 //! Loads a trace from the published CSV tables.
 
+use std::collections::HashMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,7 @@ use rayon::prelude::*;
 
 use super::csv::{read_part, RowError};
 use super::events::{ByTask, EventRows, Life, TASK_EVENTS};
+use super::input::{Checksum, Input};
 use super::row_times::RowTimes;
 use super::usage::{by_task, UsageRow, UsageRows, TASK_USAGE};
 use super::{source, Oddities, Oddity, TaskId, Trace, TracedTask};
@@ -18,6 +20,8 @@ pub struct CsvTables {
     pub events: Vec<PathBuf>,
     /// Parts of task_usage.
     pub usage: Vec<PathBuf>,
+    /// Whether [`Trace::inputs`] is wanted: checksums of the parts, computed while they are read.
+    pub checksums: bool,
 }
 
 /// Load the tasks that `keep` accepts. The trace's span is that of all tasks. `read` is called with the path of each
@@ -28,8 +32,15 @@ pub fn from_csv(
     keep: &(dyn Fn(TaskId) -> bool + Sync),
     read: &(dyn Fn(&PathBuf) + Sync),
 ) -> Result<Trace, SimError> {
-    let open = |part: &PathBuf| source::open(part);
-    load(&tables.events, &tables.usage, &open, strict, keep, read)
+    let parts = || {
+        let events = tables.events.iter().map(|part| ("task_events", part));
+        events.chain(tables.usage.iter().map(|part| ("task_usage", part))).filter(|_| tables.checksums)
+    };
+    let sums: HashMap<&PathBuf, Checksum> = parts().map(|(_, part)| (part, Checksum::default())).collect();
+    let open = |part: &PathBuf| source::open(part, sums.get(part));
+    let mut trace = load(&tables.events, &tables.usage, &open, strict, keep, read)?;
+    trace.inputs = parts().map(|(table, part)| Input::of_part(table, part, &sums[part])).collect();
+    Ok(trace)
 }
 
 /// Load from gzipped bytes in memory: the bundled sample trace.

@@ -3,6 +3,7 @@
 mod csv;
 mod events;
 mod gzip;
+mod input;
 mod load;
 pub mod machine_events;
 mod oddities;
@@ -16,11 +17,11 @@ mod usage;
 use std::fmt;
 use std::ops::Range;
 
+pub use input::Input;
 pub use load::{from_csv, from_readers, CsvTables};
 pub use oddities::{Oddities, Oddity, OddityKind};
 pub use parquet::{nr_row_groups, read as from_parquet, ParquetWriter};
 pub use parts::expand;
-pub use source::Input;
 
 /// Identifies a task. The order is the one used where no other order is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

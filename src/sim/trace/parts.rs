@@ -10,19 +10,27 @@ use super::{Oddities, Oddity, OddityKind};
 use crate::sim::error::SimError;
 
 /// The parts of a table, each once, in natural order of their names: `part-2` before `part-10`. The order of the
-/// arguments doesn't matter.
+/// arguments doesn't matter, except that of pipes: their names mean nothing, and they come last.
 ///
 /// A directory stands for its `*.csv` and `*.csv.gz` files, or those in its subdirectory named after the table.
 pub fn expand(patterns: &[String], table: &str, oddities: &mut Oddities) -> Result<Vec<PathBuf>, SimError> {
     let mut parts = BTreeSet::new();
+    let mut pipes = Vec::new();
     for pattern in patterns {
         for part in matches(pattern, table)? {
+            if !part.is_file() {
+                // The path that a `/dev/fd/63` leads to can't be opened, so it isn't followed.
+                if !pipes.contains(&part) {
+                    pipes.push(part);
+                }
+                continue;
+            }
             let same = part.canonicalize().map_err(SimError::file(&part))?;
             parts.insert((part.file_name().map(|name| Natural(name.to_owned())), same));
         }
     }
     let plain: BTreeSet<PathBuf> = parts.iter().map(|(_, path)| path.clone()).collect();
-    let (kept, twice): (Vec<_>, Vec<_>) = parts
+    let (mut kept, twice): (Vec<_>, Vec<_>) = parts
         .into_iter()
         .map(|(_, path)| path)
         .partition(|path| path.extension().is_none_or(|ext| ext != "gz") || !plain.contains(&path.with_extension("")));
@@ -34,6 +42,7 @@ pub fn expand(patterns: &[String], table: &str, oddities: &mut Oddities) -> Resu
             what: "the same part exists without .gz".to_owned(),
         });
     }
+    kept.append(&mut pipes);
     Ok(kept)
 }
 

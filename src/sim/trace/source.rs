@@ -4,63 +4,33 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
-
 use super::gzip::Members;
+use super::input::{Checksum, Summed};
 use crate::sim::error::SimError;
+
+/// The first bytes of a gzip file, RFC 1952.
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// Size of a block. It is parsed while the next one is decompressed, so handing it over should cost little in
 /// comparison.
 const BLOCK_BYTES: usize = 1 << 20;
 
-/// A file that was read.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Input {
-    /// The table that it is a part of.
-    pub table: String,
-    /// File name without its directory, which differs from machine to machine.
-    pub name: String,
-    /// SHA-256 of the file, in hexadecimal.
-    pub sha256: String,
-}
-
-impl Input {
-    /// Compute the checksum of a file.
-    pub fn of_file(table: &str, path: &Path) -> Result<Input, SimError> {
-        let mut file = File::open(path).map_err(SimError::file(path))?;
-        let mut hasher = Sha256::new();
-        let mut block = vec![0; BLOCK_BYTES];
-        loop {
-            match file.read(&mut block).map_err(SimError::file(path))? {
-                0 => break,
-                len => hasher.update(&block[..len]),
-            }
-        }
-        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        Ok(Input { table: table.to_owned(), name, sha256: hex(&hasher.finalize()) })
-    }
-
-    /// Compute the checksum of bundled bytes.
-    pub fn of_bytes(table: &str, name: &str, bytes: &[u8]) -> Input {
-        Input { table: table.to_owned(), name: name.to_owned(), sha256: hex(&Sha256::digest(bytes)) }
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Open a part. Compression is detected by its first two bytes. The name counts only for a part that is too short to have
-/// them: as a `.gz` it ends early.
-pub(super) fn open(path: &Path) -> Result<Box<dyn Read + Send>, SimError> {
-    let mut file = File::open(path).map_err(SimError::file(path))?;
-    let mut magic = [0; 2];
-    let len = file.read(&mut magic).map_err(SimError::file(path))?;
-    if len < magic.len() && path.extension().is_some_and(|ext| ext == "gz") {
+/// Open a part, which may be a pipe, and compute the checksum of its bytes if `sum` is given.
+///
+/// Compression is detected by the first two bytes. The name counts only for a part that is too short to have them: as a
+/// `.gz` it ends early.
+pub(super) fn open(path: &Path, sum: Option<&Checksum>) -> Result<Box<dyn Read + Send>, SimError> {
+    let file = File::open(path).map_err(SimError::file(path))?;
+    let mut bytes: Box<dyn Read + Send> = match sum {
+        Some(sum) => Box::new(Summed::new(file, sum.clone())),
+        None => Box::new(file),
+    };
+    let mut magic = Vec::new();
+    bytes.by_ref().take(GZIP_MAGIC.len() as u64).read_to_end(&mut magic).map_err(SimError::file(path))?;
+    if magic.len() < GZIP_MAGIC.len() && path.extension().is_some_and(|ext| ext == "gz") {
         return Err(SimError::Damaged { path: path.to_owned(), line: 0, source: io::ErrorKind::UnexpectedEof.into() });
     }
-    let whole = io::Cursor::new(magic[..len].to_vec()).chain(file);
-    Ok(decompressed(magic[..len] == [0x1f, 0x8b], whole))
+    Ok(decompressed(magic == GZIP_MAGIC, io::Cursor::new(magic).chain(bytes)))
 }
 
 /// A reader of the decompressed bytes.
