@@ -187,7 +187,7 @@ fn pipes_are_read_once_with_their_checksums() {
     for (line, out) in [
         ("--events <(head -n 2 events.csv) <(tail -n +3 events.csv) --usage <(cat usage.csv)", "plain"),
         ("--events events.csv --usage <(cat usage.csv.gz)", "gz"),
-        ("--events events.csv --usage fifo", "fifo"),
+        ("--events events.csv --usage fifo", "from-fifo"),
     ] {
         let feed = "rm -f fifo; mkfifo fifo; (cat usage.csv > fifo) & feeder=$!";
         let line = format!("{feed}; {shell} {line} --out {out}; code=$?; kill $feeder 2>&-; exit $code");
@@ -199,9 +199,23 @@ fn pipes_are_read_once_with_their_checksums() {
         let text = fs::read(folder.0.join(out).join("result.json")).unwrap();
         serde_json::from_slice::<serde_json::Value>(&text).unwrap()["inputs"].clone()
     };
-    let (files, fifo) = (inputs("whole"), inputs("fifo"));
+    let (files, fifo) = (inputs("whole"), inputs("from-fifo"));
     assert_eq!((&files[0], &files[1]["sha256"]), (&fifo[0], &fifo[1]["sha256"]));
     assert_eq!(fifo[1]["name"], "pipe");
+}
+
+#[test]
+fn messages_and_results_that_cannot_be_written_are_no_panic() {
+    let folder = Folder::new("full");
+    let line = "$SIM run --json --machines 2 --events events.csv events.csv --usage usage.csv";
+    assert_eq!(bash(&folder, &format!("{line} 2> /dev/full")).status.code(), Some(0));
+    assert_eq!(bash(&folder, "$SIM run 2> /dev/full").status.code(), Some(0));
+    assert_eq!(bash(&folder, "$SIM run --events no-such --usage no-such 2> /dev/full").status.code(), Some(1));
+    let output = bash(&folder, &format!("{line} > /dev/full"));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("No space left") && !stderr(&output).contains("panicked"), "{}", stderr(&output));
+    let output = bash(&folder, &format!("{line} | true; exit ${{PIPESTATUS[0]}}"));
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
 }
 
 #[test]

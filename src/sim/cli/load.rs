@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 
 use super::options::{RunningOptions, TraceOptions};
+use super::say::say;
 use crate::sim::params::Params;
 use crate::sim::placement::Shard;
 use crate::sim::progress::Progress;
@@ -32,7 +33,7 @@ pub fn load(options: &TraceOptions, running: &RunningOptions, wanted: &Wanted<'_
     let shard = wanted.shard;
     let keep = move |task: TaskId| shard.of == 1 || shard.has_cell(placement.cell(task));
     let trace = if is_sample(options, running) {
-        eprintln!("no trace given: using the bundled sample trace; name one with --events and --usage, or --trace");
+        say("no trace given: using the bundled sample trace; name one with --events and --usage, or --trace");
         sample::load(&keep)?
     } else if let Some(path) = &running.trace {
         let progress = Progress::new("loading", trace::nr_row_groups(path)?);
@@ -45,7 +46,7 @@ pub fn load(options: &TraceOptions, running: &RunningOptions, wanted: &Wanted<'_
         return Err(SimError::Strict(first.clone()).into());
     }
     for line in trace.oddities.lines() {
-        eprintln!("not fatal: {line}");
+        say(format_args!("not fatal: {line}"));
     }
     if trace.tasks.is_empty() && shard.of == 1 {
         return Err(SimError::NoTasks.into());
@@ -79,11 +80,11 @@ pub fn from_csv(
     drop(progress);
     if !machine_parts.is_empty() {
         let machines = machine_events::read(&machine_parts, options.strict, &mut oddities)?;
-        eprintln!(
+        say(format_args!(
             "the trace starts with {} machines of {:.4} CPU on average; the model uses --machines and --capacity",
             machines.count,
             machines.cpus / machines.count.max(1) as f64
-        );
+        ));
     }
     oddities.merge(std::mem::take(&mut trace.oddities));
     trace.oddities = oddities;

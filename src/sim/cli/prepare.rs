@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::load::from_csv;
 use super::options::{start_threads, ModelOptions, TraceOptions, MAX_THREADS};
+use super::say::say;
 use crate::sim::placement::Shard;
 use crate::sim::trace::{ParquetWriter, TaskId, Trace};
 use crate::sim::SimError;
@@ -56,7 +57,7 @@ impl Prepare {
             }
         }
         for line in whole.oddities.lines() {
-            eprintln!("not fatal: {line}");
+            say(format_args!("not fatal: {line}"));
         }
         if tasks == 0 {
             return Err(SimError::NoTasks.into());
