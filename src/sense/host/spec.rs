@@ -126,6 +126,7 @@ fn parse_url(text: &str) -> Result<(String, Option<CpuSet>), String> {
     if uri.host().is_none_or(str::is_empty) {
         return Err("the URL has no host".into());
     }
+    check_port(&uri)?;
     let (mut cpus, mut query) = (None, Vec::new());
     for pair in uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
         match pair.strip_prefix("cpus=") {
@@ -137,6 +138,20 @@ fn parse_url(text: &str) -> Result<(String, Option<CpuSet>), String> {
     let path = if uri.path() == "/" { DEFAULT_PATH } else { uri.path() };
     let question = if query.is_empty() { "" } else { "?" };
     Ok((format!("{scheme}://{authority}{path}{question}{}", query.join("&")), cpus))
+}
+
+/// Check what follows the host. The library takes a port that it can't read for none, so that the request, with its
+/// credentials, would go to the scheme's own port.
+fn check_port(uri: &Uri) -> Result<(), String> {
+    let authority = uri.authority().map(|authority| authority.as_str()).unwrap_or_default();
+    let after_host = authority.strip_prefix(uri.host().unwrap_or_default()).unwrap_or(authority);
+    let is_port =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port > 0);
+    match after_host.strip_prefix(':') {
+        None if after_host.is_empty() => Ok(()),
+        Some(port) if is_port(port) => Ok(()),
+        _ => Err(format!("'{}' is not a port: ports are 1 to 65535", after_host.trim_start_matches(':'))),
+    }
 }
 
 /// Parse a list of CPUs that has at least one.
@@ -238,6 +253,8 @@ mod tests {
             ("0=http://host-a:9100/", "http://host-a:9100/metrics"),
             ("0=http://host-a:9100?cpus=0-1", "http://host-a:9100/metrics"),
             ("0=https://host-a/node/metrics", "https://host-a/node/metrics"),
+            ("0=http://[fe80::1]", "http://[fe80::1]/metrics"),
+            ("0=http://h:65535", "http://h:65535/metrics"),
             ("0=http://[fe80::1]:9100", "http://[fe80::1]:9100/metrics"),
             ("0=http://host-a:9100/m?collect[]=cpu&cpus=0&x=y", "http://host-a:9100/m?collect[]=cpu&x=y"),
         ] {
@@ -263,6 +280,11 @@ mod tests {
             ("0=http://h?cpus=0-99999999999", "such as 0-7,16"),
             ("0=http://h?cpus=18446744073709551615", "such as 0-7,16"),
             ("0=http://h?cpus=0&cpus=1", "twice"),
+            ("0=http://h:65536", "'65536' is not a port: ports are 1 to 65535"),
+            ("0=https://h:99999999999999999999/metrics", "is not a port"),
+            ("0=http://h:0", "'0' is not a port"),
+            ("0=http://h:", "'' is not a port"),
+            ("0=http://[fe80::1]:65536?cpus=1", "'65536' is not a port"),
         ] {
             let message = text.parse::<HostSpec>().unwrap_err().to_string();
             assert!(message.contains(text) && message.contains(remedy), "{message}");
