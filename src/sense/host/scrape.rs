@@ -34,7 +34,10 @@ pub enum ScrapeError {
     #[error("the answer has status {0} instead of 200")]
     Status(StatusCode),
     /// The answer is larger than that of any node_exporter.
-    #[error("the answer is larger than 4 MiB")]
+    #[error(
+        "the answer is larger than 4 MiB; add ?collect[]=cpu to the URL, and node_exporter answers with its CPU metrics \
+         alone (&collect[]=pressure adds PSI)"
+    )]
     TooLarge,
     /// The TLS library doesn't support this CPU.
     #[error(
