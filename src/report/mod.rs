@@ -5,6 +5,7 @@ mod history;
 mod http;
 mod openmetrics;
 mod output;
+mod peers;
 mod server;
 mod sources;
 mod stats;
