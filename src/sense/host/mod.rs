@@ -2,6 +2,7 @@
 //!
 //! - [`spec`]: the hosts' addresses, from the command line and a file.
 //! - [`scrape`]: one request, bounded in time and size.
+//! - [`secrets`]: the files with passwords, tokens, certificates and keys.
 //! - [`sample`]: parses one line of an answer.
 //! - [`metrics`]: parses an answer into counters and computes a reading from two answers.
 //!
@@ -11,6 +12,7 @@
 mod metrics;
 mod sample;
 mod scrape;
+mod secrets;
 mod spec;
 
 use std::convert::Infallible;
@@ -23,7 +25,7 @@ use crossbeam_channel::{select, Receiver, Sender};
 
 pub use metrics::{HostLoad, MetricsError};
 pub use scrape::ScrapeError;
-pub use spec::{host_specs, Auth, HostSpec, HostSpecError};
+pub use spec::{host_specs, Auth, ClientFiles, HostSpec, HostSpecError};
 
 use super::pressure::Reading;
 use crate::cell::NodeId;
@@ -104,6 +106,9 @@ impl Hosts {
             let node = specs[0].node;
             let scraper =
                 Scraper::new(specs[0].clone(), timeout).map_err(|source| HostsError::Host { node, source })?;
+            for warning in secrets::warnings(scraper.spec()) {
+                log::warn!("host of node {node}, {warning}");
+            }
             let (refresh_now, hurried) = crossbeam_channel::bounded(1);
             let nodes: Vec<Watched> = specs.into_iter().map(Watched::new).collect();
             for Watched { node, latest, .. } in &nodes {
@@ -185,8 +190,10 @@ fn lock(latest: &Mutex<Latest>) -> MutexGuard<'_, Latest> {
 fn by_host(specs: Vec<HostSpec>) -> Vec<Vec<HostSpec>> {
     let mut hosts: Vec<Vec<HostSpec>> = Vec::new();
     for spec in specs {
-        let is_same =
-            |other: &HostSpec| (&other.url, &other.auth, &other.ca_file) == (&spec.url, &spec.auth, &spec.ca_file);
+        fn asked(spec: &HostSpec) -> impl PartialEq + '_ {
+            (&spec.url, &spec.auth, &spec.ca_file, &spec.client)
+        }
+        let is_same = |other: &HostSpec| asked(other) == asked(&spec);
         match hosts.iter_mut().find(|host| is_same(&host[0])) {
             Some(host) => host.push(spec),
             None => hosts.push(vec![spec]),
