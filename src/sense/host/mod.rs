@@ -2,6 +2,7 @@
 //!
 //! - [`spec`]: the hosts' addresses, from the command line and a file.
 //! - [`scrape`]: one request, bounded in time and size.
+//! - [`names`]: looks up the hosts' names.
 //! - [`secrets`]: the files with passwords, tokens, certificates and keys.
 //! - [`sample`]: parses one line of an answer.
 //! - [`metrics`]: parses an answer into counters and computes a reading from two answers.
@@ -10,6 +11,7 @@
 //! the latest reading and never waits.
 
 mod metrics;
+mod names;
 mod sample;
 mod scrape;
 mod secrets;
@@ -31,6 +33,7 @@ use super::pressure::Reading;
 use crate::cell::NodeId;
 use crate::linux::{self, CpuSet};
 use metrics::{CpuCounters, NodeCounters};
+use names::Names;
 use scrape::{Answer, Scraper};
 
 /// Minimum time between two requests to a host: node_exporter's answer costs the host some milliseconds of CPU.
@@ -102,10 +105,13 @@ impl Hosts {
         let (stop, stopped) = crossbeam_channel::bounded(0);
         let (alive, ended) = crossbeam_channel::bounded(0);
         let mut hosts = Hosts { hosts: Vec::new(), period, stop: Some(stop), ended };
-        for specs in by_host(specs) {
+        let hosts_specs = by_host(specs);
+        let Some(first) = hosts_specs.first() else { return Ok(hosts) };
+        let names = Names::start().map_err(|source| HostsError::Thread { node: first[0].node, source })?;
+        for specs in hosts_specs {
             let node = specs[0].node;
-            let scraper =
-                Scraper::new(specs[0].clone(), timeout).map_err(|source| HostsError::Host { node, source })?;
+            let scraper = Scraper::new(specs[0].clone(), timeout, names.clone())
+                .map_err(|source| HostsError::Host { node, source })?;
             for warning in secrets::warnings(scraper.spec()) {
                 log::warn!("host of node {node}, {warning}");
             }

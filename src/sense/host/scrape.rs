@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 use graviola::util::is_cpu_supported;
 use ureq::http::StatusCode;
 use ureq::tls::{RootCerts, TlsConfig};
+use ureq::unversioned::transport::DefaultConnector;
 use ureq::Agent;
 
+use super::names::Names;
 use super::secrets::{authorization, certificates, client_certificate};
 use super::spec::HostSpec;
 
@@ -85,8 +87,9 @@ pub struct Scraper {
 }
 
 impl Scraper {
-    /// Read the files that `spec` names, so that bad ones are refused at once. A scrape takes at most `timeout`.
-    pub fn new(spec: HostSpec, timeout: Duration) -> Result<Self, ScrapeError> {
+    /// Read the files that `spec` names, so that bad ones are refused at once. A scrape takes at most `timeout`. `names`
+    /// looks up the host.
+    pub fn new(spec: HostSpec, timeout: Duration, names: Names) -> Result<Self, ScrapeError> {
         let root_certs = match &spec.ca_file {
             Some(path) => RootCerts::from(certificates(path)?),
             None => RootCerts::PlatformVerifier,
@@ -107,7 +110,7 @@ impl Scraper {
             .user_agent(concat!("scx_vnuma/", env!("CARGO_PKG_VERSION")))
             .accept("text/plain; version=0.0.4")
             .build();
-        Ok(Scraper { spec, agent: config.into() })
+        Ok(Scraper { spec, agent: Agent::with_parts(config, DefaultConnector::default(), names) })
     }
 
     /// The host that it asks.
