@@ -5,11 +5,13 @@
 //! - [`names`]: looks up the hosts' names.
 //! - [`secrets`]: the files with passwords, tokens, certificates and keys.
 //! - [`sample`]: parses one line of an answer.
+//! - [`advance`]: what a CPU's counters advanced by, and whether that can be true.
 //! - [`metrics`]: parses an answer into counters and computes a reading from two answers.
 //!
 //! Each host has a thread that asks it every period and publishes a reading for each of the host's nodes. A round uses
 //! the latest reading and never waits.
 
+mod advance;
 mod metrics;
 mod names;
 mod sample;
