@@ -1,6 +1,7 @@
 //! `scx_vnuma`: the scheduler's daemon in the guest.
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::ExitCode;
@@ -8,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::{bail, ensure, Context, Result};
 use clap::Parser;
 use scx_vnuma::daemon::{self, preflight, Cli, Command, InstanceLock, Log, RunOptions, Shutdown, LOCK_FILE};
+use scx_vnuma::report::OutputError;
 use scx_vnuma::work::make_migratable;
 use scx_vnuma::{act, report};
 
@@ -23,8 +25,10 @@ fn main() -> ExitCode {
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        Err(err) if err.downcast_ref().is_some_and(OutputError::is_reader_gone) => ExitCode::SUCCESS,
         Err(err) => {
-            eprintln!("scx_vnuma: {err:#}");
+            // Not eprintln!, which panics if standard error can't be written.
+            let _ = writeln!(io::stderr(), "scx_vnuma: {err:#}");
             ExitCode::FAILURE
         }
     }
@@ -34,8 +38,8 @@ fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Some(Command::Exec { command }) => exec(&command),
         Some(Command::Restore) => restore(),
-        Some(Command::Explain { nr }) => report::explain(nr, &mut std::io::stdout().lock()),
-        None if cli.run.help_stats => report::describe_stats(&mut std::io::stdout()),
+        Some(Command::Explain { nr }) => report::explain(nr, &mut io::stdout().lock()),
+        None if cli.run.help_stats => report::describe_stats(&mut io::stdout()),
         None => schedule(&cli.run),
     }
 }
@@ -69,14 +73,12 @@ fn restore() -> Result<()> {
         bail!("scx_vnuma is running ({name}); stop it with SIGINT or SIGTERM, and it restores everything itself");
     }
     let _lock = InstanceLock::acquire(Path::new(LOCK_FILE))?;
-    match act::restore_after_kill()? {
-        Some(restored) => {
-            println!("{restored}");
-            restored.failure.map_or(Ok(()), |err| Err(err.into()))
-        }
-        None => {
-            println!("nothing to restore");
-            Ok(())
-        }
+    let Some(restored) = act::restore_after_kill()? else {
+        return Ok(report::print(&mut io::stdout(), "nothing to restore\n")?);
+    };
+    let printed = report::print(&mut io::stdout(), format!("{restored}\n"));
+    match restored.failure {
+        Some(err) => Err(err.into()),
+        None => Ok(printed?),
     }
 }

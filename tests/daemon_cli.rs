@@ -42,6 +42,26 @@ fn help_stats_describes_each_metric() {
     }
 }
 
+/// Run a line of bash, with `$IT` for the program.
+fn bash(line: &str) -> Output {
+    let mut command = Command::new("bash");
+    command.args(["-c", line]).env("IT", env!("CARGO_BIN_EXE_scx_vnuma")).output().expect("can't start bash")
+}
+
+#[test]
+fn output_that_nobody_reads_is_no_failure() {
+    let output = bash("$IT --help-stats | true; exit ${PIPESTATUS[0]}");
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
+}
+
+#[test]
+fn output_that_cannot_be_written_is_one_sentence_and_not_a_panic() {
+    let output = bash("$IT --help-stats > /dev/full");
+    let said = "scx_vnuma: standard output can't be written: No space left on device (os error 28)\n";
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(1), said));
+    assert_eq!(bash("$IT --help-stats > /dev/full 2> /dev/full").status.code(), Some(1));
+}
+
 #[test]
 fn an_invalid_option_is_refused_with_its_name() {
     for (args, part) in [

@@ -162,6 +162,78 @@ fn windows_line_ends_and_a_missing_last_newline_change_nothing() {
 }
 
 #[test]
+fn a_byte_order_mark_costs_no_row() {
+    let folder = Folder::new("mark");
+    let plain = folder.run(&[]);
+    folder.write("events.csv", &format!("\u{feff}{EVENTS}"));
+    folder.write_gz("usage.csv.gz", &format!("\u{feff}{USAGE}"));
+    let other = folder.run_on(&["events.csv"], &["usage.csv.gz"], &["--strict"]);
+    assert_eq!(other.stdout, plain.stdout, "{}", stderr(&other));
+}
+
+/// Run a line of bash in the folder, with `$SIM` for the program; it must end within a minute.
+fn bash(folder: &Folder, line: &str) -> Output {
+    let mut command = Command::new("timeout");
+    command.args(["60", "bash", "-c", line]).current_dir(&folder.0);
+    command.env("SIM", env!("CARGO_BIN_EXE_vnuma-sim")).output().unwrap()
+}
+
+#[test]
+fn pipes_are_read_once_with_their_checksums() {
+    let folder = Folder::new("pipes");
+    folder.write_gz("usage.csv.gz", USAGE);
+    let whole = folder.run(&["--out", &folder.path("whole")]);
+    let shell = "$SIM run --json --machines 2 --strict";
+    for (line, out) in [
+        ("--events <(head -n 2 events.csv) <(tail -n +3 events.csv) --usage <(cat usage.csv)", "plain"),
+        ("--events events.csv --usage <(cat usage.csv.gz)", "gz"),
+        ("--events events.csv --usage fifo", "from-fifo"),
+    ] {
+        let feed = "rm -f fifo; mkfifo fifo; (cat usage.csv > fifo) & feeder=$!";
+        let line = format!("{feed}; {shell} {line} --out {out}; code=$?; kill $feeder 2>&-; exit $code");
+        let output = bash(&folder, &line);
+        assert!(output.status.success(), "{line}: {}", stderr(&output));
+        assert_eq!(output.stdout, whole.stdout, "{line}");
+    }
+    let inputs = |out: &str| -> serde_json::Value {
+        let text = fs::read(folder.0.join(out).join("result.json")).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&text).unwrap()["inputs"].clone()
+    };
+    let (files, fifo) = (inputs("whole"), inputs("from-fifo"));
+    assert_eq!((&files[0], &files[1]["sha256"]), (&fifo[0], &fifo[1]["sha256"]));
+    assert_eq!(fifo[1]["name"], "pipe");
+}
+
+#[test]
+fn messages_and_results_that_cannot_be_written_are_no_panic() {
+    let folder = Folder::new("full");
+    let line = "$SIM run --json --machines 2 --events events.csv events.csv --usage usage.csv";
+    assert_eq!(bash(&folder, &format!("{line} 2> /dev/full")).status.code(), Some(0));
+    assert_eq!(bash(&folder, "$SIM run 2> /dev/full").status.code(), Some(0));
+    assert_eq!(bash(&folder, "$SIM run --events no-such --usage no-such 2> /dev/full").status.code(), Some(1));
+    let output = bash(&folder, &format!("{line} > /dev/full"));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("No space left") && !stderr(&output).contains("panicked"), "{}", stderr(&output));
+    let output = bash(&folder, &format!("{line} | true; exit ${{PIPESTATUS[0]}}"));
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_pipe_that_would_be_read_again_is_refused() {
+    let folder = Folder::new("pipes-again");
+    for (line, why) in [
+        ("$SIM prepare --shards 2 --out t --events events.csv --usage <(cat usage.csv)", "once per shard"),
+        ("$SIM run --trace <(cat events.csv)", "piece by piece"),
+        ("mkfifo fifo; $SIM run --trace fifo", "piece by piece"),
+        ("$SIM run --events fifo --usage fifo", "--events and --usage both name it"),
+    ] {
+        let output = bash(&folder, line);
+        assert_eq!(output.status.code(), Some(1), "{line}: {}", stderr(&output));
+        assert!(stderr(&output).contains("only once") && stderr(&output).contains(why), "{}", stderr(&output));
+    }
+}
+
+#[test]
 fn a_part_that_exists_twice_is_read_once() {
     let folder = Folder::new("twice");
     let once = folder.run(&[]);
@@ -193,6 +265,35 @@ fn a_truncated_gz_is_fatal_and_named_with_the_last_line_read() {
         said.split("usage.csv.gz:").nth(1).and_then(|rest| rest.split(':').next()).unwrap().parse().unwrap();
     // The text compresses evenly, so half of the bytes is about half of the lines.
     assert!((20_000..60_000).contains(&line), "{said}");
+}
+
+#[test]
+fn a_gz_of_no_bytes_is_fatal_like_any_that_ends_early() {
+    let folder = Folder::new("no-bytes");
+    for bytes in [&b""[..], &[0x1f], &gz(USAGE)[..7]] {
+        fs::write(folder.0.join("usage-2.csv.gz"), bytes).unwrap();
+        let output = folder.run_on(&["events.csv"], &["usage*"], &[]);
+        assert_eq!(output.status.code(), Some(1));
+        let said = stderr(&output);
+        assert!(said.contains("usage-2.csv.gz:0: the file ends early"), "{said}");
+    }
+}
+
+#[test]
+fn a_part_without_a_row_is_counted() {
+    let folder = Folder::new("no-row");
+    let whole = folder.run(&[]);
+    for (name, bytes) in [("usage-2.csv", vec![]), ("usage-3.csv.gz", gz("")), ("usage-4.csv", b"\n\r\n".to_vec())] {
+        fs::write(folder.0.join(name), bytes).unwrap();
+        let lenient = folder.run_on(&["events.csv"], &["usage.csv", name], &[]);
+        assert_eq!(lenient.stdout, whole.stdout, "{}", stderr(&lenient));
+        let place = format!("{name}: no row of task_usage");
+        assert!(stderr(&lenient).contains("1 parts without a row"), "{}", stderr(&lenient));
+        assert!(stderr(&lenient).contains(&place), "{}", stderr(&lenient));
+        let strict = folder.run_on(&["events.csv"], &["usage.csv", name], &["--strict"]);
+        assert_eq!(strict.status.code(), Some(1));
+        assert!(stderr(&strict).contains(&place), "{}", stderr(&strict));
+    }
 }
 
 #[test]
@@ -250,6 +351,44 @@ fn time_going_backwards_is_counted() {
     is_odd("backwards", "events.csv", &text, "time is before the row above's", "events.csv:6: field 1 (time)");
     let text = USAGE.replace("10000000,300000000", "10000000,9000000");
     is_odd("window", "usage.csv", &text, "end before they start", "usage.csv:2: field 2 (end time)");
+}
+
+/// The rows of a table as parts, one row each, with these names.
+fn in_parts(folder: &Folder, table: &str, names: &[&str], rows: &str) {
+    let _ = fs::remove_dir_all(folder.0.join(table));
+    fs::create_dir(folder.0.join(table)).unwrap();
+    for (name, row) in names.iter().zip(rows.lines()) {
+        folder.write(&format!("{table}/{name}"), &format!("{row}\n"));
+    }
+}
+
+#[test]
+fn parts_are_read_in_natural_order() {
+    let folder = Folder::new("natural");
+    let whole = folder.run(&[]);
+    in_parts(&folder, "task_usage", &["part-8.csv", "part-9.csv", "part-10.csv"], USAGE);
+    in_parts(&folder, "task_events", &["p2.csv", "p3.csv", "p20.csv", "p21.csv", "p100.csv"], EVENTS);
+    let output = folder.run_on(&["task_events"], &["task_usage"], &["--strict"]);
+    assert_eq!(output.stdout, whole.stdout, "{}", stderr(&output));
+}
+
+#[test]
+fn time_going_backwards_between_parts_is_counted() {
+    let folder = Folder::new("parts-backwards");
+    in_parts(&folder, "task_usage", &["c.csv", "b.csv", "a.csv"], USAGE);
+    in_parts(&folder, "task_events", &["p5.csv", "p4.csv", "p3.csv", "p2.csv", "p1.csv"], EVENTS);
+    for (events, usage, place) in [
+        ("events.csv", "task_usage", "task_usage/b.csv: its first row's time 10000000 is before"),
+        ("task_events", "usage.csv", "task_events/p2.csv: its first row's time 10000000 is before"),
+    ] {
+        let lenient = folder.run_on(&[events], &[usage], &[]);
+        assert!(lenient.status.success(), "{}", stderr(&lenient));
+        assert!(stderr(&lenient).contains("2 rows or parts whose time"), "{}", stderr(&lenient));
+        assert!(stderr(&lenient).contains(place), "{}", stderr(&lenient));
+        let strict = folder.run_on(&[events], &[usage], &["--strict"]);
+        assert_eq!(strict.status.code(), Some(1));
+        assert!(stderr(&strict).contains(place), "{}", stderr(&strict));
+    }
 }
 
 #[test]

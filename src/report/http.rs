@@ -1,7 +1,8 @@
 //! The metrics page over HTTP, for Prometheus.
 //!
-//! One dedicated thread answers all requests, so a round never waits for a client. The number of open connections and
-//! the time for each are limited, so that slow or hung clients cost no memory and delay others only briefly.
+//! One dedicated thread answers all requests, so a round never waits for a client. The number of open connections, in all
+//! and of each peer, and the time for each are limited. A connection that is too many closes an older one instead of
+//! waiting for it, so slow or hung clients cost little memory and delay nobody.
 
 use std::convert::Infallible;
 use std::io;
@@ -17,13 +18,16 @@ use hyper::service::service_fn;
 use hyper::{Method, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 
+use super::peers::Peers;
 use super::{openmetrics, DecisionHistory};
 use crate::linux;
 
-/// Maximum number of open connections; others wait in the kernel's queue.
-const NR_CONNECTIONS_MAX: usize = 8;
+/// Maximum number of open connections.
+const NR_CONNECTIONS_MAX: usize = 32;
+/// Maximum number of open connections from one address.
+const NR_CONNECTIONS_OF_PEER_MAX: usize = 8;
 /// Time limit for a whole connection.
 const TIME_FOR_ALL: Duration = Duration::from_secs(5);
 /// Time limit for receiving the request.
@@ -79,17 +83,16 @@ async fn accept_all(listener: std::net::TcpListener, history: Arc<DecisionHistor
     const PAUSE: Duration = Duration::from_millis(200);
 
     let listener = TcpListener::from_std(listener)?;
-    let connections = Arc::new(Semaphore::new(NR_CONNECTIONS_MAX));
+    let mut peers = Peers::new(NR_CONNECTIONS_MAX, NR_CONNECTIONS_OF_PEER_MAX);
     loop {
-        let Ok(permit) = connections.clone().acquire_owned().await else { return Ok(()) };
         match listener.accept().await {
-            Ok((stream, _)) => {
-                let history = history.clone();
-                tokio::spawn(async move {
-                    // Errors concern only this client, and the connection is closed anyway.
-                    let _ = tokio::time::timeout(TIME_FOR_ALL, converse(stream, history)).await;
-                    drop(permit);
-                });
+            Ok((stream, peer)) => {
+                // Errors concern only this client, and the connection is closed anyway.
+                let conversation = tokio::time::timeout(TIME_FOR_ALL, converse(stream, history.clone()));
+                let connection = tokio::spawn(conversation).abort_handle();
+                if let Some(closed) = peers.admit(peer.ip(), connection, AbortHandle::is_finished) {
+                    closed.abort();
+                }
             }
             Err(err) => {
                 log::debug!("a connection to --metrics failed: {err}");
@@ -189,19 +192,24 @@ mod tests {
     }
 
     #[test]
-    fn hung_clients_are_disconnected_and_delay_others_only_briefly() {
-        let address = serve(Metrics::default());
-        let hang = |_| std::net::TcpStream::connect(address).unwrap();
-        let mut hanging: Vec<_> = (0..2 * NR_CONNECTIONS_MAX).map(hang).collect();
-        hanging.iter_mut().for_each(|stream| stream.write_all(b"GET /met").unwrap());
-        let began = Instant::now();
-        let answer = ask(address, "GET /metrics HTTP/1.1\r\nHost: it\r\n\r\n");
-        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
-        // The server handles two batches of hung clients first.
-        assert!(began.elapsed() < 2 * TIME_FOR_ALL, "{:?}", began.elapsed());
-        hanging[0].set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        let mut rest = Vec::new();
-        assert!(hanging[0].read_to_end(&mut rest).is_ok(), "the server closes the connection");
+    fn hung_clients_are_disconnected_and_delay_nobody() {
+        for said in [&b""[..], b"GET /met"] {
+            let address = serve(Metrics::default());
+            let hang = |_| std::net::TcpStream::connect(address).unwrap();
+            let mut hanging: Vec<_> = (0..64).map(hang).collect();
+            // The server may have closed it already.
+            hanging.iter_mut().for_each(|stream| drop(stream.write_all(said)));
+            let began = Instant::now();
+            let answer = ask(address, "GET /metrics HTTP/1.1\r\nHost: it\r\n\r\n");
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+            assert!(began.elapsed() < TIME_FOR_REQUEST, "{:?}", began.elapsed());
+            // The last one wasn't too many: it ends by the time limit for the request.
+            let last = hanging.last_mut().unwrap();
+            last.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+            let mut rest = Vec::new();
+            assert!(last.read_to_end(&mut rest).is_ok(), "the server closes the connection");
+            assert!(began.elapsed() < 2 * TIME_FOR_REQUEST, "{:?}", began.elapsed());
+        }
     }
 
     #[test]

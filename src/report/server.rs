@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{bail, Context, Result};
 use scx_stats::prelude::*;
 
-use super::{DecisionHistory, HistoryEntry, Metrics, NodeMetrics, SourceMetrics};
+use super::{print, DecisionHistory, HistoryEntry, Metrics, NodeMetrics, SourceMetrics};
 
 /// The target of `explain`. The metrics' target is scx_stats' default, `top`.
 const DECISIONS: &str = "decisions";
@@ -56,12 +56,18 @@ fn entry_text(entry: &HistoryEntry) -> String {
 
 /// Print a description of each metric.
 pub fn describe_stats(out: &mut impl Write) -> Result<()> {
-    data(Arc::default()).describe_meta(out, None)
+    let mut text = Vec::new();
+    data(Arc::default()).describe_meta(&mut text, None)?;
+    Ok(print(out, text)?)
 }
 
 /// Print the running daemon's metrics every `interval` until `stopped` returns true.
 pub fn monitor(interval: Duration, stopped: impl Fn() -> bool) -> Result<()> {
-    scx_utils::monitor_stats::<Metrics>(&[], interval, stopped, |metrics| metrics.format(&mut io::stdout()))
+    scx_utils::monitor_stats::<Metrics>(&[], interval, stopped, |metrics| {
+        let mut text = Vec::new();
+        metrics.format(&mut text)?;
+        Ok(print(&mut io::stdout().lock(), text)?)
+    })
 }
 
 /// Print the last `nr` decisions of the running daemon, newest last.
@@ -84,14 +90,8 @@ pub fn explain(nr: usize, out: &mut impl Write) -> Result<()> {
     let args = args.map(|(key, value)| (key.to_string(), value)).to_vec();
     let entries: Vec<String> =
         client.request("stats", args).context("the running scheduler reports no decisions; is it scx_vnuma?")?;
-    if entries.is_empty() {
-        return Ok(writeln!(out, "no round has completed yet")?);
-    }
-    match out.write_all(entries.join("\n").as_bytes()).and_then(|()| out.flush()) {
-        // The reader, such as `head`, needs no more.
-        Err(err) if err.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => Ok(written?),
-    }
+    let text = if entries.is_empty() { "no round has completed yet\n".to_string() } else { entries.join("\n") };
+    Ok(print(out, text)?)
 }
 
 #[cfg(test)]

@@ -9,7 +9,9 @@ mod view;
 mod window;
 
 pub use cpu_time::{CpuTime, CpuTimeError, CpuTimeReader, CpuTimes};
-pub use host::{host_specs, Auth, HostLoad, HostSpec, HostSpecError, Hosts, HostsError, MetricsError, ScrapeError};
+pub use host::{
+    host_specs, Auth, ClientFiles, HostLoad, HostSpec, HostSpecError, Hosts, HostsError, MetricsError, ScrapeError,
+};
 pub use nodes::Nodes;
 pub use pressure::{NodeReadings, Reading};
 pub use probe::{ProbeOptions, Probes};

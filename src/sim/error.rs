@@ -42,6 +42,14 @@ pub enum SimError {
         /// The error of the decompressor or the system.
         source: std::io::Error,
     },
+    /// A pipe would have to be read more than once.
+    #[error("{}: a pipe can be read only once, but {why}; write it to a file first", path.display())]
+    OnlyOnce {
+        /// The path of the pipe.
+        path: PathBuf,
+        /// What would read it again.
+        why: &'static str,
+    },
     /// The trace has an oddity, and `--strict` makes it fatal.
     #[error("{0} (fatal with --strict)")]
     Strict(Oddity),

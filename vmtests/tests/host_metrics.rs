@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base64::prelude::{Engine, BASE64_STANDARD};
 use graviola::hashing::Sha256;
 use graviola::signing::ecdsa::{SigningKey, P256};
 use rcgen::CertificateParams;
+use rustls::server::WebPkiClientVerifier;
 use scx_vnuma::cell::NodeId;
 use scx_vnuma::sense::{host_specs, HostSpec, Hosts, Reading};
 use vnuma_vmtests::scenarios::fake_exporter::{FakeExporter, Says, FAULTS};
@@ -202,6 +204,10 @@ impl Key {
         Key { key, point }
     }
 
+    fn pem(&self) -> String {
+        format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", BASE64_STANDARD.encode(self.pkcs8()))
+    }
+
     fn pkcs8(&self) -> Vec<u8> {
         self.key.to_pkcs8_der(&mut [0; 512]).expect("the private key").to_vec()
     }
@@ -225,16 +231,29 @@ impl rcgen::SigningKey for Key {
     }
 }
 
-/// Start a TLS proxy in front of a plain server. Returns its address.
-fn tls_in_front_of(plain: SocketAddr, certificate: &rcgen::Certificate, key: &Key) -> SocketAddr {
+/// Start a TLS proxy in front of a plain server, which asks clients for a certificate of `client_ca` if that is given.
+/// Returns its address.
+fn tls_in_front_of(
+    plain: SocketAddr,
+    certificate: &rcgen::Certificate,
+    key: &Key,
+    client_ca: Option<&rcgen::Certificate>,
+) -> SocketAddr {
     let key = rustls::pki_types::PrivateKeyDer::try_from(key.pkcs8()).expect("a key");
     let provider = Arc::new(rustls_graviola::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
+    let config = rustls::ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .expect("versions of TLS")
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)
-        .expect("a certificate with its key");
+        .expect("versions of TLS");
+    let config = match client_ca {
+        None => config.with_no_client_auth(),
+        Some(ca) => {
+            let mut roots = rustls::RootCertStore::empty();
+            roots.add(ca.der().clone()).expect("a CA");
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            config.with_client_cert_verifier(verifier.build().expect("a verifier"))
+        }
+    };
+    let config = config.with_single_cert(vec![certificate.der().clone()], key).expect("a certificate with its key");
     let config = Arc::new(config);
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -260,16 +279,44 @@ fn tls_in_front_of(plain: SocketAddr, certificate: &rcgen::Certificate, key: &Ke
     address
 }
 
+fn certificate(name: &str, key: &Key) -> rcgen::Certificate {
+    let mut params = CertificateParams::new([name.into()]).expect("a name");
+    params.serial_number = Some(1.into());
+    params.self_signed(key).expect("a certificate")
+}
+
+#[test]
+fn a_host_that_asks_for_a_certificate_gets_the_guests() {
+    let folder = Folder::new("mtls");
+    let (key, guest_key) = (Key::generate(), Key::generate());
+    let (server, guest) = (certificate("127.0.0.1", &key), certificate("guest", &guest_key));
+    folder.write("ca.pem", &server.pem());
+    folder.write("guest.pem", &guest.pem());
+    folder.write("guest.key", &guest_key.pem());
+    folder.write("other.key", &Key::generate().pem());
+    let host = FakeExporter::start(Says::Taken(0.5)).unwrap();
+    let address = tls_in_front_of(host.address(), &server, &key, Some(&guest));
+    let entry =
+        |node, more: &str| format!("[[host]]\nnode = {node}\nurl = 'https://{address}'\nca_file = 'ca.pem'\n{more}\n");
+    let with_key = |file: &str| format!("cert_file = 'guest.pem'\nkey_file = '{file}'");
+    let specs = from_file(&folder, &(entry(0, &with_key("guest.key")) + &entry(1, "")));
+    let asked = Hosts::start(specs, SECOND).unwrap();
+    wait_for("the node with a certificate is known", || is_about(share(&asked, 0), 0.5));
+    assert_eq!(share(&asked, 1), None);
+    for (file, part) in [("other.key", "it is not the key of cert_file"), ("ca.pem", "it has no private key in PEM")] {
+        let message = Hosts::start(from_file(&folder, &entry(0, &with_key(file))), SECOND).unwrap_err().to_string();
+        assert!(message.contains(&format!("{file} of --hosts: {part}")), "{message}");
+    }
+}
+
 #[test]
 fn a_certificate_is_accepted_only_with_its_ca_file() {
     let folder = Folder::new("tls");
     let key = Key::generate();
-    let mut params = CertificateParams::new(["127.0.0.1".into()]).unwrap();
-    params.serial_number = Some(1.into());
-    let certificate = params.self_signed(&key).unwrap();
+    let certificate = certificate("127.0.0.1", &key);
     folder.write("ca.pem", &certificate.pem());
     let host = FakeExporter::start(Says::Taken(0.5)).unwrap();
-    let address = tls_in_front_of(host.address(), &certificate, &key);
+    let address = tls_in_front_of(host.address(), &certificate, &key, None);
     let specs = from_file(
         &folder,
         &format!(

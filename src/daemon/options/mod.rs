@@ -186,7 +186,7 @@ pub struct RunOptions {
     /// File with hosts, their passwords, tokens and certificates.
     ///
     /// It has a `[[host]]` for each node, with `node` and `url`, and optionally `cpus`, `user` and `password_file`,
-    /// `bearer_token_file`, `ca_file`.
+    /// `bearer_token_file`, `ca_file`, `cert_file` and `key_file`.
     #[arg(long, value_name = "FILE.toml")]
     pub hosts: Option<std::path::PathBuf>,
 

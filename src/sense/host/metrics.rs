@@ -17,28 +17,19 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use super::advance::{check_part, Advance, NOBODYS, OFF_CLOCK_MAX};
 use super::sample::Sample;
 use crate::linux::CpuSet;
 
-const CPU_METRIC: &str = "node_cpu_seconds_total";
-const GUEST_METRIC: &str = "node_cpu_guest_seconds_total";
+pub(super) const CPU_METRIC: &str = "node_cpu_seconds_total";
+pub(super) const GUEST_METRIC: &str = "node_cpu_guest_seconds_total";
 const PSI_METRIC: &str = "node_pressure_cpu_waiting_seconds_total";
 
-/// Modes in which the CPU is free. Both may go backwards a little (proc(5) on iowait).
-const NOBODYS: [&str; 2] = ["idle", "iowait"];
-/// Modes in which the CPU runs programs, guests included.
-const PROGRAMS: [&str; 2] = ["nice", "user"];
-/// Modes in which the kernel works, for anyone.
-const KERNELS: [&str; 3] = ["irq", "softirq", "system"];
 /// Modes without which the counters are useless.
 const MODES_NEEDED: [&str; 3] = ["idle", "system", "user"];
 
 /// No real counter of seconds reaches this: it is three hundred years.
 const SECONDS_MAX: f64 = 1e10;
-/// Counters that advance this many times slower or faster than our clock are invalid: a cache answers, or they are
-/// wrong.
-const OFF_CLOCK_MAX: f64 = 2.0;
-
 /// What was taken of a host's CPUs between two answers. Shares are 0..=1 of all CPUs that count.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HostLoad {
@@ -84,10 +75,20 @@ pub enum MetricsError {
         /// Seconds between the two answers by our clock.
         passed_s: f64,
     },
+    /// A counter advanced by more than the time of which it is a part.
+    #[error("{what} advanced by {counted_s:.2} s in {of_s:.2} s, which can't be true")]
+    TooMuch {
+        /// The counter.
+        what: String,
+        /// Seconds counted.
+        counted_s: f64,
+        /// Seconds that it is a part of.
+        of_s: f64,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+pub(super) enum Kind {
     Cpu,
     Guest,
 }
@@ -189,28 +190,30 @@ impl NodeCounters {
         if !self.metrics.seconds.keys().eq(earlier.metrics.seconds.keys()) {
             return Err(MetricsError::OtherSeries);
         }
-        let (mut counted_s, mut busy_s, mut programs_s, mut kernel_s, mut guest_s) = (0.0, 0.0, 0.0, 0.0, 0.0);
-        for (((kind, _, mode), now), before) in self.metrics.seconds.iter().zip(earlier.metrics.seconds.values()) {
+        let mut cpus: BTreeMap<u32, Advance> = BTreeMap::new();
+        for (((kind, cpu, mode), now), before) in self.metrics.seconds.iter().zip(earlier.metrics.seconds.values()) {
             let is_nobodys = NOBODYS.contains(&mode.as_str());
             if now < before && !is_nobodys {
                 return Err(MetricsError::WentBack);
             }
-            let delta_s = (now - before).max(0.0);
-            match kind {
-                Kind::Guest => guest_s += delta_s,
-                Kind::Cpu => {
-                    counted_s += delta_s;
-                    busy_s += if is_nobodys { 0.0 } else { delta_s };
-                    programs_s += if PROGRAMS.contains(&mode.as_str()) { delta_s } else { 0.0 };
-                    kernel_s += if KERNELS.contains(&mode.as_str()) { delta_s } else { 0.0 };
-                }
-            }
+            cpus.entry(*cpu).or_default().add(*kind, mode, (now - before).max(0.0));
         }
+        let sum = |of: fn(&Advance) -> f64| cpus.values().map(of).sum::<f64>();
+        let (counted_s, busy_s) = (sum(|cpu| cpu.counted_s), sum(|cpu| cpu.busy_s));
+        let (programs_s, kernel_s, guest_s) =
+            (sum(|cpu| cpu.programs_s), sum(|cpu| cpu.kernel_s), sum(|cpu| cpu.guest_s));
         let elapsed_s = counted_s / self.nr_cpus as f64;
         self.check_clock(earlier, elapsed_s)?;
+        let at_most_s = self.metrics.answered.duration_since(earlier.metrics.asked).as_secs_f64();
+        for (cpu, advance) in &cpus {
+            advance.check(*cpu, at_most_s)?;
+        }
         let psi_share = match (earlier.metrics.waiting_s, self.metrics.waiting_s) {
             (Some(before), Some(now)) if now < before => return Err(MetricsError::WentBack),
-            (Some(before), Some(now)) => Some(((now - before) / elapsed_s).min(1.0)),
+            (Some(before), Some(now)) => {
+                check_part(|| PSI_METRIC.into(), now - before, elapsed_s)?;
+                Some(((now - before) / elapsed_s).min(1.0))
+            }
             _ => None,
         };
         let guest_s = guest_s.min(programs_s);
@@ -380,6 +383,30 @@ mod tests {
         assert_eq!(reading(&before, &text(&[(0, 1.0, 51.0, 0.0)]), None), Err(MetricsError::WentBack));
         let other = text(&[(0, 11.0, 51.0, 0.0), (1, 0.0, 0.0, 0.0)]);
         assert_eq!(reading(&before, &other, None), Err(MetricsError::OtherSeries));
+    }
+
+    #[test]
+    fn a_counter_that_advances_by_more_than_the_time_gives_no_reading() {
+        let psi = |text: String, s| text + &format!("node_pressure_cpu_waiting_seconds_total {s}\n");
+        let idle = |s: f64, last_user: f64| {
+            let mut cpus: Vec<_> = (0..64).map(|cpu| (cpu, 0.0, 50.0 + s, 0.0)).collect();
+            cpus[63] = (63, last_user, 50.0, 0.0);
+            text(&cpus)
+        };
+        // One of 64 CPUs jumps by a minute in two seconds: the mean is within bounds, and would be a third of all.
+        let jump = reading(&idle(0.0, 0.0), &idle(2.0, 60.0), None).unwrap_err();
+        assert!(
+            jump.to_string().starts_with("node_cpu_seconds_total of CPU 63 advanced by 60.00 s in 4.00 s"),
+            "{jump}"
+        );
+        assert!(reading(&idle(0.0, 0.0), &idle(2.0, 2.0), None).is_ok());
+        // Guests ran for longer than all programs: what others take would be hidden.
+        let (before, after) = (text(&[(0, 0.0, 0.0, 0.0)]), text(&[(0, 1.0, 1.0, 600.0)]));
+        assert!(matches!(reading(&before, &after, None), Err(MetricsError::TooMuch { .. })));
+        // Ten minutes of waiting in two seconds.
+        let (before, after) = (psi(text(&[(0, 0.0, 0.0, 0.0)]), 1.0), text(&[(0, 1.0, 1.0, 0.0)]));
+        assert!(matches!(reading(&before, &psi(after.clone(), 601.0), None), Err(MetricsError::TooMuch { .. })));
+        assert_eq!(reading(&before, &psi(after, 3.05), None).unwrap().psi_share, Some(1.0));
     }
 
     #[test]

@@ -2,15 +2,21 @@
 //!
 //! - [`spec`]: the hosts' addresses, from the command line and a file.
 //! - [`scrape`]: one request, bounded in time and size.
+//! - [`names`]: looks up the hosts' names.
+//! - [`secrets`]: the files with passwords, tokens, certificates and keys.
 //! - [`sample`]: parses one line of an answer.
+//! - [`advance`]: what a CPU's counters advanced by, and whether that can be true.
 //! - [`metrics`]: parses an answer into counters and computes a reading from two answers.
 //!
 //! Each host has a thread that asks it every period and publishes a reading for each of the host's nodes. A round uses
 //! the latest reading and never waits.
 
+mod advance;
 mod metrics;
+mod names;
 mod sample;
 mod scrape;
+mod secrets;
 mod spec;
 
 use std::convert::Infallible;
@@ -23,12 +29,13 @@ use crossbeam_channel::{select, Receiver, Sender};
 
 pub use metrics::{HostLoad, MetricsError};
 pub use scrape::ScrapeError;
-pub use spec::{host_specs, Auth, HostSpec, HostSpecError};
+pub use spec::{host_specs, Auth, ClientFiles, HostSpec, HostSpecError};
 
 use super::pressure::Reading;
 use crate::cell::NodeId;
 use crate::linux::{self, CpuSet};
 use metrics::{CpuCounters, NodeCounters};
+use names::Names;
 use scrape::{Answer, Scraper};
 
 /// Minimum time between two requests to a host: node_exporter's answer costs the host some milliseconds of CPU.
@@ -100,10 +107,16 @@ impl Hosts {
         let (stop, stopped) = crossbeam_channel::bounded(0);
         let (alive, ended) = crossbeam_channel::bounded(0);
         let mut hosts = Hosts { hosts: Vec::new(), period, stop: Some(stop), ended };
-        for specs in by_host(specs) {
+        let hosts_specs = by_host(specs);
+        let Some(first) = hosts_specs.first() else { return Ok(hosts) };
+        let names = Names::start().map_err(|source| HostsError::Thread { node: first[0].node, source })?;
+        for specs in hosts_specs {
             let node = specs[0].node;
-            let scraper =
-                Scraper::new(specs[0].clone(), timeout).map_err(|source| HostsError::Host { node, source })?;
+            let scraper = Scraper::new(specs[0].clone(), timeout, names.clone())
+                .map_err(|source| HostsError::Host { node, source })?;
+            for warning in secrets::warnings(scraper.spec()) {
+                log::warn!("host of node {node}, {warning}");
+            }
             let (refresh_now, hurried) = crossbeam_channel::bounded(1);
             let nodes: Vec<Watched> = specs.into_iter().map(Watched::new).collect();
             for Watched { node, latest, .. } in &nodes {
@@ -185,8 +198,10 @@ fn lock(latest: &Mutex<Latest>) -> MutexGuard<'_, Latest> {
 fn by_host(specs: Vec<HostSpec>) -> Vec<Vec<HostSpec>> {
     let mut hosts: Vec<Vec<HostSpec>> = Vec::new();
     for spec in specs {
-        let is_same =
-            |other: &HostSpec| (&other.url, &other.auth, &other.ca_file) == (&spec.url, &spec.auth, &spec.ca_file);
+        fn asked(spec: &HostSpec) -> impl PartialEq + '_ {
+            (&spec.url, &spec.auth, &spec.ca_file, &spec.client)
+        }
+        let is_same = |other: &HostSpec| asked(other) == asked(&spec);
         match hosts.iter_mut().find(|host| is_same(&host[0])) {
             Some(host) => host.push(spec),
             None => hosts.push(vec![spec]),

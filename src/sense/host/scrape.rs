@@ -1,17 +1,19 @@
 //! Fetches one host's metrics over HTTP(S), bounded in time and size.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use base64::prelude::{Engine, BASE64_STANDARD};
 use graviola::util::is_cpu_supported;
 use ureq::http::StatusCode;
-use ureq::tls::{parse_pem, Certificate, PemItem, RootCerts, TlsConfig};
+use ureq::tls::{RootCerts, TlsConfig};
+use ureq::unversioned::transport::DefaultConnector;
 use ureq::Agent;
 
-use super::spec::{Auth, HostSpec};
+use super::names::Names;
+use super::secrets::{authorization, certificates, client_certificate};
+use super::spec::HostSpec;
 
 /// node_exporter's answer has some 100 kB on a small host and some MB on the largest.
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
@@ -34,7 +36,10 @@ pub enum ScrapeError {
     #[error("the answer has status {0} instead of 200")]
     Status(StatusCode),
     /// The answer is larger than that of any node_exporter.
-    #[error("the answer is larger than 4 MiB")]
+    #[error(
+        "the answer is larger than 4 MiB; add ?collect[]=cpu to the URL, and node_exporter answers with its CPU metrics \
+         alone (&collect[]=pressure adds PSI)"
+    )]
     TooLarge,
     /// The TLS library doesn't support this CPU.
     #[error(
@@ -82,15 +87,16 @@ pub struct Scraper {
 }
 
 impl Scraper {
-    /// Read the files that `spec` names, so that bad ones are refused at once. A scrape takes at most `timeout`.
-    pub fn new(spec: HostSpec, timeout: Duration) -> Result<Self, ScrapeError> {
+    /// Read the files that `spec` names, so that bad ones are refused at once. A scrape takes at most `timeout`. `names`
+    /// looks up the host.
+    pub fn new(spec: HostSpec, timeout: Duration, names: Names) -> Result<Self, ScrapeError> {
         let root_certs = match &spec.ca_file {
             Some(path) => RootCerts::from(certificates(path)?),
             None => RootCerts::PlatformVerifier,
         };
         authorization(spec.auth.as_ref())?;
         let tls_config = if spec.url.starts_with("https:") {
-            tls_config(root_certs, is_cpu_supported())?
+            tls_config(&spec, root_certs, is_cpu_supported())?
         } else {
             TlsConfig::default()
         };
@@ -104,7 +110,7 @@ impl Scraper {
             .user_agent(concat!("scx_vnuma/", env!("CARGO_PKG_VERSION")))
             .accept("text/plain; version=0.0.4")
             .build();
-        Ok(Scraper { spec, agent: config.into() })
+        Ok(Scraper { spec, agent: Agent::with_parts(config, DefaultConnector::default(), names) })
     }
 
     /// The host that it asks.
@@ -131,50 +137,14 @@ impl Scraper {
 }
 
 /// TLS with graviola. On an unsupported CPU graviola would panic at its first use.
-fn tls_config(root_certs: RootCerts, is_cpu_supported: bool) -> Result<TlsConfig, ScrapeError> {
+fn tls_config(spec: &HostSpec, root_certs: RootCerts, is_cpu_supported: bool) -> Result<TlsConfig, ScrapeError> {
     if !is_cpu_supported {
         return Err(ScrapeError::NoTls);
     }
     let provider = Arc::new(rustls_graviola::default_provider());
-    Ok(TlsConfig::builder().root_certs(root_certs).unversioned_rustls_crypto_provider(provider).build())
-}
-
-/// The value of the Authorization header, from the files' current content.
-fn authorization(auth: Option<&Auth>) -> Result<Option<String>, ScrapeError> {
-    Ok(match auth {
-        None => None,
-        Some(Auth::Bearer { token_file }) => Some(format!("Bearer {}", read_secret(token_file)?)),
-        Some(Auth::Basic { user, password_file }) => {
-            let credentials = format!("{user}:{}", read_secret(password_file)?);
-            Some(format!("Basic {}", BASE64_STANDARD.encode(credentials)))
-        }
-    })
-}
-
-fn read_secret(path: &Path) -> Result<String, ScrapeError> {
-    let failed = |source| ScrapeError::File { path: path.to_path_buf(), source };
-    let text = std::fs::read_to_string(path).map_err(failed)?;
-    let secret = text.trim_end_matches(['\r', '\n']);
-    if secret.is_empty() || secret.contains(char::is_control) {
-        let reason = "it must hold one line and nothing else";
-        return Err(failed(io::Error::new(io::ErrorKind::InvalidData, reason)));
-    }
-    Ok(secret.to_string())
-}
-
-fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, ScrapeError> {
-    let failed = |source| ScrapeError::File { path: path.to_path_buf(), source };
-    let pem = std::fs::read(path).map_err(failed)?;
-    let mut certificates = Vec::new();
-    for item in parse_pem(&pem) {
-        if let PemItem::Certificate(certificate) = item.map_err(|err| failed(io::Error::other(err)))? {
-            certificates.push(certificate);
-        }
-    }
-    if certificates.is_empty() {
-        return Err(failed(io::Error::new(io::ErrorKind::InvalidData, "it has no certificate in PEM")));
-    }
-    Ok(certificates)
+    let client_cert = spec.client.as_ref().map(|files| client_certificate(files, &provider)).transpose()?;
+    let config = TlsConfig::builder().root_certs(root_certs).client_cert(client_cert);
+    Ok(config.unversioned_rustls_crypto_provider(provider).build())
 }
 
 #[cfg(test)]
@@ -183,8 +153,9 @@ mod tests {
 
     #[test]
     fn a_cpu_without_the_instructions_for_tls_is_refused_with_their_names() {
-        let message = tls_config(RootCerts::PlatformVerifier, false).unwrap_err().to_string();
+        let spec: HostSpec = "0=https://a".parse().unwrap();
+        let message = tls_config(&spec, RootCerts::PlatformVerifier, false).unwrap_err().to_string();
         assert!(message.contains(CPU_FEATURES), "{message}");
-        assert!(tls_config(RootCerts::PlatformVerifier, true).is_ok());
+        assert!(tls_config(&spec, RootCerts::PlatformVerifier, true).is_ok());
     }
 }

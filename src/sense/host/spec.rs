@@ -26,6 +26,17 @@ pub struct HostSpec {
     pub auth: Option<Auth>,
     /// PEM file with the certificates that an HTTPS server must be signed by; the guest's own store if `None`.
     pub ca_file: Option<PathBuf>,
+    /// The certificate that the guest shows to an HTTPS server, if any.
+    pub client: Option<ClientFiles>,
+}
+
+/// A client certificate for mutual TLS. The files are read once, at the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientFiles {
+    /// PEM file with the certificate and those that lead to its CA.
+    pub cert_file: PathBuf,
+    /// PEM file with the certificate's private key.
+    pub key_file: PathBuf,
 }
 
 /// Credentials. The files are read before every request, so that secrets may change.
@@ -100,7 +111,7 @@ impl FromStr for HostSpec {
             let node =
                 node.parse().map_err(|_| format!("'{node}' is not a node number, as in 0=http://host-a:9100"))?;
             let (url, cpus) = parse_url(url)?;
-            Ok(HostSpec { node: NodeId(node), url, cpus, auth: None, ca_file: None })
+            Ok(HostSpec { node: NodeId(node), url, cpus, auth: None, ca_file: None, client: None })
         };
         parsed().map_err(refused)
     }
@@ -126,6 +137,7 @@ fn parse_url(text: &str) -> Result<(String, Option<CpuSet>), String> {
     if uri.host().is_none_or(str::is_empty) {
         return Err("the URL has no host".into());
     }
+    check_port(&uri)?;
     let (mut cpus, mut query) = (None, Vec::new());
     for pair in uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
         match pair.strip_prefix("cpus=") {
@@ -137,6 +149,20 @@ fn parse_url(text: &str) -> Result<(String, Option<CpuSet>), String> {
     let path = if uri.path() == "/" { DEFAULT_PATH } else { uri.path() };
     let question = if query.is_empty() { "" } else { "?" };
     Ok((format!("{scheme}://{authority}{path}{question}{}", query.join("&")), cpus))
+}
+
+/// Check what follows the host. The library takes a port that it can't read for none, so that the request, with its
+/// credentials, would go to the scheme's own port.
+fn check_port(uri: &Uri) -> Result<(), String> {
+    let authority = uri.authority().map(|authority| authority.as_str()).unwrap_or_default();
+    let after_host = authority.strip_prefix(uri.host().unwrap_or_default()).unwrap_or(authority);
+    let is_port =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port > 0);
+    match after_host.strip_prefix(':') {
+        None if after_host.is_empty() => Ok(()),
+        Some(port) if is_port(port) => Ok(()),
+        _ => Err(format!("'{}' is not a port: ports are 1 to 65535", after_host.trim_start_matches(':'))),
+    }
 }
 
 /// Parse a list of CPUs that has at least one.
@@ -164,6 +190,8 @@ struct Entry {
     password_file: Option<PathBuf>,
     bearer_token_file: Option<PathBuf>,
     ca_file: Option<PathBuf>,
+    cert_file: Option<PathBuf>,
+    key_file: Option<PathBuf>,
 }
 
 impl Entry {
@@ -182,11 +210,19 @@ impl Entry {
             (None, None, Some(file)) => Some(Auth::Bearer { token_file: folder.join(file) }),
             _ => return Err("set both user and password_file, or bearer_token_file alone".into()),
         };
+        let client = match (self.cert_file, self.key_file) {
+            (None, None) => None,
+            (Some(cert), Some(key)) => Some(ClientFiles { cert_file: folder.join(cert), key_file: folder.join(key) }),
+            _ => return Err("set both cert_file and key_file".into()),
+        };
+        if client.is_some() && !url.starts_with("https:") {
+            return Err("cert_file needs an https:// url".into());
+        }
         if self.ca_file.is_some() && !url.starts_with("https:") {
             return Err("ca_file needs an https:// url".into());
         }
         let ca_file = self.ca_file.map(|file| folder.join(file));
-        Ok(HostSpec { node: NodeId(self.node), url, cpus: cpus.or(cpus_of_url), auth, ca_file })
+        Ok(HostSpec { node: NodeId(self.node), url, cpus: cpus.or(cpus_of_url), auth, ca_file, client })
     }
 }
 
@@ -238,6 +274,8 @@ mod tests {
             ("0=http://host-a:9100/", "http://host-a:9100/metrics"),
             ("0=http://host-a:9100?cpus=0-1", "http://host-a:9100/metrics"),
             ("0=https://host-a/node/metrics", "https://host-a/node/metrics"),
+            ("0=http://[fe80::1]", "http://[fe80::1]/metrics"),
+            ("0=http://h:65535", "http://h:65535/metrics"),
             ("0=http://[fe80::1]:9100", "http://[fe80::1]:9100/metrics"),
             ("0=http://host-a:9100/m?collect[]=cpu&cpus=0&x=y", "http://host-a:9100/m?collect[]=cpu&x=y"),
         ] {
@@ -263,6 +301,11 @@ mod tests {
             ("0=http://h?cpus=0-99999999999", "such as 0-7,16"),
             ("0=http://h?cpus=18446744073709551615", "such as 0-7,16"),
             ("0=http://h?cpus=0&cpus=1", "twice"),
+            ("0=http://h:65536", "'65536' is not a port: ports are 1 to 65535"),
+            ("0=https://h:99999999999999999999/metrics", "is not a port"),
+            ("0=http://h:0", "'0' is not a port"),
+            ("0=http://h:", "'' is not a port"),
+            ("0=http://[fe80::1]:65536?cpus=1", "'65536' is not a port"),
         ] {
             let message = text.parse::<HostSpec>().unwrap_err().to_string();
             assert!(message.contains(text) && message.contains(remedy), "{message}");
@@ -286,12 +329,15 @@ mod tests {
     fn a_file_adds_credentials_relative_to_its_folder() {
         let specs = from_file(
             "[[host]]\nnode = 0\nurl = 'https://a'\ncpus = '0-3'\nuser = 'me'\npassword_file = 'pw'\nca_file = '/ca.pem'\n\
+             cert_file = 'guest.pem'\nkey_file = '/guest.key'\n\
              [[host]]\nnode = 1\nurl = 'http://b?cpus=5'\nbearer_token_file = '/token'\n",
         )
         .unwrap();
         let auth = Auth::Basic { user: "me".into(), password_file: std::env::temp_dir().join("pw") };
         assert_eq!(specs[0].auth, Some(auth));
         assert_eq!(specs[0].ca_file.as_deref(), Some(Path::new("/ca.pem")));
+        let cert_file = std::env::temp_dir().join("guest.pem");
+        assert_eq!(specs[0].client, Some(ClientFiles { cert_file, key_file: "/guest.key".into() }));
         assert_eq!(specs[0].cpus.as_ref().unwrap().len(), 4);
         assert_eq!(specs[1].auth, Some(Auth::Bearer { token_file: "/token".into() }));
         assert_eq!(specs[1].cpus, Some([5].into()));
@@ -319,6 +365,8 @@ mod tests {
             (host("url = 'http://a'\nuser = 'me'"), "both user and password_file"),
             (host("url = 'http://a'\nuser = 'a:b'\npassword_file = 'x'"), "user must not contain a ':'"),
             (host("url = 'http://a'\nca_file = 'x'"), "https://"),
+            (host("url = 'http://a'\ncert_file = 'x'\nkey_file = 'y'"), "cert_file needs an https:// url"),
+            (host("url = 'https://a'\ncert_file = 'x'"), "both cert_file and key_file"),
             (host("url = 'http://a'") + &host("url = 'http://b'"), "node 1 has two hosts"),
             (
                 "[[host]]\nnode = 7\nurl = 'http://a'\n".into(),

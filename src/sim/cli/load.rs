@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use anyhow::Context;
-use rayon::prelude::*;
 
 use super::options::{RunningOptions, TraceOptions};
+use super::say::say;
 use crate::sim::params::Params;
 use crate::sim::placement::Shard;
 use crate::sim::progress::Progress;
-use crate::sim::trace::{self, machine_events, CsvTables, Input, Oddities, TaskId, Trace};
+use crate::sim::trace::{self, machine_events, CsvTables, Oddities, TaskId, Trace};
 use crate::sim::{sample, SimError};
 
 /// What a command needs of a trace.
@@ -18,7 +18,7 @@ pub struct Wanted<'a> {
     pub params: &'a Params,
     /// The part of the cluster to run.
     pub shard: Shard,
-    /// Whether the files' checksums are needed: they take another read of all files.
+    /// Whether the files' checksums are needed.
     pub checksums: bool,
 }
 
@@ -33,7 +33,7 @@ pub fn load(options: &TraceOptions, running: &RunningOptions, wanted: &Wanted<'_
     let shard = wanted.shard;
     let keep = move |task: TaskId| shard.of == 1 || shard.has_cell(placement.cell(task));
     let trace = if is_sample(options, running) {
-        eprintln!("no trace given: using the bundled sample trace; name one with --events and --usage, or --trace");
+        say("no trace given: using the bundled sample trace; name one with --events and --usage, or --trace");
         sample::load(&keep)?
     } else if let Some(path) = &running.trace {
         let progress = Progress::new("loading", trace::nr_row_groups(path)?);
@@ -46,7 +46,7 @@ pub fn load(options: &TraceOptions, running: &RunningOptions, wanted: &Wanted<'_
         return Err(SimError::Strict(first.clone()).into());
     }
     for line in trace.oddities.lines() {
-        eprintln!("not fatal: {line}");
+        say(format_args!("not fatal: {line}"));
     }
     if trace.tasks.is_empty() && shard.of == 1 {
         return Err(SimError::NoTasks.into());
@@ -65,7 +65,11 @@ pub fn from_csv(
     let tables = CsvTables {
         events: trace::expand(&options.events, "task_events", &mut oddities).context("--events")?,
         usage: trace::expand(&options.usage, "task_usage", &mut oddities).context("--usage")?,
+        checksums,
     };
+    if let Some(part) = tables.events.iter().find(|part| !part.is_file() && tables.usage.contains(part)) {
+        return Err(SimError::OnlyOnce { path: part.clone(), why: "--events and --usage both name it" }.into());
+    }
     let machine_parts =
         trace::expand(&options.machine_events, "machine_events", &mut oddities).context("--machine-events")?;
     if let (true, Some(first)) = (options.strict, oddities.first()) {
@@ -76,22 +80,15 @@ pub fn from_csv(
     drop(progress);
     if !machine_parts.is_empty() {
         let machines = machine_events::read(&machine_parts, options.strict, &mut oddities)?;
-        eprintln!(
+        say(format_args!(
             "the trace starts with {} machines of {:.4} CPU on average; the model uses --machines and --capacity",
             machines.count,
             machines.cpus / machines.count.max(1) as f64
-        );
+        ));
     }
     oddities.merge(std::mem::take(&mut trace.oddities));
     trace.oddities = oddities;
     trace.provenance = tables.usage.first().and_then(|part| provenance(part));
-    if checksums {
-        let parts = [("task_events", &tables.events), ("task_usage", &tables.usage)];
-        let parts: Vec<_> =
-            parts.into_iter().flat_map(|(table, parts)| parts.iter().map(move |part| (table, part))).collect();
-        trace.inputs =
-            parts.par_iter().map(|(table, part)| Input::of_file(table, part)).collect::<Result<_, SimError>>()?;
-    }
     Ok(trace)
 }
 

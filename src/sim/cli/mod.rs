@@ -8,6 +8,7 @@ mod prepare;
 mod replay;
 mod report;
 mod run;
+mod say;
 mod sweep;
 mod synthesise;
 pub(super) mod table;
@@ -16,6 +17,8 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+
+use say::say;
 
 /// Replay a cluster trace in a simulated cluster under the schedulers of scx_vnuma, and show how each affects CPU
 /// utilisation, balance, overcommit, task duration and the network.
@@ -67,7 +70,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("vnuma-sim: fatal: {error:#}");
+            say(format_args!("vnuma-sim: fatal: {error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -1,11 +1,12 @@
 //! `vnuma-sim prepare`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::load::from_csv;
 use super::options::{start_threads, ModelOptions, TraceOptions, MAX_THREADS};
+use super::say::say;
 use crate::sim::placement::Shard;
 use crate::sim::trace::{ParquetWriter, TaskId, Trace};
 use crate::sim::SimError;
@@ -35,6 +36,7 @@ impl Prepare {
         if self.trace.events.is_empty() {
             anyhow::bail!("no trace given: name one with --events and --usage");
         }
+        self.check_pipes()?;
         start_threads(self.threads)?;
         let placement = self.model.params(false)?.placement();
         let mut writer = ParquetWriter::create(&self.out)?;
@@ -55,11 +57,23 @@ impl Prepare {
             }
         }
         for line in whole.oddities.lines() {
-            eprintln!("not fatal: {line}");
+            say(format_args!("not fatal: {line}"));
         }
         if tasks == 0 {
             return Err(SimError::NoTasks.into());
         }
         Ok(writer.finish(&whole)?)
+    }
+
+    /// Every shard takes a pass over the tables, and a pipe has only one.
+    fn check_pipes(&self) -> anyhow::Result<()> {
+        let tables = [&self.trace.events, &self.trace.usage, &self.trace.machine_events];
+        let is_pipe = |path: &&Path| path.exists() && !path.is_file() && !path.is_dir();
+        match tables.into_iter().flatten().map(Path::new).find(is_pipe) {
+            Some(path) if self.shards > 1 => {
+                Err(SimError::OnlyOnce { path: path.to_owned(), why: "--shards reads it once per shard" }.into())
+            }
+            _ => Ok(()),
+        }
     }
 }

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::say::say;
+
 use crate::sim::report::Report as Page;
 use crate::sim::result::{self, check_format, read_json, RunResult};
 use crate::sim::sweep;
@@ -28,10 +30,10 @@ impl Report {
             match value["format"].as_str() {
                 Some(sweep::FORMAT) => page.sweeps.push(parse(path, value)?),
                 // `compare` writes a list of figures next to its runs, and a glob finds that file too.
-                None if value.is_array() => eprintln!(
+                None if value.is_array() => say(format_args!(
                     "not fatal: {}: skipped, since it is a table of figures that the runs contain too",
                     path.display()
-                ),
+                )),
                 found => {
                     check_format(path, found.unwrap_or("unknown"), result::FORMAT)?;
                     page.runs.push(parse::<RunResult>(path, value)?);

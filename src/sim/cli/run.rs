@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::load::{is_sample, load, Wanted};
 use super::options::{ModelOptions, RunningOptions, ShardOption, TraceOptions};
+use super::say::say;
 use super::table;
 use crate::sim::engine::Prepared;
 use crate::sim::params::Params;
@@ -51,7 +52,7 @@ impl Run {
         if !self.json {
             let (events, running_s) =
                 (result.cells.iter().map(|cell| cell.events).sum(), began.elapsed().as_secs_f64());
-            eprintln!("{}", speed(loading_s, events, running_s));
+            say(speed(loading_s, events, running_s));
         }
         if let Some(out) = &self.out {
             std::fs::create_dir_all(out).map_err(SimError::file(out))?;

@@ -17,6 +17,9 @@ const MAX_SHARE: f64 = 1000.0;
 /// Maximum ratio of counts. Some are wrong in the published trace, and only their order matters.
 const MAX_RATIO: f64 = 1e30;
 
+/// U+FEFF in UTF-8, which spreadsheets write at the start of a file.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// A table of the published format and its number of fields.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Table {
@@ -164,7 +167,7 @@ pub(super) fn read_part<G: Gather>(
     strict: bool,
     gather: &mut G,
 ) -> Result<Oddities, SimError> {
-    let mut parser = Parser { path, table, strict, line: 0, oddities: Oddities::default() };
+    let mut parser = Parser { path, table, strict, line: 0, has_row: false, oddities: Oddities::default() };
     let mut blocks = Blocks::new(reader);
     let (mut block, mut next) = (Vec::new(), Vec::new());
     let damaged = |line: u64, damage: Damage| SimError::Damaged {
@@ -179,6 +182,7 @@ pub(super) fn read_part<G: Gather>(
         len = read.map_err(|damage| damaged(parser.line, damage))?;
         std::mem::swap(&mut block, &mut next);
     }
+    parser.check_not_empty()?;
     Ok(parser.oddities)
 }
 
@@ -188,13 +192,15 @@ struct Parser<'a> {
     strict: bool,
     /// Number of lines read so far.
     line: u64,
+    /// Whether any line so far wasn't empty.
+    has_row: bool,
     oddities: Oddities,
 }
 
 impl Parser<'_> {
     fn block(&mut self, block: &[u8], gather: &mut impl Gather) -> Result<(), SimError> {
         let mut cuts = Cuts::new(block);
-        let mut start = 0;
+        let mut start = if self.line == 0 && block.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
         while start < block.len() {
             let row = Row::split(block, start, &mut cuts);
             start = row.end() + 1;
@@ -203,6 +209,7 @@ impl Parser<'_> {
             if row.end() == row.start {
                 continue;
             }
+            self.has_row = true;
             let result = if row.len < self.table.min_fields || row.len > self.table.max_fields {
                 Err(self.field_count(&row))
             } else {
@@ -224,13 +231,17 @@ impl Parser<'_> {
         RowError { kind: OddityKind::FieldCount, what: format!("{seen}{or_more} fields; a row of {name} has {wanted}") }
     }
 
+    /// A part without a row is most likely one that was not fetched or not written.
+    fn check_not_empty(&mut self) -> Result<(), SimError> {
+        if self.has_row {
+            return Ok(());
+        }
+        self.line = 0;
+        self.odd(RowError { kind: OddityKind::EmptyPart, what: format!("no row of {}", self.table.name) })
+    }
+
     fn odd(&mut self, error: RowError) -> Result<(), SimError> {
         let RowError { kind, what } = error;
-        let oddity = || Oddity { kind, path: self.path.to_owned(), line: self.line, what };
-        if self.strict {
-            return Err(SimError::Strict(oddity()));
-        }
-        self.oddities.count(kind, oddity);
-        Ok(())
+        self.oddities.note(Oddity { kind, path: self.path.to_owned(), line: self.line, what }, self.strict)
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::csv::{Gather, Row, RowError, Table};
+use super::row_times::RowTimes;
 use super::{OddityKind, TaskId};
 use crate::sim::placement::mix;
 
@@ -90,13 +91,13 @@ impl Life {
 /// The events of one part that `keep` accepts, in file order.
 pub(super) struct EventRows<'a> {
     keep: &'a (dyn Fn(TaskId) -> bool + Sync),
-    last_us: i64,
+    pub(super) times: RowTimes,
     pub(super) events: Vec<Event>,
 }
 
 impl<'a> EventRows<'a> {
     pub(super) fn new(keep: &'a (dyn Fn(TaskId) -> bool + Sync)) -> Self {
-        EventRows { keep, last_us: 0, events: Vec::new() }
+        EventRows { keep, times: RowTimes::default(), events: Vec::new() }
     }
 }
 
@@ -115,17 +116,8 @@ impl Gather for EventRows<'_> {
         if (self.keep)(task) {
             self.events.push(Event { task, time_us, kind: kind as u8, request_cpus, priority });
         }
-        Ok(backwards(&mut self.last_us, time_us, "time"))
+        Ok(self.times.add(time_us, "time"))
     }
-}
-
-/// An oddity if a row's time is before that of the previous row.
-pub(super) fn backwards(last_us: &mut i64, time_us: i64, name: &str) -> Option<RowError> {
-    let before_us = std::mem::replace(last_us, time_us);
-    (time_us < before_us).then(|| RowError {
-        kind: OddityKind::TimeBackwards,
-        what: format!("field 1 ({name}) goes back from {before_us} to {time_us}"),
-    })
 }
 
 #[cfg(test)]

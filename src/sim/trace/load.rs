@@ -1,14 +1,17 @@
 //! Loads a trace from the published CSV tables.
 
+use std::collections::HashMap;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::csv::read_part;
-use super::events::{ByTask, Event, EventRows, Life, TASK_EVENTS};
+use super::csv::{read_part, RowError};
+use super::events::{ByTask, EventRows, Life, TASK_EVENTS};
+use super::input::{Checksum, Input};
+use super::row_times::RowTimes;
 use super::usage::{by_task, UsageRow, UsageRows, TASK_USAGE};
-use super::{source, Oddities, TaskId, Trace, TracedTask};
+use super::{source, Oddities, Oddity, TaskId, Trace, TracedTask};
 use crate::sim::error::SimError;
 
 /// The parts of the two tables. The rows of a table count as one file in this order.
@@ -17,6 +20,8 @@ pub struct CsvTables {
     pub events: Vec<PathBuf>,
     /// Parts of task_usage.
     pub usage: Vec<PathBuf>,
+    /// Whether [`Trace::inputs`] is wanted: checksums of the parts, computed while they are read.
+    pub checksums: bool,
 }
 
 /// Load the tasks that `keep` accepts. The trace's span is that of all tasks. `read` is called with the path of each
@@ -27,8 +32,15 @@ pub fn from_csv(
     keep: &(dyn Fn(TaskId) -> bool + Sync),
     read: &(dyn Fn(&PathBuf) + Sync),
 ) -> Result<Trace, SimError> {
-    let open = |part: &PathBuf| source::open(part);
-    load(&tables.events, &tables.usage, &open, strict, keep, read)
+    let parts = || {
+        let events = tables.events.iter().map(|part| ("task_events", part));
+        events.chain(tables.usage.iter().map(|part| ("task_usage", part))).filter(|_| tables.checksums)
+    };
+    let sums: HashMap<&PathBuf, Checksum> = parts().map(|(_, part)| (part, Checksum::default())).collect();
+    let open = |part: &PathBuf| source::open(part, sums.get(part));
+    let mut trace = load(&tables.events, &tables.usage, &open, strict, keep, read)?;
+    trace.inputs = parts().map(|(table, part)| Input::of_part(table, part, &sums[part])).collect();
+    Ok(trace)
 }
 
 /// Load from gzipped bytes in memory: the bundled sample trace.
@@ -67,18 +79,20 @@ fn load<'a>(
             let mut rows = UsageRows::new(&positions, &ids, keep);
             let odd = read_part(open(part)?, part, TASK_USAGE, strict, &mut rows)?;
             read(part);
-            Ok((rows.rows, rows.first_us, rows.last_us, odd))
+            Ok((rows, odd))
         })
         .collect::<Vec<Result<_, SimError>>>();
     let mut rows: Vec<Vec<UsageRow>> = Vec::with_capacity(parts.len());
     let (mut first_us, mut last_us) = (i64::MAX, i64::MIN);
+    let mut starts = RowTimes::default();
     // Merged in file order, so that the first error and the first oddity don't depend on the number of threads.
-    for part in parts {
-        let (part_rows, part_first_us, part_last_us, odd) = part?;
-        rows.push(part_rows);
-        first_us = first_us.min(part_first_us);
-        last_us = last_us.max(part_last_us);
+    for (path, part) in usage.iter().zip(parts) {
+        let (part, odd) = part?;
+        first_us = first_us.min(part.first_us);
+        last_us = last_us.max(part.last_us);
         oddities.merge(odd);
+        note(starts.go_on(part.starts, TASK_USAGE), path, strict, &mut oddities)?;
+        rows.push(part.rows);
     }
 
     let (windows, starts) = by_task(&rows, ids.len());
@@ -91,6 +105,12 @@ fn load<'a>(
         }
     }
     Ok(Trace { tasks, windows, first_us, last_us, inputs: Vec::new(), oddities, provenance: None })
+}
+
+/// Count what is odd about the order of a part, or fail with it if the trace is read strictly.
+fn note(odd: Option<RowError>, path: &Path, strict: bool, oddities: &mut Oddities) -> Result<(), SimError> {
+    let Some(RowError { kind, what }) = odd else { return Ok(()) };
+    oddities.note(Oddity { kind, path: path.to_owned(), line: 0, what }, strict)
 }
 
 fn traced(id: TaskId, life: &Life, windows: std::ops::Range<usize>) -> TracedTask {
@@ -114,21 +134,23 @@ fn read_events<'a>(
     oddities: &mut Oddities,
 ) -> Result<ByTask<Life>, SimError> {
     let mut lives = ByTask::<Life>::default();
+    let mut times = RowTimes::default();
     // One batch has as many parts as there are threads: a full trace has 500, and their rows don't fit into memory.
     for batch in parts.chunks(rayon::current_num_threads().max(1)) {
-        let gathered: Vec<Result<(Vec<Event>, Oddities), SimError>> = batch
+        let gathered: Vec<Result<(EventRows<'_>, Oddities), SimError>> = batch
             .par_iter()
             .map(|part| {
                 let mut rows = EventRows::new(keep);
                 let odd = read_part(open(part)?, part, TASK_EVENTS, strict, &mut rows)?;
                 read(part);
-                Ok((rows.events, odd))
+                Ok((rows, odd))
             })
             .collect();
-        for part in gathered {
-            let (events, odd) = part?;
+        for (path, part) in batch.iter().zip(gathered) {
+            let (part, odd) = part?;
             oddities.merge(odd);
-            events.iter().for_each(|event| lives.entry(event.task).or_default().add(event));
+            note(times.go_on(part.times, TASK_EVENTS), path, strict, oddities)?;
+            part.events.iter().for_each(|event| lives.entry(event.task).or_default().add(event));
         }
     }
     Ok(lives)

@@ -36,7 +36,7 @@ impl Gather for Machines {
 pub fn read(parts: &[PathBuf], strict: bool, oddities: &mut Oddities) -> Result<Machines, SimError> {
     let mut machines = Machines::default();
     for part in parts {
-        oddities.merge(read_part(source::open(part)?, part, MACHINE_EVENTS, strict, &mut machines)?);
+        oddities.merge(read_part(source::open(part, None)?, part, MACHINE_EVENTS, strict, &mut machines)?);
     }
     Ok(machines)
 }

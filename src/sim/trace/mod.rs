@@ -2,10 +2,14 @@
 
 mod csv;
 mod events;
+mod gzip;
+mod input;
 mod load;
 pub mod machine_events;
 mod oddities;
 mod parquet;
+mod parts;
+mod row_times;
 mod scan;
 mod source;
 mod usage;
@@ -13,10 +17,11 @@ mod usage;
 use std::fmt;
 use std::ops::Range;
 
+pub use input::Input;
 pub use load::{from_csv, from_readers, CsvTables};
 pub use oddities::{Oddities, Oddity, OddityKind};
 pub use parquet::{nr_row_groups, read as from_parquet, ParquetWriter};
-pub use source::{expand, Input};
+pub use parts::expand;
 
 /// Identifies a task. The order is the one used where no other order is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

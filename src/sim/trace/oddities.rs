@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::sim::error::SimError;
+
 /// The kinds of oddity, and how each is handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -11,7 +13,7 @@ pub enum OddityKind {
     FieldCount,
     /// A field is not a number, or out of range. The row is skipped.
     Number,
-    /// A row has an earlier time than the row before it. It is used.
+    /// A row has an earlier time than the row before it, or a part than the part before it. It is used.
     TimeBackwards,
     /// A usage window ends before it starts. The row is skipped.
     WindowBackwards,
@@ -19,26 +21,30 @@ pub enum OddityKind {
     UsageWithoutEvents,
     /// A part exists both plain and compressed. The plain one is used.
     PartTwice,
+    /// A part has no row at all. It adds nothing.
+    EmptyPart,
 }
 
 impl OddityKind {
-    const ALL: [OddityKind; 6] = [
+    const ALL: [OddityKind; 7] = [
         OddityKind::FieldCount,
         OddityKind::Number,
         OddityKind::TimeBackwards,
         OddityKind::WindowBackwards,
         OddityKind::UsageWithoutEvents,
         OddityKind::PartTwice,
+        OddityKind::EmptyPart,
     ];
 
     fn consequence(self) -> &'static str {
         match self {
             OddityKind::FieldCount => "rows with a wrong number of fields, skipped",
             OddityKind::Number => "rows with a field that is not a number in its range, skipped",
-            OddityKind::TimeBackwards => "rows whose time is before the row above's, used",
+            OddityKind::TimeBackwards => "rows or parts whose time is before the row above's, used",
             OddityKind::WindowBackwards => "usage windows that end before they start, skipped",
             OddityKind::UsageWithoutEvents => "usage rows of tasks without events, used for the trace's span only",
             OddityKind::PartTwice => "parts found both plain and compressed, the compressed ones skipped",
+            OddityKind::EmptyPart => "parts without a row, which may not have been fetched or written",
         }
     }
 }
@@ -79,6 +85,15 @@ impl Oddities {
             Some((_, count)) => *count += 1,
             None => self.met.push((oddity(), 1)),
         }
+    }
+
+    /// Count an oddity, or fail with it if the trace is read strictly.
+    pub(super) fn note(&mut self, oddity: Oddity, strict: bool) -> Result<(), SimError> {
+        if strict {
+            return Err(SimError::Strict(oddity));
+        }
+        self.count(oddity.kind, || oddity);
+        Ok(())
     }
 
     /// Add the oddities of a later part of the input.

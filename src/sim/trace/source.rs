@@ -1,133 +1,42 @@
-//! Expands arguments (files, globs, directories) to parts, and reads parts, compressed or not, in blocks of CSV lines.
+//! Reads parts, compressed or not, in blocks of CSV lines.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use sha2::{Digest, Sha256};
-
-use super::{Oddities, Oddity, OddityKind};
+use super::gzip::Members;
+use super::input::{Checksum, Summed};
 use crate::sim::error::SimError;
+
+/// The first bytes of a gzip file, RFC 1952.
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// Size of a block. It is parsed while the next one is decompressed, so handing it over should cost little in
 /// comparison.
 const BLOCK_BYTES: usize = 1 << 20;
 
-/// A file that was read.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Input {
-    /// The table that it is a part of.
-    pub table: String,
-    /// File name without its directory, which differs from machine to machine.
-    pub name: String,
-    /// SHA-256 of the file, in hexadecimal.
-    pub sha256: String,
-}
-
-impl Input {
-    /// Compute the checksum of a file.
-    pub fn of_file(table: &str, path: &Path) -> Result<Input, SimError> {
-        let mut file = File::open(path).map_err(SimError::file(path))?;
-        let mut hasher = Sha256::new();
-        let mut block = vec![0; BLOCK_BYTES];
-        loop {
-            match file.read(&mut block).map_err(SimError::file(path))? {
-                0 => break,
-                len => hasher.update(&block[..len]),
-            }
-        }
-        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        Ok(Input { table: table.to_owned(), name, sha256: hex(&hasher.finalize()) })
-    }
-
-    /// Compute the checksum of bundled bytes.
-    pub fn of_bytes(table: &str, name: &str, bytes: &[u8]) -> Input {
-        Input { table: table.to_owned(), name: name.to_owned(), sha256: hex(&Sha256::digest(bytes)) }
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The parts of a table, each once, in order of their names. The order of the arguments doesn't matter.
+/// Open a part, which may be a pipe, and compute the checksum of its bytes if `sum` is given.
 ///
-/// A directory stands for its `*.csv` and `*.csv.gz` files, or those in its subdirectory named after the table.
-pub fn expand(patterns: &[String], table: &str, oddities: &mut Oddities) -> Result<Vec<PathBuf>, SimError> {
-    let mut parts = BTreeSet::new();
-    for pattern in patterns {
-        let path = Path::new(pattern);
-        let mut found = Vec::new();
-        if path.is_dir() {
-            found = parts_in(path)?;
-            if found.is_empty() && path.join(table).is_dir() {
-                found = parts_in(&path.join(table))?;
-            }
-        } else if path.exists() {
-            found.push(path.to_owned());
-        } else {
-            let matches =
-                glob::glob(pattern).map_err(|source| SimError::Pattern { pattern: pattern.clone(), source })?;
-            for entry in matches {
-                let entry =
-                    entry.map_err(|error| SimError::File { path: error.path().to_owned(), source: error.into() })?;
-                if entry.is_dir() {
-                    found.extend(parts_in(&entry)?);
-                } else {
-                    found.push(entry);
-                }
-            }
-        }
-        if found.is_empty() {
-            return Err(SimError::NoFile { pattern: pattern.clone() });
-        }
-        for part in found {
-            let same = part.canonicalize().map_err(SimError::file(&part))?;
-            parts.insert((part.file_name().map(ToOwned::to_owned), same));
-        }
+/// Compression is detected by the first two bytes. The name counts only for a part that is too short to have them: as a
+/// `.gz` it ends early.
+pub(super) fn open(path: &Path, sum: Option<&Checksum>) -> Result<Box<dyn Read + Send>, SimError> {
+    let file = File::open(path).map_err(SimError::file(path))?;
+    let mut bytes: Box<dyn Read + Send> = match sum {
+        Some(sum) => Box::new(Summed::new(file, sum.clone())),
+        None => Box::new(file),
+    };
+    let mut magic = Vec::new();
+    bytes.by_ref().take(GZIP_MAGIC.len() as u64).read_to_end(&mut magic).map_err(SimError::file(path))?;
+    if magic.len() < GZIP_MAGIC.len() && path.extension().is_some_and(|ext| ext == "gz") {
+        return Err(SimError::Damaged { path: path.to_owned(), line: 0, source: io::ErrorKind::UnexpectedEof.into() });
     }
-    let plain: BTreeSet<PathBuf> = parts.iter().map(|(_, path)| path.clone()).collect();
-    let (kept, twice): (Vec<_>, Vec<_>) = parts
-        .into_iter()
-        .map(|(_, path)| path)
-        .partition(|path| path.extension().is_none_or(|ext| ext != "gz") || !plain.contains(&path.with_extension("")));
-    for path in twice {
-        oddities.count(OddityKind::PartTwice, || Oddity {
-            kind: OddityKind::PartTwice,
-            path,
-            line: 0,
-            what: "the same part exists without .gz".to_owned(),
-        });
-    }
-    Ok(kept)
-}
-
-fn parts_in(directory: &Path) -> Result<Vec<PathBuf>, SimError> {
-    let mut parts = Vec::new();
-    for entry in directory.read_dir().map_err(SimError::file(directory))? {
-        let path = entry.map_err(SimError::file(directory))?.path();
-        let name = path.to_string_lossy();
-        if (name.ends_with(".csv") || name.ends_with(".csv.gz")) && path.is_file() {
-            parts.push(path);
-        }
-    }
-    Ok(parts)
-}
-
-/// Open a part. Compression is detected by its first two bytes, not by its name.
-pub(super) fn open(path: &Path) -> Result<Box<dyn Read + Send>, SimError> {
-    let mut file = File::open(path).map_err(SimError::file(path))?;
-    let mut magic = [0; 2];
-    let len = file.read(&mut magic).map_err(SimError::file(path))?;
-    let whole = io::Cursor::new(magic[..len].to_vec()).chain(file);
-    Ok(decompressed(magic[..len] == [0x1f, 0x8b], whole))
+    Ok(decompressed(magic == GZIP_MAGIC, io::Cursor::new(magic).chain(bytes)))
 }
 
 /// A reader of the decompressed bytes.
 pub(super) fn decompressed<'a>(gzip: bool, bytes: impl Read + Send + 'a) -> Box<dyn Read + Send + 'a> {
     if gzip {
-        Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(1 << 16, bytes)))
+        Box::new(Members::new(BufReader::with_capacity(1 << 16, bytes)))
     } else {
         Box::new(bytes)
     }

@@ -3,7 +3,8 @@
 use rayon::prelude::*;
 
 use super::csv::{Gather, Row, RowError, Table};
-use super::events::{backwards, ByTask};
+use super::events::ByTask;
+use super::row_times::RowTimes;
 use super::{OddityKind, TaskId, UsageWindow};
 
 /// The 20th field, sampled CPU usage, was added in version 2.1.
@@ -30,7 +31,7 @@ pub(super) struct UsageRows<'a> {
     /// Position of the previous row.
     above: usize,
     keep: &'a (dyn Fn(TaskId) -> bool + Sync),
-    last_start_us: i64,
+    pub(super) starts: RowTimes,
     pub(super) rows: Vec<UsageRow>,
     pub(super) first_us: i64,
     pub(super) last_us: i64,
@@ -48,7 +49,7 @@ impl<'a> UsageRows<'a> {
             below: (1..).take(ids.len()).collect(),
             above: usize::MAX,
             keep,
-            last_start_us: 0,
+            starts: RowTimes::default(),
             rows: Vec::new(),
             first_us: i64::MAX,
             last_us: i64::MIN,
@@ -91,7 +92,7 @@ impl Gather for UsageRows<'_> {
         }
         self.first_us = self.first_us.min(start_us);
         self.last_us = self.last_us.max(end_us);
-        let odd = backwards(&mut self.last_start_us, start_us, "start time");
+        let odd = self.starts.add(start_us, "start time");
         match self.position(id) {
             Some(task) => self.rows.push(UsageRow { task, end_us, window }),
             None if (self.keep)(id) => {

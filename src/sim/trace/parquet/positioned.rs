@@ -34,6 +34,10 @@ impl Read for ReadFrom {
 
 impl Positioned {
     pub(super) fn open(path: &Path) -> Result<Positioned, SimError> {
+        // Not opened first: the open of a FIFO waits for a writer.
+        if !path.metadata().map_err(SimError::file(path))?.is_file() {
+            return Err(SimError::OnlyOnce { path: path.to_owned(), why: "a prepared trace is read piece by piece" });
+        }
         let file = File::open(path).map_err(SimError::file(path))?;
         let len = file.metadata().map_err(SimError::file(path))?.len();
         Ok(Positioned { file: Arc::new(file), len })
