@@ -56,7 +56,7 @@ fn schedule(options: &RunOptions) -> Result<()> {
 
 fn exec(command: &[OsString]) -> Result<()> {
     preflight::check_pid_namespace()?;
-    make_migratable(0).context("this kernel has no sched_ext, so no task can be made migratable")?;
+    make_migratable().context("this kernel has no sched_ext, so no task can be made migratable")?;
     let [program, args @ ..] = command else { bail!("BUG: exec without a command") };
     let err = std::process::Command::new(program).args(args).exec();
     Err(err).with_context(|| format!("running {}", program.to_string_lossy()))

@@ -69,11 +69,11 @@ impl Class for FakeClass {
         Ok(Box::new(Cursor::new(record.as_bytes().to_vec())))
     }
 
-    fn select(&self, tid: i32) -> Result<bool> {
+    fn select(&self, tid: i32, _started_at_ns: u64) -> Result<Option<u32>> {
         bail!("task {tid} was selected although it is migratable by choice")
     }
 
-    fn unselect(&self, tid: i32) -> Result<bool> {
+    fn unselect(&self, tid: i32, _started_at_ns: u64) -> Result<bool> {
         bail!("task {tid} was given back although it is migratable by choice")
     }
 

@@ -130,12 +130,14 @@ struct vnuma_steal_args {
 	u64 steal_ns;
 };
 
-/* Selects a task, which records its own policy, or unselects it. */
+/* Selects a task, which records its own policy, or unselects it. Another one may have its id by now. */
 struct vnuma_select_args {
+	u64 started_at_ns; /* as in the task's record */
 	s32 tid;
 	u32 selected;
 	/* out */
 	u32 own_policy;
+	u32 _pad;
 };
 
 enum vnuma_task_flags {

@@ -190,11 +190,13 @@ impl<'a> SchedulerClass<'a> {
         link.pin(PINNED_TASKS).with_context(|| format!("pinning {PINNED_TASKS}"))
     }
 
-    fn mark(&self, tid: i32, selected: bool) -> Result<bool> {
-        let mut args = intf::vnuma_select_args { tid, selected: u32::from(selected), ..Plain::zeroed() };
+    /// Mark a task, or remove the mark. Returns its own policy.
+    fn mark(&self, tid: i32, started_at_ns: u64, selected: bool) -> Result<Option<u32>> {
+        let selected = u32::from(selected);
+        let mut args = intf::vnuma_select_args { started_at_ns, tid, selected, ..Plain::zeroed() };
         match run(&self.skel.progs.select_task, &mut args) {
-            Ok(()) => Ok(true),
-            Err(err) if err.raw_os_error() == Some(libc::ESRCH) => Ok(false),
+            Ok(()) => Ok(Some(args.own_policy)),
+            Err(err) if matches!(err.raw_os_error(), Some(libc::ESRCH | libc::EBUSY)) => Ok(None),
             Err(err) => Err(err).with_context(|| format!("marking task {tid} as migratable")),
         }
     }
@@ -280,12 +282,12 @@ impl Class for SchedulerClass<'_> {
         self.put_in_force(plan, true)
     }
 
-    fn select(&self, tid: i32) -> Result<bool> {
-        self.mark(tid, true)
+    fn select(&self, tid: i32, started_at_ns: u64) -> Result<Option<u32>> {
+        self.mark(tid, started_at_ns, true)
     }
 
-    fn unselect(&self, tid: i32) -> Result<bool> {
-        self.mark(tid, false)
+    fn unselect(&self, tid: i32, started_at_ns: u64) -> Result<bool> {
+        Ok(self.mark(tid, started_at_ns, false)?.is_some())
     }
 
     fn task_records(&self) -> Result<Box<dyn Read + '_>> {

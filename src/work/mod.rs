@@ -7,6 +7,7 @@ mod give_back;
 mod groups;
 mod placements;
 mod pmu;
+mod policy_change;
 mod quota;
 mod selection;
 mod selector;
@@ -22,7 +23,8 @@ pub use give_back::give_back_all;
 pub use groups::{Grouping, Groups, Members, Quotas};
 pub use placements::Placements;
 pub use pmu::NoPmu;
-pub use selection::{make_migratable, Selection, SelectionChanges};
+pub use policy_change::make_migratable;
+pub use selection::{Selection, SelectionChanges};
 pub use selector::{Selector, SelectorError, DEFAULT_SELECTORS};
 pub use task::{policy, read_tasks, TaskRecord};
 

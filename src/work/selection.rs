@@ -4,36 +4,8 @@ use std::io;
 
 use anyhow::Result;
 
-use super::{policy, CgroupPaths, Selector, TaskRecord};
+use super::{policy, policy_change, CgroupPaths, Selector, TaskRecord};
 use crate::bpf::Class;
-
-/// The flag that is stored with the policy (include/uapi/linux/sched.h). A change of policy clears it unless it is
-/// passed.
-const SCHED_RESET_ON_FORK: libc::c_int = 0x4000_0000;
-
-/// Set a task's policy to SCHED_EXT; `tid` 0 is the caller. The task keeps its nice value and affinity.
-pub fn make_migratable(tid: i32) -> io::Result<()> {
-    set_policy(tid, policy::EXT)
-}
-
-/// Restore a task's own policy.
-pub(super) fn give_back(tid: i32, own_policy: u32) -> io::Result<()> {
-    set_policy(tid, own_policy)
-}
-
-fn set_policy(tid: i32, policy: u32) -> io::Result<()> {
-    // SAFETY: no pointers.
-    let found = unsafe { libc::sched_getscheduler(tid) };
-    if found < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let param = libc::sched_param { sched_priority: 0 };
-    // SAFETY: param outlives the call.
-    match unsafe { libc::sched_setscheduler(tid, policy as libc::c_int | (found & SCHED_RESET_ON_FORK), &param) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
 
 /// The change that a round makes to one task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,26 +56,16 @@ impl Selection {
         let mut changes = SelectionChanges::default();
         for task in tasks {
             let Some(change) = self.change(task) else { continue };
-            // The record is made first, so that every selected SCHED_EXT task has its own policy on record.
             let outcome = match change {
-                Change::Select if !class.select(task.tid)? => continue,
-                Change::Select => make_migratable(task.tid),
-                Change::GiveBack => give_back(task.tid, task.own_policy),
+                Change::Select => select(class, task)?,
+                Change::GiveBack => give_back(class, task)?,
             };
-            match outcome {
-                Ok(()) if change == Change::Select => {
-                    task.policy = policy::EXT;
-                    task.is_selected = true;
-                    changes.nr_selected += 1;
-                }
-                Ok(()) => {
-                    class.unselect(task.tid)?;
-                    task.policy = task.own_policy;
-                    task.is_selected = false;
-                    changes.nr_given_back += 1;
-                }
-                Err(err) if err.raw_os_error() == Some(libc::ESRCH) => {}
-                Err(err) => {
+            match (outcome, change) {
+                (Ok(true), Change::Select) => changes.nr_selected += 1,
+                (Ok(true), Change::GiveBack) => changes.nr_given_back += 1,
+                // It has ended, or has another policy than a moment ago: the next round sees it as it is.
+                (Ok(false), _) => {}
+                (Err(err), _) => {
                     changes.nr_refused += 1;
                     log::debug!("task {} ({}): the kernel refused to change the policy: {err}", task.tid, task.comm());
                 }
@@ -111,6 +73,34 @@ impl Selection {
         }
         Ok(changes)
     }
+}
+
+/// Make a task migratable, unless it has ended or its policy is no longer one that may be changed.
+fn select(class: &dyn Class, task: &mut TaskRecord) -> Result<io::Result<bool>> {
+    // The record is made first, so that every selected SCHED_EXT task has its own policy on record.
+    let Some(own_policy) = class.select(task.tid, task.started_at_ns)? else { return Ok(Ok(false)) };
+    let outcome = policy_change::select(task.tid, own_policy);
+    match outcome {
+        Ok(true) => {
+            task.policy = policy::EXT;
+            task.own_policy = own_policy;
+            task.is_selected = true;
+        }
+        // If it becomes migratable by choice later, it must not count as selected.
+        _ => drop(class.unselect(task.tid, task.started_at_ns)?),
+    }
+    Ok(outcome)
+}
+
+/// Restore a task's own policy, if it is still migratable.
+fn give_back(class: &dyn Class, task: &mut TaskRecord) -> Result<io::Result<bool>> {
+    let outcome = policy_change::give_back(task, task.own_policy);
+    if let Ok(true) = outcome {
+        class.unselect(task.tid, task.started_at_ns)?;
+        task.policy = task.own_policy;
+        task.is_selected = false;
+    }
+    Ok(outcome)
 }
 
 #[cfg(test)]
