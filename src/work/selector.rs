@@ -1,5 +1,7 @@
 //! Selectors (`--select`): which tasks are migratable.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::str::FromStr;
 
 use globset::{Glob, GlobMatcher};
@@ -80,7 +82,7 @@ impl Selector {
     pub fn matches(&self, task: &TaskRecord, cgroups: &mut CgroupPaths) -> bool {
         match self {
             Selector::Cgroup(glob) => cgroups.path(task.cgroup_id).is_some_and(|path| glob.is_match(path)),
-            Selector::Comm(glob) => glob.is_match(task.comm()),
+            Selector::Comm(glob) => glob.is_match(OsStr::from_bytes(task.comm_bytes())),
             Selector::Uid(uid) => task.uid == *uid,
             Selector::NiceAtLeast(nice) => task.nice >= *nice,
             Selector::Policy(policies) => policies.contains(&task.own_policy),
@@ -112,6 +114,15 @@ mod tests {
     fn a_migratable_task_is_matched_by_its_own_policy() {
         let selected = TaskRecord { policy: policy::EXT, own_policy: policy::IDLE, ..task(7, "sh") };
         assert!(selects("policy=idle", &selected));
+    }
+
+    #[test]
+    fn a_name_that_is_cut_within_a_character_matches_by_its_bytes() {
+        let cut = task(7, &"hintergrundjobü".as_bytes()[..15]);
+        for yes in ["comm=hintergrundjob*", "comm=*job*", "comm=hintergrundjob?"] {
+            assert!(selects(yes, &cut), "{yes}");
+        }
+        assert!(!selects("comm=hintergrundjob", &cut));
     }
 
     #[test]

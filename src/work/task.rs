@@ -1,5 +1,6 @@
 //! The guest's tasks, as listed by the scheduler class's BPF task iterator.
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 
 use crate::bpf::{intf, Plain};
@@ -55,10 +56,15 @@ pub struct TaskRecord {
 }
 
 impl TaskRecord {
-    /// The task's name.
-    pub fn comm(&self) -> &str {
+    /// The task's name, to show it.
+    pub fn comm(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.comm_bytes())
+    }
+
+    /// The task's name as the kernel has it: any bytes. The kernel keeps the first 15, and may cut within a character.
+    pub fn comm_bytes(&self) -> &[u8] {
         let len = self.comm.iter().position(|&byte| byte == 0).unwrap_or(self.comm.len());
-        std::str::from_utf8(&self.comm[..len]).unwrap_or_default()
+        &self.comm[..len]
     }
 
     /// Return true if the scheduler class schedules the task.
@@ -123,9 +129,9 @@ pub(crate) mod tests {
     use crate::bpf::NoPadding;
 
     /// A normal task of nice value 0, named `comm`, for tests to modify.
-    pub(crate) fn task(tid: i32, comm: &str) -> TaskRecord {
-        let mut name = [0; 16];
-        name[..comm.len()].copy_from_slice(comm.as_bytes());
+    pub(crate) fn task(tid: i32, comm: impl AsRef<[u8]>) -> TaskRecord {
+        let (mut name, comm) = ([0; 16], comm.as_ref());
+        name[..comm.len()].copy_from_slice(comm);
         TaskRecord {
             tid,
             tgid: tid,
@@ -144,6 +150,13 @@ pub(crate) mod tests {
             placed_node: None,
             comm: name,
         }
+    }
+
+    #[test]
+    fn a_name_is_shown_though_it_is_cut_within_a_character() {
+        assert_eq!(task(7, &"verschlüsselung".as_bytes()[..8]).comm(), "verschl\u{fffd}");
+        assert_eq!(task(7, "grün").comm(), "grün");
+        assert_eq!(task(7, [b'x'; 16]).comm_bytes(), [b'x'; 16]);
     }
 
     /// Returns its bytes in reads of at most `step` bytes.
