@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::str::FromStr;
 
-use globset::{Glob, GlobMatcher};
+use globset::{GlobBuilder, GlobMatcher};
 
 use super::cgroups::CgroupPaths;
 use super::{policy, TaskRecord};
@@ -64,7 +64,9 @@ fn parse(text: &str) -> Result<Selector, String> {
 }
 
 fn glob(text: &str) -> Result<GlobMatcher, String> {
-    Ok(Glob::new(text).map_err(|err| err.kind().to_string())?.compile_matcher())
+    // A backslash is one: systemd writes '-' as \x2d in the names of cgroups.
+    let glob = GlobBuilder::new(text).backslash_escape(false).build();
+    Ok(glob.map_err(|err| err.kind().to_string())?.compile_matcher())
 }
 
 fn parse_policy(name: &str) -> Result<u32, String> {
@@ -123,6 +125,17 @@ mod tests {
             assert!(selects(yes, &cut), "{yes}");
         }
         assert!(!selects("comm=hintergrundjob", &cut));
+    }
+
+    #[test]
+    fn a_backslash_is_an_ordinary_character() {
+        let glob = |text: &str| glob(text).unwrap();
+        let escaped = r"/system.slice/backup\x2dnightly.service";
+        assert!(glob(escaped).is_match(escaped));
+        assert!(glob(r"/system.slice/backup\x2d*").is_match(escaped));
+        assert!(!glob(escaped).is_match("/system.slice/backupx2dnightly.service"));
+        assert!(glob("/a[*]b").is_match("/a*b") && !glob("/a[*]b").is_match("/axb"));
+        assert!(selects(r"comm=a\b", &task(7, r"a\b")));
     }
 
     #[test]
