@@ -4,6 +4,7 @@
 mod accesses;
 mod cgroups;
 mod give_back;
+mod glob;
 mod groups;
 mod placements;
 mod pmu;
@@ -11,6 +12,7 @@ mod policy_change;
 mod quota;
 mod selection;
 mod selector;
+mod selectors;
 mod task;
 
 use std::collections::{BTreeSet, HashMap};

@@ -1,9 +1,11 @@
 //! Makes tasks migratable by the policy SCHED_EXT, and restores the policy that they had.
 
 use std::io;
+use std::time::Instant;
 
 use anyhow::Result;
 
+use super::selectors::{unmatched_text, Selectors};
 use super::{policy, policy_change, CgroupPaths, Selector, TaskRecord};
 use crate::bpf::Class;
 
@@ -16,7 +18,7 @@ enum Change {
 
 /// Decides which tasks are migratable and updates their policies each round.
 pub struct Selection {
-    selectors: Vec<Selector>,
+    selectors: Selectors,
     cgroups: CgroupPaths,
     own_tgid: i32,
 }
@@ -35,14 +37,21 @@ pub struct SelectionChanges {
 impl Selection {
     /// Select by these selectors. The daemon itself is never selected.
     pub fn new(selectors: Vec<Selector>) -> Self {
-        Selection { selectors, cgroups: CgroupPaths::new("/sys/fs/cgroup"), own_tgid: std::process::id() as i32 }
+        Selection {
+            selectors: Selectors::new(selectors, Instant::now()),
+            cgroups: CgroupPaths::new("/sys/fs/cgroup"),
+            own_tgid: std::process::id() as i32,
+        }
     }
 
     fn change(&mut self, task: &TaskRecord) -> Option<Change> {
-        if task.tgid == self.own_tgid || task.is_migratable_by_choice() {
+        if task.tgid == self.own_tgid {
             return None;
         }
-        let matches = self.selectors.iter().any(|selector| selector.matches(task, &mut self.cgroups));
+        let matches = self.selectors.matches(task, &mut self.cgroups);
+        if task.is_migratable_by_choice() {
+            return None;
+        }
         match (matches, task.is_migratable()) {
             (true, false) => Some(Change::Select),
             (false, true) => Some(Change::GiveBack),
@@ -70,6 +79,9 @@ impl Selection {
                     log::debug!("task {} ({}): the kernel refused to change the policy: {err}", task.tid, task.comm());
                 }
             }
+        }
+        for selector in self.selectors.unmatched(Instant::now()) {
+            log::warn!("{}", unmatched_text(selector));
         }
         Ok(changes)
     }
