@@ -1,5 +1,6 @@
 //! Makes tasks migratable by the policy SCHED_EXT, and restores the policy that they had.
 
+use std::collections::HashSet;
 use std::io;
 use std::time::Instant;
 
@@ -21,6 +22,8 @@ pub struct Selection {
     selectors: Selectors,
     cgroups: CgroupPaths,
     own_tgid: i32,
+    /// The refusals, by error number, whose reason has been told.
+    told: HashSet<Option<i32>>,
 }
 
 /// Numbers of tasks that a round changed.
@@ -41,6 +44,7 @@ impl Selection {
             selectors: Selectors::new(selectors, Instant::now()),
             cgroups: CgroupPaths::new("/sys/fs/cgroup"),
             own_tgid: std::process::id() as i32,
+            told: HashSet::new(),
         }
     }
 
@@ -57,6 +61,15 @@ impl Selection {
             (false, true) => Some(Change::GiveBack),
             _ => None,
         }
+    }
+
+    /// The reason of a refusal is told once, as refused tasks are tried again in each round.
+    fn tell(&mut self, task: &TaskRecord, err: &io::Error) {
+        let level = match self.told.insert(err.raw_os_error()) {
+            true => log::Level::Warn,
+            false => log::Level::Debug,
+        };
+        log::log!(level, "{}", refusal_text(task, err));
     }
 
     /// Make matching tasks migratable and restore those that no longer match. Tasks may end meanwhile; that is no
@@ -76,7 +89,7 @@ impl Selection {
                 (Ok(false), _) => {}
                 (Err(err), _) => {
                     changes.nr_refused += 1;
-                    log::debug!("task {} ({}): the kernel refused to change the policy: {err}", task.tid, task.comm());
+                    self.tell(task, &err);
                 }
             }
         }
@@ -85,6 +98,17 @@ impl Selection {
         }
         Ok(changes)
     }
+}
+
+/// What to say of a refusal.
+fn refusal_text(task: &TaskRecord, err: &io::Error) -> String {
+    let remedy = match err.raw_os_error() {
+        Some(libc::EPERM) => {
+            "; scx_vnuma needs CAP_SYS_NICE: for a service, add it to CapabilityBoundingSet=, for a container to --cap-add"
+        }
+        _ => "",
+    };
+    format!("the kernel refuses to change the policy of task {} ({}): {err}{remedy}", task.tid, task.comm())
 }
 
 /// Make a task migratable, unless it has ended or its policy is no longer one that may be changed.
@@ -145,6 +169,29 @@ mod tests {
     fn a_task_migratable_by_choice_is_left_alone() {
         let task = TaskRecord { policy: policy::EXT, ..test_task(7, "job") };
         assert_eq!(selection().change(&task), None);
+    }
+
+    #[test]
+    fn a_refusal_is_told_with_the_capability_that_is_missing() {
+        let text = |errno| refusal_text(&test_task(7, "job"), &io::Error::from_raw_os_error(errno));
+        let missing = text(libc::EPERM);
+        assert!(
+            missing.contains("task 7 (job): Operation not permitted") && missing.contains("CAP_SYS_NICE"),
+            "{missing}"
+        );
+        assert!(!text(libc::EACCES).contains("CAP_SYS_NICE"));
+    }
+
+    #[test]
+    fn the_reason_of_a_refusal_is_told_once() {
+        let mut selection = selection();
+        let is_new = |selection: &mut Selection, errno| {
+            let before = selection.told.len();
+            selection.tell(&test_task(7, "job"), &io::Error::from_raw_os_error(errno));
+            selection.told.len() > before
+        };
+        assert!(is_new(&mut selection, libc::EPERM) && !is_new(&mut selection, libc::EPERM));
+        assert!(is_new(&mut selection, libc::EACCES));
     }
 
     #[test]
