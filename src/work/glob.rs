@@ -38,7 +38,7 @@ impl Pattern {
         if text != "/" && text[1..].split('/').any(is_impossible) {
             return Err("it can't match, because no path of a cgroup ends in '/' or has '//', '.' or '..' in it".into());
         }
-        Ok(Pattern(compile(text)?))
+        Ok(Pattern(compile(&with_roots_of_subtrees(text))?))
     }
 
     /// Return true if the name matches.
@@ -54,8 +54,25 @@ impl Pattern {
 
 fn compile(text: &str) -> Result<GlobMatcher, String> {
     // A backslash is one: systemd writes '-' as \x2d in the names of cgroups.
-    let glob = GlobBuilder::new(text).backslash_escape(false).build();
+    let glob = GlobBuilder::new(text).backslash_escape(false).empty_alternates(true).build();
     Ok(glob.map_err(|err| err.kind().to_string())?.compile_matcher())
+}
+
+/// Make `/batch/**` match `/batch` too, as users mean a cgroup and all below it: systemd's services keep their processes in
+/// the unit's own cgroup.
+fn with_roots_of_subtrees(text: &str) -> String {
+    const SUBTREE: &str = "/**";
+
+    let mut changed = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(SUBTREE) {
+        let (before, after) = (&rest[..at], &rest[at + SUBTREE.len()..]);
+        changed.push_str(before);
+        let is_below_a_cgroup = !changed.is_empty() && (after.is_empty() || after.starts_with([',', '}']));
+        changed.push_str(if is_below_a_cgroup { "{,/**}" } else { SUBTREE });
+        rest = after;
+    }
+    changed + rest
 }
 
 /// The bytes of the shortest text that a valid glob matches.
@@ -109,6 +126,23 @@ mod tests {
         assert!(!glob(escaped).matches_path(Path::new("/system.slice/backupx2dnightly.service")));
         assert!(glob("/a[*]b").matches_path(Path::new("/a*b")) && !glob("/a[*]b").matches_path(Path::new("/axb")));
         assert!(Pattern::of_names(r"a\b").unwrap().matches_name(br"a\b"));
+    }
+
+    #[test]
+    fn a_subtree_includes_its_root() {
+        for (glob, yes, no) in [
+            ("/batch/**", &["/batch", "/batch/a", "/batch/a/b"][..], &["/", "/batch2", "/batc", "/x/batch"][..]),
+            ("/**", &["/", "/batch", "/batch/a"], &[]),
+            ("/*.slice/**", &["/a.slice", "/a.slice/b.service"], &["/a.scope"]),
+            ("/{a,b/**}", &["/a", "/b", "/b/c"], &["/a/c", "/c"]),
+            ("/{a,b}/**", &["/a", "/b/c/d"], &["/c"]),
+            ("/a/**/z", &["/a/z", "/a/b/c/z"], &["/a", "/a/b"]),
+            ("/a/**/z/**", &["/a/z", "/a/b/z", "/a/z/b"], &["/a"]),
+        ] {
+            let pattern = Pattern::of_cgroups(glob).unwrap();
+            assert!(yes.iter().all(|path| pattern.matches_path(Path::new(path))), "{glob}");
+            assert!(no.iter().all(|path| !pattern.matches_path(Path::new(path))), "{glob}");
+        }
     }
 
     #[test]
