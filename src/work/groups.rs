@@ -116,6 +116,7 @@ impl Quotas {
             self.known.clear();
             self.read_at = Some(Instant::now());
         }
+        self.paths.begin_round();
         for members in groups.members.values_mut() {
             let quota = self.known.entry(members.cgroup_id).or_insert_with(|| {
                 let path = self.paths.path(members.cgroup_id)?;

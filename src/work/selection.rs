@@ -76,6 +76,7 @@ impl Selection {
     /// error.
     pub fn apply(&mut self, class: &dyn Class, tasks: &mut [TaskRecord]) -> Result<SelectionChanges> {
         let mut changes = SelectionChanges::default();
+        self.cgroups.begin_round();
         for task in tasks {
             let Some(change) = self.change(task) else { continue };
             let outcome = match change {
