@@ -16,6 +16,7 @@ mod selectors;
 mod task;
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
 
 use anyhow::Result;
 
@@ -56,13 +57,15 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// Start without tasks. New migratable tasks go to `start`.
+    /// Start without tasks. New migratable tasks go to `start`. `cgroup_root` is where the v2 hierarchy is mounted, for
+    /// quotas.
     pub fn new(
         selection: Selection,
         grouping: Grouping,
         accesses: Accesses,
         places_processes: bool,
         start: NodeId,
+        cgroup_root: Option<&Path>,
     ) -> Self {
         Workload {
             selection,
@@ -70,7 +73,7 @@ impl Workload {
             tasks: Vec::new(),
             groups: Groups::default(),
             accesses,
-            quotas: Quotas::new("/sys/fs/cgroup"),
+            quotas: Quotas::new(cgroup_root),
             placements: places_processes.then(Placements::default),
             destination: start,
             no_homes: HashMap::new(),

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -39,10 +40,11 @@ pub struct SelectionChanges {
 
 impl Selection {
     /// Select by these selectors. The daemon itself is never selected.
-    pub fn new(selectors: Vec<Selector>) -> Self {
+    /// `cgroup_root` is where the v2 hierarchy is mounted; without it, `cgroup=` matches nothing.
+    pub fn new(selectors: Vec<Selector>, cgroup_root: Option<&Path>) -> Self {
         Selection {
             selectors: Selectors::new(selectors, Instant::now()),
-            cgroups: CgroupPaths::new("/sys/fs/cgroup"),
+            cgroups: cgroup_root.map(CgroupPaths::new).unwrap_or_default(),
             own_tgid: std::process::id() as i32,
             told: HashSet::new(),
         }
@@ -146,9 +148,7 @@ mod tests {
     use crate::work::test_task;
 
     fn selection() -> Selection {
-        let mut selection = Selection::new(vec!["nice>=1".parse().unwrap()]);
-        selection.cgroups = CgroupPaths::default();
-        selection
+        Selection::new(vec!["nice>=1".parse().unwrap()], None)
     }
 
     #[test]

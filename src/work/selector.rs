@@ -103,6 +103,11 @@ impl Selector {
         }
     }
 
+    /// Return true if it goes by the paths of cgroups.
+    pub fn needs_cgroup_paths(&self) -> bool {
+        matches!(self.criterion, Criterion::Cgroup(_))
+    }
+
     /// The selector as it was given.
     pub fn text(&self) -> &str {
         &self.text
