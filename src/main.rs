@@ -72,7 +72,9 @@ fn restore() -> Result<()> {
     match act::restore_after_kill()? {
         Some(restored) => {
             println!("{restored}");
-            restored.failure.map_or(Ok(()), |err| Err(err.into()))
+            let failures: Vec<String> = restored.failures().map(ToString::to_string).collect();
+            ensure!(failures.is_empty(), "{}", failures.join("; "));
+            Ok(())
         }
         None => {
             println!("nothing to restore");

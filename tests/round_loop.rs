@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{bail, Result};
 use clap::Parser;
 use scx_vnuma::bpf::intf::vnuma_task_record;
-use scx_vnuma::bpf::{Class, KernelCounters, KernelPlan, NoPadding, NodeStats, Plain, Retargeted, RunTimes};
+use scx_vnuma::bpf::{Class, KernelCounters, KernelPlan, NoPadding, NodeStats, Retargeted, RunTimes};
 use scx_vnuma::cell::NodeId;
 use scx_vnuma::daemon::{Cli, Config, DecisionLog, Reporter, Rounds, Shutdown};
 use scx_vnuma::report::DecisionHistory;
@@ -62,7 +62,7 @@ impl FakeClass {
 
 impl Class for FakeClass {
     fn task_records(&self) -> Result<Box<dyn Read + '_>> {
-        let mut record = vnuma_task_record::zeroed();
+        let mut record = vnuma_task_record::empty();
         (record.tid, record.tgid) = (TGID as i32, TGID as i32);
         (record.policy, record.own_policy) = (policy::EXT, policy::EXT);
         record.rss_pages = 256;

@@ -250,6 +250,8 @@ int tasks(struct bpf_iter__task *ctx)
 
 	if (!p || !may_migrate(p))
 		return 0;
+	record.version = VNUMA_RECORD_VERSION;
+	record.size = sizeof(record);
 	record.tid = p->pid;
 	record.tgid = p->tgid;
 	record.parent_tgid = p->real_parent->tgid;

@@ -145,8 +145,13 @@ enum vnuma_task_flags {
 	VNUMA_TASK_RECORDED = 1 << 1, /* the scheduler has seen the task: own_policy is valid */
 };
 
-/* One task in the task iterator's output. */
+/* Changes with the meaning of fields of vnuma_task_record. New fields go to its end. No id of a cgroup is as large. */
+enum vnuma_record { VNUMA_RECORD_VERSION = 0x564e5501 };
+
+/* One task in the task iterator's output. A killed daemon's iterator may be read by another release. */
 struct vnuma_task_record {
+	u32 version; /* VNUMA_RECORD_VERSION */
+	u32 size;    /* of this struct, where it was written */
 	u64 cgroup_id;
 	u64 run_ns;
 	u64 rss_pages;	   /* of the process, in the main thread's record only */

@@ -91,7 +91,7 @@ plain! {
     packed vnuma_steal_args { steal_ns }
     packed vnuma_select_args { started_at_ns, tid, selected, own_policy, _pad }
     packed vnuma_task_record {
-        cgroup_id, run_ns, rss_pages, nr_faults, started_at_ns, tid, tgid, parent_tgid, uid, nice, policy, own_policy, flags,
+        version, size, cgroup_id, run_ns, rss_pages, nr_faults, started_at_ns, tid, tgid, parent_tgid, uid, nice, policy, own_policy, flags,
         placed_node, _pad, comm
     }
     padded vnuma_node_stats {

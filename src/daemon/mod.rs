@@ -51,7 +51,7 @@ pub fn run(options: &RunOptions, shutdown: &Shutdown) -> Result<()> {
     if let Some(restored) = act::restore_after_kill()? {
         log::info!("undid what a killed scx_vnuma had left: {restored}");
         // A failure to restore is no reason not to start.
-        restored.failure.iter().for_each(|err| log::warn!("{err}"));
+        restored.failures().for_each(|err| log::warn!("{err}"));
     }
     if let Err(err) = memory::lock_memory() {
         log::warn!("memory can't be locked ({err}): rounds may be delayed by page faults; raise RLIMIT_MEMLOCK");
@@ -108,7 +108,7 @@ fn run_once(
     let hosts = Hosts::start(specs, config.interval)?;
     let mut object = MaybeUninit::uninit();
     let class = SchedulerClass::load(&config.load_options(start), nodes.iter(), &mut object)
-        .inspect_err(|_| crate::bpf::remove_pins())
+        .inspect_err(|_| crate::bpf::pins().remove())
         .context("loading the scheduler class")?;
     log::info!("enabled on {} nodes; migratable work goes to node {start}", nodes.with_cpus().len());
 

@@ -32,7 +32,7 @@ pub fn check_machine() -> Result<()> {
     );
     ensure!(
         compat::get_fs_mount("bpf")?.iter().any(|mount| mount == Path::new("/sys/fs/bpf")),
-        "no BPF file system is mounted at /sys/fs/bpf; run mount -t bpf bpf /sys/fs/bpf"
+        "no BPF file system is mounted at /sys/fs/bpf; run mount -t bpf -o mode=700 bpf /sys/fs/bpf"
     );
     match running_scheduler()? {
         Some(name) if is_ours(&name) => bail!("scx_vnuma is running already; `scx_vnuma --monitor 1` shows it"),
@@ -95,6 +95,12 @@ pub fn warn_of_gaps() {
              changes, running tasks stay until the next tick; with a newer pahole they move at once"
         );
     }
+    if is_writable_by_others(Path::new("/sys/fs/bpf")) {
+        log::warn!(
+            "every user may write to /sys/fs/bpf, and get in the way of what scx_vnuma keeps there; run chmod 700 \
+             /sys/fs/bpf, and mount it with mode=700"
+        );
+    }
     if balances_numa() {
         log::warn!(
             "kernel.numa_balancing is on: it unmaps pages to see which tasks use them and moves them by itself, which \
@@ -102,6 +108,12 @@ pub fn warn_of_gaps() {
              found); run sysctl kernel.numa_balancing=0"
         );
     }
+}
+
+fn is_writable_by_others(dir: &Path) -> bool {
+    const WRITABLE_BY_OTHERS: u32 = 0o002;
+
+    dir.metadata().is_ok_and(|metadata| metadata.mode() & WRITABLE_BY_OTHERS != 0)
 }
 
 /// Return true if the kernel moves tasks and pages between nodes by itself. The setting is 0, 1, or 2 for tiered
@@ -152,6 +164,17 @@ mod tests {
         let message = choose_start_node(&single, None, false).unwrap_err().to_string();
         assert!(message.contains("--allow-single-node"), "{message}");
         assert_eq!(choose_start_node(&single, None, true).unwrap(), NodeId(0));
+    }
+
+    #[test]
+    fn a_directory_that_every_user_can_write_to_is_noticed() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        for (mode, is_noticed) in [(0o1777, true), (0o700, false), (0o755, false)] {
+            std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(mode)).unwrap();
+            assert_eq!(is_writable_by_others(dir.path()), is_noticed, "{mode:o}");
+        }
+        assert!(!is_writable_by_others(&dir.path().join("missing")));
     }
 
     #[test]
