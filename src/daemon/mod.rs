@@ -1,5 +1,6 @@
 //! The daemon: loads the scheduler class, runs rounds of sense, decide, act and report, and shuts down in order.
 
+mod boot_settings;
 mod config;
 mod failures;
 mod lock;

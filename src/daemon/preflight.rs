@@ -3,6 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use super::boot_settings;
 use crate::bpf::{self, OPS_NAME};
 use crate::cell::NodeId;
 use crate::sense::Nodes;
@@ -34,6 +35,7 @@ pub fn check_machine() -> Result<()> {
         compat::get_fs_mount("bpf")?.iter().any(|mount| mount == Path::new("/sys/fs/bpf")),
         "no BPF file system is mounted at /sys/fs/bpf; run mount -t bpf -o mode=700 bpf /sys/fs/bpf"
     );
+    boot_settings::check(Path::new("/"))?;
     match running_scheduler()? {
         Some(name) if is_ours(&name) => bail!("scx_vnuma is running already; `scx_vnuma --monitor 1` shows it"),
         Some(name) => bail!("another sched_ext scheduler is loaded: {name}; stop it first"),
