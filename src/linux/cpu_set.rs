@@ -88,6 +88,11 @@ impl CpuSet {
         CpuSet(self.0.intersection(&other.0).copied().collect())
     }
 
+    /// The CPUs of this set that are not in the other.
+    pub fn without(&self, other: &CpuSet) -> CpuSet {
+        CpuSet(self.0.difference(&other.0).copied().collect())
+    }
+
     /// The CPUs in ascending order.
     pub fn iter(&self) -> Copied<btree_set::Iter<'_, u32>> {
         self.0.iter().copied()
