@@ -49,6 +49,12 @@ pub mod intf {
 
 use skel::{BpfSkel, BpfSkelBuilder};
 
+/// Ids of nodes are below this.
+pub const NODE_IDS: u32 = intf::vnuma_limits_VNUMA_MAX_NODES;
+
+/// Ids of CPUs are below this.
+pub const CPU_IDS: u32 = intf::vnuma_limits_VNUMA_MAX_CPUS;
+
 impl intf::vnuma_task_record {
     /// A record with the head of this version, whose other fields are 0.
     pub fn empty() -> Self {

@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-use anyhow::{bail, Context, Result};
+use anyhow::{ensure, Context, Result};
 use libbpf_rs::{MapCore, MapFlags, OpenObject};
 use scx_utils::{compat, scx_ops_attach, scx_ops_load, scx_ops_open, uei_exited, uei_read, UserExitInfo};
 
@@ -16,7 +16,7 @@ use super::hits::Hits;
 use super::pins::{pins, PINNED_TASKS, PIN_DIR};
 use super::plan::{KernelPlan, Steering};
 use super::steal::StealReader;
-use super::{intf, run, run_by_fd, BpfSkel, BpfSkelBuilder, NoPadding, Plain};
+use super::{intf, run, run_by_fd, BpfSkel, BpfSkelBuilder, NoPadding, Plain, CPU_IDS, NODE_IDS};
 use crate::cell::NodeId;
 use crate::linux::{affinity, CpuSet};
 
@@ -153,15 +153,12 @@ impl<'a> SchedulerClass<'a> {
         knobs.cpu_nodes.fill(intf::vnuma_sentinel_VNUMA_NO_NODE);
         let nodes: Vec<(NodeId, &CpuSet)> = nodes.collect();
         for &(node, cpus) in &nodes {
+            ensure!(node.0 < NODE_IDS, "node {node} is past the {NODE_IDS} nodes that scx_vnuma is built for");
             knobs.nr_nodes = knobs.nr_nodes.max(node.0 + 1);
             for cpu in cpus {
-                let Some(slot) = knobs.cpu_nodes.get_mut(cpu as usize) else {
-                    bail!(
-                        "CPU {cpu} is past the {} CPUs that scx_vnuma is built for",
-                        intf::vnuma_limits_VNUMA_MAX_CPUS
-                    );
-                };
-                *slot = node.0 as i32;
+                let slot = knobs.cpu_nodes.get_mut(cpu as usize);
+                *slot.with_context(|| format!("CPU {cpu} is past the {CPU_IDS} CPUs that scx_vnuma is built for"))? =
+                    node.0 as i32;
             }
         }
 
@@ -170,7 +167,7 @@ impl<'a> SchedulerClass<'a> {
         let mut skel = scx_ops_load!(skel, vnuma_ops, uei)?;
         // Pinned before it schedules, so that what a killed daemon leaves behind can always be undone.
         pin_maps(&mut skel)?;
-        let cpu_times = MappedCpuTimes::of(&skel.maps.cpu_times, libbpf_rs::num_possible_cpus()?)?;
+        let cpu_times = MappedCpuTimes::of(&skel.maps.cpu_times, nr_cpu_ids()?)?;
         if options.steering.is_some() {
             init_timers(skel.progs.init_node_timers.as_fd(), &nodes)?;
         }
@@ -319,6 +316,15 @@ impl Class for SchedulerClass<'_> {
     fn has_exited(&self) -> bool {
         uei_exited!(&self.skel, uei)
     }
+}
+
+/// One more than the largest id of a possible CPU. Ids may have gaps, so there may be fewer CPUs.
+fn nr_cpu_ids() -> Result<usize> {
+    const POSSIBLE: &str = "/sys/devices/system/cpu/possible";
+
+    let text = std::fs::read_to_string(POSSIBLE).with_context(|| format!("reading {POSSIBLE}"))?;
+    let possible = CpuSet::from_list(&text).with_context(|| format!("reading {POSSIBLE}"))?;
+    Ok(possible.iter().last().map_or(0, |cpu| cpu as usize + 1))
 }
 
 /// Sets up each node's timers on one of its CPUs, so that they are allocated from the node's memory.

@@ -103,7 +103,7 @@ fn run_once(
     log: &mut DecisionLog,
     shutdown: &Shutdown,
 ) -> Result<UserExitInfo> {
-    let nodes = Nodes::from_sysfs().context("reading the NUMA nodes")?;
+    let nodes = preflight::supported_nodes(&Nodes::from_sysfs().context("reading the NUMA nodes")?)?;
     let start = preflight::choose_start_node(&nodes, options.start_node, options.allow_single_node)?;
     let specs = config.host_specs(&nodes.iter().map(|(node, _)| node).collect::<Vec<_>>())?;
     let hosts = Hosts::start(specs, config.interval)?;

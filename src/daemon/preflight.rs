@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::boot_settings;
-use crate::bpf::{self, OPS_NAME};
+use crate::bpf::{self, CPU_IDS, NODE_IDS, OPS_NAME};
 use crate::cell::NodeId;
 use crate::sense::Nodes;
 use anyhow::{bail, ensure, Context, Result};
@@ -124,6 +124,23 @@ fn balances_numa() -> bool {
     std::fs::read_to_string("/proc/sys/kernel/numa_balancing").is_ok_and(|text| text.trim() != "0")
 }
 
+/// The nodes as the scheduler class can have them: without those past its size that only have memory. Nodes or CPUs with larger
+/// ids are refused.
+pub fn supported_nodes(nodes: &Nodes) -> Result<Nodes> {
+    let is_small = |node: NodeId| node.0 < NODE_IDS;
+    if let Some(node) = nodes.with_cpus().into_iter().find(|&node| !is_small(node)) {
+        bail!(
+            "node {node} is past the {NODE_IDS} nodes that scx_vnuma is built for, 0 to {}; number the guest's vNUMA nodes \
+             from 0",
+            NODE_IDS - 1
+        );
+    }
+    if let Some(cpu) = nodes.iter().flat_map(|(_, cpus)| cpus).find(|&cpu| cpu >= CPU_IDS) {
+        bail!("CPU {cpu} is past the {CPU_IDS} CPUs that scx_vnuma is built for; give the guest fewer CPUs");
+    }
+    Ok(Nodes::new(nodes.iter().filter(|&(node, _)| is_small(node)).map(|(node, cpus)| (node, cpus.iter()))))
+}
+
 /// The node that work starts on: the requested one, or the first with CPUs.
 pub fn choose_start_node(nodes: &Nodes, asked: Option<u32>, allow_single_node: bool) -> Result<NodeId> {
     let with_cpus = nodes.with_cpus();
@@ -152,6 +169,21 @@ mod tests {
     fn work_starts_on_the_first_node_that_has_cpus() {
         assert_eq!(choose_start_node(&nodes(), None, false).unwrap(), NodeId(1));
         assert_eq!(choose_start_node(&nodes(), Some(3), false).unwrap(), NodeId(3));
+    }
+
+    #[test]
+    fn nodes_and_cpus_that_the_class_has_no_room_for_are_refused_unless_they_only_have_memory() {
+        let supported = |nodes: &[(u32, Vec<u32>)]| {
+            supported_nodes(&Nodes::new(nodes.iter().map(|(node, cpus)| (NodeId(*node), cpus.clone()))))
+        };
+        let largest = [(0, vec![0]), (63, vec![1024, 4095])];
+        assert_eq!(supported(&largest).unwrap().with_cpus(), [NodeId(0), NodeId(63)]);
+        let message = supported(&[(0, vec![0]), (64, vec![1])]).unwrap_err().to_string();
+        assert!(message.contains("node 64 is past the 64 nodes") && message.contains("from 0"), "{message}");
+        let message = supported(&[(0, vec![0, 4096]), (1, vec![1])]).unwrap_err().to_string();
+        assert!(message.contains("CPU 4096 is past the 4096 CPUs"), "{message}");
+        let with_memory = supported(&[(0, vec![0]), (1, vec![1]), (64, vec![]), (1023, vec![])]).unwrap();
+        assert_eq!(with_memory.nr_ids(), 2);
     }
 
     #[test]
