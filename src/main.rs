@@ -60,7 +60,7 @@ fn schedule(options: &RunOptions) -> Result<()> {
 
 fn exec(command: &[OsString]) -> Result<()> {
     preflight::check_pid_namespace()?;
-    make_migratable(0).context("this kernel has no sched_ext, so no task can be made migratable")?;
+    make_migratable().context("this kernel has no sched_ext, so no task can be made migratable")?;
     let [program, args @ ..] = command else { bail!("BUG: exec without a command") };
     let err = std::process::Command::new(program).args(args).exec();
     Err(err).with_context(|| format!("running {}", program.to_string_lossy()))
@@ -77,8 +77,7 @@ fn restore() -> Result<()> {
         return Ok(report::print(&mut io::stdout(), "nothing to restore\n")?);
     };
     let printed = report::print(&mut io::stdout(), format!("{restored}\n"));
-    match restored.failure {
-        Some(err) => Err(err.into()),
-        None => Ok(printed?),
-    }
+    let failures: Vec<String> = restored.failures().map(ToString::to_string).collect();
+    ensure!(failures.is_empty(), "{}", failures.join("; "));
+    Ok(printed?)
 }

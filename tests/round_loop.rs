@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{bail, Result};
 use clap::Parser;
 use scx_vnuma::bpf::intf::vnuma_task_record;
-use scx_vnuma::bpf::{Class, KernelCounters, KernelPlan, NoPadding, NodeStats, Plain, Retargeted, RunTimes};
+use scx_vnuma::bpf::{Class, KernelCounters, KernelPlan, NoPadding, NodeStats, Retargeted, RunTimes};
 use scx_vnuma::cell::NodeId;
 use scx_vnuma::daemon::{Cli, Config, DecisionLog, Reporter, Rounds, Shutdown};
 use scx_vnuma::report::DecisionHistory;
@@ -62,18 +62,18 @@ impl FakeClass {
 
 impl Class for FakeClass {
     fn task_records(&self) -> Result<Box<dyn Read + '_>> {
-        let mut record = vnuma_task_record::zeroed();
+        let mut record = vnuma_task_record::empty();
         (record.tid, record.tgid) = (TGID as i32, TGID as i32);
         (record.policy, record.own_policy) = (policy::EXT, policy::EXT);
         record.rss_pages = 256;
         Ok(Box::new(Cursor::new(record.as_bytes().to_vec())))
     }
 
-    fn select(&self, tid: i32) -> Result<bool> {
+    fn select(&self, tid: i32, _started_at_ns: u64) -> Result<Option<u32>> {
         bail!("task {tid} was selected although it is migratable by choice")
     }
 
-    fn unselect(&self, tid: i32) -> Result<bool> {
+    fn unselect(&self, tid: i32, _started_at_ns: u64) -> Result<bool> {
         bail!("task {tid} was given back although it is migratable by choice")
     }
 

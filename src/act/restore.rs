@@ -1,13 +1,12 @@
 //! Undoes what a killed daemon left: its tasks' policies, IRQs and workqueues, and its pins.
 
 use std::fmt;
-use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
 use super::affinity::{undo_after_kill, AffinityError, RestoredAffinities};
-use crate::bpf::{remove_pins, PINNED_TASKS, PIN_DIR};
+use crate::bpf::{pins, PinError, Pins, PINNED_TASKS};
 use crate::work::{give_back_all, read_tasks};
 
 /// What was undone after a kill.
@@ -18,7 +17,17 @@ pub struct Restored {
     /// IRQs and workqueues; `None` if it had not moved any.
     pub affinities: Option<RestoredAffinities>,
     /// Why IRQs and workqueues stay where they are.
-    pub failure: Option<AffinityError>,
+    pub affinity_failure: Option<AffinityError>,
+    /// Why nothing was read from the pins.
+    pub pin_failure: Option<PinError>,
+}
+
+impl Restored {
+    /// What could not be undone.
+    pub fn failures(&self) -> impl Iterator<Item = &dyn std::error::Error> {
+        let affinity = self.affinity_failure.iter().map(|err| err as &dyn std::error::Error);
+        affinity.chain(self.pin_failure.iter().map(|err| err as &dyn std::error::Error))
+    }
 }
 
 impl fmt::Display for Restored {
@@ -31,21 +40,28 @@ impl fmt::Display for Restored {
 /// Undoes what a killed daemon left: its tasks' policies, IRQs and workqueues, and its pins. Returns `None` when it left
 /// nothing.
 pub fn restore_after_kill() -> Result<Option<Restored>> {
-    let (affinities, failure) = match undo_after_kill(Path::new("/")) {
+    let (affinities, affinity_failure) = match undo_after_kill(Path::new("/")) {
         Ok(affinities) => (affinities, None),
         Err(err) => (None, Some(err)),
     };
-    if !Path::new(PIN_DIR).exists() && affinities.is_none() && failure.is_none() {
+    let pins = pins();
+    if !pins.exist() && affinities.is_none() && affinity_failure.is_none() {
         return Ok(None);
     }
-    let nr_given_back = if Path::new(PINNED_TASKS).exists() {
-        give_back_all(|tasks| {
-            let iterator = File::open(PINNED_TASKS).with_context(|| format!("opening {PINNED_TASKS}"))?;
-            read_tasks(iterator, tasks).with_context(|| format!("reading {PINNED_TASKS}"))
-        })?
-    } else {
-        0
+    // What isn't ours is removed unread, or anybody could have root's tasks changed.
+    let (nr_given_back, pin_failure) = match pins.open_tasks() {
+        Ok(Some(_)) => (give_back_pinned(&pins)?, None),
+        Ok(None) => (0, None),
+        Err(err @ PinError::Foreign { .. }) => (0, Some(err)),
+        Err(err) => return Err(err.into()),
     };
-    remove_pins();
-    Ok(Some(Restored { nr_given_back, affinities, failure }))
+    pins.remove();
+    Ok(Some(Restored { nr_given_back, affinities, affinity_failure, pin_failure }))
+}
+
+fn give_back_pinned(pins: &Pins) -> Result<u64> {
+    give_back_all(|tasks| {
+        let iterator = pins.open_tasks()?.with_context(|| format!("{PINNED_TASKS} has gone"))?;
+        read_tasks(iterator, tasks).with_context(|| format!("reading {PINNED_TASKS}"))
+    })
 }

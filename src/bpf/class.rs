@@ -12,11 +12,12 @@ pub trait Class {
     /// Reads a record (`struct vnuma_task_record`) of every user task that may migrate, one after the other.
     fn task_records(&self) -> Result<Box<dyn Read + '_>>;
 
-    /// Marks a task as selected and records its own scheduling policy. Returns false if it has exited.
-    fn select(&self, tid: i32) -> Result<bool>;
+    /// Marks a task as selected, and records and returns its own scheduling policy. Returns `None` if the task that started
+    /// then has exited, or its policy is none that may be changed: it has become a real-time task, or migratable by choice.
+    fn select(&self, tid: i32, started_at_ns: u64) -> Result<Option<u32>>;
 
-    /// Removes the mark. Returns false if the task has exited.
-    fn unselect(&self, tid: i32) -> Result<bool>;
+    /// Removes the mark. Returns false if the task that started then has exited.
+    fn unselect(&self, tid: i32, started_at_ns: u64) -> Result<bool>;
 
     /// Each CPU's time and each queue's length, now.
     fn counters(&self) -> Result<KernelCounters>;

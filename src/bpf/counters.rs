@@ -24,14 +24,14 @@ pub struct KernelCounters {
 /// The map `cpu_times`, mapped into memory: reading it needs no system call.
 pub(super) struct MappedCpuTimes {
     times: NonNull<intf::vnuma_cpu_time>,
-    nr_possible: usize,
+    nr_cpu_ids: usize,
 }
 
 const NR_CPUS: usize = intf::vnuma_limits_VNUMA_MAX_CPUS as usize;
 const MAPPED_LEN: usize = NR_CPUS * size_of::<intf::vnuma_cpu_time>();
 
 impl MappedCpuTimes {
-    pub(super) fn of(map: &MapMut<'_>, nr_possible: usize) -> Result<Self> {
+    pub(super) fn of(map: &MapMut<'_>, nr_cpu_ids: usize) -> Result<Self> {
         ensure!(
             (map.max_entries() as usize, map.value_size() as usize) == (NR_CPUS, size_of::<intf::vnuma_cpu_time>()),
             "BUG: the map cpu_times differs from its definition in intf.h"
@@ -45,7 +45,7 @@ impl MappedCpuTimes {
             return Err(std::io::Error::last_os_error()).context("mapping cpu_times");
         }
         let times = NonNull::new(memory.cast()).context("BUG: cpu_times is mapped at 0")?;
-        Ok(MappedCpuTimes { times, nr_possible: nr_possible.min(NR_CPUS) })
+        Ok(MappedCpuTimes { times, nr_cpu_ids: nr_cpu_ids.min(NR_CPUS) })
     }
 
     pub(super) fn online(&self) -> Vec<CpuNs> {
@@ -53,7 +53,7 @@ impl MappedCpuTimes {
             // SAFETY: inside the mapping, which lives as long as self. Volatile: the kernel writes it.
             unsafe { self.times.add(cpu).read_volatile() }
         };
-        let cpus = (0..self.nr_possible).map(|cpu| (cpu as u32, read(cpu)));
+        let cpus = (0..self.nr_cpu_ids).map(|cpu| (cpu as u32, read(cpu)));
         cpus.filter(|(_, time)| time.is_online != 0).map(|(cpu, time)| (cpu, time.busy_ns, time.steal_ns)).collect()
     }
 }

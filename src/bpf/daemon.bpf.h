@@ -164,21 +164,39 @@ int read_steal(struct vnuma_steal_args *args)
 	return 0;
 }
 
-/* Mark a task as selected, or remove the mark. The daemon selects from what the iterator shows. */
+/* Return true if the policy is one that the daemon may change to SCHED_EXT and back. */
+static bool is_fair_policy(u32 policy)
+{
+	return policy == SCHED_NORMAL || policy == SCHED_BATCH || policy == SCHED_IDLE;
+}
+
+/*
+ * Mark a task as selected, or remove the mark. The daemon selects from what the iterator showed a while ago: -ESRCH if the
+ * task has exited, also if another one has its id, and -EBUSY if its policy is no longer a fair one.
+ */
 SEC("syscall")
 int select_task(struct vnuma_select_args *args)
 {
 	struct task_struct *p = bpf_task_from_pid(args->tid);
 	struct task_ctx *tctx;
+	u32 policy;
 	int err = 0;
 
 	if (!p)
 		return -ESRCH;
+	if (p->start_boottime != args->started_at_ns) {
+		bpf_task_release(p);
+		return -ESRCH;
+	}
+	/* Read once: the task may change it now. */
+	policy = READ_ONCE(p->policy);
 	tctx = bpf_task_storage_get(&task_ctxs, p, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!tctx) {
 		err = -ENOMEM;
+	} else if (args->selected && !is_fair_policy(policy)) {
+		err = -EBUSY;
 	} else if (args->selected) {
-		tctx->own_policy = p->policy;
+		tctx->own_policy = policy;
 		tctx->flags |= VNUMA_TASK_SELECTED | VNUMA_TASK_RECORDED;
 	} else {
 		tctx->flags &= ~VNUMA_TASK_SELECTED;
@@ -194,8 +212,7 @@ static bool may_migrate(const struct task_struct *p)
 {
 	if ((p->flags & (PF_KTHREAD | PF_EXITING)) || p->exit_state)
 		return false;
-	return p->policy == SCHED_NORMAL || p->policy == SCHED_BATCH || p->policy == SCHED_IDLE ||
-	       p->policy == SCHED_EXT;
+	return is_fair_policy(p->policy) || p->policy == SCHED_EXT;
 }
 
 static u64 rss_pages_of_kind(const struct mm_struct *mm, int kind)
@@ -233,6 +250,8 @@ int tasks(struct bpf_iter__task *ctx)
 
 	if (!p || !may_migrate(p))
 		return 0;
+	record.version = VNUMA_RECORD_VERSION;
+	record.size = sizeof(record);
 	record.tid = p->pid;
 	record.tgid = p->tgid;
 	record.parent_tgid = p->real_parent->tgid;

@@ -131,12 +131,14 @@ struct vnuma_steal_args {
 	u64 steal_ns;
 };
 
-/* Selects a task, which records its own policy, or unselects it. */
+/* Selects a task, which records its own policy, or unselects it. Another one may have its id by now. */
 struct vnuma_select_args {
+	u64 started_at_ns; /* as in the task's record */
 	s32 tid;
 	u32 selected;
 	/* out */
 	u32 own_policy;
+	u32 _pad;
 };
 
 enum vnuma_task_flags {
@@ -144,8 +146,13 @@ enum vnuma_task_flags {
 	VNUMA_TASK_RECORDED = 1 << 1, /* the scheduler has seen the task: own_policy is valid */
 };
 
-/* One task in the task iterator's output. */
+/* Changes with the meaning of fields of vnuma_task_record. New fields go to its end. No id of a cgroup is as large. */
+enum vnuma_record { VNUMA_RECORD_VERSION = 0x564e5501 };
+
+/* One task in the task iterator's output. A killed daemon's iterator may be read by another release. */
 struct vnuma_task_record {
+	u32 version; /* VNUMA_RECORD_VERSION */
+	u32 size;    /* of this struct, where it was written */
 	u64 cgroup_id;
 	u64 run_ns;
 	u64 rss_pages;	   /* of the process, in the main thread's record only */

@@ -3,6 +3,7 @@
 mod class;
 mod counters;
 mod hits;
+mod pins;
 mod plain;
 mod plan;
 mod scheduler_class;
@@ -11,11 +12,11 @@ mod steal;
 pub use class::Class;
 pub use counters::{CpuNs, KernelCounters};
 pub use hits::{Hit, Hits};
+pub use pins::{pins, PinError, Pins, PINNED_TASKS, PIN_DIR};
 pub use plain::{NoPadding, Plain};
 pub use plan::{KernelPlan, Steering};
 pub use scheduler_class::{
-    cannot_kick_cpus, remove_pins, LoadOptions, NodeStats, Retargeted, RunTime, RunTimes, SchedulerClass, OPS_NAME,
-    PINNED_TASKS, PIN_DIR,
+    cannot_kick_cpus, LoadOptions, NodeStats, Retargeted, RunTime, RunTimes, SchedulerClass, OPS_NAME,
 };
 pub use steal::StealReader;
 
@@ -47,6 +48,20 @@ pub mod intf {
 }
 
 use skel::{BpfSkel, BpfSkelBuilder};
+
+/// Ids of nodes are below this.
+pub const NODE_IDS: u32 = intf::vnuma_limits_VNUMA_MAX_NODES;
+
+/// Ids of CPUs are below this.
+pub const CPU_IDS: u32 = intf::vnuma_limits_VNUMA_MAX_CPUS;
+
+impl intf::vnuma_task_record {
+    /// A record with the head of this version, whose other fields are 0.
+    pub fn empty() -> Self {
+        let size = size_of::<Self>() as u32;
+        Self { version: intf::vnuma_record_VNUMA_RECORD_VERSION, size, ..Plain::zeroed() }
+    }
+}
 
 /// Runs a syscall program, which reads and writes `args`.
 fn run<T: NoPadding>(program: &ProgramMut<'_>, args: &mut T) -> io::Result<()> {

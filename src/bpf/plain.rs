@@ -89,9 +89,9 @@ plain! {
     packed vnuma_hit { at_ns, run_ns, stolen_ns, node, is_left }
     packed vnuma_counters_args { has_cpu_times, nr_queued }
     packed vnuma_steal_args { steal_ns }
-    packed vnuma_select_args { tid, selected, own_policy }
+    packed vnuma_select_args { started_at_ns, tid, selected, own_policy, _pad }
     packed vnuma_task_record {
-        cgroup_id, run_ns, rss_pages, nr_faults, started_at_ns, tid, tgid, parent_tgid, uid, nice, policy, own_policy, flags,
+        version, size, cgroup_id, run_ns, rss_pages, nr_faults, started_at_ns, tid, tgid, parent_tgid, uid, nice, policy, own_policy, flags,
         placed_node, _pad, comm
     }
     padded vnuma_node_stats {

@@ -6,24 +6,19 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-use anyhow::{bail, Context, Result};
+use anyhow::{ensure, Context, Result};
 use libbpf_rs::{MapCore, MapFlags, OpenObject};
 use scx_utils::{compat, scx_ops_attach, scx_ops_load, scx_ops_open, uei_exited, uei_read, UserExitInfo};
 
 use super::class::Class;
 use super::counters::{KernelCounters, MappedCpuTimes};
 use super::hits::Hits;
+use super::pins::{pins, PINNED_TASKS, PIN_DIR};
 use super::plan::{KernelPlan, Steering};
 use super::steal::StealReader;
-use super::{intf, run, run_by_fd, BpfSkel, BpfSkelBuilder, NoPadding, Plain};
+use super::{intf, run, run_by_fd, BpfSkel, BpfSkelBuilder, NoPadding, Plain, CPU_IDS, NODE_IDS};
 use crate::cell::NodeId;
 use crate::linux::{affinity, CpuSet};
-
-/// Where maps and the task iterator are pinned while the scheduler class is loaded.
-pub const PIN_DIR: &str = "/sys/fs/bpf/scx_vnuma";
-
-/// The task iterator's pin: reading it gives the task records, also after the daemon was killed.
-pub const PINNED_TASKS: &str = "/sys/fs/bpf/scx_vnuma/tasks";
 
 /// The kernel's name of the scheduler, without the suffix for the version.
 pub const OPS_NAME: &str = "vnuma";
@@ -158,15 +153,12 @@ impl<'a> SchedulerClass<'a> {
         knobs.cpu_nodes.fill(intf::vnuma_sentinel_VNUMA_NO_NODE);
         let nodes: Vec<(NodeId, &CpuSet)> = nodes.collect();
         for &(node, cpus) in &nodes {
+            ensure!(node.0 < NODE_IDS, "node {node} is past the {NODE_IDS} nodes that scx_vnuma is built for");
             knobs.nr_nodes = knobs.nr_nodes.max(node.0 + 1);
             for cpu in cpus {
-                let Some(slot) = knobs.cpu_nodes.get_mut(cpu as usize) else {
-                    bail!(
-                        "CPU {cpu} is past the {} CPUs that scx_vnuma is built for",
-                        intf::vnuma_limits_VNUMA_MAX_CPUS
-                    );
-                };
-                *slot = node.0 as i32;
+                let slot = knobs.cpu_nodes.get_mut(cpu as usize);
+                *slot.with_context(|| format!("CPU {cpu} is past the {CPU_IDS} CPUs that scx_vnuma is built for"))? =
+                    node.0 as i32;
             }
         }
 
@@ -175,7 +167,7 @@ impl<'a> SchedulerClass<'a> {
         let mut skel = scx_ops_load!(skel, vnuma_ops, uei)?;
         // Pinned before it schedules, so that what a killed daemon leaves behind can always be undone.
         pin_maps(&mut skel)?;
-        let cpu_times = MappedCpuTimes::of(&skel.maps.cpu_times, libbpf_rs::num_possible_cpus()?)?;
+        let cpu_times = MappedCpuTimes::of(&skel.maps.cpu_times, nr_cpu_ids()?)?;
         if options.steering.is_some() {
             init_timers(skel.progs.init_node_timers.as_fd(), &nodes)?;
         }
@@ -190,11 +182,13 @@ impl<'a> SchedulerClass<'a> {
         link.pin(PINNED_TASKS).with_context(|| format!("pinning {PINNED_TASKS}"))
     }
 
-    fn mark(&self, tid: i32, selected: bool) -> Result<bool> {
-        let mut args = intf::vnuma_select_args { tid, selected: u32::from(selected), ..Plain::zeroed() };
+    /// Mark a task, or remove the mark. Returns its own policy.
+    fn mark(&self, tid: i32, started_at_ns: u64, selected: bool) -> Result<Option<u32>> {
+        let selected = u32::from(selected);
+        let mut args = intf::vnuma_select_args { started_at_ns, tid, selected, ..Plain::zeroed() };
         match run(&self.skel.progs.select_task, &mut args) {
-            Ok(()) => Ok(true),
-            Err(err) if err.raw_os_error() == Some(libc::ESRCH) => Ok(false),
+            Ok(()) => Ok(Some(args.own_policy)),
+            Err(err) if matches!(err.raw_os_error(), Some(libc::ESRCH | libc::EBUSY)) => Ok(None),
             Err(err) => Err(err).with_context(|| format!("marking task {tid} as migratable")),
         }
     }
@@ -244,7 +238,7 @@ impl<'a> SchedulerClass<'a> {
     /// Detaches it, removes the pins, and returns how it ended.
     pub fn unload(mut self) -> UserExitInfo {
         drop(self.link.take());
-        remove_pins();
+        pins().remove();
         uei_read!(&self.skel, uei)
     }
 }
@@ -280,12 +274,12 @@ impl Class for SchedulerClass<'_> {
         self.put_in_force(plan, true)
     }
 
-    fn select(&self, tid: i32) -> Result<bool> {
-        self.mark(tid, true)
+    fn select(&self, tid: i32, started_at_ns: u64) -> Result<Option<u32>> {
+        self.mark(tid, started_at_ns, true)
     }
 
-    fn unselect(&self, tid: i32) -> Result<bool> {
-        self.mark(tid, false)
+    fn unselect(&self, tid: i32, started_at_ns: u64) -> Result<bool> {
+        Ok(self.mark(tid, started_at_ns, false)?.is_some())
     }
 
     fn task_records(&self) -> Result<Box<dyn Read + '_>> {
@@ -324,6 +318,15 @@ impl Class for SchedulerClass<'_> {
     }
 }
 
+/// One more than the largest id of a possible CPU. Ids may have gaps, so there may be fewer CPUs.
+fn nr_cpu_ids() -> Result<usize> {
+    const POSSIBLE: &str = "/sys/devices/system/cpu/possible";
+
+    let text = std::fs::read_to_string(POSSIBLE).with_context(|| format!("reading {POSSIBLE}"))?;
+    let possible = CpuSet::from_list(&text).with_context(|| format!("reading {POSSIBLE}"))?;
+    Ok(possible.iter().last().map_or(0, |cpu| cpu as usize + 1))
+}
+
 /// Sets up each node's timers on one of its CPUs, so that they are allocated from the node's memory.
 fn init_timers(program: BorrowedFd<'_>, nodes: &[(NodeId, &CpuSet)]) -> Result<()> {
     let init = |node: NodeId, cpus: &CpuSet| -> io::Result<()> {
@@ -345,7 +348,7 @@ fn run_time(value: &[u8]) -> Option<RunTime> {
 }
 
 fn pin_maps(skel: &mut BpfSkel<'_>) -> Result<()> {
-    std::fs::create_dir_all(PIN_DIR).with_context(|| format!("creating {PIN_DIR}"))?;
+    pins().make()?;
     let maps = &mut skel.maps;
     for (map, name) in [
         (&mut maps.target, "target"),
@@ -358,15 +361,6 @@ fn pin_maps(skel: &mut BpfSkel<'_>) -> Result<()> {
         map.pin(&path).with_context(|| format!("pinning {}", path.display()))?;
     }
     Ok(())
-}
-
-/// Removes all pins that exist. The kernel frees the maps with their last user.
-pub fn remove_pins() {
-    if let Err(err) = std::fs::remove_dir_all(PIN_DIR) {
-        if err.kind() != io::ErrorKind::NotFound {
-            log::warn!("{PIN_DIR} could not be removed: {err}; remove it by hand");
-        }
-    }
 }
 
 /// Returns true on kernels whose BTF, generated by an old pahole, has the wrong prototype for `scx_bpf_kick_cpu`.

@@ -1,14 +1,15 @@
 //! The options, resolved once into what the scheduler class and its rounds are made from.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{bail, Result};
 
 use super::options::RunOptions;
 use crate::act::AffinityOptions;
 use crate::bpf::{LoadOptions, Steering};
 use crate::cell::NodeId;
+use crate::linux::cgroup_mount::cgroup2_mount;
 use crate::policy::{Decider, GuardOptions, Order, PolicyName, PolicySettings};
 use crate::sense::{host_specs, HostSpec, HostSpecError, ProbeOptions};
 use crate::work::{Accesses, Grouping, Selection, Selector, Workload, DEFAULT_SELECTORS};
@@ -34,6 +35,8 @@ pub struct Config {
     pub guards: Option<GuardOptions>,
     policy_settings: PolicySettings,
     selectors: Vec<Selector>,
+    /// Where the v2 hierarchy is mounted, if it is.
+    cgroup_root: Option<PathBuf>,
     grouping: Grouping,
     hosts: Vec<HostSpec>,
     hosts_file: Option<PathBuf>,
@@ -51,6 +54,8 @@ impl Config {
             }
             (false, false) => options.select.clone(),
         };
+        let cgroup_root = cgroup2_mount();
+        check_selectors(&selectors, cgroup_root.as_deref())?;
         Ok(Config {
             interval: options.interval,
             dry_run: options.dry_run,
@@ -62,6 +67,7 @@ impl Config {
             guards: options.guards(),
             policy_settings: options.policy_settings(),
             selectors,
+            cgroup_root,
             grouping: options.group.into(),
             hosts: options.host.clone(),
             hosts_file: options.hosts.clone(),
@@ -77,8 +83,9 @@ impl Config {
 
     /// The workload before the first round. New migratable tasks go to `start`.
     pub fn workload(&self, start: NodeId) -> Workload {
-        let selection = Selection::new(self.selectors.clone());
-        Workload::new(selection, self.grouping, self.accesses(), self.places_processes(), start)
+        let cgroup_root = self.cgroup_root.as_deref();
+        let selection = Selection::new(self.selectors.clone(), cgroup_root);
+        Workload::new(selection, self.grouping, self.accesses(), self.places_processes(), start, cgroup_root)
     }
 
     /// The options of loading the scheduler class.
@@ -123,5 +130,31 @@ impl Config {
         let accesses = accesses.unwrap_or_else(|_| Accesses::by_faults());
         log::info!("--order mai goes by {}", accesses.name());
         accesses
+    }
+}
+
+/// Check that what the selectors go by can be read.
+fn check_selectors(selectors: &[Selector], cgroup_root: Option<&Path>) -> Result<()> {
+    let by_path = selectors.iter().find(|selector| selector.needs_cgroup_paths());
+    if let (Some(selector), None) = (by_path, cgroup_root) {
+        bail!(
+            "--select '{selector}' needs the cgroup v2 hierarchy, and none is mounted; run mount -t cgroup2 none \
+             /mnt, or select by another criterion"
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selecting_by_cgroup_needs_the_v2_hierarchy() {
+        let selectors = |text: &str| [text.parse::<Selector>().unwrap()];
+        let message = check_selectors(&selectors("cgroup=/batch/**"), None).unwrap_err().to_string();
+        assert!(message.contains("--select 'cgroup=/batch/**'") && message.contains("mount -t cgroup2"), "{message}");
+        check_selectors(&selectors("cgroup=/batch/**"), Some(Path::new("/sys/fs/cgroup/unified"))).unwrap();
+        check_selectors(&selectors("nice>=1"), None).unwrap();
     }
 }

@@ -1,5 +1,6 @@
 //! The daemon: loads the scheduler class, runs rounds of sense, decide, act and report, and shuts down in order.
 
+mod boot_settings;
 mod config;
 mod failures;
 mod lock;
@@ -51,7 +52,7 @@ pub fn run(options: &RunOptions, shutdown: &Shutdown) -> Result<()> {
     if let Some(restored) = act::restore_after_kill()? {
         log::info!("undid what a killed scx_vnuma had left: {restored}");
         // A failure to restore is no reason not to start.
-        restored.failure.iter().for_each(|err| log::warn!("{err}"));
+        restored.failures().for_each(|err| log::warn!("{err}"));
     }
     if let Err(err) = memory::lock_memory() {
         log::warn!("memory can't be locked ({err}): rounds may be delayed by page faults; raise RLIMIT_MEMLOCK");
@@ -102,13 +103,13 @@ fn run_once(
     log: &mut DecisionLog,
     shutdown: &Shutdown,
 ) -> Result<UserExitInfo> {
-    let nodes = Nodes::from_sysfs().context("reading the NUMA nodes")?;
+    let nodes = preflight::supported_nodes(&Nodes::from_sysfs().context("reading the NUMA nodes")?)?;
     let start = preflight::choose_start_node(&nodes, options.start_node, options.allow_single_node)?;
     let specs = config.host_specs(&nodes.iter().map(|(node, _)| node).collect::<Vec<_>>())?;
     let hosts = Hosts::start(specs, config.interval)?;
     let mut object = MaybeUninit::uninit();
     let class = SchedulerClass::load(&config.load_options(start), nodes.iter(), &mut object)
-        .inspect_err(|_| crate::bpf::remove_pins())
+        .inspect_err(|_| crate::bpf::pins().remove())
         .context("loading the scheduler class")?;
     log::info!("enabled on {} nodes; migratable work goes to node {start}", nodes.with_cpus().len());
 

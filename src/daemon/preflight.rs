@@ -3,7 +3,8 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::bpf::{self, OPS_NAME};
+use super::boot_settings;
+use crate::bpf::{self, CPU_IDS, NODE_IDS, OPS_NAME};
 use crate::cell::NodeId;
 use crate::sense::Nodes;
 use anyhow::{bail, ensure, Context, Result};
@@ -32,8 +33,9 @@ pub fn check_machine() -> Result<()> {
     );
     ensure!(
         compat::get_fs_mount("bpf")?.iter().any(|mount| mount == Path::new("/sys/fs/bpf")),
-        "no BPF file system is mounted at /sys/fs/bpf; run mount -t bpf bpf /sys/fs/bpf"
+        "no BPF file system is mounted at /sys/fs/bpf; run mount -t bpf -o mode=700 bpf /sys/fs/bpf"
     );
+    boot_settings::check(Path::new("/"))?;
     match running_scheduler()? {
         Some(name) if is_ours(&name) => bail!("scx_vnuma is running already; `scx_vnuma --monitor 1` shows it"),
         Some(name) => bail!("another sched_ext scheduler is loaded: {name}; stop it first"),
@@ -95,6 +97,12 @@ pub fn warn_of_gaps() {
              changes, running tasks stay until the next tick; with a newer pahole they move at once"
         );
     }
+    if is_writable_by_others(Path::new("/sys/fs/bpf")) {
+        log::warn!(
+            "every user may write to /sys/fs/bpf, and get in the way of what scx_vnuma keeps there; run chmod 700 \
+             /sys/fs/bpf, and mount it with mode=700"
+        );
+    }
     if balances_numa() {
         log::warn!(
             "kernel.numa_balancing is on: it unmaps pages to see which tasks use them and moves them by itself, which \
@@ -104,10 +112,33 @@ pub fn warn_of_gaps() {
     }
 }
 
+fn is_writable_by_others(dir: &Path) -> bool {
+    const WRITABLE_BY_OTHERS: u32 = 0o002;
+
+    dir.metadata().is_ok_and(|metadata| metadata.mode() & WRITABLE_BY_OTHERS != 0)
+}
+
 /// Return true if the kernel moves tasks and pages between nodes by itself. The setting is 0, 1, or 2 for tiered
 /// memory.
 fn balances_numa() -> bool {
     std::fs::read_to_string("/proc/sys/kernel/numa_balancing").is_ok_and(|text| text.trim() != "0")
+}
+
+/// The nodes as the scheduler class can have them: without those past its size that only have memory. Nodes or CPUs with larger
+/// ids are refused.
+pub fn supported_nodes(nodes: &Nodes) -> Result<Nodes> {
+    let is_small = |node: NodeId| node.0 < NODE_IDS;
+    if let Some(node) = nodes.with_cpus().into_iter().find(|&node| !is_small(node)) {
+        bail!(
+            "node {node} is past the {NODE_IDS} nodes that scx_vnuma is built for, 0 to {}; number the guest's vNUMA nodes \
+             from 0",
+            NODE_IDS - 1
+        );
+    }
+    if let Some(cpu) = nodes.iter().flat_map(|(_, cpus)| cpus).find(|&cpu| cpu >= CPU_IDS) {
+        bail!("CPU {cpu} is past the {CPU_IDS} CPUs that scx_vnuma is built for; give the guest fewer CPUs");
+    }
+    Ok(Nodes::new(nodes.iter().filter(|&(node, _)| is_small(node)).map(|(node, cpus)| (node, cpus.iter()))))
 }
 
 /// The node that work starts on: the requested one, or the first with CPUs.
@@ -141,6 +172,21 @@ mod tests {
     }
 
     #[test]
+    fn nodes_and_cpus_that_the_class_has_no_room_for_are_refused_unless_they_only_have_memory() {
+        let supported = |nodes: &[(u32, Vec<u32>)]| {
+            supported_nodes(&Nodes::new(nodes.iter().map(|(node, cpus)| (NodeId(*node), cpus.clone()))))
+        };
+        let largest = [(0, vec![0]), (63, vec![1024, 4095])];
+        assert_eq!(supported(&largest).unwrap().with_cpus(), [NodeId(0), NodeId(63)]);
+        let message = supported(&[(0, vec![0]), (64, vec![1])]).unwrap_err().to_string();
+        assert!(message.contains("node 64 is past the 64 nodes") && message.contains("from 0"), "{message}");
+        let message = supported(&[(0, vec![0, 4096]), (1, vec![1])]).unwrap_err().to_string();
+        assert!(message.contains("CPU 4096 is past the 4096 CPUs"), "{message}");
+        let with_memory = supported(&[(0, vec![0]), (1, vec![1]), (64, vec![]), (1023, vec![])]).unwrap();
+        assert_eq!(with_memory.nr_ids(), 2);
+    }
+
+    #[test]
     fn an_unknown_start_node_is_refused_with_a_list_of_the_nodes() {
         let message = choose_start_node(&nodes(), Some(2), false).unwrap_err().to_string();
         assert!(message.contains("--start-node 2") && message.contains("1, 3"), "{message}");
@@ -152,6 +198,17 @@ mod tests {
         let message = choose_start_node(&single, None, false).unwrap_err().to_string();
         assert!(message.contains("--allow-single-node"), "{message}");
         assert_eq!(choose_start_node(&single, None, true).unwrap(), NodeId(0));
+    }
+
+    #[test]
+    fn a_directory_that_every_user_can_write_to_is_noticed() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        for (mode, is_noticed) in [(0o1777, true), (0o700, false), (0o755, false)] {
+            std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(mode)).unwrap();
+            assert_eq!(is_writable_by_others(dir.path()), is_noticed, "{mode:o}");
+        }
+        assert!(!is_writable_by_others(&dir.path().join("missing")));
     }
 
     #[test]

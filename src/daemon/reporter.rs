@@ -89,7 +89,8 @@ impl<'a> Reporter<'a> {
     /// Report the tasks whose policy a round changed.
     pub fn note_selection(&mut self, changes: SelectionChanges, nr_migratable: u64) {
         let SelectionChanges { nr_selected, nr_given_back, nr_refused } = changes;
-        if changes != SelectionChanges::default() {
+        // Refused tasks are tried in every round. Their reason is logged once, elsewhere.
+        if nr_selected > 0 || nr_given_back > 0 {
             log::info!(
                 "{nr_selected} tasks became migratable, {nr_given_back} got their own policy back, \
                  {nr_refused} were refused"

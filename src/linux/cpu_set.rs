@@ -5,13 +5,17 @@ use std::fmt;
 use std::iter::Copied;
 use std::ops::RangeInclusive;
 
+use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 /// A word of the mask that system calls take.
 pub(super) type MaskWord = libc::c_ulong;
 
-/// CPUs by id, in ascending order. Ids may have gaps and are not bounded. Displayed as a list, such as `0-3,8`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// The largest id that is read from text. No kernel has as many CPUs, and a set of this id still takes little memory.
+const CPU_ID_MAX: u32 = 99_999;
+
+/// CPUs by id, in ascending order. Ids may have gaps. Displayed as a list, such as `0-3,8`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct CpuSet(BTreeSet<u32>);
 
@@ -45,7 +49,9 @@ impl CpuSet {
         let text = text.trim();
         let mut cpus = BTreeSet::new();
         for (nr, word) in (0..).zip(text.split(',').rev()) {
-            let word = u32::from_str_radix(word, 16).map_err(|_| CpuSetError::Mask(text.to_string()))?;
+            let word = Some(word).filter(|_| nr < CPU_ID_MAX / u32::BITS);
+            let word = word.and_then(|word| u32::from_str_radix(word, 16).ok());
+            let word = word.ok_or_else(|| CpuSetError::Mask(text.to_string()))?;
             cpus.extend((0..u32::BITS).filter(|bit| word >> bit & 1 == 1).map(|bit| u32::BITS * nr + bit));
         }
         Ok(CpuSet(cpus))
@@ -82,6 +88,11 @@ impl CpuSet {
         CpuSet(self.0.intersection(&other.0).copied().collect())
     }
 
+    /// The CPUs of this set that are not in the other.
+    pub fn without(&self, other: &CpuSet) -> CpuSet {
+        CpuSet(self.0.difference(&other.0).copied().collect())
+    }
+
     /// The CPUs in ascending order.
     pub fn iter(&self) -> Copied<btree_set::Iter<'_, u32>> {
         self.0.iter().copied()
@@ -115,11 +126,37 @@ fn parse_range(text: &str) -> Option<RangeInclusive<u32>> {
 }
 
 fn parse_id(text: &str) -> Option<u32> {
-    /// Longer ids are typing errors, and a range of them would exhaust memory.
-    const DIGITS_MAX: usize = 5;
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    // Larger ids are typing errors, and a range of them would exhaust memory.
+    text.parse().ok().filter(|&id| is_number && id <= CPU_ID_MAX)
+}
 
-    let is_plausible = text.len() <= DIGITS_MAX && text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|_| is_plausible)
+impl<'de> Deserialize<'de> for CpuSet {
+    /// From an array of ids, each of which a kernel can have.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Ids;
+
+        impl<'de> Visitor<'de> for Ids {
+            type Value = CpuSet;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "an array of ids of CPUs, each at most {CPU_ID_MAX}")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut ids: A) -> Result<CpuSet, A::Error> {
+                let mut cpus = BTreeSet::new();
+                while let Some(cpu) = ids.next_element::<u32>()? {
+                    if cpu > CPU_ID_MAX {
+                        return Err(A::Error::invalid_value(serde::de::Unexpected::Unsigned(cpu.into()), &self));
+                    }
+                    cpus.insert(cpu);
+                }
+                Ok(CpuSet(cpus))
+            }
+        }
+
+        deserializer.deserialize_seq(Ids)
+    }
 }
 
 impl FromIterator<u32> for CpuSet {
@@ -149,7 +186,7 @@ impl fmt::Display for CpuSet {
         let mut comma = "";
         while let Some(first) = rest.next() {
             let mut last = first;
-            while let Some(next) = rest.next_if_eq(&(last + 1)) {
+            while let Some(next) = last.checked_add(1).and_then(|next| rest.next_if_eq(&next)) {
                 last = next;
             }
             match last - first {
@@ -204,5 +241,17 @@ mod tests {
         let set = CpuSet::from([3, 0, 1]);
         assert_eq!(serde_json::to_string(&set).unwrap(), "[0,1,3]");
         assert_eq!(serde_json::from_str::<CpuSet>("[3,1,0]").unwrap(), set);
+    }
+
+    #[test]
+    fn ids_that_no_kernel_has_are_refused_wherever_they_are_read() {
+        for (text, is_read) in [("[99999]", true), ("[0,100000]", false), ("[4294967295]", false), ("[-1]", false)] {
+            assert_eq!(serde_json::from_str::<CpuSet>(text).is_ok(), is_read, "{text}");
+        }
+        assert!(CpuSet::from_list("99999").is_ok() && CpuSet::from_list("100000").is_err());
+        assert_eq!(CpuSet::from_list("00000001"), Ok([1].into()));
+        assert!(CpuSet::from_mask(&vec!["f"; 3000].join(",")).is_ok());
+        assert!(CpuSet::from_mask(&vec!["f"; 4000].join(",")).is_err());
+        assert_eq!(CpuSet::from([u32::MAX - 1, u32::MAX]).to_string(), "4294967294-4294967295");
     }
 }

@@ -1,12 +1,14 @@
 //! The parts of the Linux interface that more than one module needs, each in one place. Imports nothing else of the crate.
 //!
 //! - [`affinity`]: the CPUs that a thread may run on.
+//! - [`cgroup_mount`]: where the cgroup v2 hierarchy is mounted.
 //! - [`clock`]: the CPU time of a thread.
 //! - [`cpu_set`]: a set of CPUs, and its text forms.
 //! - [`memory`]: locks the process's memory, and counts its page faults.
 //! - [`thread`]: starts named threads with small stacks.
 
 pub mod affinity;
+pub mod cgroup_mount;
 pub mod clock;
 pub mod cpu_set;
 pub mod memory;

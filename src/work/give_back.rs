@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use anyhow::Result;
 
 use super::policy;
-use super::selection::give_back;
+use super::policy_change::give_back;
 use super::TaskRecord;
 
 /// Passes over the tasks after which new ones are no longer waited for.
@@ -22,11 +22,12 @@ pub fn give_back_all(mut read: impl FnMut(&mut Vec<TaskRecord>) -> Result<()>) -
         if due.is_empty() {
             return Ok(nr_given_back);
         }
-        for (tid, own_policy) in due {
-            match give_back(tid, own_policy) {
-                Ok(()) => nr_given_back += 1,
-                Err(err) if err.raw_os_error() == Some(libc::ESRCH) => {}
-                Err(err) => log::warn!("task {tid} can't get its former policy back: {err}"),
+        for (task, own_policy) in due {
+            match give_back(task, own_policy) {
+                Ok(true) => nr_given_back += 1,
+                // It has ended, or got another policy from someone else.
+                Ok(false) => {}
+                Err(err) => log::warn!("task {} can't get its former policy back: {err}", task.tid),
             }
         }
     }
@@ -39,10 +40,10 @@ pub fn give_back_all(mut read: impl FnMut(&mut Vec<TaskRecord>) -> Result<()>) -
 /// A task without a record was forked after the scheduler class had been unloaded. If its parent is one of ours, the
 /// task gets the parent's own policy. If its parent has exited (its parent is init then), it counts as ours and gets
 /// SCHED_NORMAL.
-fn to_give_back(tasks: &[TaskRecord]) -> Vec<(i32, u32)> {
+fn to_give_back(tasks: &[TaskRecord]) -> Vec<(&TaskRecord, u32)> {
     let by_tgid: HashMap<i32, &TaskRecord> = tasks.iter().map(|task| (task.tgid, task)).collect();
     let migratable = tasks.iter().filter(|task| task.is_migratable());
-    migratable.filter_map(|task| Some((task.tid, own_policy(task, &by_tgid)?))).collect()
+    migratable.filter_map(|task| Some((task, own_policy(task, &by_tgid)?))).collect()
 }
 
 fn own_policy(task: &TaskRecord, by_tgid: &HashMap<i32, &TaskRecord>) -> Option<u32> {
@@ -73,28 +74,32 @@ mod tests {
         TaskRecord { policy: policy::EXT, own_policy: policy::BATCH, is_selected, is_recorded, ..test_task(tid, "t") }
     }
 
+    fn due(tasks: &[TaskRecord]) -> Vec<(i32, u32)> {
+        to_give_back(tasks).into_iter().map(|(task, own_policy)| (task.tid, own_policy)).collect()
+    }
+
     #[test]
     fn selected_tasks_go_back_and_tasks_migratable_by_choice_stay() {
         let tasks = [ext(7, true, true), ext(8, false, true), test_task(9, "fair")];
-        assert_eq!(to_give_back(&tasks), [(7, policy::BATCH)]);
+        assert_eq!(due(&tasks), [(7, policy::BATCH)]);
     }
 
     #[test]
     fn a_child_forked_after_the_kill_goes_back_to_its_parents_policy() {
         let child = TaskRecord { parent_tgid: 7, own_policy: policy::EXT, ..ext(8, false, false) };
         let grandchild = TaskRecord { parent_tgid: 8, own_policy: policy::EXT, ..ext(9, false, false) };
-        let due = to_give_back(&[ext(7, true, true), child, grandchild]);
+        let due = due(&[ext(7, true, true), child, grandchild]);
         assert_eq!(due, [(7, policy::BATCH), (8, policy::BATCH), (9, policy::BATCH)]);
     }
 
     #[test]
     fn an_orphan_forked_after_the_kill_goes_back_to_normal() {
-        assert_eq!(to_give_back(&[ext(8, false, false)]), [(8, policy::NORMAL)]);
+        assert_eq!(due(&[ext(8, false, false)]), [(8, policy::NORMAL)]);
     }
 
     #[test]
     fn a_child_of_a_task_migratable_by_choice_stays() {
         let child = TaskRecord { parent_tgid: 7, ..ext(8, false, false) };
-        assert_eq!(to_give_back(&[ext(7, false, true), child]), []);
+        assert_eq!(due(&[ext(7, false, true), child]), []);
     }
 }

@@ -1,7 +1,7 @@
 //! Groups: the migratable tasks that move together, and the CPU a group requests.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::cgroups::CgroupPaths;
@@ -93,7 +93,7 @@ impl Groups {
 
 /// The CPU quotas of groups' cgroups, cached.
 pub struct Quotas {
-    root: PathBuf,
+    root: Option<PathBuf>,
     paths: CgroupPaths,
     /// Quota in CPUs by cgroup id, as of `read_at`; `None` without a limit.
     known: HashMap<u64, Option<f64>>,
@@ -101,10 +101,14 @@ pub struct Quotas {
 }
 
 impl Quotas {
-    /// Use the v2 hierarchy mounted at `root`, usually /sys/fs/cgroup.
-    pub fn new(root: impl Into<PathBuf>) -> Self {
-        let root = root.into();
-        Quotas { paths: CgroupPaths::new(&root), root, known: HashMap::new(), read_at: None }
+    /// Use the v2 hierarchy mounted at `root`. Without one there are no quotas.
+    pub fn new(root: Option<&Path>) -> Self {
+        Quotas {
+            paths: root.map(CgroupPaths::new).unwrap_or_default(),
+            root: root.map(Path::to_path_buf),
+            known: HashMap::new(),
+            read_at: None,
+        }
     }
 
     /// Set the request of each group whose cgroup has a quota to that quota. Quotas are read at most once a second,
@@ -112,14 +116,16 @@ impl Quotas {
     pub fn apply(&mut self, groups: &mut Groups) {
         const PERIOD: Duration = Duration::from_secs(1);
 
+        let Some(root) = &self.root else { return };
         if self.read_at.is_none_or(|at| at.elapsed() >= PERIOD) {
             self.known.clear();
             self.read_at = Some(Instant::now());
         }
+        self.paths.begin_round();
         for members in groups.members.values_mut() {
             let quota = self.known.entry(members.cgroup_id).or_insert_with(|| {
                 let path = self.paths.path(members.cgroup_id)?;
-                cpu_quota(&self.root, path)
+                cpu_quota(root, path)
             });
             if let Some(quota_cpus) = *quota {
                 members.request_cpus = quota_cpus;
@@ -165,7 +171,7 @@ mod tests {
         let id = root.join("batch").metadata().unwrap().ino();
         let mut groups =
             Groups::of(&[migratable(7, 7, id), migratable(8, 7, id), migratable(9, 9, 1)], Grouping::Process);
-        Quotas::new(&root).apply(&mut groups);
+        Quotas::new(Some(&root)).apply(&mut groups);
         assert_eq!(groups.get(GroupId(7)).unwrap().request_cpus, 0.25);
         assert_eq!(groups.get(GroupId(9)).unwrap().request_cpus, 1.0);
         std::fs::remove_dir_all(&root).unwrap();

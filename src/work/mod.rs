@@ -4,15 +4,19 @@
 mod accesses;
 mod cgroups;
 mod give_back;
+mod glob;
 mod groups;
 mod placements;
 mod pmu;
+mod policy_change;
 mod quota;
 mod selection;
 mod selector;
+mod selectors;
 mod task;
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
 
 use anyhow::Result;
 
@@ -22,7 +26,8 @@ pub use give_back::give_back_all;
 pub use groups::{Grouping, Groups, Members, Quotas};
 pub use placements::Placements;
 pub use pmu::NoPmu;
-pub use selection::{make_migratable, Selection, SelectionChanges};
+pub use policy_change::make_migratable;
+pub use selection::{Selection, SelectionChanges};
 pub use selector::{Selector, SelectorError, DEFAULT_SELECTORS};
 pub use task::{policy, read_tasks, TaskRecord};
 
@@ -52,13 +57,15 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// Start without tasks. New migratable tasks go to `start`.
+    /// Start without tasks. New migratable tasks go to `start`. `cgroup_root` is where the v2 hierarchy is mounted, for
+    /// quotas.
     pub fn new(
         selection: Selection,
         grouping: Grouping,
         accesses: Accesses,
         places_processes: bool,
         start: NodeId,
+        cgroup_root: Option<&Path>,
     ) -> Self {
         Workload {
             selection,
@@ -66,7 +73,7 @@ impl Workload {
             tasks: Vec::new(),
             groups: Groups::default(),
             accesses,
-            quotas: Quotas::new("/sys/fs/cgroup"),
+            quotas: Quotas::new(cgroup_root),
             placements: places_processes.then(Placements::default),
             destination: start,
             no_homes: HashMap::new(),

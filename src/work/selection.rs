@@ -1,39 +1,15 @@
 //! Makes tasks migratable by the policy SCHED_EXT, and restores the policy that they had.
 
+use std::collections::HashSet;
 use std::io;
+use std::path::Path;
+use std::time::Instant;
 
 use anyhow::Result;
 
-use super::{policy, CgroupPaths, Selector, TaskRecord};
+use super::selectors::{unmatched_text, Selectors};
+use super::{policy, policy_change, CgroupPaths, Selector, TaskRecord};
 use crate::bpf::Class;
-
-/// The flag that is stored with the policy (include/uapi/linux/sched.h). A change of policy clears it unless it is
-/// passed.
-const SCHED_RESET_ON_FORK: libc::c_int = 0x4000_0000;
-
-/// Set a task's policy to SCHED_EXT; `tid` 0 is the caller. The task keeps its nice value and affinity.
-pub fn make_migratable(tid: i32) -> io::Result<()> {
-    set_policy(tid, policy::EXT)
-}
-
-/// Restore a task's own policy.
-pub(super) fn give_back(tid: i32, own_policy: u32) -> io::Result<()> {
-    set_policy(tid, own_policy)
-}
-
-fn set_policy(tid: i32, policy: u32) -> io::Result<()> {
-    // SAFETY: no pointers.
-    let found = unsafe { libc::sched_getscheduler(tid) };
-    if found < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let param = libc::sched_param { sched_priority: 0 };
-    // SAFETY: param outlives the call.
-    match unsafe { libc::sched_setscheduler(tid, policy as libc::c_int | (found & SCHED_RESET_ON_FORK), &param) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
 
 /// The change that a round makes to one task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,9 +20,11 @@ enum Change {
 
 /// Decides which tasks are migratable and updates their policies each round.
 pub struct Selection {
-    selectors: Vec<Selector>,
+    selectors: Selectors,
     cgroups: CgroupPaths,
     own_tgid: i32,
+    /// The refusals, by error number, whose reason has been told.
+    told: HashSet<Option<i32>>,
 }
 
 /// Numbers of tasks that a round changed.
@@ -62,15 +40,24 @@ pub struct SelectionChanges {
 
 impl Selection {
     /// Select by these selectors. The daemon itself is never selected.
-    pub fn new(selectors: Vec<Selector>) -> Self {
-        Selection { selectors, cgroups: CgroupPaths::new("/sys/fs/cgroup"), own_tgid: std::process::id() as i32 }
+    /// `cgroup_root` is where the v2 hierarchy is mounted; without it, `cgroup=` matches nothing.
+    pub fn new(selectors: Vec<Selector>, cgroup_root: Option<&Path>) -> Self {
+        Selection {
+            selectors: Selectors::new(selectors, Instant::now()),
+            cgroups: cgroup_root.map(CgroupPaths::new).unwrap_or_default(),
+            own_tgid: std::process::id() as i32,
+            told: HashSet::new(),
+        }
     }
 
     fn change(&mut self, task: &TaskRecord) -> Option<Change> {
-        if task.tgid == self.own_tgid || task.is_migratable_by_choice() {
+        if task.tgid == self.own_tgid {
             return None;
         }
-        let matches = self.selectors.iter().any(|selector| selector.matches(task, &mut self.cgroups));
+        let matches = self.selectors.matches(task, &mut self.cgroups);
+        if task.is_migratable_by_choice() {
+            return None;
+        }
         match (matches, task.is_migratable()) {
             (true, false) => Some(Change::Select),
             (false, true) => Some(Change::GiveBack),
@@ -78,39 +65,81 @@ impl Selection {
         }
     }
 
+    /// The reason of a refusal is told once, as refused tasks are tried again in each round.
+    fn tell(&mut self, task: &TaskRecord, err: &io::Error) {
+        let level = match self.told.insert(err.raw_os_error()) {
+            true => log::Level::Warn,
+            false => log::Level::Debug,
+        };
+        log::log!(level, "{}", refusal_text(task, err));
+    }
+
     /// Make matching tasks migratable and restore those that no longer match. Tasks may end meanwhile; that is no
     /// error.
     pub fn apply(&mut self, class: &dyn Class, tasks: &mut [TaskRecord]) -> Result<SelectionChanges> {
         let mut changes = SelectionChanges::default();
+        self.cgroups.begin_round();
         for task in tasks {
             let Some(change) = self.change(task) else { continue };
-            // The record is made first, so that every selected SCHED_EXT task has its own policy on record.
             let outcome = match change {
-                Change::Select if !class.select(task.tid)? => continue,
-                Change::Select => make_migratable(task.tid),
-                Change::GiveBack => give_back(task.tid, task.own_policy),
+                Change::Select => select(class, task)?,
+                Change::GiveBack => give_back(class, task)?,
             };
-            match outcome {
-                Ok(()) if change == Change::Select => {
-                    task.policy = policy::EXT;
-                    task.is_selected = true;
-                    changes.nr_selected += 1;
-                }
-                Ok(()) => {
-                    class.unselect(task.tid)?;
-                    task.policy = task.own_policy;
-                    task.is_selected = false;
-                    changes.nr_given_back += 1;
-                }
-                Err(err) if err.raw_os_error() == Some(libc::ESRCH) => {}
-                Err(err) => {
+            match (outcome, change) {
+                (Ok(true), Change::Select) => changes.nr_selected += 1,
+                (Ok(true), Change::GiveBack) => changes.nr_given_back += 1,
+                // It has ended, or has another policy than a moment ago: the next round sees it as it is.
+                (Ok(false), _) => {}
+                (Err(err), _) => {
                     changes.nr_refused += 1;
-                    log::debug!("task {} ({}): the kernel refused to change the policy: {err}", task.tid, task.comm());
+                    self.tell(task, &err);
                 }
             }
         }
+        for selector in self.selectors.unmatched(Instant::now()) {
+            log::warn!("{}", unmatched_text(selector));
+        }
         Ok(changes)
     }
+}
+
+/// What to say of a refusal.
+fn refusal_text(task: &TaskRecord, err: &io::Error) -> String {
+    let remedy = match err.raw_os_error() {
+        Some(libc::EPERM) => {
+            "; scx_vnuma needs CAP_SYS_NICE: for a service, add it to CapabilityBoundingSet=, for a container to --cap-add"
+        }
+        _ => "",
+    };
+    format!("the kernel refuses to change the policy of task {} ({}): {err}{remedy}", task.tid, task.comm())
+}
+
+/// Make a task migratable, unless it has ended or its policy is no longer one that may be changed.
+fn select(class: &dyn Class, task: &mut TaskRecord) -> Result<io::Result<bool>> {
+    // The record is made first, so that every selected SCHED_EXT task has its own policy on record.
+    let Some(own_policy) = class.select(task.tid, task.started_at_ns)? else { return Ok(Ok(false)) };
+    let outcome = policy_change::select(task.tid, own_policy);
+    match outcome {
+        Ok(true) => {
+            task.policy = policy::EXT;
+            task.own_policy = own_policy;
+            task.is_selected = true;
+        }
+        // If it becomes migratable by choice later, it must not count as selected.
+        _ => drop(class.unselect(task.tid, task.started_at_ns)?),
+    }
+    Ok(outcome)
+}
+
+/// Restore a task's own policy, if it is still migratable.
+fn give_back(class: &dyn Class, task: &mut TaskRecord) -> Result<io::Result<bool>> {
+    let outcome = policy_change::give_back(task, task.own_policy);
+    if let Ok(true) = outcome {
+        class.unselect(task.tid, task.started_at_ns)?;
+        task.policy = task.own_policy;
+        task.is_selected = false;
+    }
+    Ok(outcome)
 }
 
 #[cfg(test)]
@@ -119,9 +148,7 @@ mod tests {
     use crate::work::test_task;
 
     fn selection() -> Selection {
-        let mut selection = Selection::new(vec!["nice>=1".parse().unwrap()]);
-        selection.cgroups = CgroupPaths::default();
-        selection
+        Selection::new(vec!["nice>=1".parse().unwrap()], None)
     }
 
     #[test]
@@ -143,6 +170,29 @@ mod tests {
     fn a_task_migratable_by_choice_is_left_alone() {
         let task = TaskRecord { policy: policy::EXT, ..test_task(7, "job") };
         assert_eq!(selection().change(&task), None);
+    }
+
+    #[test]
+    fn a_refusal_is_told_with_the_capability_that_is_missing() {
+        let text = |errno| refusal_text(&test_task(7, "job"), &io::Error::from_raw_os_error(errno));
+        let missing = text(libc::EPERM);
+        assert!(
+            missing.contains("task 7 (job): Operation not permitted") && missing.contains("CAP_SYS_NICE"),
+            "{missing}"
+        );
+        assert!(!text(libc::EACCES).contains("CAP_SYS_NICE"));
+    }
+
+    #[test]
+    fn the_reason_of_a_refusal_is_told_once() {
+        let mut selection = selection();
+        let is_new = |selection: &mut Selection, errno| {
+            let before = selection.told.len();
+            selection.tell(&test_task(7, "job"), &io::Error::from_raw_os_error(errno));
+            selection.told.len() > before
+        };
+        assert!(is_new(&mut selection, libc::EPERM) && !is_new(&mut selection, libc::EPERM));
+        assert!(is_new(&mut selection, libc::EACCES));
     }
 
     #[test]

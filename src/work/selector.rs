@@ -1,19 +1,26 @@
 //! Selectors (`--select`): which tasks are migratable.
 
+use std::fmt;
 use std::str::FromStr;
 
-use globset::{Glob, GlobMatcher};
-
 use super::cgroups::CgroupPaths;
+use super::glob::Pattern;
 use super::{policy, TaskRecord};
 
-/// One `--select`. A task is migratable if any selector matches it.
+/// One `--select`. A task is migratable if any selector matches it. Displayed as it was given.
 #[derive(Clone, Debug)]
-pub enum Selector {
+pub struct Selector {
+    text: String,
+    criterion: Criterion,
+}
+
+/// What a selector goes by.
+#[derive(Clone, Debug)]
+enum Criterion {
     /// The task's cgroup path, from the root of the v2 hierarchy, matches: `cgroup=/batch/**`.
-    Cgroup(GlobMatcher),
+    Cgroup(Pattern),
     /// The task's name matches: `comm=make*`.
-    Comm(GlobMatcher),
+    Comm(Pattern),
     /// The task has this effective user id: `uid=1000`.
     Uid(u32),
     /// The task's nice value is at least this: `nice>=1`.
@@ -37,14 +44,18 @@ impl FromStr for Selector {
     type Err = SelectorError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parse(text).map_err(|reason| SelectorError { text: text.to_string(), reason })
+        let text = text.to_string();
+        match parse(&text) {
+            Ok(criterion) => Ok(Selector { text, criterion }),
+            Err(reason) => Err(SelectorError { text, reason }),
+        }
     }
 }
 
-fn parse(text: &str) -> Result<Selector, String> {
+fn parse(text: &str) -> Result<Criterion, String> {
     if let Some(nice) = text.strip_prefix("nice>=") {
         return match nice.parse() {
-            Ok(nice @ -20..=19) => Ok(Selector::NiceAtLeast(nice)),
+            Ok(nice @ -20..=19) => Ok(Criterion::NiceAtLeast(nice)),
             _ => Err("nice>= takes a number from -20 to 19".into()),
         };
     }
@@ -52,17 +63,22 @@ fn parse(text: &str) -> Result<Selector, String> {
         return Err("expected cgroup=GLOB, comm=GLOB, uid=N, nice>=N or policy=batch|idle".into());
     };
     match key {
-        "cgroup" if !value.starts_with('/') => Err("a cgroup path starts from the root, as in cgroup=/batch/**".into()),
-        "cgroup" => Ok(Selector::Cgroup(glob(value)?)),
-        "comm" => Ok(Selector::Comm(glob(value)?)),
-        "uid" => value.parse().map(Selector::Uid).map_err(|_| "uid= takes a number, as `id -u NAME` prints it".into()),
-        "policy" => value.split('|').map(parse_policy).collect::<Result<_, _>>().map(Selector::Policy),
+        "cgroup" => Pattern::of_cgroups(value).map(Criterion::Cgroup),
+        "comm" => Pattern::of_names(value).map(Criterion::Comm),
+        "uid" => parse_uid(value).map(Criterion::Uid),
+        "policy" => value.split('|').map(parse_policy).collect::<Result<_, _>>().map(Criterion::Policy),
         _ => Err(format!("'{key}' is not one of cgroup, comm, uid, nice, policy")),
     }
 }
 
-fn glob(text: &str) -> Result<GlobMatcher, String> {
-    Ok(Glob::new(text).map_err(|err| err.kind().to_string())?.compile_matcher())
+fn parse_uid(text: &str) -> Result<u32, String> {
+    /// Stands for no user in system calls, so no task has it.
+    const NOBODY_AT_ALL: u32 = u32::MAX;
+
+    match text.parse() {
+        Ok(uid) if uid != NOBODY_AT_ALL => Ok(uid),
+        _ => Err("uid= takes a number, as `id -u NAME` prints it".into()),
+    }
 }
 
 fn parse_policy(name: &str) -> Result<u32, String> {
@@ -78,13 +94,29 @@ fn parse_policy(name: &str) -> Result<u32, String> {
 impl Selector {
     /// Return true if `task` matches. A migratable task is matched by its own policy, not by SCHED_EXT.
     pub fn matches(&self, task: &TaskRecord, cgroups: &mut CgroupPaths) -> bool {
-        match self {
-            Selector::Cgroup(glob) => cgroups.path(task.cgroup_id).is_some_and(|path| glob.is_match(path)),
-            Selector::Comm(glob) => glob.is_match(task.comm()),
-            Selector::Uid(uid) => task.uid == *uid,
-            Selector::NiceAtLeast(nice) => task.nice >= *nice,
-            Selector::Policy(policies) => policies.contains(&task.own_policy),
+        match &self.criterion {
+            Criterion::Cgroup(glob) => cgroups.path(task.cgroup_id).is_some_and(|path| glob.matches_path(path)),
+            Criterion::Comm(glob) => glob.matches_name(task.comm_bytes()),
+            Criterion::Uid(uid) => task.uid == *uid,
+            Criterion::NiceAtLeast(nice) => task.nice >= *nice,
+            Criterion::Policy(policies) => policies.contains(&task.own_policy),
         }
+    }
+
+    /// Return true if it goes by the paths of cgroups.
+    pub fn needs_cgroup_paths(&self) -> bool {
+        matches!(self.criterion, Criterion::Cgroup(_))
+    }
+
+    /// The selector as it was given.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 
@@ -115,6 +147,15 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_is_cut_within_a_character_matches_by_its_bytes() {
+        let cut = task(7, &"hintergrundjobü".as_bytes()[..15]);
+        for yes in ["comm=hintergrundjob*", "comm=*job*", "comm=hintergrundjob?"] {
+            assert!(selects(yes, &cut), "{yes}");
+        }
+        assert!(!selects("comm=hintergrundjob", &cut));
+    }
+
+    #[test]
     fn the_default_selectors_are_valid() {
         for text in DEFAULT_SELECTORS {
             text.parse::<Selector>().unwrap();
@@ -129,6 +170,9 @@ mod tests {
             ("nice>=20", "-20 to 19"),
             ("nice=3", "not one of cgroup, comm, uid, nice, policy"),
             ("uid=bob", "id -u"),
+            ("uid=4294967295", "id -u"),
+            ("comm=systemd-journald", "first 15 bytes"),
+            ("cgroup=/batch/", "can't match"),
             ("policy=fifo", "never migrated"),
             ("policy=bacth", "not one of normal, batch, idle"),
             ("cgroup=batch", "from the root"),

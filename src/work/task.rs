@@ -1,5 +1,6 @@
 //! The guest's tasks, as listed by the scheduler class's BPF task iterator.
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 
 use crate::bpf::{intf, Plain};
@@ -55,10 +56,15 @@ pub struct TaskRecord {
 }
 
 impl TaskRecord {
-    /// The task's name.
-    pub fn comm(&self) -> &str {
+    /// The task's name, to show it.
+    pub fn comm(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.comm_bytes())
+    }
+
+    /// The task's name as the kernel has it: any bytes. The kernel keeps the first 15, and may cut within a character.
+    pub fn comm_bytes(&self) -> &[u8] {
         let len = self.comm.iter().position(|&byte| byte == 0).unwrap_or(self.comm.len());
-        std::str::from_utf8(&self.comm[..len]).unwrap_or_default()
+        &self.comm[..len]
     }
 
     /// Return true if the scheduler class schedules the task.
@@ -96,25 +102,46 @@ impl From<intf::vnuma_task_record> for TaskRecord {
     }
 }
 
-/// Read all records of the iterator into `tasks`, which is cleared first.
+/// Read all records of the iterator into `tasks`, which is cleared first. The iterator may be that of another release.
 pub fn read_tasks(mut iterator: impl Read, tasks: &mut Vec<TaskRecord>) -> io::Result<()> {
-    const RECORD_LEN: usize = size_of::<intf::vnuma_task_record>();
-    let mut buffer = [0u8; 256 * RECORD_LEN];
+    const BUFFER_LEN: usize = 256 * RECORD_LEN;
+
+    let mut buffer = [0u8; BUFFER_LEN];
     let mut filled = 0;
     tasks.clear();
     loop {
-        // A read may end in the middle of a record.
         let len = iterator.read(&mut buffer[filled..])?;
         if len == 0 {
             return if filled == 0 { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
         }
         filled += len;
-        let whole = filled - filled % RECORD_LEN;
-        let records = buffer[..whole].chunks_exact(RECORD_LEN);
-        tasks.extend(records.filter_map(intf::vnuma_task_record::from_bytes).map(TaskRecord::from));
-        buffer.copy_within(whole..filled, 0);
-        filled -= whole;
+        let mut taken = 0;
+        // A read may end in the middle of a record.
+        while let Some((record, record_len)) = first_record(&buffer[taken..filled])? {
+            tasks.push(record);
+            taken += record_len;
+        }
+        buffer.copy_within(taken..filled, 0);
+        filled -= taken;
     }
+}
+
+const RECORD_LEN: usize = size_of::<intf::vnuma_task_record>();
+
+/// The record at the start of `bytes`, and its length there; `None` if it isn't whole.
+fn first_record(bytes: &[u8]) -> io::Result<Option<(TaskRecord, usize)>> {
+    /// Records of later releases may be longer.
+    const RECORD_LEN_MAX: usize = 4096;
+
+    let word = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    let (Some(version), Some(len)) = (word(0), word(4)) else { return Ok(None) };
+    let len = len as usize;
+    if version != intf::vnuma_record_VNUMA_RECORD_VERSION || !(RECORD_LEN..=RECORD_LEN_MAX).contains(&len) {
+        let reason = "the records are of another release of scx_vnuma; run `scx_vnuma restore` of that one";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+    }
+    let record = bytes.get(..len).and_then(intf::vnuma_task_record::from_bytes);
+    Ok(record.map(|record| (TaskRecord::from(record), len)))
 }
 
 #[cfg(test)]
@@ -123,9 +150,9 @@ pub(crate) mod tests {
     use crate::bpf::NoPadding;
 
     /// A normal task of nice value 0, named `comm`, for tests to modify.
-    pub(crate) fn task(tid: i32, comm: &str) -> TaskRecord {
-        let mut name = [0; 16];
-        name[..comm.len()].copy_from_slice(comm.as_bytes());
+    pub(crate) fn task(tid: i32, comm: impl AsRef<[u8]>) -> TaskRecord {
+        let (mut name, comm) = ([0; 16], comm.as_ref());
+        name[..comm.len()].copy_from_slice(comm);
         TaskRecord {
             tid,
             tgid: tid,
@@ -146,6 +173,13 @@ pub(crate) mod tests {
         }
     }
 
+    #[test]
+    fn a_name_is_shown_though_it_is_cut_within_a_character() {
+        assert_eq!(task(7, &"verschlüsselung".as_bytes()[..8]).comm(), "verschl\u{fffd}");
+        assert_eq!(task(7, "grün").comm(), "grün");
+        assert_eq!(task(7, [b'x'; 16]).comm_bytes(), [b'x'; 16]);
+    }
+
     /// Returns its bytes in reads of at most `step` bytes.
     struct Trickle<'a>(&'a [u8], usize);
 
@@ -163,7 +197,7 @@ pub(crate) mod tests {
     fn records_split_over_reads_are_put_together() {
         let raw: Vec<u8> = (1..=700)
             .flat_map(|tid| {
-                let record = intf::vnuma_task_record { tid, ..Plain::zeroed() };
+                let record = intf::vnuma_task_record { tid, ..intf::vnuma_task_record::empty() };
                 record.as_bytes().to_vec()
             })
             .collect();
@@ -175,8 +209,26 @@ pub(crate) mod tests {
 
     #[test]
     fn half_a_record_at_the_end_is_an_error() {
-        let raw = intf::vnuma_task_record::zeroed();
+        let raw = intf::vnuma_task_record::empty();
         let half = &raw.as_bytes()[..40];
         assert!(read_tasks(half, &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn longer_records_of_a_later_release_are_read_and_others_are_refused() {
+        let of_len = |size: usize, tid| {
+            let record = intf::vnuma_task_record { tid, size: size as u32, ..intf::vnuma_task_record::empty() };
+            [record.as_bytes(), &[0xff; 16]].concat()[..size.min(RECORD_LEN + 16)].to_vec()
+        };
+        let mut tasks = Vec::new();
+        let longer = [of_len(RECORD_LEN + 16, 1), of_len(RECORD_LEN + 16, 2)].concat();
+        read_tasks(Trickle(&longer, 50), &mut tasks).unwrap();
+        assert_eq!(tasks.iter().map(|task| task.tid).collect::<Vec<_>>(), [1, 2]);
+
+        let other = intf::vnuma_task_record { version: 7, ..intf::vnuma_task_record::empty() };
+        for bytes in [other.as_bytes(), &of_len(RECORD_LEN - 8, 1), &of_len(1 << 20, 1)] {
+            let message = read_tasks(bytes, &mut tasks).unwrap_err().to_string();
+            assert!(message.contains("another release"), "{message}");
+        }
     }
 }

@@ -285,7 +285,7 @@ fn be_worker(setting: &Setting, tally: &'static Tally) -> ! {
             libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &cpus);
         }
     }
-    if setting.chooses_ext && scx_vnuma::work::make_migratable(0).is_err() {
+    if setting.chooses_ext && scx_vnuma::work::make_migratable().is_err() {
         std::process::exit(1);
     }
     // Written to, so that its pages are allocated; never freed.

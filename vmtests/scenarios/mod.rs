@@ -14,6 +14,7 @@ mod hotplug;
 mod killing;
 mod leaving;
 pub(crate) mod moving;
+mod real_time;
 mod register;
 mod runner;
 pub(crate) mod scale;

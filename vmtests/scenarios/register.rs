@@ -6,8 +6,8 @@
 use anyhow::Result;
 
 use super::{
-    all, bound, experiment, fine, fixed, following, harvesting, hosts, hotplug, killing, leaving, moving, scale,
-    shapes, short_tasks, steering, storms, watching,
+    all, bound, experiment, fine, fixed, following, harvesting, hosts, hotplug, killing, leaving, moving, real_time,
+    scale, shapes, short_tasks, steering, storms, watching,
 };
 
 /// A test that runs on a certain kind of machine.
@@ -106,6 +106,7 @@ pub const SCENARIOS: &[Scenario] = &[
     // Not in the lab: the two-level emulation sometimes mishandles what such a storm does to page tables.
     scenario!(SHAPES, EveryKernel("2x2"), storms::storms_of_forks_and_affinities_end_nothing),
     scenario!(SHAPES, EveryKernel("2x2"), storms::tasks_that_wake_each_other_get_something_done),
+    scenario!(SHAPES, EveryKernel("2x2"), real_time::real_time_tasks_stay_real_time),
     scenario!(SHAPES, Shape("2x2"), scale::ten_thousand_tasks_cost_little),
     scenario!(SHAPES, Shape("2x2"), following::irqs_and_workqueues_follow_the_work),
     scenario!(SHAPES, Shape("2x2"), following::memory_follows_a_process_when_asked),

@@ -119,7 +119,7 @@ fn start_sleeper() -> Result<Child> {
     command.arg("1000").stdin(Stdio::null());
     // SAFETY: nothing but a system call and an error value, which may be made after fork.
     unsafe {
-        command.pre_exec(|| scx_vnuma::work::make_migratable(0));
+        command.pre_exec(scx_vnuma::work::make_migratable);
     }
     command.spawn().context("starting sleep")
 }

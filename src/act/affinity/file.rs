@@ -25,7 +25,7 @@ pub enum AffinityFile {
 impl AffinityFile {
     /// Read the CPUs. The file is below `root`, usually `/`.
     pub fn read(self, root: &Path) -> io::Result<CpuSet> {
-        self.read_from(&self.open(root)?)
+        self.read_from(&self.open(root)?, root)
     }
 
     /// Set the CPUs, which the kernel may refuse. The file is below `root`, usually `/`.
@@ -33,8 +33,12 @@ impl AffinityFile {
         self.write_to(&self.open_to_write(root)?, cpus)
     }
 
-    fn read_from(self, file: &File) -> io::Result<CpuSet> {
-        let text = read_all(file)?;
+    /// `file` is the open file itself.
+    fn read_from(self, file: &File, root: &Path) -> io::Result<CpuSet> {
+        let text = match self {
+            AffinityFile::Irq(_) => read_all(file)?,
+            AffinityFile::Workqueues => requested_workqueues(root)?.map_or_else(|| read_all(file), Ok)?,
+        };
         let cpus = match self {
             AffinityFile::Irq(_) => CpuSet::from_list(&text),
             AffinityFile::Workqueues => CpuSet::from_mask(&text),
@@ -71,6 +75,16 @@ impl AffinityFile {
     }
 }
 
+/// The mask that was asked for, in kernels that keep it: `cpumask` is that without isolated CPUs, which have
+/// to come back when they are isolated no longer.
+fn requested_workqueues(root: &Path) -> io::Result<Option<String>> {
+    match std::fs::read_to_string(root.join("sys/devices/virtual/workqueue/cpumask_requested")) {
+        Ok(text) => Ok(Some(text)),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(err) => Err(err),
+    }
+}
+
 /// Read a file of the kernel from its start. Such files return as much as the buffer takes, so a short read is the last one.
 fn read_all(file: &File) -> io::Result<String> {
     let mut bytes = vec![0; 4096];
@@ -102,7 +116,8 @@ impl OpenFiles {
 
     /// As [`AffinityFile::read`].
     pub fn read(&mut self, affinity: AffinityFile) -> io::Result<CpuSet> {
-        self.with(affinity, |file| affinity.read_from(file))
+        let root = self.root.clone();
+        self.with(affinity, |file| affinity.read_from(file, &root))
     }
 
     /// As [`AffinityFile::write`].
@@ -178,6 +193,16 @@ mod tests {
         open.write(irq, &cpus("0,2-3")).unwrap();
         open.write(irq, &cpus("2")).unwrap();
         assert_eq!((root.irq(24).as_str(), open.read(irq).unwrap()), ("2", cpus("2")));
+    }
+
+    #[test]
+    fn the_workqueues_mask_is_the_one_that_was_asked_for() {
+        let root = FakeRoot::new();
+        root.put("sys/devices/virtual/workqueue/cpumask", "3\n");
+        assert_eq!(AffinityFile::Workqueues.read(root.path()).unwrap(), cpus("0-1"));
+        root.put("sys/devices/virtual/workqueue/cpumask_requested", "f\n");
+        assert_eq!(AffinityFile::Workqueues.read(root.path()).unwrap(), cpus("0-3"));
+        assert_eq!(OpenFiles::new(root.path()).read(AffinityFile::Workqueues).unwrap(), cpus("0-3"));
     }
 
     #[test]

@@ -12,11 +12,13 @@
 //! - [`owner`]: who has set an affinity.
 //! - [`file`](mod@file): a file of the kernel that has an affinity.
 //! - [`irqs`]: lists the IRQs.
+//! - [`isolated`]: the CPUs that are kept free of both.
 
 #[cfg(test)]
 mod fake_root;
 mod file;
 mod irqs;
+mod isolated;
 mod mover;
 mod owner;
 #[cfg(test)]

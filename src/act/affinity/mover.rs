@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::file::{AffinityFile, OpenFiles};
+use super::isolated::isolated_cpus;
 use super::owner::Owner;
 use super::undo::undo;
 use super::undo_log::{UndoLog, UndoLogFile};
@@ -54,7 +55,7 @@ impl AffinityMover {
         })
     }
 
-    /// Move IRQs and workqueues to the online CPUs of `cpus`. After a failure, which is logged, they stay where they are
+    /// Move IRQs and workqueues to the CPUs of `cpus` that are online and not isolated. After a failure, which is logged, they stay where they are
     /// until the next call.
     pub fn retarget(&mut self, cpus: &CpuSet) {
         if !self.options.irqs && !self.options.workqueues {
@@ -76,9 +77,11 @@ impl AffinityMover {
 
     fn try_retarget(&mut self, cpus: &CpuSet) -> Result<(), AffinityError> {
         let online = online_cpus(&self.root)?;
-        let to = cpus.and(&online);
+        let to = cpus.and(&online).without(&isolated_cpus(&self.root));
         if to.is_empty() {
-            log::debug!("no CPU of the destination is online: IRQs and workqueues stay where they are");
+            log::debug!(
+                "no CPU of the destination is online and not isolated: IRQs and workqueues stay where they are"
+            );
             return Ok(());
         }
         let due = self.due(&online, &to)?;

@@ -65,6 +65,24 @@ fn only_online_cpus_are_set_and_without_any_nothing_moves() {
 }
 
 #[test]
+fn isolated_cpus_get_neither_irqs_nor_workqueues() {
+    let root = FakeRoot::new();
+    // A partition has isolated CPU 3 since the workqueues were set to all CPUs.
+    root.put("sys/devices/virtual/workqueue/cpumask_isolated", "8\n");
+    root.put("sys/devices/virtual/workqueue/cpumask_requested", "f\n");
+    root.put(WORKQUEUES, "7\n");
+    let mut mover = mover(&root, ALL);
+    mover.retarget(&[3].into());
+    assert_eq!(all(&root), ["0-3", "0-3", "0-2"], "there is no other CPU");
+    mover.retarget(&[2, 3].into());
+    assert_eq!(all(&root), ["2"; 3]);
+    // The kernel does so at a write.
+    root.put("sys/devices/virtual/workqueue/cpumask_requested", "4\n");
+    drop(mover);
+    assert_eq!(all(&root), ["0-3"; 3], "the workqueues get all CPUs back, isolated or not");
+}
+
+#[test]
 fn all_affinities_are_restored_after_a_kill() {
     let root = FakeRoot::new();
     let mut mover = mover(&root, ALL);

@@ -5,8 +5,9 @@
 //! finds no file.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,9 @@ use crate::linux::CpuSet;
 
 /// The version of the file's format. A file of another version is treated as damaged.
 const VERSION: u32 = 1;
+
+/// A longer file is not one of ours: 64 MiB is thousands of IRQs of thousands of CPUs.
+const LEN_MAX: u64 = 64 << 20;
 
 /// The affinities that we found, and those that we wrote since.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,15 +91,11 @@ impl UndoLogFile {
     /// Load the log; `None` if there is no file. A damaged file is renamed.
     pub fn load(&self) -> Result<Option<UndoLog>, UndoLogError> {
         let path = self.path();
-        let bytes = match std::fs::read(&path) {
-            Ok(bytes) => bytes,
+        let reason = match read(&path).map(|read| read.and_then(|bytes| parse(&bytes))) {
+            Ok(Ok(log)) => return Ok(Some(log)),
+            Ok(Err(reason)) => reason,
             Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(cause) => return Err(UndoLogError::Io { action: "reading", path, cause }),
-        };
-        let reason = match serde_json::from_slice::<UndoLog>(&bytes) {
-            Ok(log) if log.version == VERSION => return Ok(Some(log)),
-            Ok(log) => format!("its version is {}, not {VERSION}", log.version),
-            Err(err) => err.to_string(),
         };
         let kept_as = self.free_name();
         match std::fs::rename(&path, &kept_as) {
@@ -145,6 +145,30 @@ impl UndoLogFile {
     }
 }
 
+/// Read the file, or tell why it is not one of ours: a link or a pipe, say.
+fn read(path: &Path) -> io::Result<Result<Vec<u8>, String>> {
+    let kind = path.symlink_metadata()?;
+    if !kind.is_file() {
+        return Ok(Err("it is no regular file".into()));
+    }
+    // In case that changes now.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+    let mut bytes = Vec::new();
+    file.take(LEN_MAX + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 <= LEN_MAX {
+        true => Ok(Ok(bytes)),
+        false => Ok(Err(format!("it has more than {} MiB", LEN_MAX >> 20))),
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<UndoLog, String> {
+    match serde_json::from_slice::<UndoLog>(bytes) {
+        Ok(log) if log.version == VERSION => Ok(log),
+        Ok(log) => Err(format!("its version is {}, not {VERSION}", log.version)),
+        Err(err) => Err(err.to_string()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,7 +209,8 @@ mod tests {
         let whole = std::fs::read_to_string(file.path()).unwrap();
         let other_version = whole.replace("\"version\":1", "\"version\":2");
         let other_name = whole.replace("irq 24", "disk 24");
-        let damages = [&whole[..whole.len() / 2], "", &other_version, &other_name];
+        let other_cpu = whole.replace("[2]", "[4294967295]");
+        let damages = [&whole[..whole.len() / 2], "", &other_version, &other_name, &other_cpu];
         for (nr, damage) in damages.iter().enumerate() {
             std::fs::write(file.path(), damage).unwrap();
             let message = file.load().unwrap_err().to_string();
@@ -197,6 +222,22 @@ mod tests {
         file.store(&log()).unwrap();
         file.remove().unwrap();
         assert_eq!(std::fs::read_dir(&file.folder).unwrap().count(), damages.len());
+    }
+
+    #[test]
+    fn what_is_no_regular_file_or_too_long_is_kept_aside_unread() {
+        let root = FakeRoot::new();
+        let file = UndoLogFile::new(root.path());
+        file.store(&log()).unwrap();
+        std::fs::rename(file.path(), root.path().join("elsewhere")).unwrap();
+        std::os::unix::fs::symlink(root.path().join("elsewhere"), file.path()).unwrap();
+        assert!(file.load().unwrap_err().to_string().contains("no regular file"));
+        assert!(root.path().join("elsewhere").exists() && file.load().unwrap().is_none());
+
+        // Sparse: it takes no room.
+        File::create(file.path()).unwrap().set_len(LEN_MAX + 1).unwrap();
+        assert!(file.load().unwrap_err().to_string().contains("more than 64 MiB"));
+        assert_eq!(file.load().unwrap(), None);
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub fn measure(extent: &Extent) -> Result<()> {
         print("fixed", "beside migratable hogs", pair, &lateness(nr_wakeups)?)?;
         let late_us = in_thread(move || {
             set_nice()?;
-            make_migratable(0)?;
+            make_migratable()?;
             lateness(nr_wakeups)
         })?;
         print("migratable", "beside migratable hogs", pair, &late_us)?;
