@@ -134,7 +134,8 @@ fn with_rounds<T>(
     act: impl FnOnce(&mut Rounds<'_>) -> Result<T>,
 ) -> Result<T> {
     let fixed = ["scx_vnuma", "--no-probe", "--move-irqs=false", "--move-workqueues=false"];
-    let options = Cli::try_parse_from([&fixed, args].concat()).expect("invalid options").run;
+    let policy: &[&str] = if args.contains(&"--policy") { &[] } else { &["--policy", "coarse"] };
+    let options = Cli::try_parse_from([&fixed, policy, args].concat()).expect("invalid options").run;
     let config = Config::new(&options)?;
     let nodes = Nodes::new([(NodeId(0), vec![0]), (NodeId(1), vec![1]), (NodeId(2), vec![2])]);
     let mut log = DecisionLog::create(None, config.policy.as_str(), config.guards)?;
