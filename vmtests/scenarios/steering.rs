@@ -161,8 +161,13 @@ pub fn without_an_idle_cpu_exec_places_processes_on_nodes_of_no_weight() -> Resu
         let overflow = [NodeId(1), NodeId(2)].into();
         class.update(&KernelPlan { spread, overflow, ..KernelPlan::to(NodeId(0), None) })?;
         let placed = || -> Result<Vec<usize>> {
-            let mut sleepers = (0..NR).map(|_| start_sleeper()).collect::<Result<Vec<_>>>()?;
-            std::thread::sleep(Duration::from_millis(500));
+            let start_alone = || {
+                let sleeper = start_sleeper();
+                // Until it sleeps it is work that the next one may have to wait for.
+                std::thread::sleep(Duration::from_millis(50));
+                sleeper
+            };
+            let mut sleepers = (0..NR).map(|_| start_alone()).collect::<Result<Vec<_>>>()?;
             let mut placed = vec![0; nr_nodes() as usize];
             for sleeper in &mut sleepers {
                 placed[class.placement(sleeper.id())?.context("a process wasn't placed at exec")?.0 as usize] += 1;
