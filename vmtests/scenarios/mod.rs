@@ -19,7 +19,6 @@ mod register;
 mod runner;
 pub(crate) mod scale;
 mod shapes;
-mod short_tasks;
 mod steering;
 mod storms;
 mod watching;

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::{
     all, bound, experiment, fine, fixed, following, harvesting, hosts, hotplug, killing, leaving, moving, real_time,
-    scale, shapes, short_tasks, steering, storms, watching,
+    scale, shapes, steering, storms, watching,
 };
 
 /// A test that runs on a certain kind of machine.
@@ -150,7 +150,6 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!(STAYING, Lab, steering::work_uses_as_much_of_a_node_as_its_limit_allows),
     scenario!(STAYING, Lab, steering::a_lone_task_is_limited_too),
     scenario!(STAYING, Lab, steering::the_least_limit_starves_none_of_a_hundred),
-    scenario!(STAYING, Lab, short_tasks::short_tasks_take_no_longer_than_under_the_fair_class),
     scenario!(KILLING, Shape("2x2"), killing::killed_at_any_moment_all_is_undone),
     scenario!(COLOCATION, Here, experiment::each_arm_of_the_experiment_works),
 ];
