@@ -25,7 +25,7 @@ const NR_MIGRATABLE: usize = 8;
 
 /// The hosts with a hog, and for how many seconds. It is the same in both phases, wherever the work is. Host 0 has none: the fixed
 /// task stays there.
-const SCHEDULE: [(&[u32], u32); 7] = [(&[], 6), (&[1], 8), (&[], 5), (&[3], 8), (&[], 5), (&[1, 2], 8), (&[], 6)];
+const SCHEDULE: [(&[u32], u32); 7] = [(&[], 6), (&[1], 7), (&[], 7), (&[3], 7), (&[], 7), (&[1, 2], 7), (&[], 7)];
 
 const SECOND_MIN: Duration = Duration::from_millis(500);
 
@@ -36,7 +36,7 @@ pub fn record(phase: PhaseName) -> Result<()> {
     let migratable = Worker::start_many(NR_MIGRATABLE, &Setting::migratable())?;
     let (file, scheduler) = match phase {
         PhaseName::Alone => ("alone", None),
-        PhaseName::With => ("with", Some(Scheduler::start(&["--policy", "auto"])?)),
+        PhaseName::With => ("with", Some(Scheduler::start(&[])?)),
     };
     // Recording is work too: it stays with the fixed task, away from the hogs.
     let _bound = BoundTo::node(0)?;
