@@ -45,6 +45,15 @@ impl ProbeOptions {
     pub fn new(burst: Duration) -> Self {
         ProbeOptions { burst, period: Duration::from_secs(1) }
     }
+
+    /// The time to the next probe after one that read `share`, and came after `period`. It goes by that reading alone, though
+    /// the one before may still count: a node that has become idle must not look busy for another four periods.
+    fn next_period(&self, period: Duration, share: Option<f64>) -> Duration {
+        match share {
+            Some(share) if share >= BUSY_SHARE => (period * 2).min(self.period * BUSY_PERIODS_MAX),
+            Some(_) | None => self.period,
+        }
+    }
 }
 
 /// The probes of all nodes. Dropping them ends their threads.
@@ -203,10 +212,7 @@ impl Probe {
             let before_too = before.filter(|_| !must_refresh).unwrap_or(0.0);
             let worse = share.map(|share: f64| share.max(before_too));
             before = share;
-            period = match worse {
-                Some(share) if share >= BUSY_SHARE => (period * 2).min(self.options.period * BUSY_PERIODS_MAX),
-                Some(_) | None => self.options.period,
-            };
+            period = self.options.next_period(period, share);
             self.shared.publish(Some(Measurement { share: worse, began, period }));
             self.shared.cpu_ns.store(clock::thread_cpu_time().as_nanos() as u64, Ordering::Relaxed);
             std::thread::park_timeout(period.saturating_sub(began.elapsed()));
@@ -264,4 +270,21 @@ fn set_nice(nice: libc::c_int) -> io::Result<()> {
 fn bind_to_one_of(cpus: &CpuSet) -> io::Result<()> {
     let none = Err(io::Error::from(io::ErrorKind::NotFound));
     cpus.iter().fold(none, |outcome, cpu| outcome.or_else(|_| affinity::set(0, &[cpu].into())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_node_is_probed_less_often_until_the_first_idle_reading() {
+        let options = ProbeOptions::new(Duration::from_millis(10));
+        let mut period = options.period;
+        let mut after = |share| {
+            period = options.next_period(period, share);
+            period.as_secs()
+        };
+        assert_eq!([0.9, 0.9, 0.9, 0.05].map(|share| after(Some(share))), [2, 4, 4, 4]);
+        assert_eq!([Some(0.0), Some(0.2), None].map(after), [1, 2, 1]);
+    }
 }

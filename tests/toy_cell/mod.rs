@@ -356,8 +356,8 @@ impl Cell {
         let sensor = &mut self.sensors[node];
         sensor.probe = share.max(sensor.probe_before);
         sensor.probe_before = share;
-        // A busy node is probed less often, unless work waits for another one.
-        let is_busy = sensor.probe >= 0.05 && self.plan.short_cpus() < 0.1;
+        // As `sense::probe` has it: a node that is still busy is probed less often.
+        let is_busy = share >= 0.05;
         sensor.probe_period_ms = if is_busy { (sensor.probe_period_ms * 2).min(4000) } else { 1000 };
         sensor.probe_due_ms = self.now_ms + sensor.probe_period_ms + jitter_ms;
     }
