@@ -5,7 +5,11 @@ use std::time::{Duration, Instant};
 /// After this many consecutive late rounds the interval counts as too short.
 const LATE_ROUNDS: u32 = 20;
 
-/// Paces rounds: a steady interval, but never more than a fifth of a CPU.
+/// Longest pause for the bound's sake. Time that others steal from a round counts as its CPU time, so that rounds on a hogged
+/// node seem dear just when the next one should move work.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// Paces rounds: a steady interval, but no more than a fifth of a CPU as long as that leaves a round every two seconds.
 ///
 /// The bound applies to what a round usually takes. A single long round, one that moves work, must not delay the next
 /// one, which sees the effect of the move.
@@ -43,7 +47,7 @@ impl Pace {
     /// The pause after a round that took `round_cpu` of CPU time.
     fn pause_after(&mut self, round_cpu: Duration) -> Duration {
         self.usual_cpu = (self.usual_cpu * 7 + round_cpu) / 8;
-        self.usual_cpu * 4
+        (self.usual_cpu * 4).min(PAUSE_MAX)
     }
 }
 
@@ -58,6 +62,12 @@ mod tests {
         let share = round_cpu.as_secs_f64() / (round_cpu + pauses[99]).as_secs_f64();
         assert!((share - 0.2).abs() < 0.001, "{share}");
         assert!(pace.pause_after(6 * round_cpu) < 2 * pauses[99]);
+    }
+
+    #[test]
+    fn however_dear_rounds_are_the_pause_is_two_seconds_at_most() {
+        let mut pace = Pace::new(Duration::from_millis(500));
+        assert_eq!([(); 20].map(|()| pace.pause_after(Duration::from_secs(3)))[19], Duration::from_secs(2));
     }
 
     #[test]
