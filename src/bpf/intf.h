@@ -32,7 +32,6 @@ enum vnuma_sentinel { VNUMA_NO_NODE = -1 };
 enum vnuma_limit {
 	VNUMA_LIMIT_ONE_CPU = 1024,
 	VNUMA_LIMIT_MIN = 32,
-	VNUMA_LIMIT_NO_NEWS = 256,
 	VNUMA_NO_LIMIT = 0xffffffff,
 };
 

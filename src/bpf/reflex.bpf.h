@@ -65,6 +65,14 @@ static void hit_node(struct vnuma_target *plan, struct vnuma_node_stats *stats, 
 	stats->excess_ns = stats->excess_run_ns = stats->excess_stolen_ns = 0;
 }
 
+/* Where work is held to half of a node or less, others are known to be: what it loses there is no news. */
+static bool is_news(const struct vnuma_node_plan *node_plan, s32 node)
+{
+	const u32 *nr = MEMBER_VPTR(nr_online, [node]);
+
+	return nr && node_plan->limit > *nr * (VNUMA_LIMIT_ONE_CPU / 2);
+}
+
 /* Count what a CPU of @node has run and lost until @now. */
 static void watch_steal(struct vnuma_node_stats *stats, s32 node, u64 run_ns, u64 stolen_ns, u64 now)
 {
@@ -74,8 +82,7 @@ static void watch_steal(struct vnuma_node_stats *stats, s32 node, u64 run_ns, u6
 	u64 nr_running;
 	s64 excess;
 
-	/* Work that is held to next to nothing is where others are known to be: what it loses is no news. */
-	if (!plan || !node_plan || (plan->hit_nodes & node_bit(node)) || node_plan->limit < VNUMA_LIMIT_NO_NEWS)
+	if (!plan || !node_plan || (plan->hit_nodes & node_bit(node)) || !is_news(node_plan, node))
 		return;
 	__sync_fetch_and_add(&stats->excess_run_ns, run_ns);
 	__sync_fetch_and_add(&stats->excess_stolen_ns, stolen_ns);
