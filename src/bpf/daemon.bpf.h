@@ -71,8 +71,8 @@ static bool set_node_plans(struct vnuma_target *plan, struct vnuma_retarget_args
 
 /*
  * Put a plan in force. It forgets the hits that it knows of: one that came while it was made stays in force until the next
- * plan, which the daemon makes at once. With keeps_queues it is a new plan, with an epoch of its own, only if
- * the destination changes.
+ * plan, which the daemon makes at once. With keeps_queues it is a new plan, with an epoch of its own, only if the destination
+ * changes.
  */
 SEC("syscall")
 int retarget(struct vnuma_retarget_args *args)

@@ -71,9 +71,12 @@ impl Decider {
     /// The nodes whose readings decide a plan that needs confirmation. A policy that steers names its destinations node by node;
     /// the others compare all nodes. Each measurement loads a host for a moment.
     pub fn nodes_to_confirm(&self, view: &CellView, plan: &Plan) -> BTreeSet<NodeId> {
-        match self.steers() && !plan.moves.is_empty() {
-            true => plan.moves.iter().map(|step| step.to).collect(),
-            false => view.nodes.iter().map(|node| node.id).collect(),
+        if self.steers() && !plan.moves.is_empty() {
+            plan.moves.iter().map(|step| step.to).collect()
+        } else if plan.watch.is_empty() {
+            view.nodes.iter().map(|node| node.id).collect()
+        } else {
+            plan.watch.clone()
         }
     }
 
@@ -162,6 +165,8 @@ mod tests {
         let steering = Decider::new(Box::new(Auto::default()), None);
         assert_eq!(steering.nodes_to_confirm(&view, &plan), [NodeId(2)].into());
         assert_eq!(steering.nodes_to_confirm(&view, &Plan::default()), [0, 1, 2].map(NodeId).into());
+        let stuck = Plan { watch: [NodeId(1)].into(), ..Plan::default() };
+        assert_eq!(steering.nodes_to_confirm(&view, &stuck), [NodeId(1)].into());
     }
 
     #[test]

@@ -55,8 +55,8 @@ impl AffinityMover {
         })
     }
 
-    /// Move IRQs and workqueues to the CPUs of `cpus` that are online and not isolated. After a failure, which is logged, they stay where they are
-    /// until the next call.
+    /// Move IRQs and workqueues to the CPUs of `cpus` that are online and not isolated. After a failure, which is logged,
+    /// they stay where they are until the next call.
     pub fn retarget(&mut self, cpus: &CpuSet) {
         if !self.options.irqs && !self.options.workqueues {
             return;

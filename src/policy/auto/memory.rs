@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::options::AutoOptions;
 use crate::cell::{GroupId, NodeId};
 
 /// All that [`Auto`](super::Auto) remembers of one cell. Instants are rounds since the first one.
@@ -100,6 +101,11 @@ impl NodeMemory {
         } else {
             0.0
         }
+    }
+
+    /// Return true if work is to leave, and other nodes are to be looked at: it was hit and hasn't been calm since.
+    pub(super) fn is_fled(&self, options: &AutoOptions, now: f64) -> bool {
+        self.is_pressed && self.was_hit_within(now, options.stuck_rounds)
     }
 
     /// Return true if others' use jumped within the last `rounds`.

@@ -114,15 +114,12 @@ impl Auto {
         }
     }
 
-    /// Returns true if work stays on a node where others' use has just jumped: the readings of the other nodes may be old, so
+    /// Returns true if work stays on a node where others' use jumped a short while ago: the readings of the other nodes may be old, so
     /// they should be refreshed at once.
     pub fn is_stuck(&self, memory: &AutoMemory, view: &CellView, plan: &Plan) -> bool {
-        let is_hit = |id| {
-            let node = memory.nodes.get(&id);
-            node.is_some_and(|node| node.is_pressed && node.was_hit_within(memory.now, self.options.stuck_rounds))
-        };
+        let is_fled = |id| memory.nodes.get(&id).is_some_and(|node| node.is_fled(&self.options, memory.now));
         let stays = |id| plan.moves.iter().all(|step| step.from != id);
-        view.nodes.iter().any(|node| is_hit(node.id) && !view.groups_on(node.id).is_empty() && stays(node.id))
+        view.nodes.iter().any(|node| is_fled(node.id) && !view.groups_on(node.id).is_empty() && stays(node.id))
     }
 }
 

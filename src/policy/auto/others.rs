@@ -50,8 +50,6 @@ impl NodeMemory {
         if alarm || self.jump_rounds >= options.jump_rounds {
             let least_share = if alarm { ALARM_SHARE } else { 0.0 };
             self.hit(options, wanted_share.max(least_share), now);
-            // Of a window that the jump ended early most was calm.
-            self.calm_rounds = 0.0;
         } else {
             self.follow(options, wanted_share, window_rounds);
             self.calm_rounds = if share <= options.calm_share { self.calm_rounds + window_rounds } else { 0.0 };
@@ -74,7 +72,6 @@ impl NodeMemory {
             self.wait_rounds = options.wait_min_rounds;
         }
         self.hit(options, ALARM_SHARE, now);
-        self.calm_rounds = 0.0;
     }
 
     /// Work flees to the node although it has not been calm for long: it counts as calm from now on.
@@ -102,6 +99,8 @@ impl NodeMemory {
         }
         self.is_pressed = true;
         self.hit_at = Some(now);
+        // Of a window that the jump ended early most was calm.
+        self.calm_rounds = 0.0;
         self.jump_rounds = 0.0;
         if share > self.mean_share {
             (self.mean_share, self.variance) = (share, 0.0);

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::memory::{AutoMemory, GroupMemory, NodeMemory};
+use super::memory::{AutoMemory, GroupMemory};
 use super::options::AutoOptions;
 use crate::cell::{CellView, Group, Move, Node, NodeId};
 
@@ -108,12 +108,8 @@ impl<'a> Table<'a> {
     /// While work flees and no calm node has room for it, nodes are open that are calm at this moment. A plan with a move is
     /// confirmed by fresher and longer readings. Elsewhere the work would have next to nothing.
     fn open_refuges(&mut self) {
-        let is_stuck = |row: &Row| {
-            let memory = self.memory.nodes.get(&row.id);
-            let was_hit = |node: &NodeMemory| node.was_hit_within(self.memory.now, self.options.stuck_rounds);
-            memory.is_some_and(|node| node.is_pressed && was_hit(node))
-        };
-        let flees = |row: &Row| row.nr_groups > 0 && is_stuck(row);
+        let is_fled = |id| self.memory.nodes.get(&id).is_some_and(|node| node.is_fled(self.options, self.memory.now));
+        let flees = |row: &Row| row.nr_groups > 0 && is_fled(row.id);
         let is_better = |row: &Row| row.is_open && !row.is_shared && row.spare_cpus() > 0.0;
         if !self.rows.iter().any(flees) || self.rows.iter().any(is_better) {
             return;
