@@ -10,7 +10,7 @@ SCRIPTS = $(shell grep -rlE '^(#!.*[/ ](ba)?sh|\# shellcheck shell=.*)$$' .ci be
 
 .NOTPARALLEL:
 .PHONY: help build demo experiment bench \
-	check tools fmt clippy unit-test doc shellcheck clang-format deny test vm-test setup clean \
+	check tools fmt clippy unit-test doc shellcheck clang-format deny test vm-test long-test setup clean \
 	sim sim-test sim-demo sim-bench sim-scale sim-slurm
 
 help: ## this list
@@ -71,11 +71,16 @@ clang-format: ## BPF sources are formatted
 deny: ## licences and sources of what the binaries link
 	.ci/deny
 
-test: setup check vm-test ## all tests; under 40 minutes on two cores
+test: setup check vm-test ## all tests; under 45 minutes on two cores
 
 vm-test: setup ## the tests in virtual machines, with genuine steal time
 	$(BUILD) --workspace
 	vmtests/run
+
+long-test: setup ## long forms: ten calm minutes without a move, and twenty kills of the daemon
+	$(BUILD) --workspace
+	vmtests/run long killing
+	vmtests/run killing
 
 setup: ## what builds, checks and virtual machines need, from packages, into the system and vmtests/.cache
 	vmtests/setup

@@ -281,3 +281,18 @@ pub fn hog_node_until_stolen(node: u32, nr_ticks: u64, within: Duration) -> Resu
     })?;
     Ok(())
 }
+
+/// The time from now until migratable work last runs on a node: until it has not run there for `calm`, or for ten times as long
+/// if it doesn't stop.
+pub fn time_to_last_run(node: u32, calm: Duration) -> Result<Duration> {
+    let onset = Instant::now();
+    let mut last_run = (node_stats(node)?.run_ns, onset);
+    while last_run.1.elapsed() < calm && onset.elapsed() < 10 * calm {
+        let run_ns = node_stats(node)?.run_ns;
+        if run_ns != last_run.0 {
+            last_run = (run_ns, Instant::now());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(last_run.1 - onset)
+}

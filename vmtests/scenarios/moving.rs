@@ -1,14 +1,14 @@
 //! Migratable work leaves a busy host, and only then.
 
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
 
 use crate::guest::workers::{thread_ids, BoundTo, KeptEmpty, Setting, Worker};
 use crate::guest::{
-    destination, hog, hog_node_until_seen, hog_node_until_stolen, node_cpus, node_stats, nr_nodes, run_ns_in,
-    share_elsewhere, steal_ticks, target, wait_for, Scheduler,
+    destination, hog, hog_node_until_seen, hog_node_until_stolen, node_cpus, nr_nodes, run_ns_in, share_elsewhere,
+    steal_ticks, target, time_to_last_run, wait_for, Scheduler,
 };
 
 const SHARE_MIN: f64 = 0.95;
@@ -69,17 +69,9 @@ pub fn short_rounds_react_within_a_third_of_a_second() -> Result<String> {
 /// The time from when the given number of ticks was stolen from `from` within 100 ms until migratable work last ran there.
 pub fn time_to_leave(from: u32, nr_ticks: u64) -> Result<Duration> {
     hog_node_until_stolen(from, nr_ticks, Duration::from_millis(100))?;
-    let onset = Instant::now();
-    let mut last_run = (node_stats(from)?.run_ns, onset);
-    while last_run.1.elapsed() < Duration::from_secs(1) && onset.elapsed() < Duration::from_secs(10) {
-        let run_ns = node_stats(from)?.run_ns;
-        if run_ns != last_run.0 {
-            last_run = (run_ns, Instant::now());
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let left_after = time_to_last_run(from, Duration::from_secs(1))?;
     ensure!(destination()? != from, "work is still sent to node {from}");
-    Ok(last_run.1 - onset)
+    Ok(left_after)
 }
 
 pub fn without_contention_nothing_moves() -> Result<String> {

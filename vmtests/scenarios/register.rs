@@ -32,6 +32,8 @@ pub struct Group {
     pub lab: &'static str,
     /// How often each scenario runs, each time on a machine of its own.
     pub nr_boots: u32,
+    /// It runs only if it, or one of its scenarios, is named: it takes too long for every day.
+    pub by_name_only: bool,
 }
 
 /// Which machine, or machines, a scenario runs on.
@@ -55,42 +57,56 @@ const SHAPES: Group = Group {
     about: "every NUMA shape on every kernel: loads, schedules, retargets, unloads; storms",
     lab: "",
     nr_boots: 1,
+    by_name_only: false,
 };
 const MOVING: Group = Group {
     name: "moving",
     about: "a cluster of four hosts with genuine steal time: work leaves busy hosts",
     lab: "--nodes 4 --timeout 900 --host-script machines/hogs.sh",
     nr_boots: 1,
+    by_name_only: false,
 };
 const HARVESTING: Group = Group {
     name: "harvesting",
     about: "the same four hosts under --policy auto: all idle CPU is used, and hogs are left alone",
     lab: "--nodes 4 --timeout 600 --host-script machines/hogs.sh",
     nr_boots: 1,
+    by_name_only: false,
 };
 const HOSTS: Group = Group {
     name: "hosts",
     about: "the same four hosts with node_exporter on each, and some whose answers are wrong",
     lab: "--nodes 4 --timeout 600 --host-script machines/hosts.sh --put machines/hogs.sh",
     nr_boots: 1,
+    by_name_only: false,
 };
 const STAYING: Group = Group {
     name: "staying",
     about: "a cluster of two hosts with two CPUs each: affinities, all ways to exit, hotplug",
     lab: "--nodes 2 --vcpus-per-node 2 --memory-per-node 512M --timeout 900 --host-script machines/hogs.sh",
     nr_boots: 1,
+    by_name_only: false,
 };
 const KILLING: Group = Group {
     name: "killing",
-    about: "twenty kills of the daemon at random moments under load, five in each of four guests",
+    about: "ten kills of the daemon at random moments under load, five in each of two guests",
     lab: "",
-    nr_boots: 4,
+    nr_boots: 2,
+    by_name_only: false,
+};
+const LONG: Group = Group {
+    name: "long",
+    about: "long forms of others' scenarios, with hosts as of the group harvesting",
+    lab: "--nodes 4 --timeout 900 --host-script machines/hogs.sh",
+    nr_boots: 1,
+    by_name_only: true,
 };
 const COLOCATION: Group = Group {
     name: "colocation",
     about: "the co-location experiment in its shortest form: each arm works, whatever its figures",
     lab: "",
     nr_boots: 1,
+    by_name_only: false,
 };
 
 macro_rules! scenario {
@@ -151,6 +167,7 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!(STAYING, Lab, steering::a_lone_task_is_limited_too),
     scenario!(STAYING, Lab, steering::the_least_limit_starves_none_of_a_hundred),
     scenario!(KILLING, Shape("2x2"), killing::killed_at_any_moment_all_is_undone),
+    scenario!(LONG, Lab, harvesting::half_a_nodes_demand_stays_on_one_node_for_ten_minutes),
     scenario!(COLOCATION, Here, experiment::each_arm_of_the_experiment_works),
 ];
 

@@ -12,7 +12,7 @@ use scx_vnuma::cell::NodeId;
 use scx_vnuma::sense::Nodes;
 
 use crate::guest::workers::{BoundTo, Setting, Worker};
-use crate::guest::{hog, node_cpus, node_stats, nr_nodes, process_run_ns, run_ns_in, wait_for};
+use crate::guest::{hog, node_cpus, node_stats, nr_nodes, process_run_ns, run_ns_in, time_to_last_run, wait_for};
 
 fn load_options(steering: Option<Steering>) -> LoadOptions {
     LoadOptions {
@@ -205,16 +205,7 @@ fn time_to_leave(class: &SchedulerClass<'_>, from: u32) -> Result<Duration> {
         }
         Ok(has_begun)
     })?;
-    let onset = Instant::now();
-    let mut last_run = (node_stats(from)?.run_ns, onset);
-    while last_run.1.elapsed() < Duration::from_millis(500) && onset.elapsed() < Duration::from_secs(5) {
-        let run_ns = node_stats(from)?.run_ns;
-        if run_ns != last_run.0 {
-            last_run = (run_ns, Instant::now());
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    Ok(last_run.1 - onset)
+    time_to_last_run(from, Duration::from_millis(500))
 }
 
 pub fn a_node_that_is_hit_is_left_at_once() -> Result<String> {
