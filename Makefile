@@ -77,9 +77,9 @@ vm-test: setup ## the tests in virtual machines, with genuine steal time
 	$(BUILD) --workspace
 	vmtests/run
 
-long-test: setup ## long forms: ten calm minutes without a move, and twenty kills of the daemon
+long-test: setup ## long forms: ten calm minutes, short tasks timed, twenty kills of the daemon
 	$(BUILD) --workspace
-	vmtests/run long killing
+	vmtests/run long short-tasks killing
 	vmtests/run killing
 
 setup: ## what builds, checks and virtual machines need, from packages, into the system and vmtests/.cache

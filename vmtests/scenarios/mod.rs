@@ -19,6 +19,7 @@ mod register;
 mod runner;
 pub(crate) mod scale;
 mod shapes;
+mod short_tasks;
 mod steering;
 mod storms;
 mod watching;

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::{
     all, bound, experiment, fine, fixed, following, harvesting, hosts, hotplug, killing, leaving, moving, real_time,
-    scale, shapes, steering, storms, watching,
+    scale, shapes, short_tasks, steering, storms, watching,
 };
 
 /// A test that runs on a certain kind of machine.
@@ -101,6 +101,13 @@ const LONG: Group = Group {
     nr_boots: 1,
     by_name_only: true,
 };
+const SHORT_TASKS: Group = Group {
+    name: "short-tasks",
+    about: "many short processes, timed in pairs with the fair class; for a machine that does nothing else",
+    lab: "",
+    nr_boots: 1,
+    by_name_only: true,
+};
 const COLOCATION: Group = Group {
     name: "colocation",
     about: "the co-location experiment in its shortest form: each arm works, whatever its figures",
@@ -168,6 +175,7 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!(STAYING, Lab, steering::the_least_limit_starves_none_of_a_hundred),
     scenario!(KILLING, Shape("2x2"), killing::killed_at_any_moment_all_is_undone),
     scenario!(LONG, Lab, harvesting::half_a_nodes_demand_stays_on_one_node_for_ten_minutes),
+    scenario!(SHORT_TASKS, Shape("2x2"), short_tasks::short_tasks_take_no_longer_than_under_the_fair_class),
     scenario!(COLOCATION, Here, experiment::each_arm_of_the_experiment_works),
 ];
 

@@ -142,7 +142,8 @@ impl<'a> Table<'a> {
             capacity_cpus: node.capacity_cpus,
             speed: node.speed,
             load_cpus: node.load_cpus,
-            wanted_cpus: (first_group..first_group + nr_groups).map(|group| self.want_cpus(group)).sum(),
+            // An empty sum is -0, which a report would show.
+            wanted_cpus: 0.0 + (first_group..first_group + nr_groups).map(|group| self.want_cpus(group)).sum::<f64>(),
             free_bytes: node.free_bytes.unwrap_or(f64::INFINITY),
             first_group,
             nr_groups,

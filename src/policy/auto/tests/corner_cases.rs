@@ -27,6 +27,13 @@ fn work_that_fits_on_its_node_stays_there_and_new_processes_go_there_too() {
 }
 
 #[test]
+fn where_there_is_no_work_none_is_wanted() {
+    let plan = Run::new().round(&Scene::new(1.0, &[0.0; 2]).view());
+    let wanted_cpus = plan.balance.map(|balance| format!("{:.2}", balance.wanted_cpus));
+    assert_eq!(wanted_cpus.as_deref(), Some("0.00"), "not -0.00");
+}
+
+#[test]
 fn where_groups_do_not_say_what_they_want_the_nodes_queue_does() {
     let scene = Scene::new(1.0, &[0.0; 4]).with(0, &[1.0; 8]);
     let mut view = scene.view();
