@@ -20,6 +20,7 @@
 #include "reflex.bpf.h"
 #include "charge.bpf.h"
 #include "exec.bpf.h"
+#include "heartbeat.bpf.h"
 #include "daemon.bpf.h"
 
 char _license[] SEC("license") = "GPL";

@@ -8,15 +8,16 @@ use std::path::Path;
 
 use anyhow::{ensure, Context, Result};
 use libbpf_rs::{MapCore, MapFlags, OpenObject};
-use scx_utils::{compat, scx_ops_attach, scx_ops_load, scx_ops_open, uei_exited, uei_read, UserExitInfo};
+use scx_utils::{compat, scx_ops_attach, scx_ops_load, scx_ops_open, uei_exited};
 
 use super::class::Class;
 use super::counters::{KernelCounters, MappedCpuTimes};
+use super::exit::{self, Exit, ExitCause};
 use super::hits::Hits;
 use super::pins::{pins, PINNED_TASKS, PIN_DIR};
 use super::plan::{KernelPlan, Steering};
 use super::steal::StealReader;
-use super::{intf, run, run_by_fd, BpfSkel, BpfSkelBuilder, NoPadding, Plain, CPU_IDS, NODE_IDS};
+use super::{intf, run, run_bare, run_by_fd, BpfSkel, BpfSkelBuilder, NoPadding, Plain, CPU_IDS, NODE_IDS};
 use crate::cell::NodeId;
 use crate::linux::{affinity, CpuSet};
 
@@ -236,10 +237,13 @@ impl<'a> SchedulerClass<'a> {
     }
 
     /// Detaches it, removes the pins, and returns how it ended.
-    pub fn unload(mut self) -> UserExitInfo {
+    pub fn unload(mut self) -> Exit {
         drop(self.link.take());
         pins().remove();
-        uei_read!(&self.skel, uei)
+        let Some(data) = self.skel.maps.data_data.as_ref() else { return Exit::unloaded() };
+        let (reason, message) = (exit::text(&data.uei.reason), exit::text(&data.uei.msg));
+        let text = if message.is_empty() { reason } else { format!("{reason} ({message})") };
+        Exit { cause: ExitCause::of(data.uei.kind, data.uei.exit_code), text, dump: exit::dump() }
     }
 }
 
@@ -311,6 +315,10 @@ impl Class for SchedulerClass<'_> {
         let stats = value.as_deref().and_then(intf::vnuma_node_stats::from_bytes);
         let stats = stats.with_context(|| format!("BUG: no counters for node {node}"))?;
         Ok(NodeStats::from(&stats))
+    }
+
+    fn note_alive(&self) -> Result<()> {
+        run_bare(&self.skel.progs.note_alive).context("telling the scheduler class that the daemon is alive")
     }
 
     fn has_exited(&self) -> bool {
