@@ -112,7 +112,8 @@ pub struct SchedulerClass<'a> {
 }
 
 impl<'a> SchedulerClass<'a> {
-    /// Loads it, pins its maps and attaches it. `nodes` are the nodes with the ids of their online CPUs; ids may have gaps.
+    /// Loads it, pins its maps and attaches it. `nodes` are the nodes with the ids of their CPUs, also of those that are
+    /// offline; ids may have gaps.
     pub fn load<'n>(
         options: &LoadOptions,
         nodes: impl Iterator<Item = (NodeId, &'n CpuSet)>,
@@ -335,10 +336,14 @@ fn nr_cpu_ids() -> Result<usize> {
     Ok(possible.iter().last().map_or(0, |cpu| cpu as usize + 1))
 }
 
-/// Sets up each node's timers on one of its CPUs, so that they are allocated from the node's memory.
+/// Sets up each node's timers on one of its CPUs, so that they are allocated from the node's memory. If all of them are
+/// offline, any CPU does it.
 fn init_timers(program: BorrowedFd<'_>, nodes: &[(NodeId, &CpuSet)]) -> Result<()> {
     let init = |node: NodeId, cpus: &CpuSet| -> io::Result<()> {
-        affinity::set(0, cpus)?;
+        match affinity::set(0, cpus) {
+            Err(err) if err.kind() != io::ErrorKind::InvalidInput => return Err(err),
+            Ok(()) | Err(_) => {}
+        }
         run_by_fd(program, &mut intf::vnuma_node_args { node: node.0 as i32 })
     };
     for &(node, cpus) in nodes.iter().filter(|(_, cpus)| !cpus.is_empty()) {

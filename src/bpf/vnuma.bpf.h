@@ -23,7 +23,7 @@ const volatile u32 nr_nodes = 1;
 const volatile u32 nr_possible_cpus = 1;
 const volatile bool idle_per_node;
 
-/* The node of each CPU that was online when the daemon loaded us, else VNUMA_NO_NODE. Node ids may have gaps. */
+/* The node of each CPU that was present when the daemon loaded us, online or not, else VNUMA_NO_NODE. Node ids may have gaps. */
 const volatile s32 cpu_nodes[VNUMA_MAX_CPUS];
 
 /* The initial plan sends all migratable tasks to this node. */
