@@ -127,6 +127,11 @@ impl<'a> Rounds<'a> {
         // Under --all, tasks run that were never selected.
         let processes = (!self.config.all).then(|| self.workload.processes());
         let Some(window) = self.sampler.window(self.class, processes.as_deref())? else { return Ok(()) };
+        if window.spans_a_pause(self.config.interval) {
+            log::warn!("{:.0} s have passed since the last round, so it decides nothing", window.wall.as_secs_f64());
+            // Hits stay queued for the next round: the kernel side waits for a plan that knows of them.
+            return Ok(());
+        }
         let mut readings = self.sampler.readings(&window, self.nodes);
         let destination = self.workload.destination();
         let hit_nodes = self.take_hits()?;
