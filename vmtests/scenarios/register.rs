@@ -5,6 +5,7 @@
 
 use anyhow::Result;
 
+use super::faults::{cpus, daemon, starting};
 use super::{
     all, bound, experiment, fine, fixed, following, harvesting, hosts, hotplug, killing, leaving, moving, real_time,
     scale, shapes, steering, storms, watching,
@@ -86,6 +87,12 @@ const KILLING: Group = Group {
     lab: "",
     nr_boots: 4,
 };
+const FAULTS: Group = Group {
+    name: "faults",
+    about: "faults on purpose: a daemon stopped, blocked or short of memory, starts that meet, hotplug, fair load",
+    lab: "",
+    nr_boots: 1,
+};
 const COLOCATION: Group = Group {
     name: "colocation",
     about: "the co-location experiment in its shortest form: each arm works, whatever its figures",
@@ -151,6 +158,17 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!(STAYING, Lab, steering::a_lone_task_is_limited_too),
     scenario!(STAYING, Lab, steering::the_least_limit_starves_none_of_a_hundred),
     scenario!(KILLING, Shape("2x2"), killing::killed_at_any_moment_all_is_undone),
+    scenario!(FAULTS, Shape("2x2"), starting::in_another_pid_namespace_nothing_is_touched),
+    scenario!(FAULTS, Shape("2x2"), starting::of_two_starts_one_is_refused_and_the_others_kill_is_undone),
+    scenario!(FAULTS, Shape("2x2"), starting::restore_during_a_start_undoes_nothing),
+    scenario!(FAULTS, Shape("2x2"), daemon::a_log_that_nobody_reads_stops_neither_rounds_nor_signals),
+    scenario!(FAULTS, Shape("2x2"), daemon::the_class_of_a_stopped_daemon_ends_and_comes_back_with_it),
+    scenario!(FAULTS, Shape("2x2"), daemon::rounds_without_descriptors_fail_and_later_ones_succeed),
+    scenario!(FAULTS, Shape("2x2"), daemon::without_memory_the_daemon_goes_on_or_is_undone),
+    scenario!(FAULTS, Shape("2x2"), daemon::a_full_placement_map_stops_nothing),
+    scenario!(FAULTS, Shape("2x2"), cpus::cpus_that_were_offline_at_the_start_are_used_when_they_come),
+    scenario!(FAULTS, Shape("2x2"), cpus::a_storm_of_hotplug_of_the_destinations_last_cpus_loses_nothing),
+    scenario!(FAULTS, Shape("2x2"), cpus::fair_load_on_the_destination_starves_no_migratable_task),
     scenario!(COLOCATION, Here, experiment::each_arm_of_the_experiment_works),
 ];
 
