@@ -15,20 +15,24 @@ use scx_vnuma::{act, report};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let log = Log::start(cli.run.verbose);
-    let outcome = log.and_then(|log| {
-        let outcome = run(cli);
-        if log.nr_dropped() > 0 {
-            log::warn!("{} log lines were dropped because standard error wasn't read", log.nr_dropped());
+    let log = match Log::start(cli.run.verbose) {
+        Ok(log) => log,
+        Err(err) => {
+            // Not eprintln!, which panics if standard error can't be written.
+            let _ = writeln!(io::stderr(), "scx_vnuma: {err:#}");
+            return ExitCode::FAILURE;
         }
-        outcome
-    });
+    };
+    let outcome = run(cli);
+    if log.nr_dropped() > 0 {
+        log::warn!("{} log lines were dropped because standard error wasn't read", log.nr_dropped());
+    }
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) if err.downcast_ref().is_some_and(OutputError::is_reader_gone) => ExitCode::SUCCESS,
         Err(err) => {
-            // Not eprintln!, which panics if standard error can't be written.
-            let _ = writeln!(io::stderr(), "scx_vnuma: {err:#}");
+            // By the log's queue: a standard error that nobody reads must not keep the process from ending.
+            log.print(&format!("scx_vnuma: {err:#}"));
             ExitCode::FAILURE
         }
     }

@@ -64,3 +64,31 @@ fn the_readmes_option_table_is_current() {
     let readme = std::fs::read_to_string(project("README.md")).unwrap();
     check("README.md", &with_option_table(&readme, &Cli::command()));
 }
+
+/// The text of all Rust sources below a folder.
+fn sources(folder: &Path) -> String {
+    let entries =
+        std::fs::read_dir(folder).expect("the folder is there").map(|entry| entry.expect("it is read").path());
+    let text = |path: PathBuf| match path.extension().is_some_and(|extension| extension == "rs") {
+        true => std::fs::read_to_string(&path).expect("the source is there"),
+        false if path.is_dir() => sources(&path),
+        false => String::new(),
+    };
+    entries.map(text).collect()
+}
+
+#[test]
+fn the_tests_that_the_page_on_faults_names_exist() {
+    let page = std::fs::read_to_string(project("docs/reliability.md")).expect("the page is there");
+    let folders = ["src", "tests", "vmtests/scenarios", "vmtests/tests"];
+    let sources: String = folders.map(|folder| sources(&project(folder))).concat();
+    let in_last_column = |line: &str| line.trim_end_matches([' ', '|']).rsplit(" | ").next().map(String::from);
+    let named: Vec<String> = page.lines().filter(|line| line.starts_with("| ")).filter_map(in_last_column).collect();
+    let named = named.join(" ");
+    // Scenarios' groups and commands have no underscore, or blanks.
+    let words = named.split('`').flat_map(str::split_whitespace).filter(|word| word.matches('_').count() > 1);
+    let words: Vec<&str> = words.collect();
+    assert!(words.len() > 50, "only {words:?}");
+    let missing: Vec<&&str> = words.iter().filter(|word| !sources.contains(&format!("fn {word}("))).collect();
+    assert!(missing.is_empty(), "no test is called {missing:?}");
+}

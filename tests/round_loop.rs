@@ -39,6 +39,7 @@ struct State {
     /// Number of reads of the counters so far, and how many of the first ones fail.
     nr_counter_reads: u32,
     nr_failing_reads: u32,
+    nr_signs_of_life: u32,
 }
 
 impl FakeClass {
@@ -119,6 +120,11 @@ impl Class for FakeClass {
 
     fn node_stats(&self, _node: NodeId) -> Result<NodeStats> {
         Ok(NodeStats::default())
+    }
+
+    fn note_alive(&self) -> Result<()> {
+        self.state.borrow_mut().nr_signs_of_life += 1;
+        Ok(())
     }
 
     fn has_exited(&self) -> bool {
@@ -213,6 +219,16 @@ fn a_few_rounds_that_fail_are_counted_and_the_loop_goes_on() {
     let metrics = history.metrics();
     assert_eq!(metrics.nr_failed_rounds, 5);
     assert!(metrics.nr_rounds > 10, "{}", metrics.nr_rounds);
+}
+
+#[test]
+fn the_class_is_told_of_each_round_that_the_daemon_is_alive_also_if_it_fails() {
+    let class = FakeClass::default();
+    class.state.borrow_mut().nr_failing_reads = 5;
+    let history = Arc::new(DecisionHistory::default());
+    with_rounds(&class, &["--interval", "10ms"], &history, |rounds| rounds.run(&Shutdown::new()?)).unwrap();
+    let signs_of_life = class.state.borrow().nr_signs_of_life;
+    assert!(signs_of_life >= EXITS_AFTER_READS, "{signs_of_life}");
 }
 
 #[test]

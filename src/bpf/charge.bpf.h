@@ -19,7 +19,10 @@ static void charge_current(struct task_struct *p, struct task_ctx *tctx, struct 
 
 	if (!stats)
 		return;
-	if (stolen_ns > run_ns)
+	/* Steal time that goes back, or on by far more than time passed, as after a live migration, tells nothing. */
+	if (stolen_now < cctx->stolen_at || stolen_ns > run_ns + steal_slack_ns)
+		stolen_ns = 0;
+	else if (stolen_ns > run_ns)
 		stolen_ns = run_ns;
 	cctx->started_at = now;
 	cctx->stolen_at = stolen_now;

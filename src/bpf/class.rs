@@ -43,6 +43,9 @@ pub trait Class {
     /// A node's counters since load.
     fn node_stats(&self, node: NodeId) -> Result<NodeStats>;
 
+    /// Tells the class that the daemon is alive. From the first call on it ends by itself if it isn't called for 10 s.
+    fn note_alive(&self) -> Result<()>;
+
     /// Return true if the kernel has ended the scheduler class.
     fn has_exited(&self) -> bool;
 }

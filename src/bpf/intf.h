@@ -18,6 +18,12 @@ enum vnuma_limits {
 	VNUMA_COMM_LEN = 16,
 };
 
+/* The class ends when the daemon has given no sign of life for twice this time. The daemon gives one every 250 ms. */
+enum vnuma_heartbeat { VNUMA_SILENCE_MS = 5000 };
+
+/* Exit codes of the class, below those of the kernel: the daemon was silent. */
+enum vnuma_exit { VNUMA_EXIT_SILENCE = 1 };
+
 /* Stands for no node: the node of an unknown CPU, or a destination that the plan doesn't have. */
 enum vnuma_sentinel { VNUMA_NO_NODE = -1 };
 

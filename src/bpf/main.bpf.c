@@ -20,6 +20,7 @@
 #include "reflex.bpf.h"
 #include "charge.bpf.h"
 #include "exec.bpf.h"
+#include "heartbeat.bpf.h"
 #include "daemon.bpf.h"
 
 char _license[] SEC("license") = "GPL";
@@ -316,6 +317,7 @@ void BPF_STRUCT_OPS(vnuma_cpu_offline, s32 cpu)
 s32 BPF_STRUCT_OPS_SLEEPABLE(vnuma_init)
 {
 	struct vnuma_target *plan = plan_in_force();
+	const struct cpumask *online;
 	s32 node, cpu, err;
 
 	if (!plan)
@@ -327,10 +329,13 @@ s32 BPF_STRUCT_OPS_SLEEPABLE(vnuma_init)
 			return err;
 		}
 	}
-	bpf_for(cpu, 0, VNUMA_MAX_CPUS) {
-		if (cpu_to_node(cpu) >= 0)
+	/* The kernel holds off hotplug meanwhile. */
+	online = scx_bpf_get_online_cpumask();
+	bpf_for(cpu, 0, scx_bpf_nr_cpu_ids()) {
+		if (cpu_to_node(cpu) >= 0 && bpf_cpumask_test_cpu(cpu, online))
 			set_cpu_online(cpu, cpu_to_node(cpu), true);
 	}
+	scx_bpf_put_cpumask(online);
 	plan->destination.first = start_node;
 	plan->destination.second = VNUMA_NO_NODE;
 	plan->nr_destinations = 1;

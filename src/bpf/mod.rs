@@ -2,6 +2,7 @@
 
 mod class;
 mod counters;
+mod exit;
 mod hits;
 mod pins;
 mod plain;
@@ -11,6 +12,7 @@ mod steal;
 
 pub use class::Class;
 pub use counters::{CpuNs, KernelCounters};
+pub use exit::{Exit, ExitCause};
 pub use hits::{Hit, Hits};
 pub use pins::{pins, PinError, Pins, PINNED_TASKS, PIN_DIR};
 pub use plain::{NoPadding, Plain};
@@ -65,7 +67,15 @@ impl intf::vnuma_task_record {
 
 /// Runs a syscall program, which reads and writes `args`.
 fn run<T: NoPadding>(program: &ProgramMut<'_>, args: &mut T) -> io::Result<()> {
-    let input = ProgramInput { context_in: Some(args.as_bytes_mut()), ..Default::default() };
+    run_with(program, ProgramInput { context_in: Some(args.as_bytes_mut()), ..Default::default() })
+}
+
+/// Runs a syscall program without arguments.
+fn run_bare(program: &ProgramMut<'_>) -> io::Result<()> {
+    run_with(program, ProgramInput::default())
+}
+
+fn run_with(program: &ProgramMut<'_>, input: ProgramInput<'_>) -> io::Result<()> {
     let output = program.test_run(input).map_err(io::Error::other)?;
     match output.return_value as i32 {
         0 => Ok(()),

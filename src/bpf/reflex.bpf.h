@@ -84,6 +84,9 @@ static void watch_steal(struct vnuma_node_stats *stats, s32 node, u64 run_ns, u6
 
 	if (!plan || !node_plan || (plan->hit_nodes & node_bit(node)) || !is_news(node_plan, node))
 		return;
+	/* The guest was paused, which is no reason to leave this node. */
+	if (run_ns >= pause_min_ns)
+		return;
 	__sync_fetch_and_add(&stats->excess_run_ns, run_ns);
 	__sync_fetch_and_add(&stats->excess_stolen_ns, stolen_ns);
 	excess = __sync_fetch_and_add(&stats->excess_ns, change) + change;

@@ -8,15 +8,16 @@ use std::path::Path;
 
 use anyhow::{ensure, Context, Result};
 use libbpf_rs::{MapCore, MapFlags, OpenObject};
-use scx_utils::{compat, scx_ops_attach, scx_ops_load, scx_ops_open, uei_exited, uei_read, UserExitInfo};
+use scx_utils::{compat, scx_ops_attach, scx_ops_load, scx_ops_open, uei_exited};
 
 use super::class::Class;
 use super::counters::{KernelCounters, MappedCpuTimes};
+use super::exit::{self, Exit, ExitCause};
 use super::hits::Hits;
 use super::pins::{pins, PINNED_TASKS, PIN_DIR};
 use super::plan::{KernelPlan, Steering};
 use super::steal::StealReader;
-use super::{intf, run, run_by_fd, BpfSkel, BpfSkelBuilder, NoPadding, Plain, CPU_IDS, NODE_IDS};
+use super::{intf, run, run_bare, run_by_fd, BpfSkel, BpfSkelBuilder, NoPadding, Plain, CPU_IDS, NODE_IDS};
 use crate::cell::NodeId;
 use crate::linux::{affinity, CpuSet};
 
@@ -111,7 +112,8 @@ pub struct SchedulerClass<'a> {
 }
 
 impl<'a> SchedulerClass<'a> {
-    /// Loads it, pins its maps and attaches it. `nodes` are the nodes with the ids of their online CPUs; ids may have gaps.
+    /// Loads it, pins its maps and attaches it. `nodes` are the nodes with the ids of their CPUs, also of those that are
+    /// offline; ids may have gaps.
     pub fn load<'n>(
         options: &LoadOptions,
         nodes: impl Iterator<Item = (NodeId, &'n CpuSet)>,
@@ -236,10 +238,13 @@ impl<'a> SchedulerClass<'a> {
     }
 
     /// Detaches it, removes the pins, and returns how it ended.
-    pub fn unload(mut self) -> UserExitInfo {
+    pub fn unload(mut self) -> Exit {
         drop(self.link.take());
         pins().remove();
-        uei_read!(&self.skel, uei)
+        let Some(data) = self.skel.maps.data_data.as_ref() else { return Exit::unloaded() };
+        let (reason, message) = (exit::text(&data.uei.reason), exit::text(&data.uei.msg));
+        let text = if message.is_empty() { reason } else { format!("{reason} ({message})") };
+        Exit { cause: ExitCause::of(data.uei.kind, data.uei.exit_code), text, dump: exit::dump() }
     }
 }
 
@@ -313,6 +318,10 @@ impl Class for SchedulerClass<'_> {
         Ok(NodeStats::from(&stats))
     }
 
+    fn note_alive(&self) -> Result<()> {
+        run_bare(&self.skel.progs.note_alive).context("telling the scheduler class that the daemon is alive")
+    }
+
     fn has_exited(&self) -> bool {
         uei_exited!(&self.skel, uei)
     }
@@ -327,10 +336,14 @@ fn nr_cpu_ids() -> Result<usize> {
     Ok(possible.iter().last().map_or(0, |cpu| cpu as usize + 1))
 }
 
-/// Sets up each node's timers on one of its CPUs, so that they are allocated from the node's memory.
+/// Sets up each node's timers on one of its CPUs, so that they are allocated from the node's memory. If all of them are
+/// offline, any CPU does it.
 fn init_timers(program: BorrowedFd<'_>, nodes: &[(NodeId, &CpuSet)]) -> Result<()> {
     let init = |node: NodeId, cpus: &CpuSet| -> io::Result<()> {
-        affinity::set(0, cpus)?;
+        match affinity::set(0, cpus) {
+            Err(err) if err.kind() != io::ErrorKind::InvalidInput => return Err(err),
+            Ok(()) | Err(_) => {}
+        }
         run_by_fd(program, &mut intf::vnuma_node_args { node: node.0 as i32 })
     };
     for &(node, cpus) in nodes.iter().filter(|(_, cpus)| !cpus.is_empty()) {

@@ -23,7 +23,7 @@ const volatile u32 nr_nodes = 1;
 const volatile u32 nr_possible_cpus = 1;
 const volatile bool idle_per_node;
 
-/* The node of each CPU that was online when the daemon loaded us, else VNUMA_NO_NODE. Node ids may have gaps. */
+/* The node of each CPU that was present when the daemon loaded us, online or not, else VNUMA_NO_NODE. Node ids may have gaps. */
 const volatile s32 cpu_nodes[VNUMA_MAX_CPUS];
 
 /* The initial plan sends all migratable tasks to this node. */
@@ -54,6 +54,14 @@ const volatile u64 limit_late_max_ns = 100 * NSEC_PER_MSEC;
 const volatile u64 allowed_steal = 102;
 const volatile u64 hit_threshold_ns = 10 * NSEC_PER_MSEC;
 const volatile u64 hit_interval_ns = 250 * NSEC_PER_MSEC;
+
+/*
+ * Steal time that exceeds the time passed by more than this can't be true. By less it can: where the TSC isn't reliable, the
+ * clock stands still until the tick that follows a pause of the CPU. A task on a CPU for pause_min_ns was paused with the
+ * guest, as tasks are charged at each tick.
+ */
+const volatile u64 steal_slack_ns = 1000 * NSEC_PER_MSEC;
+const volatile u64 pause_min_ns = 5000 * NSEC_PER_MSEC;
 
 /* The time in which every task queued on a node should get to run once; the slice is a fair part of it. */
 const volatile u64 sched_latency_ns = 400 * NSEC_PER_MSEC;

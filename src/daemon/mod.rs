@@ -18,18 +18,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{bail, Context, Result};
 pub use config::Config;
 pub use lock::{InstanceLock, LOCK_FILE};
 pub use logging::Log;
 pub use options::{Cli, Command, RunOptions};
 pub use reporter::{DecisionLog, Reporter};
 pub use round::Rounds;
-use scx_utils::UserExitInfo;
 pub use shutdown::Shutdown;
 
 use crate::act;
-use crate::bpf::SchedulerClass;
+use crate::bpf::{Exit, ExitCause, SchedulerClass};
+use crate::cell::NodeId;
 use crate::linux::memory;
 use crate::report::{self, DecisionHistory, MetricsServer, StatsServer};
 use crate::sense::{Hosts, Nodes, Probes, Sampler};
@@ -76,7 +76,7 @@ fn spawn_monitor(interval: Duration, shutdown: Shutdown) {
     });
 }
 
-/// Load the scheduler class, and load it again each time the kernel asks for a restart.
+/// Load the scheduler class, and load it again each time it ends for a reason that is no error.
 fn run_until_shutdown(
     config: &Config,
     options: &RunOptions,
@@ -84,27 +84,45 @@ fn run_until_shutdown(
     shutdown: &Shutdown,
 ) -> Result<()> {
     let mut log = DecisionLog::create(options.log.as_deref(), config.policy.as_str(), config.guards)?;
-    let mut restarts = Restarts::default();
+    let (mut restarts, mut destination) = (Restarts::default(), None);
     loop {
-        let exit = run_once(config, options, history, &mut log, shutdown)?;
-        exit.report()?;
-        if !exit.should_restart() {
-            return Ok(());
+        let (exit, last) = run_once(config, options, history, &mut log, shutdown, destination)?;
+        if !exit.dump.is_empty() {
+            log::error!("what the kernel dumped:\n{}", exit.dump);
         }
-        restarts.note(Instant::now())?;
-        log::info!("restarting at the kernel's request");
+        match exit.cause {
+            ExitCause::Error => bail!("EXIT: {}", exit.text),
+            ExitCause::Unloaded => return Ok(()),
+            _ if shutdown.is_requested() => return Ok(()),
+            ExitCause::Hotplug => log::info!("starting again with the CPUs as they are now ({})", exit.text),
+            ExitCause::Silence => log::warn!(
+                "starting again: the daemon was stopped or got no CPU, so all tasks were in the fair class ({})",
+                exit.text
+            ),
+            ExitCause::Restart => {
+                restarts.note(Instant::now())?;
+                log::info!("starting again at the kernel's request ({})", exit.text);
+            }
+        }
+        destination = Some(last);
     }
 }
 
+/// Run the rounds of one load of the scheduler class. `destination` is the last one of the load before. Returns how the class
+/// ended, and its last destination.
 fn run_once(
     config: &Config,
     options: &RunOptions,
     history: &Arc<DecisionHistory>,
     log: &mut DecisionLog,
     shutdown: &Shutdown,
-) -> Result<UserExitInfo> {
+    destination: Option<NodeId>,
+) -> Result<(Exit, NodeId)> {
     let nodes = preflight::supported_nodes(&Nodes::from_sysfs().context("reading the NUMA nodes")?)?;
-    let start = preflight::choose_start_node(&nodes, options.start_node, options.allow_single_node)?;
+    let start = match destination.filter(|node| nodes.with_cpus().contains(node)) {
+        Some(destination) => destination,
+        None => preflight::choose_start_node(&nodes, options.start_node, options.allow_single_node)?,
+    };
     let specs = config.host_specs(&nodes.iter().map(|(node, _)| node).collect::<Vec<_>>())?;
     let hosts = Hosts::start(specs, config.interval)?;
     let mut object = MaybeUninit::uninit();
@@ -112,6 +130,10 @@ fn run_once(
         .inspect_err(|_| crate::bpf::pins().remove())
         .context("loading the scheduler class")?;
     log::info!("enabled on {} nodes; migratable work goes to node {start}", nodes.with_cpus().len());
+
+    if let Err(err) = crate::bpf::Class::note_alive(&class) {
+        log::warn!("if this daemon stops, the scheduler class won't notice: {err:#}");
+    }
 
     // Rounds work without the server; only --monitor and explain don't.
     let stats_server = StatsServer::launch(history.clone());
@@ -123,6 +145,7 @@ fn run_once(
     let hits = config.steers().then(|| class.hits()).transpose()?;
     let mut rounds = Rounds::new(config, &class, &nodes, start, Sampler::open(hosts, probes)?, reporter, hits)?;
     let outcome = rounds.run(shutdown);
+    let destination = rounds.destination();
     // This also restores the affinities of IRQs and workqueues.
     drop(rounds);
 
@@ -131,7 +154,7 @@ fn run_once(
     let exit = class.unload();
     log::info!("disabled; {} tasks went back to the policy they had", given_back?);
     outcome?;
-    Ok(exit)
+    Ok((exit, destination))
 }
 
 /// Start the probes, unless they are off. Nodes with a configured host are probed only before a move.

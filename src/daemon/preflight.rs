@@ -138,7 +138,7 @@ pub fn supported_nodes(nodes: &Nodes) -> Result<Nodes> {
     if let Some(cpu) = nodes.iter().flat_map(|(_, cpus)| cpus).find(|&cpu| cpu >= CPU_IDS) {
         bail!("CPU {cpu} is past the {CPU_IDS} CPUs that scx_vnuma is built for; give the guest fewer CPUs");
     }
-    Ok(Nodes::new(nodes.iter().filter(|&(node, _)| is_small(node)).map(|(node, cpus)| (node, cpus.iter()))))
+    Ok(nodes.filtered(is_small))
 }
 
 /// The node that work starts on: the requested one, or the first with CPUs.

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Result};
 
-/// Counts the restarts that the kernel requested.
+/// Counts the restarts that the kernel requested for unknown reasons. Those after hotplug or a silence of the daemon are
+/// answers to events outside, so they don't count: each of many CPUs that are added asks for one.
 #[derive(Default)]
 pub struct Restarts {
     at: VecDeque<Instant>,

@@ -72,6 +72,7 @@ impl<'a> Rounds<'a> {
     pub fn run(&mut self, shutdown: &Shutdown) -> Result<()> {
         let (mut pace, mut failures) = (Pace::new(self.config.interval), Failures::default());
         while !self.class.has_exited() {
+            self.note_alive();
             let cpu_before = thread_cpu_time();
             match self.round() {
                 Ok(()) => failures.succeeded(),
@@ -90,10 +91,11 @@ impl<'a> Rounds<'a> {
 
     /// Sleep until `due`. Returns false if it is time to shut down.
     fn wait_until(&self, due: Instant, shutdown: &Shutdown) -> bool {
-        /// The kernel doesn't wake the daemon when it ends the scheduler class.
+        /// The kernel doesn't wake the daemon when it ends the scheduler class, and the class wants signs of life.
         const CHECK_EVERY: Duration = Duration::from_millis(250);
 
         while !shutdown.is_requested() && !self.class.has_exited() {
+            self.note_alive();
             let left = due.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return true;
@@ -106,6 +108,17 @@ impl<'a> Rounds<'a> {
         false
     }
 
+    fn note_alive(&self) {
+        if let Err(err) = self.class.note_alive() {
+            log::debug!("{err:#}");
+        }
+    }
+
+    /// Where the present plan sends migratable work.
+    pub fn destination(&self) -> NodeId {
+        self.workload.destination()
+    }
+
     /// Run one round. The first only takes the baselines for later rounds.
     pub fn round(&mut self) -> Result<()> {
         // Sense. Tasks are selected first, so that a new task's time counts from the window that begins now.
@@ -114,6 +127,11 @@ impl<'a> Rounds<'a> {
         // Under --all, tasks run that were never selected.
         let processes = (!self.config.all).then(|| self.workload.processes());
         let Some(window) = self.sampler.window(self.class, processes.as_deref())? else { return Ok(()) };
+        if window.spans_a_pause(self.config.interval) {
+            log::warn!("{:.0} s have passed since the last round, so it decides nothing", window.wall.as_secs_f64());
+            // Hits stay queued for the next round: the kernel side waits for a plan that knows of them.
+            return Ok(());
+        }
         let mut readings = self.sampler.readings(&window, self.nodes);
         let destination = self.workload.destination();
         let hit_nodes = self.take_hits()?;

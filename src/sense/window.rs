@@ -39,6 +39,16 @@ pub struct Window {
 }
 
 impl Window {
+    /// Return true if the window is too long for rounds every `interval`: the guest or the daemon was paused, or the clock
+    /// jumped. What was stolen meanwhile says nothing of the pressure now.
+    pub fn spans_a_pause(&self, interval: Duration) -> bool {
+        /// Rounds may be late: a busy guest, or one on emulated CPUs, delays them by seconds.
+        const LATE_MAX: Duration = Duration::from_secs(5);
+        const LATE_MAX_ROUNDS: u32 = 10;
+
+        self.wall > LATE_MAX.max(interval.saturating_mul(LATE_MAX_ROUNDS))
+    }
+
     /// Number of these CPUs that were online.
     pub fn nr_online(&self, cpus: &CpuSet) -> usize {
         self.online(cpus).count()
@@ -315,6 +325,17 @@ mod tests {
 
     fn sample(cpu_times: CpuTimes) -> Snapshot {
         Snapshot { at: Instant::now(), cpu_times, run_times: RunTimes::new(), nr_queued: Vec::new() }
+    }
+
+    #[test]
+    fn a_window_of_many_rounds_and_seconds_spans_a_pause() {
+        let spans = |wall_ms, interval_ms| {
+            let window = Window { wall: Duration::from_millis(wall_ms), ..Window::default() };
+            window.spans_a_pause(Duration::from_millis(interval_ms))
+        };
+        assert!(!spans(5_000, 500) && spans(5_001, 500), "ten rounds");
+        assert!(!spans(5_000, 100) && spans(5_001, 100), "rounds may be late by seconds");
+        assert!(!spans(20_000, 2_000) && spans(600_000, 2_000), "ten minutes in one round");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
-use scx_vnuma::bpf::{intf, Plain, PIN_DIR};
+use scx_vnuma::bpf::{intf, NoPadding, Plain, PIN_DIR};
 use scx_vnuma::sense::{CpuTimeReader, Nodes};
 
 /// Polls a condition until it holds. Fails after `patience`.
@@ -115,11 +115,20 @@ impl Scheduler {
         Self::spawn_program("scx_vnuma", args)
     }
 
+    /// Starts it with this standard error, which takes what would be its log.
+    pub fn spawn_with_stderr(args: &[&str], stderr: impl Into<Stdio>) -> Result<Self> {
+        Self::spawn_command("scx_vnuma", args, |_| Ok(stderr.into()))
+    }
+
     fn spawn_program(program: &str, args: &[&str]) -> Result<Self> {
+        Self::spawn_command(program, args, |log| Ok(log.try_clone()?.into()))
+    }
+
+    fn spawn_command(program: &str, args: &[&str], stderr: impl FnOnce(&File) -> Result<Stdio>) -> Result<Self> {
         let log = log_name(NR_STARTED.fetch_add(1, Ordering::Relaxed));
         let file = File::create(&log)?;
         let mut command = Command::new(program);
-        command.args(args).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        command.args(args).stdin(Stdio::null()).stderr(stderr(&file)?).stdout(file);
         Ok(Scheduler { child: command.spawn().with_context(|| format!("starting {program}"))?, log })
     }
 
@@ -136,10 +145,15 @@ impl Scheduler {
         Ok(self.child.try_wait()?.is_none())
     }
 
-    /// Sends a signal and waits until the scheduler has exited. Returns its log.
-    pub fn end(&mut self, signal: i32) -> Result<String> {
+    /// Sends it a signal. It must not have ended.
+    pub fn signal(&self, signal: i32) {
         // SAFETY: our own child, not waited for yet.
         unsafe { libc::kill(self.pid(), signal) };
+    }
+
+    /// Sends a signal and waits until the scheduler has exited. Returns its log.
+    pub fn end(&mut self, signal: i32) -> Result<String> {
+        self.signal(signal);
         wait_for("the scheduler ends", Duration::from_secs(30), || Ok(!self.is_alive()?))?;
         self.log()
     }
@@ -168,6 +182,20 @@ pub fn target() -> Result<intf::vnuma_target> {
 /// The node that migratable work is sent to.
 pub fn destination() -> Result<u32> {
     Ok(target()?.destination.first as u32)
+}
+
+/// Sets the placements of these processes, in the pinned map. Returns how many there was room for.
+pub fn set_placements(tgids: std::ops::Range<u32>, node: u32) -> Result<usize> {
+    let map = pinned("placement")?;
+    let value = intf::vnuma_placement { node: node as i32, ..Plain::zeroed() };
+    let fits = |tgid: &u32| map.update(&tgid.to_ne_bytes(), value.as_bytes(), MapFlags::ANY).is_ok();
+    Ok(tgids.take_while(fits).count())
+}
+
+/// Removes the placements of these processes from the pinned map.
+pub fn remove_placements(tgids: std::ops::Range<u32>) -> Result<()> {
+    let map = pinned("placement")?;
+    tgids.into_iter().try_for_each(|tgid| Ok(map.delete(&tgid.to_ne_bytes())?))
 }
 
 /// A node's counters, from their pinned map.

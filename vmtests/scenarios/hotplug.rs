@@ -7,8 +7,17 @@ use anyhow::{ensure, Context, Result};
 use crate::guest::workers::{Setting, Worker};
 use crate::guest::{destination, node_cpus, nr_nodes, run_ns_in, share_elsewhere, wait_for, Scheduler};
 
-/// Brings the CPUs back online, however the scenario ends.
-struct Offline(Vec<u32>);
+/// CPUs that are offline. They come back online, however the scenario ends.
+pub struct Offline(Vec<u32>);
+
+impl Offline {
+    /// Takes these CPUs offline.
+    pub fn take(cpus: Vec<u32>) -> Result<Self> {
+        let offline = Offline(cpus);
+        offline.0.iter().try_for_each(|&cpu| set_online(cpu, false))?;
+        Ok(offline)
+    }
+}
 
 impl Drop for Offline {
     fn drop(&mut self) {
@@ -18,7 +27,7 @@ impl Drop for Offline {
     }
 }
 
-fn set_online(cpu: u32, online: bool) -> Result<()> {
+pub fn set_online(cpu: u32, online: bool) -> Result<()> {
     let path = format!("/sys/devices/system/cpu/cpu{cpu}/online");
     std::fs::write(&path, if online { "1" } else { "0" }).with_context(|| format!("writing {path}"))
 }
@@ -34,8 +43,7 @@ pub fn an_offline_destination_is_left() -> Result<String> {
     let here = 1.0 - share_elsewhere(&run_ns_in(interval, nr_nodes())?, away)?;
     ensure!(here > 0.9, "only {here:.2} of the run time is on node {away}");
 
-    let offline = Offline(node_cpus(away)?);
-    offline.0.iter().try_for_each(|&cpu| set_online(cpu, false))?;
+    let offline = Offline::take(node_cpus(away)?)?;
     std::thread::sleep(interval);
     let run_ns = run_ns_in(interval, nr_nodes())?;
     let elsewhere = share_elsewhere(&run_ns, away)?;

@@ -29,8 +29,14 @@ pub fn mixed_load() -> Result<Vec<Worker>> {
         Setting { chooses_ext: true, ..Setting::default() },
     ];
     let workers = settings.iter().map(Worker::start).collect::<Result<Vec<_>>>()?;
-    std::thread::sleep(Duration::from_millis(500));
+    settled(&workers);
     Ok(workers)
+}
+
+/// What workers that have just been started look like once they are as their settings say.
+pub fn settled(workers: &[Worker]) -> Vec<Seen> {
+    std::thread::sleep(Duration::from_millis(500));
+    seen(workers)
 }
 
 const NR_SELECTED: usize = 6;

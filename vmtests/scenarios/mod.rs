@@ -5,6 +5,7 @@ mod boots;
 mod bound;
 mod experiment;
 pub mod fake_exporter;
+mod faults;
 mod fine;
 mod fixed;
 mod following;

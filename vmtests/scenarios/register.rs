@@ -5,6 +5,7 @@
 
 use anyhow::Result;
 
+use super::faults::{cpus, daemon, starting};
 use super::{
     all, bound, experiment, fine, fixed, following, harvesting, hosts, hotplug, killing, leaving, moving, real_time,
     scale, shapes, short_tasks, steering, storms, watching,
@@ -108,6 +109,13 @@ const SHORT_TASKS: Group = Group {
     nr_boots: 1,
     by_name_only: true,
 };
+const FAULTS: Group = Group {
+    name: "faults",
+    about: "faults on purpose: a daemon stopped, blocked or short of memory, starts that meet, hotplug, fair load",
+    lab: "",
+    nr_boots: 1,
+    by_name_only: false,
+};
 const COLOCATION: Group = Group {
     name: "colocation",
     about: "the co-location experiment in its shortest form: each arm works, whatever its figures",
@@ -174,6 +182,17 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!(STAYING, Lab, steering::a_lone_task_is_limited_too),
     scenario!(STAYING, Lab, steering::the_least_limit_starves_none_of_a_hundred),
     scenario!(KILLING, Shape("2x2"), killing::killed_at_any_moment_all_is_undone),
+    scenario!(FAULTS, Shape("2x2"), starting::in_another_pid_namespace_nothing_is_touched),
+    scenario!(FAULTS, Shape("2x2"), starting::of_two_starts_one_is_refused_and_the_others_kill_is_undone),
+    scenario!(FAULTS, Shape("2x2"), starting::restore_during_a_start_undoes_nothing),
+    scenario!(FAULTS, Shape("2x2"), daemon::a_log_that_nobody_reads_stops_neither_rounds_nor_signals),
+    scenario!(FAULTS, Shape("2x2"), daemon::the_class_of_a_stopped_daemon_ends_and_comes_back_with_it),
+    scenario!(FAULTS, Shape("2x2"), daemon::rounds_without_descriptors_fail_and_later_ones_succeed),
+    scenario!(FAULTS, Shape("2x2"), daemon::without_memory_the_daemon_goes_on_or_is_undone),
+    scenario!(FAULTS, Shape("2x2"), daemon::a_full_placement_map_stops_nothing),
+    scenario!(FAULTS, Shape("2x2"), cpus::cpus_that_were_offline_at_the_start_are_used_when_they_come),
+    scenario!(FAULTS, Shape("2x2"), cpus::a_storm_of_hotplug_of_the_destinations_last_cpus_loses_nothing),
+    scenario!(FAULTS, Shape("2x2"), cpus::fair_load_on_the_destination_starves_no_migratable_task),
     scenario!(LONG, Lab, harvesting::half_a_nodes_demand_stays_on_one_node_for_ten_minutes),
     scenario!(SHORT_TASKS, Shape("2x2"), short_tasks::short_tasks_take_no_longer_than_under_the_fair_class),
     scenario!(COLOCATION, Here, experiment::each_arm_of_the_experiment_works),

@@ -33,10 +33,7 @@ fn with_class<T>(scenario: impl FnOnce(&SchedulerClass<'_>) -> Result<T>) -> Res
     let outcome = scenario(&class);
     let has_exited = class.has_exited();
     let exit = class.unload();
-    if has_exited {
-        exit.report()?;
-    }
-    ensure!(!has_exited, "the kernel has ended the BPF scheduler");
+    ensure!(!has_exited, "the kernel has ended the BPF scheduler: {}", exit.text);
     outcome
 }
 
