@@ -18,7 +18,7 @@ pub use pins::{pins, PinError, Pins, PINNED_TASKS, PIN_DIR};
 pub use plain::{NoPadding, Plain};
 pub use plan::{KernelPlan, Steering};
 pub use scheduler_class::{
-    cannot_kick_cpus, LoadOptions, NodeStats, Retargeted, RunTime, RunTimes, SchedulerClass, OPS_NAME,
+    cannot_exit, cannot_kick_cpus, LoadOptions, NodeStats, Retargeted, RunTime, RunTimes, SchedulerClass, OPS_NAME,
 };
 pub use steal::StealReader;
 

@@ -97,6 +97,12 @@ pub fn warn_of_gaps() {
              changes, running tasks stay until the next tick; with a newer pahole they move at once"
         );
     }
+    if bpf::cannot_exit() {
+        log::warn!(
+            "this kernel's BTF was made by a pahole older than 1.26, so BPF programs can't end the scheduler: if this \
+             daemon is stopped or hangs, work stays where the last plan sent it until the daemon goes on or is killed"
+        );
+    }
     if is_writable_by_others(Path::new("/sys/fs/bpf")) {
         log::warn!(
             "every user may write to /sys/fs/bpf, and get in the way of what scx_vnuma keeps there; run chmod 700 \
