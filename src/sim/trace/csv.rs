@@ -12,10 +12,10 @@ use crate::sim::error::SimError;
 const MAX_FIELDS: usize = 21;
 
 /// Maximum share of a machine. Larger values are damage, and sums of such numbers would not be exact.
-const MAX_SHARE: f64 = 1000.0;
+pub(super) const MAX_SHARE: f64 = 1000.0;
 
 /// Maximum ratio of counts. Some are wrong in the published trace, and only their order matters.
-const MAX_RATIO: f64 = 1e30;
+pub(super) const MAX_RATIO: f64 = 1e30;
 
 /// U+FEFF in UTF-8, which spreadsheets write at the start of a file.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
