@@ -8,6 +8,8 @@ mod probe;
 mod view;
 mod window;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use host::fuzzing;
 pub use cpu_time::{CpuTime, CpuTimeError, CpuTimeReader, CpuTimes};
 pub use host::{
     host_specs, Auth, ClientFiles, HostLoad, HostSpec, HostSpecError, Hosts, HostsError, MetricsError, ScrapeError,

@@ -8,6 +8,8 @@ pub mod cli;
 pub mod engine;
 mod error;
 pub mod figures;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 pub mod params;
 pub mod placement;
 mod progress;

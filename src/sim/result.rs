@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use super::engine::{CellOutcome, Heat, Outcome, Rounds};
@@ -133,7 +133,12 @@ impl RunResult {
 
     /// Read a result from a file.
     pub fn read(path: &Path) -> Result<RunResult, SimError> {
-        let result: RunResult = read_json(path)?;
+        RunResult::parse(path, &std::fs::read(path).map_err(SimError::file(path))?)
+    }
+
+    /// Parse the text of the result at `path`.
+    pub fn parse(path: &Path, text: &[u8]) -> Result<RunResult, SimError> {
+        let result: RunResult = parse_json(path, text)?;
         check_format(path, &result.format, FORMAT)?;
         Ok(result)
     }
@@ -153,8 +158,11 @@ pub fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), SimE
 
 /// Read a value from a JSON file.
 pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, SimError> {
-    let file = BufReader::new(File::open(path).map_err(SimError::file(path))?);
-    serde_json::from_reader(file)
+    parse_json(path, &std::fs::read(path).map_err(SimError::file(path))?)
+}
+
+fn parse_json<T: serde::de::DeserializeOwned>(path: &Path, text: &[u8]) -> Result<T, SimError> {
+    serde_json::from_slice(text)
         .map_err(|error| SimError::Format { path: path.into(), what: format!("not a result of vnuma-sim: {error}") })
 }
 

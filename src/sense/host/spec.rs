@@ -230,8 +230,13 @@ impl Entry {
 fn read_file(path: &Path) -> Result<Vec<HostSpec>, HostSpecError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| HostSpecError::Unreadable { path: path.to_path_buf(), source })?;
+    parse_file(path, &text)
+}
+
+/// Parse the text of the `--hosts` file at `path`.
+pub(super) fn parse_file(path: &Path, text: &str) -> Result<Vec<HostSpec>, HostSpecError> {
     let refused = |reason: String| HostSpecError::File { path: path.to_path_buf(), reason };
-    let file: File = toml::from_str(&text).map_err(|err| refused(err.to_string().trim_end().to_string()))?;
+    let file: File = toml::from_str(text).map_err(|err| refused(err.to_string().trim_end().to_string()))?;
     if file.host.is_empty() {
         return Err(refused("it has no [[host]]: add one for each node, with node and url".into()));
     }

@@ -57,9 +57,9 @@ pub fn from_readers(
     load(&parts[..1], &parts[1..], &open, true, keep, &|_| {})
 }
 
-type Open<'a> = dyn Fn(&PathBuf) -> Result<Box<dyn Read + Send + 'a>, SimError> + Sync + 'a;
+pub(super) type Open<'a> = dyn Fn(&PathBuf) -> Result<Box<dyn Read + Send + 'a>, SimError> + Sync + 'a;
 
-fn load<'a>(
+pub(super) fn load<'a>(
     events: &[PathBuf],
     usage: &[PathBuf],
     open: &Open<'a>,

@@ -2,6 +2,8 @@
 
 mod csv;
 mod events;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod gzip;
 mod input;
 mod load;
