@@ -474,3 +474,23 @@ fn a_folder_that_contains_the_tables_is_accepted() {
         .unwrap();
     assert_eq!(tasks(&output), 920, "{}", stderr(&output));
 }
+
+#[test]
+fn parts_that_are_missing_are_counted() {
+    let folder = Folder::new("parts-missing");
+    fs::create_dir(folder.0.join("task_usage")).unwrap();
+    for (name, row) in ["part-0-of-4.csv", "part-1-of-4.csv", "part-3-of-4.csv"].iter().zip(USAGE.lines()) {
+        folder.write(&format!("task_usage/{name}"), &format!("{row}\n"));
+    }
+    let lenient = folder.run_on(&["events.csv"], &["task_usage"], &[]);
+    assert!(lenient.status.success(), "{}", stderr(&lenient));
+    assert!(stderr(&lenient).contains("1 tables of which parts are missing"), "{}", stderr(&lenient));
+    let place = "3 of 4 parts of task_usage; number 2 is missing";
+    assert!(stderr(&lenient).contains(place), "{}", stderr(&lenient));
+    let strict = folder.run_on(&["events.csv"], &["task_usage"], &["--strict"]);
+    assert_eq!(strict.status.code(), Some(1));
+    assert!(stderr(&strict).contains(place) && strict.stdout.is_empty(), "{}", stderr(&strict));
+    folder.write("task_usage/part-2-of-4.csv", "600000000,900000000,1,1,8,0.2,0.1,0.1,,,0.1,,,0.3,,1.5,0.01,,,\n");
+    // In the wrong order of time, but all there.
+    assert!(!stderr(&folder.run_on(&["events.csv"], &["task_usage"], &[])).contains("of which parts"));
+}

@@ -23,10 +23,12 @@ pub enum OddityKind {
     PartTwice,
     /// A part has no row at all. It adds nothing.
     EmptyPart,
+    /// A table's parts say how many there are, and some are missing. The others are used.
+    MissingParts,
 }
 
 impl OddityKind {
-    const ALL: [OddityKind; 7] = [
+    const ALL: [OddityKind; 8] = [
         OddityKind::FieldCount,
         OddityKind::Number,
         OddityKind::TimeBackwards,
@@ -34,6 +36,7 @@ impl OddityKind {
         OddityKind::UsageWithoutEvents,
         OddityKind::PartTwice,
         OddityKind::EmptyPart,
+        OddityKind::MissingParts,
     ];
 
     fn consequence(self) -> &'static str {
@@ -45,6 +48,7 @@ impl OddityKind {
             OddityKind::UsageWithoutEvents => "usage rows of tasks without events, used for the trace's span only",
             OddityKind::PartTwice => "parts found both plain and compressed, the compressed ones skipped",
             OddityKind::EmptyPart => "parts without a row, which may not have been fetched or written",
+            OddityKind::MissingParts => "tables of which parts are missing, so all figures are those of the rest",
         }
     }
 }
