@@ -10,6 +10,7 @@ mod error;
 pub mod figures;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+pub mod output;
 pub mod params;
 pub mod placement;
 mod progress;

@@ -1,13 +1,13 @@
 //! The result of a run: its figures, and all that is needed to repeat, merge and draw it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use super::engine::{CellOutcome, Heat, Outcome, Rounds};
 use super::error::SimError;
 use super::figures::Figures;
+use super::output::NewFile;
 use super::params::Params;
 use super::placement::Shard;
 use super::tasks::{seconds, Horizon};
@@ -150,10 +150,11 @@ fn name_of(kind: OddityKind) -> String {
 
 /// Write a value as a single line of JSON.
 pub fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), SimError> {
-    let mut file = BufWriter::new(File::create(path).map_err(SimError::file(path))?);
+    let mut file = BufWriter::new(NewFile::create(path)?);
     serde_json::to_writer(&mut file, value)
         .map_err(|error| SimError::File { path: path.into(), source: error.into() })?;
-    file.write_all(b"\n").and_then(|()| file.flush()).map_err(SimError::file(path))
+    file.write_all(b"\n").map_err(SimError::file(path))?;
+    file.into_inner().map_err(|error| SimError::file(path)(error.into_error()))?.finish()
 }
 
 /// Read a value from a JSON file.

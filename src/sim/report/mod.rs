@@ -9,6 +9,7 @@ mod sweeps;
 use std::path::Path;
 
 use super::error::SimError;
+use super::output;
 use super::result::RunResult;
 use super::sweep::SweepResult;
 
@@ -28,7 +29,7 @@ impl Report {
             path: path.to_owned(),
             what: format!("a figure could not be drawn: {error}"),
         })?;
-        std::fs::write(path, html).map_err(SimError::file(path))
+        output::write(path, html.as_bytes())
     }
 
     /// Draw the report.

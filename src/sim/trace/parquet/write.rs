@@ -1,6 +1,5 @@
 //! Writes row groups, column by column.
 
-use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,13 +16,14 @@ use parquet::schema::types::ColumnPath;
 use super::page::Column;
 use super::{checksum, failed, Head, FORMAT, HEAD_KEY, SCHEMA};
 use crate::sim::error::SimError;
+use crate::sim::output::NewFile;
 use crate::sim::trace::{Trace, TracedTask, UsageWindow};
 
 /// Enough windows to make a row group worth its overhead, and few enough to give every core one.
 const ROW_GROUP_WINDOWS: usize = 1 << 17;
 
 /// Writes a trace in parts.
-pub struct ParquetWriter<'a, W: Write + Send = File> {
+pub struct ParquetWriter<'a, W: Write + Send = NewFile> {
     path: &'a Path,
     writer: SerializedFileWriter<W>,
     columns: Vec<Column>,
@@ -32,14 +32,14 @@ pub struct ParquetWriter<'a, W: Write + Send = File> {
 }
 
 impl<'a> ParquetWriter<'a> {
-    /// Create the file.
+    /// Create the file, which is in its place once it is finished.
     pub fn create(path: &'a Path) -> Result<Self, SimError> {
-        ParquetWriter::to(path, File::create(path).map_err(SimError::file(path))?)
+        ParquetWriter::to(path, NewFile::create(path)?)
     }
 
     /// Finish the file with the metadata of the whole trace.
     pub fn finish(self, trace: &Trace) -> Result<(), SimError> {
-        self.end(trace).map(drop)
+        self.end(trace)?.finish()
     }
 }
 
