@@ -494,3 +494,30 @@ fn parts_that_are_missing_are_counted() {
     // In the wrong order of time, but all there.
     assert!(!stderr(&folder.run_on(&["events.csv"], &["task_usage"], &[])).contains("of which parts"));
 }
+
+#[test]
+fn windows_that_are_far_too_long_are_counted_with_what_they_do() {
+    let text = USAGE.replace("300000000,600000000", "300000000,90600000000");
+    let place = "usage.csv:3: field 2 (end time) is 90600000000, more than an hour after the start time 300000000";
+    is_odd("long", "usage.csv", &text, "1 usage windows of more than an hour, used", place);
+    let folder = Folder::new("long-effect");
+    folder.write("usage.csv", &text);
+    let said = stderr(&folder.run(&["--policy", "none"]));
+    assert!(said.contains("with such windows the trace ends 90300 s later"), "{said}");
+}
+
+#[test]
+fn more_than_the_largest_machine_has_is_counted_with_what_it_does() {
+    let text = USAGE.replace(",8,0.2,", ",8,999,");
+    let place = "usage.csv:3: field 6 (CPU rate) is 999, and the largest machine has 1";
+    is_odd("above", "usage.csv", &text, "1 rows with more than the largest machine has, used", place);
+    let folder = Folder::new("above-effect");
+    folder.write("usage.csv", &text);
+    let said = stderr(&folder.run(&["--policy", "none"]));
+    // 999 * 300 s of that, 0.05 * 300 s and 0.1 * 290 s.
+    assert!(said.contains("have 99.9853 % of the trace's CPU time"), "{said}");
+    let text = EVENTS.replace(",9,0.2,", ",9,1.5,");
+    is_odd("request", "events.csv", &text, "largest machine", "events.csv:3: field 10 (CPU request) is 1.5");
+    let text = USAGE.replace("0.1,0.1,,,0.1,,,0.02", "0.1,1.25,,,0.1,,,0.02");
+    is_odd("memory", "usage.csv", &text, "largest machine", "usage.csv:1: field 8 (assigned memory usage) is 1.25");
+}

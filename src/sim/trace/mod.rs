@@ -9,6 +9,7 @@ mod input;
 mod load;
 pub mod machine_events;
 mod oddities;
+mod outliers;
 mod parquet;
 mod parts;
 mod row_times;

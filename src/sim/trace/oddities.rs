@@ -25,10 +25,14 @@ pub enum OddityKind {
     EmptyPart,
     /// A table's parts say how many there are, and some are missing. The others are used.
     MissingParts,
+    /// A usage window is many times as long as those of the published trace. It is used.
+    LongWindow,
+    /// A task requests or uses more than the largest machine has. The row is used.
+    AboveMachine,
 }
 
 impl OddityKind {
-    const ALL: [OddityKind; 8] = [
+    const ALL: [OddityKind; 10] = [
         OddityKind::FieldCount,
         OddityKind::Number,
         OddityKind::TimeBackwards,
@@ -37,6 +41,8 @@ impl OddityKind {
         OddityKind::PartTwice,
         OddityKind::EmptyPart,
         OddityKind::MissingParts,
+        OddityKind::LongWindow,
+        OddityKind::AboveMachine,
     ];
 
     fn consequence(self) -> &'static str {
@@ -49,6 +55,8 @@ impl OddityKind {
             OddityKind::PartTwice => "parts found both plain and compressed, the compressed ones skipped",
             OddityKind::EmptyPart => "parts without a row, which may not have been fetched or written",
             OddityKind::MissingParts => "tables of which parts are missing, so all figures are those of the rest",
+            OddityKind::LongWindow => "usage windows of more than an hour, used",
+            OddityKind::AboveMachine => "rows with more than the largest machine has, used",
         }
     }
 }
@@ -88,6 +96,13 @@ impl Oddities {
         match self.met.iter_mut().find(|(first, _)| first.kind == kind) {
             Some((_, count)) => *count += 1,
             None => self.met.push((oddity(), 1)),
+        }
+    }
+
+    /// Add to what is told about the first oddity of a kind, once all of the input has been read.
+    pub(super) fn explain(&mut self, kind: OddityKind, more: impl FnOnce() -> String) {
+        if let Some((first, _)) = self.met.iter_mut().find(|(first, _)| first.kind == kind) {
+            first.what += &more();
         }
     }
 
