@@ -521,3 +521,20 @@ fn more_than_the_largest_machine_has_is_counted_with_what_it_does() {
     let text = USAGE.replace("0.1,0.1,,,0.1,,,0.02", "0.1,1.25,,,0.1,,,0.02");
     is_odd("memory", "usage.csv", &text, "largest machine", "usage.csv:1: field 8 (assigned memory usage) is 1.25");
 }
+
+#[test]
+fn figures_of_no_task_are_refused() {
+    let folder = Folder::new("no-task");
+    let (events, usage) = (folder.path("events.csv"), folder.path("usage.csv"));
+    // Task 1:0 ends at 300 s, and 1:1 runs until the end.
+    folder.write("events.csv", &format!("{EVENTS}310000000,,1,1,,5,,3,9,0.2,,,\n"));
+    for command in [&["run"][..], &["compare"], &["sweep", "--vary", "order=cpu,memory"]] {
+        let output = sim().args(command).args(["--machines", "2", "--start", "400", "--end", "500"])
+            .args(["--events", &events, "--usage", &usage]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{command:?}");
+        let said = stderr(&output);
+        assert!(said.contains("no task runs between 400 s and 500 s of the trace; change --start or --end"), "{said}");
+    }
+    let shard = folder.run(&["--start", "400", "--end", "500", "--shard", "0/2"]);
+    assert!(shard.status.success(), "a shard may have none: {}", stderr(&shard));
+}

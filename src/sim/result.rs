@@ -66,6 +66,9 @@ pub enum MergeError {
         /// Indices of the shards that were not given.
         missing: Vec<u32>,
     },
+    /// No shard has a task.
+    #[error("none of the shards has a task, so there are no figures; change --start or --end of the runs")]
+    NoTasks,
 }
 
 impl RunResult {
@@ -123,7 +126,10 @@ impl RunResult {
         whole.cells.sort_by_key(|cell| cell.cell);
         whole.shard = Shard::WHOLE;
         whole.figures = Figures::new(&whole.cells, &whole.parameters, whole.length_s());
-        Ok(whole)
+        match whole.figures.tasks {
+            0 => Err(MergeError::NoTasks),
+            _ => Ok(whole),
+        }
     }
 
     /// Write the result as JSON.

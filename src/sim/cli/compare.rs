@@ -62,6 +62,7 @@ impl Compare {
         let wanted = Wanted { params: &base, shard: Shard::WHOLE, checksums: self.out.is_some() };
         let trace = load(&self.trace, &self.running, &wanted)?;
         let prepared = Prepared::new(&trace, &base, Shard::WHOLE);
+        prepared.check_tasks()?;
         let policies = every_policy(&base);
         let progress = Progress::new("cells", (policies.len() * prepared.nr_cells()) as u64);
         let outcomes = prepared.run_each(&policies, &|| progress.step());
