@@ -64,6 +64,7 @@ impl Compare {
         let prepared = Prepared::new(&trace, &base, Shard::WHOLE);
         prepared.check_tasks()?;
         let policies = every_policy(&base);
+        policies.iter().try_for_each(Params::check)?;
         let progress = Progress::new("cells", (policies.len() * prepared.nr_cells()) as u64);
         let outcomes = prepared.run_each(&policies, &|| progress.step());
         let results: Vec<RunResult> = policies

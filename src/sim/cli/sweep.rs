@@ -59,7 +59,9 @@ impl Sweep {
         let mut planned = Vec::new();
         for values in combinations(&self.vary) {
             let params = self.varied(&values)?.params(of_sample)?;
-            planned.extend(self.policies(&params).into_iter().map(|params| (values.clone(), params)));
+            let policies = self.policies(&params);
+            policies.iter().try_for_each(Params::check)?;
+            planned.extend(policies.into_iter().map(|params| (values.clone(), params)));
         }
         let wanted = Wanted { params: &base, shard: Shard::WHOLE, checksums: self.out.is_some() };
         let trace = load(&self.trace, &self.running, &wanted)?;
