@@ -287,3 +287,14 @@ fn synthetic_parts_are_not_mixed_with_others() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("part-00001-of-00002.csv.gz: a part of another trace"));
     assert!(fs::read_to_string(folder.join("PROVENANCE")).unwrap().contains("--machines 3"));
 }
+
+#[test]
+fn a_report_of_a_single_shard_is_refused() {
+    let out = folder("report-of-shard");
+    ok(&["run", "--shard", "0/2", "--out", text(&out)]);
+    let page = out.join("report.html");
+    let output = sim(&["report", "--out", text(&page), text(&out.join("result.json"))]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("it is shard 0/2 of a run; draw what `merge` makes"));
+    assert!(!page.exists());
+}

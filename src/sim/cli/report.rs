@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::say::say;
 
+use crate::sim::placement::Shard;
 use crate::sim::report::Report as Page;
 use crate::sim::result::{self, check_format, read_json, RunResult};
 use crate::sim::sweep;
@@ -36,12 +37,23 @@ impl Report {
                 )),
                 found => {
                     check_format(path, found.unwrap_or("unknown"), result::FORMAT)?;
-                    page.runs.push(parse::<RunResult>(path, value)?);
+                    let run = parse::<RunResult>(path, value)?;
+                    refuse_shard(path, run.shard)?;
+                    page.runs.push(run);
                 }
             }
         }
         Ok(page.write(&self.out)?)
     }
+}
+
+/// The figures of a shard are those of its own cells, and look like those of a run.
+fn refuse_shard(path: &Path, shard: Shard) -> Result<(), SimError> {
+    if shard == Shard::WHOLE {
+        return Ok(());
+    }
+    let what = format!("it is shard {}/{} of a run; draw what `merge` makes of all shards", shard.index, shard.of);
+    Err(SimError::Format { path: path.into(), what })
 }
 
 fn parse<T: serde::de::DeserializeOwned>(path: &Path, value: serde_json::Value) -> Result<T, SimError> {
