@@ -298,3 +298,17 @@ fn a_report_of_a_single_shard_is_refused() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("it is shard 0/2 of a run; draw what `merge` makes"));
     assert!(!page.exists());
 }
+
+#[test]
+fn a_report_of_an_impossible_figure_is_refused_at_once() {
+    let out = folder("impossible");
+    ok(&["sweep", "--vary", "order=cpu,memory", "--out", text(&out)]);
+    let path = out.join("sweep.json");
+    let mut sweep: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    sweep["points"][1]["figures"]["overcommit"] = json!(1e308);
+    fs::write(&path, sweep.to_string()).unwrap();
+    let output = sim(&["report", "--out", text(&out.join("again.html")), text(&path)]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("sweep.json: point 1: overcommit is 1e308, which no run gives"), "{said}");
+}

@@ -163,12 +163,8 @@ pub fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), SimE
     file.into_inner().map_err(|error| SimError::file(path)(error.into_error()))?.finish()
 }
 
-/// Read a value from a JSON file.
-pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, SimError> {
-    parse_json(path, &std::fs::read(path).map_err(SimError::file(path))?)
-}
-
-fn parse_json<T: serde::de::DeserializeOwned>(path: &Path, text: &[u8]) -> Result<T, SimError> {
+/// Parse a value from the text of a JSON file.
+pub fn parse_json<T: serde::de::DeserializeOwned>(path: &Path, text: &[u8]) -> Result<T, SimError> {
     serde_json::from_slice(text)
         .map_err(|error| SimError::Format { path: path.into(), what: format!("not a result of vnuma-sim: {error}") })
 }
