@@ -529,12 +529,55 @@ fn figures_of_no_task_are_refused() {
     // Task 1:0 ends at 300 s, and 1:1 runs until the end.
     folder.write("events.csv", &format!("{EVENTS}310000000,,1,1,,5,,3,9,0.2,,,\n"));
     for command in [&["run"][..], &["compare"], &["sweep", "--vary", "order=cpu,memory"]] {
-        let output = sim().args(command).args(["--machines", "2", "--start", "400", "--end", "500"])
-            .args(["--events", &events, "--usage", &usage]).output().unwrap();
+        let output = sim()
+            .args(command)
+            .args(["--machines", "2", "--start", "400", "--end", "500"])
+            .args(["--events", &events, "--usage", &usage])
+            .output()
+            .unwrap();
         assert_eq!(output.status.code(), Some(1), "{command:?}");
         let said = stderr(&output);
         assert!(said.contains("no task runs between 400 s and 500 s of the trace; change --start or --end"), "{said}");
     }
     let shard = folder.run(&["--start", "400", "--end", "500", "--shard", "0/2"]);
     assert!(shard.status.success(), "a shard may have none: {}", stderr(&shard));
+}
+
+#[test]
+fn merged_shards_have_the_oddities_of_the_whole() {
+    let folder = Folder::new("merged-oddities");
+    // Tasks 2:0 to 2:5 are on both machines, one of each shard.
+    let without: String =
+        (0..6).map(|task| format!("300000000,600000000,2,{task},8,0.2,0.1,0.1,,,0.1,,,0.3,,1.5,0.01,,,\n")).collect();
+    folder.write("usage.csv", &format!("{USAGE}{without}1,2,3\n"));
+    let run = |name: &str, more: &[&str]| {
+        let out = folder.path(name);
+        let more = [more, &["--cell", "1", "--out", &out]].concat();
+        assert!(folder.run(&more).status.success());
+        out + "/result.json"
+    };
+    let (whole, shards) = (run("whole", &[]), [run("0", &["--shard", "0/2"]), run("1", &["--shard", "1/2"])]);
+    let merged = folder.path("merged");
+    assert!(sim().args(["merge", "--out", &merged]).args(&shards).status().unwrap().success());
+    let whole = fs::read(whole).unwrap();
+    assert_eq!(whole, fs::read(merged + "/result.json").unwrap());
+    // The same from a prepared trace, which has the oddities of all tasks.
+    let (events, usage, trace) = (folder.path("events.csv"), folder.path("usage.csv"), folder.path("t.parquet"));
+    let prepare = ["prepare", "--events", &events, "--usage", &usage, "--out", &trace];
+    assert!(sim().args(prepare).status().unwrap().success());
+    let parts = ["0/2", "1/2"].map(|shard| {
+        let out = folder.path(&format!("prepared-{}", &shard[..1]));
+        let run = ["run", "--trace", &trace, "--machines", "2", "--cell", "1", "--shard", shard, "--out", &out];
+        assert!(sim().args(run).status().unwrap().success());
+        out + "/result.json"
+    });
+    let merged = folder.path("merged-prepared");
+    assert!(sim().args(["merge", "--out", &merged]).args(&parts).status().unwrap().success());
+    assert_eq!(whole, fs::read(merged + "/result.json").unwrap());
+    // An edited one is refused.
+    let text = fs::read_to_string(&shards[1]).unwrap();
+    fs::write(&shards[1], text.replace("\"version\":\"", "\"version\":\"9")).unwrap();
+    let output = sim().arg("merge").args(&shards).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("1/result.json: it is not as it was written"), "{}", stderr(&output));
 }

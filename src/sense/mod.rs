@@ -8,9 +8,9 @@ mod probe;
 mod view;
 mod window;
 
+pub use cpu_time::{CpuTime, CpuTimeError, CpuTimeReader, CpuTimes};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use host::fuzzing;
-pub use cpu_time::{CpuTime, CpuTimeError, CpuTimeReader, CpuTimes};
 pub use host::{
     host_specs, Auth, ClientFiles, HostLoad, HostSpec, HostSpecError, Hosts, HostsError, MetricsError, ScrapeError,
 };

@@ -3,14 +3,21 @@
 use super::engine::Prepared;
 use super::params::Params;
 use super::placement::Shard;
+use super::report::Report;
 use super::result::RunResult;
+use super::sweep::SweepResult;
 use super::trace::Trace;
 use crate::policy::{PolicyName, World};
 
 pub(crate) use super::trace::fuzzing::{parquet, trace_csv};
 
-/// A result of `run`. It is the same after it was written again, and it can be merged and drawn.
+/// A result of `run` or `sweep`. It is the same after it was written again, and it can be merged and drawn.
 pub(crate) fn result_json(bytes: &[u8]) {
+    if let Ok(sweep) = SweepResult::parse("fuzzed".as_ref(), bytes) {
+        let again = serde_json::to_vec(&sweep).expect("BUG: a sweep is plain data");
+        assert!(SweepResult::parse("written".as_ref(), &again).is_ok());
+        Report { sweeps: vec![sweep], ..Default::default() }.html().expect("a sweep can be drawn");
+    }
     let Ok(result) = RunResult::parse("fuzzed".as_ref(), bytes) else { return };
     let again = serde_json::to_vec(&result).expect("BUG: a result is plain data");
     let again = RunResult::parse("written".as_ref(), &again).expect("a written result is read");
@@ -18,7 +25,7 @@ pub(crate) fn result_json(bytes: &[u8]) {
     if let Ok(merged) = RunResult::merge(vec![result]) {
         assert_eq!(merged.shard, Shard::WHOLE);
     }
-    super::report::Report { runs: vec![again], ..Default::default() }.html().expect("a result can be drawn");
+    Report { runs: vec![again], ..Default::default() }.html().expect("a result can be drawn");
 }
 
 /// Run a trace under every policy on three machines, and check what holds for all traces.

@@ -262,7 +262,8 @@ mod tests {
     #[test]
     fn numbers_of_any_size_are_drawn_or_refused_at_once() {
         let frame = Frame { title: "t", x_axis: "x", y_axis: "y", size: HALF, from_zero: false, stroke_px: 2 };
-        let line = |values: [f64; 2]| lines(&frame, &[Line::of_policy("none", vec![(1.0, values[0]), (2.0, values[1])])]);
+        let line =
+            |values: [f64; 2]| lines(&frame, &[Line::of_policy("none", vec![(1.0, values[0]), (2.0, values[1])])]);
         let bar = |value| bars("t", "y", &[Bar { label: "none".to_owned(), value, text: String::new() }]);
         for value in [0.0, 5e-324, 1e-300, 1e-31, 1e-30, 1e-3, 1.0, 1e29, 1e30] {
             assert!(bar(value).is_ok() && line([0.0, value]).is_ok() && line([value, value]).is_ok(), "{value:e}");

@@ -54,7 +54,10 @@ fn refuse_other_parts(folder: &Path, parts: u64) -> Result<(), SimError> {
         let path = entry.map_err(SimError::file(folder))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if (name.ends_with(".csv") || name.ends_with(".csv.gz")) && !ours.contains(&name) {
-            return Err(SimError::Format { path, what: "a part of another trace; remove it, or write elsewhere".into() });
+            return Err(SimError::Format {
+                path,
+                what: "a part of another trace; remove it, or write elsewhere".into(),
+            });
         }
     }
     Ok(())

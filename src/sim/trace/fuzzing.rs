@@ -53,9 +53,9 @@ fn checked(trace: &Trace) {
         let windows = trace.windows_of(task);
         assert!(!windows.is_empty() && windows.is_sorted_by_key(|window| window.start_us), "{task:?}");
         assert!(windows.iter().all(|window| (trace.first_us..=trace.last_us).contains(&window.start_us)), "{task:?}");
-        let amounts = windows.iter().flat_map(|window| {
-            [window.cpu_mean, window.cpu_max, window.memory, window.accesses_per_instruction]
-        });
+        let amounts = windows
+            .iter()
+            .flat_map(|window| [window.cpu_mean, window.cpu_max, window.memory, window.accesses_per_instruction]);
         assert!(amounts.into_iter().all(|amount| amount.is_finite() && amount >= 0.0), "{task:?}");
         assert!(task.request_cpus.is_finite() && task.request_cpus >= 0.0, "{task:?}");
     }

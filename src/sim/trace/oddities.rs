@@ -131,6 +131,11 @@ impl Oddities {
         self.merge(later);
     }
 
+    /// Forget those oddities that are about single tasks.
+    pub fn forget_those_of_tasks(&mut self) {
+        self.met.retain(|(oddity, _)| oddity.kind != OddityKind::UsageWithoutEvents);
+    }
+
     /// The first oddity found, if any.
     pub fn first(&self) -> Option<&Oddity> {
         self.met.first().map(|(oddity, _)| oddity)

@@ -72,7 +72,10 @@ impl<'a> UsageRows<'a> {
         }
         is_long(&time_us).then(|| RowError {
             kind: OddityKind::LongWindow,
-            what: format!("field 2 (end time) is {}, more than an hour after the start time {}", time_us.end, time_us.start),
+            what: format!(
+                "field 2 (end time) is {}, more than an hour after the start time {}",
+                time_us.end, time_us.start
+            ),
         })
     }
 

@@ -78,7 +78,9 @@ fn row_group(group: &RowGroupMetaData) -> Result<(), ParquetError> {
         let wanted = if is_window { windows } else { rows };
         let values = column.num_values();
         if values != wanted || !(0..=GROUP_VALUES_MAX).contains(&values) {
-            return refused(format!("column {name} has {values} values in a row group of {rows} tasks, {windows} windows"));
+            return refused(format!(
+                "column {name} has {values} values in a row group of {rows} tasks, {windows} windows"
+            ));
         }
     }
     Ok(())

@@ -56,7 +56,8 @@ impl<'a, W: Write + Send> ParquetWriter<'a, W> {
         let properties = Arc::new(properties);
         let writer = SerializedFileWriter::new(file, Arc::new(schema), properties.clone()).map_err(failed(path))?;
         let columns = writer.schema_descr().columns().iter();
-        let columns = columns.map(|column| Column { described: column.clone(), properties: properties.clone() }).collect();
+        let columns =
+            columns.map(|column| Column { described: column.clone(), properties: properties.clone() }).collect();
         Ok(ParquetWriter { path, writer, columns, tasks: 0, windows: 0 })
     }
 
