@@ -6,11 +6,11 @@ SIM := target/release/vnuma-sim
 SIM_ONLY := --package scx_vnuma --no-default-features --features sim
 
 # Every shell script, by its first lines.
-SCRIPTS = $(shell grep -rlE '^(#!.*[/ ](ba)?sh|\# shellcheck shell=.*)$$' .ci benches examples vmtests --exclude-dir=.cache)
+SCRIPTS = $(shell grep -rlE '^(#!.*[/ ](ba)?sh|\# shellcheck shell=.*)$$' .ci benches examples fuzz/run vmtests --exclude-dir=.cache)
 
 .NOTPARALLEL:
 .PHONY: help build demo experiment bench \
-	check tools fmt clippy unit-test doc shellcheck clang-format deny test vm-test long-test setup clean \
+	check tools fmt clippy unit-test doc shellcheck clang-format deny fuzz test vm-test long-test setup clean \
 	sim sim-test sim-demo sim-bench sim-scale sim-slurm
 
 help: ## this list
@@ -71,6 +71,9 @@ clang-format: ## BPF sources are formatted
 deny: ## licences and sources of what the binaries link
 	.ci/deny
 
+fuzz: ## every parser on inputs that a fuzzer makes, for T seconds each (60); needs a nightly toolchain
+	fuzz/run $(T)
+
 test: setup check vm-test ## all tests; under 45 minutes on two cores
 
 vm-test: setup ## the tests in virtual machines, with genuine steal time
@@ -87,7 +90,7 @@ setup: ## what builds, checks and virtual machines need, from packages, into the
 
 clean: ## remove what was built and fetched
 	cargo clean
-	rm -rf vmtests/.cache
+	rm -rf vmtests/.cache fuzz/target fuzz/corpus fuzz/artifacts
 
 sim: ## the simulator alone: no clang, no BPF, no root
 	$(BUILD) $(SIM_ONLY) --bin vnuma-sim

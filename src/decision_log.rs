@@ -9,7 +9,7 @@ use std::io::{self, BufRead, Write};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cell::{CellView, Node, Plan};
+use crate::cell::{check_nodes, CellView, Node, Plan};
 use crate::policy::GuardOptions;
 
 /// Identifies the file format.
@@ -75,6 +75,14 @@ pub enum LogError {
         wanted: &'static str,
         /// The JSON error.
         source: serde_json::Error,
+    },
+    /// A round has a view that no daemon sees.
+    #[error("line {line}: {what}; the file may have been edited")]
+    View {
+        /// Line number, from 1.
+        line: u64,
+        /// What is wrong with the view.
+        what: String,
     },
     /// The file has another format or version.
     #[error(
@@ -162,7 +170,11 @@ impl<R: BufRead> Iterator for LogReader<R> {
         self.line += 1;
         let line = self.line;
         Some(text.map_err(|source| LogError::Read { line, source }).and_then(|text| {
-            serde_json::from_str(&text).map_err(|source| LogError::Line { line, wanted: "round", source })
+            let round: LoggedRound =
+                serde_json::from_str(&text).map_err(|source| LogError::Line { line, wanted: "round", source })?;
+            let observed = round.observed.as_deref().map_or(Ok(()), check_nodes);
+            round.view.check().and(observed).map_err(|what| LogError::View { line, what })?;
+            Ok(round)
         }))
     }
 }
@@ -236,6 +248,29 @@ mod tests {
         let rounds: Vec<_> = LogReader::new(bytes.as_slice()).unwrap().collect();
         assert!(rounds[0].is_ok());
         assert!(rounds[1].as_ref().unwrap_err().to_string().starts_with("line 3:"));
+    }
+
+    #[test]
+    fn a_view_that_no_daemon_sees_is_refused_with_its_line() {
+        type Edit = fn(&mut CellView);
+        let edits: [(Edit, &str); 8] = [
+            (|view| view.nodes.swap(0, 1), "nodes are not in order"),
+            (|view| view.nodes[1].id = NodeId(0), "nodes are not in order"),
+            (|view| view.nodes[1].capacity_cpus = -8.0, "node 1 has an impossible number"),
+            (|view| view.nodes[0].pressure = Pressure::Fresh { share: 1.5 }, "node 0 has an impossible number"),
+            (|view| view.groups.push(view.groups[0]), "groups are not in order"),
+            (|view| view.groups.push(Group { node: NodeId(1), ..view.groups[0] }), "twice"),
+            (|view| view.groups[0].demand.usage_cpus = 1e300, "group 7 has an impossible number"),
+            (|view| view.window_rounds = -1.0, "its window is -1 rounds"),
+        ];
+        for (edit, what) in edits {
+            let mut edited = view();
+            edit(&mut edited);
+            let mut bytes = Vec::new();
+            LogWriter::new(&mut bytes, "auto", None).unwrap().append(1, &edited, &plan(), None).unwrap();
+            let message = LogReader::new(bytes.as_slice()).unwrap().next().unwrap().unwrap_err().to_string();
+            assert!(message.starts_with("line 2: ") && message.contains(what), "{message}");
+        }
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub mod cell;
 #[cfg(feature = "daemon")]
 pub mod daemon;
 pub mod decision_log;
+#[cfg(all(any(test, feature = "fuzzing"), feature = "daemon", feature = "sim"))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(feature = "daemon")]
 pub mod linux;
 pub mod policy;

@@ -226,3 +226,89 @@ fn replay_names_the_line_at_which_a_log_is_truncated() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("line 3"));
 }
+
+/// The names in a folder, hidden ones too.
+fn names(folder: &Path) -> Vec<String> {
+    let names = folder.read_dir().unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn an_interrupted_prepare_leaves_the_old_file_and_nothing_else() {
+    let folder = folder("interrupted");
+    let out = folder.join("t.parquet");
+    fs::write(&out, "old").unwrap();
+    let fifo = folder.join("usage.fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/sample");
+    // It waits for the usage table for ever.
+    let mut child = Command::new("env")
+        // The tests may run where INT is ignored.
+        .args(["--default-signal", env!("CARGO_BIN_EXE_vnuma-sim")])
+        .args(["prepare", "--out", text(&out), "--events", text(&sample), "--usage", text(&fifo)])
+        .spawn()
+        .unwrap();
+    let began = std::time::Instant::now();
+    while names(&folder).len() < 3 {
+        assert!(began.elapsed().as_secs() < 20, "{:?}", names(&folder));
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    // SAFETY: kill has no memory effects; the child has not been waited for, so its id is its own.
+    assert_eq!(unsafe { libc::kill(child.id() as i32, libc::SIGINT) }, 0);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(names(&folder), ["t.parquet", "usage.fifo"]);
+    assert_eq!(fs::read(&out).unwrap(), b"old");
+}
+
+#[test]
+fn a_prepare_that_fails_leaves_the_old_file_and_nothing_else() {
+    let folder = folder("failing");
+    let out = folder.join("t.parquet");
+    fs::write(&out, "old").unwrap();
+    fs::write(folder.join("usage.csv"), "1,2,3\n").unwrap();
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/sample");
+    let usage = folder.join("usage.csv");
+    let output = sim(&["prepare", "--out", text(&out), "--events", text(&sample), "--usage", text(&usage)]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!((names(&folder).len(), fs::read(&out).unwrap()), (2, b"old".to_vec()));
+}
+
+#[test]
+fn synthetic_parts_are_not_mixed_with_others() {
+    let folder = folder("mixed");
+    ok(&["synthesise", "--machines", "2", "--hours", "1", "--out", text(&folder)]);
+    assert!(fs::read_to_string(folder.join("PROVENANCE")).unwrap().contains("Synthetic"));
+    ok(&["synthesise", "--machines", "3", "--hours", "1", "--out", text(&folder)]);
+    fs::write(folder.join("task_usage/part-00001-of-00002.csv.gz"), "").unwrap();
+    let output = sim(&["synthesise", "--machines", "2", "--hours", "1", "--out", text(&folder)]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("part-00001-of-00002.csv.gz: a part of another trace"));
+    assert!(fs::read_to_string(folder.join("PROVENANCE")).unwrap().contains("--machines 3"));
+}
+
+#[test]
+fn a_report_of_a_single_shard_is_refused() {
+    let out = folder("report-of-shard");
+    ok(&["run", "--shard", "0/2", "--out", text(&out)]);
+    let page = out.join("report.html");
+    let output = sim(&["report", "--out", text(&page), text(&out.join("result.json"))]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("it is shard 0/2 of a run; draw what `merge` makes"));
+    assert!(!page.exists());
+}
+
+#[test]
+fn a_report_of_an_impossible_figure_is_refused_at_once() {
+    let out = folder("impossible");
+    ok(&["sweep", "--vary", "order=cpu,memory", "--out", text(&out)]);
+    let path = out.join("sweep.json");
+    let mut sweep: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    sweep["points"][1]["figures"]["overcommit"] = json!(1e308);
+    fs::write(&path, sweep.to_string()).unwrap();
+    let output = sim(&["report", "--out", text(&out.join("again.html")), text(&path)]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("sweep.json: point 1: overcommit is 1e308, which no run gives"), "{said}");
+}

@@ -474,3 +474,110 @@ fn a_folder_that_contains_the_tables_is_accepted() {
         .unwrap();
     assert_eq!(tasks(&output), 920, "{}", stderr(&output));
 }
+
+#[test]
+fn parts_that_are_missing_are_counted() {
+    let folder = Folder::new("parts-missing");
+    fs::create_dir(folder.0.join("task_usage")).unwrap();
+    for (name, row) in ["part-0-of-4.csv", "part-1-of-4.csv", "part-3-of-4.csv"].iter().zip(USAGE.lines()) {
+        folder.write(&format!("task_usage/{name}"), &format!("{row}\n"));
+    }
+    let lenient = folder.run_on(&["events.csv"], &["task_usage"], &[]);
+    assert!(lenient.status.success(), "{}", stderr(&lenient));
+    assert!(stderr(&lenient).contains("1 tables of which parts are missing"), "{}", stderr(&lenient));
+    let place = "3 of 4 parts of task_usage; number 2 is missing";
+    assert!(stderr(&lenient).contains(place), "{}", stderr(&lenient));
+    let strict = folder.run_on(&["events.csv"], &["task_usage"], &["--strict"]);
+    assert_eq!(strict.status.code(), Some(1));
+    assert!(stderr(&strict).contains(place) && strict.stdout.is_empty(), "{}", stderr(&strict));
+    folder.write("task_usage/part-2-of-4.csv", "600000000,900000000,1,1,8,0.2,0.1,0.1,,,0.1,,,0.3,,1.5,0.01,,,\n");
+    // In the wrong order of time, but all there.
+    assert!(!stderr(&folder.run_on(&["events.csv"], &["task_usage"], &[])).contains("of which parts"));
+}
+
+#[test]
+fn windows_that_are_far_too_long_are_counted_with_what_they_do() {
+    let text = USAGE.replace("300000000,600000000", "300000000,90600000000");
+    let place = "usage.csv:3: field 2 (end time) is 90600000000, more than an hour after the start time 300000000";
+    is_odd("long", "usage.csv", &text, "1 usage windows of more than an hour, used", place);
+    let folder = Folder::new("long-effect");
+    folder.write("usage.csv", &text);
+    let said = stderr(&folder.run(&["--policy", "none"]));
+    assert!(said.contains("with such windows the trace ends 90300 s later"), "{said}");
+}
+
+#[test]
+fn more_than_the_largest_machine_has_is_counted_with_what_it_does() {
+    let text = USAGE.replace(",8,0.2,", ",8,999,");
+    let place = "usage.csv:3: field 6 (CPU rate) is 999, and the largest machine has 1";
+    is_odd("above", "usage.csv", &text, "1 rows with more than the largest machine has, used", place);
+    let folder = Folder::new("above-effect");
+    folder.write("usage.csv", &text);
+    let said = stderr(&folder.run(&["--policy", "none"]));
+    // 999 * 300 s of that, 0.05 * 300 s and 0.1 * 290 s.
+    assert!(said.contains("have 99.9853 % of the trace's CPU time"), "{said}");
+    let text = EVENTS.replace(",9,0.2,", ",9,1.5,");
+    is_odd("request", "events.csv", &text, "largest machine", "events.csv:3: field 10 (CPU request) is 1.5");
+    let text = USAGE.replace("0.1,0.1,,,0.1,,,0.02", "0.1,1.25,,,0.1,,,0.02");
+    is_odd("memory", "usage.csv", &text, "largest machine", "usage.csv:1: field 8 (assigned memory usage) is 1.25");
+}
+
+#[test]
+fn figures_of_no_task_are_refused() {
+    let folder = Folder::new("no-task");
+    let (events, usage) = (folder.path("events.csv"), folder.path("usage.csv"));
+    // Task 1:0 ends at 300 s, and 1:1 runs until the end.
+    folder.write("events.csv", &format!("{EVENTS}310000000,,1,1,,5,,3,9,0.2,,,\n"));
+    for command in [&["run"][..], &["compare"], &["sweep", "--vary", "order=cpu,memory"]] {
+        let output = sim()
+            .args(command)
+            .args(["--machines", "2", "--start", "400", "--end", "500"])
+            .args(["--events", &events, "--usage", &usage])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{command:?}");
+        let said = stderr(&output);
+        assert!(said.contains("no task runs between 400 s and 500 s of the trace; change --start or --end"), "{said}");
+    }
+    let shard = folder.run(&["--start", "400", "--end", "500", "--shard", "0/2"]);
+    assert!(shard.status.success(), "a shard may have none: {}", stderr(&shard));
+}
+
+#[test]
+fn merged_shards_have_the_oddities_of_the_whole() {
+    let folder = Folder::new("merged-oddities");
+    // Tasks 2:0 to 2:5 are on both machines, one of each shard.
+    let without: String =
+        (0..6).map(|task| format!("300000000,600000000,2,{task},8,0.2,0.1,0.1,,,0.1,,,0.3,,1.5,0.01,,,\n")).collect();
+    folder.write("usage.csv", &format!("{USAGE}{without}1,2,3\n"));
+    let run = |name: &str, more: &[&str]| {
+        let out = folder.path(name);
+        let more = [more, &["--cell", "1", "--out", &out]].concat();
+        assert!(folder.run(&more).status.success());
+        out + "/result.json"
+    };
+    let (whole, shards) = (run("whole", &[]), [run("0", &["--shard", "0/2"]), run("1", &["--shard", "1/2"])]);
+    let merged = folder.path("merged");
+    assert!(sim().args(["merge", "--out", &merged]).args(&shards).status().unwrap().success());
+    let whole = fs::read(whole).unwrap();
+    assert_eq!(whole, fs::read(merged + "/result.json").unwrap());
+    // The same from a prepared trace, which has the oddities of all tasks.
+    let (events, usage, trace) = (folder.path("events.csv"), folder.path("usage.csv"), folder.path("t.parquet"));
+    let prepare = ["prepare", "--events", &events, "--usage", &usage, "--out", &trace];
+    assert!(sim().args(prepare).status().unwrap().success());
+    let parts = ["0/2", "1/2"].map(|shard| {
+        let out = folder.path(&format!("prepared-{}", &shard[..1]));
+        let run = ["run", "--trace", &trace, "--machines", "2", "--cell", "1", "--shard", shard, "--out", &out];
+        assert!(sim().args(run).status().unwrap().success());
+        out + "/result.json"
+    });
+    let merged = folder.path("merged-prepared");
+    assert!(sim().args(["merge", "--out", &merged]).args(&parts).status().unwrap().success());
+    assert_eq!(whole, fs::read(merged + "/result.json").unwrap());
+    // An edited one is refused.
+    let text = fs::read_to_string(&shards[1]).unwrap();
+    fs::write(&shards[1], text.replace("\"version\":\"", "\"version\":\"9")).unwrap();
+    let output = sim().arg("merge").args(&shards).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("1/result.json: it is not as it was written"), "{}", stderr(&output));
+}

@@ -5,6 +5,8 @@ mod memory_mover;
 mod own_threads;
 mod restore;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use affinity::fuzzing;
 pub use affinity::{
     AffinityCounts, AffinityError, AffinityMover, AffinityOptions, AffinityThread, RestoredAffinities, UndoLogError,
 };

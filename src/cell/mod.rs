@@ -232,7 +232,65 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
+/// Beyond everything that is counted in views, and small enough that sums and products stay finite.
+const AMOUNT_MAX: f64 = 1e30;
+
+/// The whole, and what rounding may add.
+const SHARE_MAX: f64 = 1.0 + 1e-6;
+
+fn is_amount(value: f64) -> bool {
+    (0.0..=AMOUNT_MAX).contains(&value)
+}
+
+/// Check nodes as [`CellView::check`] does.
+pub fn check_nodes(nodes: &[Node]) -> Result<(), String> {
+    if !nodes.is_sorted_by(|a, b| a.id < b.id) {
+        return Err("the nodes are not in order of id".to_owned());
+    }
+    for node in nodes {
+        let Node { capacity_cpus, load_cpus, speed, waiting_cpus, free_bytes, stolen_share, admission, .. } = node;
+        let share = match node.pressure {
+            Pressure::Fresh { share } | Pressure::Stale { share, .. } => share,
+            Pressure::Unknown => 0.0,
+        };
+        let shares = [share, stolen_share.unwrap_or(0.0)];
+        let mut amounts: Vec<f64> = [*capacity_cpus, *load_cpus, *speed, *waiting_cpus].to_vec();
+        amounts.extend(free_bytes);
+        amounts.extend(admission.iter().flat_map(|it| [&[it.free_cpus.abs()], it.waiting_cpus.as_slice()].concat()));
+        if !amounts.into_iter().all(is_amount) || !shares.iter().all(|share| (0.0..=SHARE_MAX).contains(share)) {
+            return Err(format!("node {} has an impossible number", node.id));
+        }
+    }
+    Ok(())
+}
+
 impl CellView {
+    /// Check what policies take for granted, in a view from outside: that ids are unique and in order, and that all
+    /// numbers are such as can be added up. The error says what is wrong.
+    pub fn check(&self) -> Result<(), String> {
+        check_nodes(&self.nodes)?;
+        if !self.groups.is_sorted_by(|a, b| (a.node, a.id) < (b.node, b.id)) {
+            return Err("the groups are not in order of node and id".to_owned());
+        }
+        let mut ids: Vec<GroupId> = self.groups.iter().map(|group| group.id).collect();
+        ids.sort_unstable();
+        if ids.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err("a group is in it twice".to_owned());
+        }
+        for group in &self.groups {
+            let Group { id, demand, age_rounds, wanted_cpus, .. } = group;
+            let Demand { request_cpus, usage_cpus, memory_bytes, accesses_per_instruction } = *demand;
+            let amounts = [request_cpus, usage_cpus, memory_bytes, accesses_per_instruction, *age_rounds];
+            if !amounts.into_iter().chain(*wanted_cpus).all(is_amount) {
+                return Err(format!("group {} has an impossible number", id.0));
+            }
+        }
+        match is_amount(self.window_rounds) {
+            true => Ok(()),
+            false => Err(format!("its window is {} rounds", self.window_rounds)),
+        }
+    }
+
     /// The migratable groups on a node, in order of id.
     pub fn groups_on(&self, node: NodeId) -> &[Group] {
         let start = self.groups.partition_point(|group| group.node < node);

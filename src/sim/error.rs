@@ -58,6 +58,14 @@ pub enum SimError {
         "no task has both an event and a usage row; are these the task_events and task_usage tables of one trace?"
     )]
     NoTasks,
+    /// All tasks end before the simulated time span, or arrive after it.
+    #[error("no task runs between {start_s} s and {end_s} s of the trace; change --start or --end")]
+    NoTasksInSpan {
+        /// t0, seconds of trace time.
+        start_s: f64,
+        /// t1, seconds of trace time.
+        end_s: f64,
+    },
     /// A file written by this program doesn't have the expected format.
     #[error("{}: {what}", path.display())]
     Format {

@@ -56,6 +56,30 @@ impl Figures {
     }
 }
 
+impl Figures {
+    /// The largest value of a figure that isn't a share: far beyond any run, and axes and sums can have it.
+    const MOST: f64 = 1e18;
+
+    /// Check that a run can have these figures. The error names one that it can't have.
+    pub fn check(&self) -> Result<(), String> {
+        /// Rounding of shares.
+        const SLACK: f64 = 1e-9;
+
+        let amounts = [
+            ("cpu_utilisation", self.cpu_utilisation, 1.0 + SLACK),
+            ("gini", self.gini, 1.0 + SLACK),
+            ("overcommit", self.overcommit, Self::MOST),
+            ("duration_s", self.duration_s.unwrap_or(0.0), Self::MOST),
+            ("slowdown", self.slowdown.unwrap_or(0.0), Self::MOST),
+            ("network_bytes_per_s", self.network_bytes_per_s, u64::MAX as f64 * 1e6),
+        ];
+        match amounts.into_iter().find(|(_, value, most)| !(0.0..=*most).contains(value)) {
+            Some((name, value, _)) => Err(format!("{name} is {value:e}, which no run gives")),
+            None => Ok(()),
+        }
+    }
+}
+
 /// The Gini coefficient: 0 if all values are equal, close to 1 if one has everything. 0 if the sum is 0.
 pub fn gini(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
@@ -71,6 +95,15 @@ pub fn gini(mut values: Vec<f64>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn impossible_figures_are_refused_by_name() {
+        let good = Figures::new(&[], &Params::default(), 1.0);
+        assert_eq!(good.check(), Ok(()));
+        assert!(Figures { overcommit: 1e308, ..good }.check().unwrap_err().contains("overcommit is 1e308"));
+        assert!(Figures { cpu_utilisation: 1.1, ..good }.check().unwrap_err().contains("cpu_utilisation"));
+        assert!(Figures { duration_s: Some(-1.0), ..good }.check().unwrap_err().contains("duration_s"));
+    }
 
     #[test]
     fn gini_of_equal_values_is_zero_and_of_a_single_owner_is_one_minus_a_share() {

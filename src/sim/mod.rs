@@ -8,6 +8,9 @@ pub mod cli;
 pub mod engine;
 mod error;
 pub mod figures;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
+pub mod output;
 pub mod params;
 pub mod placement;
 mod progress;

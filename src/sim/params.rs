@@ -175,10 +175,24 @@ impl Params {
         if self.machines > MAX_MACHINES {
             return Err(SimError::Parameters(format!("--machines {}: must be at most {MAX_MACHINES}", self.machines)));
         }
+        if self.machine_memory_bytes == 0 && self.order == Some(Order::Memory) {
+            let refused = "--machine-memory 0: `fine` in the order `memory` would take all tasks for equal; give the \
+                           machines memory, or another --order";
+            return Err(SimError::Parameters(refused.to_owned()));
+        }
         if self.machine_memory_bytes > MAX_MACHINE_MEMORY_BYTES {
             return Err(SimError::Parameters("--machine-memory: must be at most 16TiB".to_owned()));
         }
         Ok(())
+    }
+
+    /// Why a span that isn't empty can't be simulated; `None` if it can be.
+    pub fn refused_span(&self, horizon: Horizon) -> Option<String> {
+        if horizon.length_s() > MAX_SPAN_S {
+            return Some(format!("there are more than {MAX_SPAN_S:.0} s, the longest span that can be simulated,"));
+        }
+        let is_too_many = horizon.length_s() / self.interval_s > MAX_ROUNDS;
+        is_too_many.then(|| format!("--interval {} s gives more than {MAX_ROUNDS:.0} rebalances", self.interval_s))
     }
 
     /// Check the parameters together with a trace.
@@ -196,12 +210,25 @@ impl Params {
         if horizon.end_us <= horizon.start_us {
             return refused("there is no time to simulate");
         }
-        if horizon.length_s() > MAX_SPAN_S {
-            return refused(&format!("there are more than {MAX_SPAN_S:.0} s, the longest span that can be simulated,"));
+        match self.refused_span(horizon) {
+            Some(what) => refused(&what),
+            None => Ok(()),
         }
-        if horizon.length_s() / self.interval_s > MAX_ROUNDS {
-            return refused(&format!("--interval {} s gives more than {MAX_ROUNDS:.0} rebalances", self.interval_s));
-        }
-        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_by_memory_needs_machines_with_memory() {
+        let with = |order, machine_memory_bytes| Params { order, machine_memory_bytes, ..Params::default() }.check();
+        assert!(with(Some(Order::Memory), 0).unwrap_err().to_string().contains("--machine-memory 0"));
+        assert!(with(Some(Order::Memory), 1).is_ok() && with(Some(Order::Cpu), 0).is_ok());
+        assert!(Params { machine_memory_bytes: 0, ..Params::default() }
+            .with_policy(PolicyName::COARSE, None)
+            .check()
+            .is_ok());
     }
 }

@@ -1,9 +1,12 @@
 //! Sweeps: options varied over their ranges, with a run for every combination.
 
+use std::path::Path;
 use std::str::FromStr;
 
+use super::error::SimError;
 use super::figures::Figures;
 use super::params::Params;
+use super::result::{check_format, parse_json};
 use super::trace::Input;
 
 /// Changed when a reader of older sweeps would misread newer ones.
@@ -26,6 +29,28 @@ pub struct SweepResult {
     pub varied: Vec<String>,
     /// One point for each combination and policy.
     pub points: Vec<Point>,
+}
+
+impl SweepResult {
+    /// Parse and check the text of the sweep at `path`.
+    pub fn parse(path: &Path, text: &[u8]) -> Result<SweepResult, SimError> {
+        let result: SweepResult = parse_json(path, text)?;
+        check_format(path, &result.format, FORMAT)?;
+        match result.check() {
+            Ok(()) => Ok(result),
+            Err(what) => Err(SimError::Format { path: path.into(), what: format!("{what}; run the sweep again") }),
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        for (nr, point) in self.points.iter().enumerate() {
+            if point.values.len() != self.varied.len() {
+                return Err(format!("point {nr} has {} values of {} options", point.values.len(), self.varied.len()));
+            }
+            point.figures.check().map_err(|what| format!("point {nr}: {what}"))?;
+        }
+        Ok(())
+    }
 }
 
 /// The run of one combination under one policy.

@@ -3,6 +3,8 @@
 
 mod accesses;
 mod cgroups;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod give_back;
 mod glob;
 mod groups;

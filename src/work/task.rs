@@ -93,7 +93,7 @@ impl From<intf::vnuma_task_record> for TaskRecord {
             is_recorded: has(intf::vnuma_task_flags_VNUMA_TASK_RECORDED),
             cgroup_id: raw.cgroup_id,
             run_ns: raw.run_ns,
-            rss_bytes: raw.rss_pages * procfs::page_size(),
+            rss_bytes: raw.rss_pages.saturating_mul(procfs::page_size()),
             nr_faults: raw.nr_faults,
             started_at_ns: raw.started_at_ns,
             placed_node: u32::try_from(raw.placed_node).ok().map(NodeId),
@@ -205,6 +205,14 @@ pub(crate) mod tests {
         read_tasks(Trickle(&raw, 37), &mut tasks).unwrap();
         assert_eq!(tasks.len(), 700);
         assert!(tasks.iter().zip(1..).all(|(task, tid)| task.tid == tid));
+    }
+
+    #[test]
+    fn an_impossible_size_is_the_largest_one() {
+        let record = intf::vnuma_task_record { rss_pages: u64::MAX, ..intf::vnuma_task_record::empty() };
+        let mut tasks = Vec::new();
+        read_tasks(record.as_bytes(), &mut tasks).unwrap();
+        assert_eq!(tasks[0].rss_bytes, u64::MAX);
     }
 
     #[test]

@@ -17,6 +17,8 @@
 #[cfg(test)]
 mod fake_root;
 mod file;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod irqs;
 mod isolated;
 mod mover;

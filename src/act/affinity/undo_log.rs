@@ -161,7 +161,7 @@ fn read(path: &Path) -> io::Result<Result<Vec<u8>, String>> {
     }
 }
 
-fn parse(bytes: &[u8]) -> Result<UndoLog, String> {
+pub(super) fn parse(bytes: &[u8]) -> Result<UndoLog, String> {
     match serde_json::from_slice::<UndoLog>(bytes) {
         Ok(log) if log.version == VERSION => Ok(log),
         Ok(log) => Err(format!("its version is {}, not {VERSION}", log.version)),

@@ -12,6 +12,8 @@
 //! the latest reading and never waits.
 
 mod advance;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod metrics;
 mod names;
 mod sample;

@@ -45,6 +45,12 @@ impl<'a> Sample<'a> {
         fields.next().is_none().then_some(Sample { series, metric, labels, value })
     }
 
+    /// All labels, by name and value.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.labels.iter().map(|(name, value)| (*name, value.as_ref()))
+    }
+
     /// The value of the label `name`.
     pub(super) fn label(&self, name: &str) -> Option<&str> {
         self.labels.iter().find(|(label, _)| *label == name).map(|(_, value)| value.as_ref())

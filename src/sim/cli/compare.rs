@@ -62,7 +62,9 @@ impl Compare {
         let wanted = Wanted { params: &base, shard: Shard::WHOLE, checksums: self.out.is_some() };
         let trace = load(&self.trace, &self.running, &wanted)?;
         let prepared = Prepared::new(&trace, &base, Shard::WHOLE);
+        prepared.check_tasks()?;
         let policies = every_policy(&base);
+        policies.iter().try_for_each(Params::check)?;
         let progress = Progress::new("cells", (policies.len() * prepared.nr_cells()) as u64);
         let outcomes = prepared.run_each(&policies, &|| progress.step());
         let results: Vec<RunResult> = policies

@@ -32,7 +32,7 @@ pub fn load(options: &TraceOptions, running: &RunningOptions, wanted: &Wanted<'_
     let placement = wanted.params.placement();
     let shard = wanted.shard;
     let keep = move |task: TaskId| shard.of == 1 || shard.has_cell(placement.cell(task));
-    let trace = if is_sample(options, running) {
+    let mut trace = if is_sample(options, running) {
         say("no trace given: using the bundled sample trace; name one with --events and --usage, or --trace");
         sample::load(&keep)?
     } else if let Some(path) = &running.trace {
@@ -47,6 +47,10 @@ pub fn load(options: &TraceOptions, running: &RunningOptions, wanted: &Wanted<'_
     }
     for line in trace.oddities.lines() {
         say(format_args!("not fatal: {line}"));
+    }
+    // A prepared trace has those of all tasks, and the other shards' results are added to that of the first.
+    if running.trace.is_some() && shard.index > 0 {
+        trace.oddities.forget_those_of_tasks();
     }
     if trace.tasks.is_empty() && shard.of == 1 {
         return Err(SimError::NoTasks.into());

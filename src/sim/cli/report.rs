@@ -6,9 +6,10 @@ use clap::Args;
 
 use super::say::say;
 
+use crate::sim::placement::Shard;
 use crate::sim::report::Report as Page;
-use crate::sim::result::{self, check_format, read_json, RunResult};
-use crate::sim::sweep;
+use crate::sim::result::{self, check_format, parse_json, RunResult};
+use crate::sim::sweep::{self, SweepResult};
 use crate::sim::SimError;
 
 /// Options of `report`.
@@ -26,9 +27,10 @@ impl Report {
     pub fn run(self) -> anyhow::Result<()> {
         let mut page = Page::default();
         for path in &self.results {
-            let value: serde_json::Value = read_json(path)?;
+            let text = std::fs::read(path).map_err(SimError::file(path))?;
+            let value: serde_json::Value = parse_json(path, &text)?;
             match value["format"].as_str() {
-                Some(sweep::FORMAT) => page.sweeps.push(parse(path, value)?),
+                Some(sweep::FORMAT) => page.sweeps.push(SweepResult::parse(path, &text)?),
                 // `compare` writes a list of figures next to its runs, and a glob finds that file too.
                 None if value.is_array() => say(format_args!(
                     "not fatal: {}: skipped, since it is a table of figures that the runs contain too",
@@ -36,7 +38,9 @@ impl Report {
                 )),
                 found => {
                     check_format(path, found.unwrap_or("unknown"), result::FORMAT)?;
-                    page.runs.push(parse::<RunResult>(path, value)?);
+                    let run = RunResult::parse(path, &text)?;
+                    refuse_shard(path, run.shard)?;
+                    page.runs.push(run);
                 }
             }
         }
@@ -44,6 +48,11 @@ impl Report {
     }
 }
 
-fn parse<T: serde::de::DeserializeOwned>(path: &Path, value: serde_json::Value) -> Result<T, SimError> {
-    serde_json::from_value(value).map_err(|error| SimError::Format { path: path.into(), what: error.to_string() })
+/// The figures of a shard are those of its own cells, and look like those of a run.
+fn refuse_shard(path: &Path, shard: Shard) -> Result<(), SimError> {
+    if shard == Shard::WHOLE {
+        return Ok(());
+    }
+    let what = format!("it is shard {}/{} of a run; draw what `merge` makes of all shards", shard.index, shard.of);
+    Err(SimError::Format { path: path.into(), what })
 }

@@ -48,7 +48,7 @@ impl Run {
         let trace = load(&self.trace, &self.running, &Wanted { params: &params, shard, checksums })?;
         let loading_s = began.elapsed().as_secs_f64();
         let began = Instant::now();
-        let result = run_once(&trace, &params, shard);
+        let result = run_once(&trace, &params, shard)?;
         if !self.json {
             let (events, running_s) =
                 (result.cells.iter().map(|cell| cell.events).sum(), began.elapsed().as_secs_f64());
@@ -75,9 +75,10 @@ fn speed(loading_s: f64, events: u64, running_s: f64) -> String {
     )
 }
 
-fn run_once(trace: &Trace, params: &Params, shard: Shard) -> RunResult {
+fn run_once(trace: &Trace, params: &Params, shard: Shard) -> Result<RunResult, SimError> {
     let prepared = Prepared::new(trace, params, shard);
+    prepared.check_tasks()?;
     let progress = Progress::new("cells", prepared.nr_cells() as u64);
     let outcome = prepared.run(params, &|| progress.step());
-    RunResult::new(trace, params, shard, prepared.horizon(), outcome)
+    Ok(RunResult::new(trace, params, shard, prepared.horizon(), outcome))
 }

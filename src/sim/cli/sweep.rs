@@ -59,20 +59,22 @@ impl Sweep {
         let mut planned = Vec::new();
         for values in combinations(&self.vary) {
             let params = self.varied(&values)?.params(of_sample)?;
-            planned.extend(self.policies(&params).into_iter().map(|params| (values.clone(), params)));
+            let policies = self.policies(&params);
+            policies.iter().try_for_each(Params::check)?;
+            planned.extend(policies.into_iter().map(|params| (values.clone(), params)));
         }
         let wanted = Wanted { params: &base, shard: Shard::WHOLE, checksums: self.out.is_some() };
         let trace = load(&self.trace, &self.running, &wanted)?;
         planned.iter().try_for_each(|(_, params)| params.check_horizon(&trace))?;
         let progress = Progress::new("runs", planned.len() as u64);
-        let points: Vec<Point> = planned
+        let points = planned
             .into_par_iter()
             .map(|(values, parameters)| {
-                let figures = figures(&trace, &parameters);
+                let figures = figures(&trace, &parameters)?;
                 progress.step();
-                Point { values, parameters, figures }
+                Ok(Point { values, parameters, figures })
             })
-            .collect();
+            .collect::<Result<Vec<Point>, SimError>>()?;
         drop(progress);
         let result = SweepResult {
             format: FORMAT.to_owned(),
@@ -130,10 +132,11 @@ fn first_line(error: &clap::Error) -> String {
     text.lines().next().map_or("", |line| line.trim_start_matches("error: ")).to_owned()
 }
 
-fn figures(trace: &Trace, params: &Params) -> Figures {
+fn figures(trace: &Trace, params: &Params) -> Result<Figures, SimError> {
     let prepared = Prepared::new(trace, params, Shard::WHOLE);
+    prepared.check_tasks()?;
     let outcome = prepared.run(params, &|| {});
-    Figures::new(&outcome.cells, params, prepared.horizon().length_s())
+    Ok(Figures::new(&outcome.cells, params, prepared.horizon().length_s()))
 }
 
 /// The points as printed. The varied options are a separate object, because one may have the same name as a figure.

@@ -10,9 +10,10 @@ pub use series::{Heat, Rounds};
 use rayon::prelude::*;
 
 use self::cell::CellRun;
+use super::error::SimError;
 use super::params::Params;
 use super::placement::Shard;
-use super::tasks::{Horizon, SimTask};
+use super::tasks::{seconds, Horizon, SimTask};
 use super::trace::Trace;
 use crate::policy::Policy;
 
@@ -68,6 +69,15 @@ impl<'a> Prepared<'a> {
     /// The simulated time span.
     pub fn horizon(&self) -> Horizon {
         self.horizon
+    }
+
+    /// Fail if the whole cluster has no task: figures of nothing would look like those of a run. A shard may have none.
+    pub fn check_tasks(&self) -> Result<(), SimError> {
+        if !self.tasks.is_empty() || self.shard != Shard::WHOLE {
+            return Ok(());
+        }
+        let Horizon { start_us, end_us } = self.horizon;
+        Err(SimError::NoTasksInSpan { start_s: seconds(start_us), end_s: seconds(end_us) })
     }
 
     /// Work of all tasks, in seconds at full speed.

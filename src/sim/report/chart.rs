@@ -54,10 +54,21 @@ pub(super) struct Bar {
     pub(super) text: String,
 }
 
+/// Axes end within this. Of larger numbers, and of much smaller ones than 1, the library looks for ticks for ever.
+const LARGEST: f64 = 1e30;
+
+/// The number, if it can be drawn.
+fn drawable(value: f64) -> Result<f64, DrawError> {
+    match value.abs() <= LARGEST {
+        true => Ok(value),
+        false => Err(DrawError(format!("{value:e} is too large for an axis"))),
+    }
+}
+
 /// Draw bars of one quantity. The axis starts at 0.
 pub(super) fn bars(title: &str, axis: &str, bars: &[Bar]) -> Result<String, DrawError> {
-    let top = bars.iter().map(|bar| bar.value).fold(0.0, f64::max);
-    let top = if top > 0.0 { top * 1.15 } else { 1.0 };
+    let top = bars.iter().try_fold(0.0, |top, bar| Ok::<f64, DrawError>(drawable(bar.value)?.max(top)))?;
+    let top = if top > 1.0 / LARGEST { top * 1.15 } else { 1.0 };
     let mut svg = String::new();
     {
         let root = SVGBackend::with_string(&mut svg, HALF).into_drawing_area();
@@ -132,6 +143,7 @@ pub(super) fn lines(frame: &Frame<'_>, lines: &[Line]) -> Result<String, DrawErr
     let span = |of: fn(&(f64, f64)) -> f64| {
         points().map(of).fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)))
     };
+    points().try_for_each(|&(x, y)| drawable(x).and(drawable(y)).map(drop))?;
     let (x_low, x_high) = widened(span(|point| point.0), 0.0);
     let (y_low, y_high) = widened(span(|point| point.1), 0.06);
     let y_low = if frame.from_zero { 0.0 } else { y_low };
@@ -205,8 +217,10 @@ fn widened((low, high): (f64, f64), room: f64) -> (f64, f64) {
     if low > high {
         return (0.0, 1.0);
     }
-    let width = if high > low { high - low } else { high.abs().max(1.0) * 0.1 };
-    (low - width * room, high + width * room.max(if high > low { 0.0 } else { 1.0 }))
+    // Numbers that differ by rounding alone are equal.
+    let is_wide = high - low > low.abs().max(high.abs()).max(1.0 / LARGEST) * 1e-9;
+    let width = if is_wide { high - low } else { high.abs().max(1.0) * 0.1 };
+    (low - width * room, high + width * room.max(if is_wide { 0.0 } else { 1.0 }))
 }
 
 /// Format a number briefly.
@@ -242,6 +256,21 @@ mod tests {
         let cases = [(0.0, "0"), (0.25, "0.25"), (1200.0, "1200"), (2.5e9, "2.5e9"), (3.0, "3"), (1e-5, "1.0e-5")];
         for (value, text) in cases {
             assert_eq!(number(value), text);
+        }
+    }
+
+    #[test]
+    fn numbers_of_any_size_are_drawn_or_refused_at_once() {
+        let frame = Frame { title: "t", x_axis: "x", y_axis: "y", size: HALF, from_zero: false, stroke_px: 2 };
+        let line =
+            |values: [f64; 2]| lines(&frame, &[Line::of_policy("none", vec![(1.0, values[0]), (2.0, values[1])])]);
+        let bar = |value| bars("t", "y", &[Bar { label: "none".to_owned(), value, text: String::new() }]);
+        for value in [0.0, 5e-324, 1e-300, 1e-31, 1e-30, 1e-3, 1.0, 1e29, 1e30] {
+            assert!(bar(value).is_ok() && line([0.0, value]).is_ok() && line([value, value]).is_ok(), "{value:e}");
+            assert!(line([value, value * (1.0 - f64::EPSILON)]).is_ok() && line([-value, value]).is_ok(), "{value:e}");
+        }
+        for value in [1.1e30, 1e300, 1e308, f64::INFINITY, f64::NAN] {
+            assert!(bar(value).is_err() && line([0.0, value]).is_err(), "{value:e}");
         }
     }
 

@@ -9,6 +9,7 @@ mod sweeps;
 use std::path::Path;
 
 use super::error::SimError;
+use super::output;
 use super::result::RunResult;
 use super::sweep::SweepResult;
 
@@ -24,11 +25,16 @@ pub struct Report {
 impl Report {
     /// Draw the report and write it to a file.
     pub fn write(&self, path: &Path) -> Result<(), SimError> {
-        let html = page::html(self).map_err(|error| SimError::Format {
+        let html = self.html().map_err(|error| SimError::Format {
             path: path.to_owned(),
             what: format!("a figure could not be drawn: {error}"),
         })?;
-        std::fs::write(path, html).map_err(SimError::file(path))
+        output::write(path, html.as_bytes())
+    }
+
+    /// Draw the report.
+    pub fn html(&self) -> Result<String, DrawError> {
+        page::html(self)
     }
 }
 

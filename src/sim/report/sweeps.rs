@@ -48,7 +48,7 @@ fn figure(sweep: &SweepResult, x_name: &str, rest: &[String]) -> Result<Figure, 
             let points = points.iter().filter(|point| point.parameters.policy_label() == *label);
             let xy = points.enumerate().filter_map(|(at, point)| {
                 // A value that is not a number, such as a name, is placed by its position in the list.
-                let x = point.values[0].parse().unwrap_or(at as f64);
+                let x = point.values[0].parse().ok().filter(|x: &f64| x.is_finite()).unwrap_or(at as f64);
                 Some((x, value(&point.figures)?))
             });
             Line::of_policy(label, xy.collect())

@@ -1,6 +1,7 @@
 //! Writes the synthetic trace in the published format: tables of gzipped CSV parts.
 
-use std::fs::{self, File};
+use std::collections::BTreeSet;
+use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
@@ -10,6 +11,7 @@ use rayon::prelude::*;
 
 use super::{Job, Synthetic};
 use crate::sim::error::SimError;
+use crate::sim::output::{self, NewFile};
 use crate::sim::trace::{TracedTask, UsageWindow};
 
 /// Approximate number of tasks per part.
@@ -24,21 +26,41 @@ const FINISH: u8 = 4;
 pub fn write_csv(synthetic: &Synthetic, folder: &Path, done: &(dyn Fn(u64) + Sync)) -> Result<(), SimError> {
     let tasks: f64 = synthetic.jobs().map(|job| f64::from(job.tasks)).sum();
     let parts = (tasks / PART_TASKS).ceil().max(1.0) as u64;
-    for table in ["task_events", "task_usage", "machine_events"] {
+    for (table, parts) in [("task_events", parts), ("task_usage", parts), ("machine_events", 1)] {
         let folder = folder.join(table);
-        fs::create_dir_all(&folder).map_err(SimError::file(folder))?;
+        fs::create_dir_all(&folder).map_err(SimError::file(&folder))?;
+        refuse_other_parts(&folder, parts)?;
     }
+    // First, so that parts always say that they are synthetic, also if not all of them are written.
+    output::write(&folder.join("PROVENANCE"), (synthetic.provenance() + "\n").as_bytes())?;
     (0..parts).into_par_iter().try_for_each(|part| {
         write_part(synthetic, folder, part, parts)?;
         done(parts);
         Ok::<(), SimError>(())
     })?;
-    let machines = folder.join("machine_events/part-00000-of-00001.csv.gz");
-    write_gz(&machines, |file| {
+    write_gz(&folder.join("machine_events").join(name_of(0, 1)), |file| {
         (1..=synthetic.machines).try_for_each(|machine| writeln!(file, "0,{machine},0,,0.5,0.5"))
-    })?;
-    let provenance = folder.join("PROVENANCE");
-    fs::write(&provenance, synthetic.provenance() + "\n").map_err(SimError::file(provenance))
+    })
+}
+
+fn name_of(part: u64, parts: u64) -> String {
+    format!("part-{part:05}-of-{parts:05}.csv.gz")
+}
+
+/// Fail if the folder has parts that would not be replaced: they would be read along.
+fn refuse_other_parts(folder: &Path, parts: u64) -> Result<(), SimError> {
+    let ours: BTreeSet<String> = (0..parts).map(|part| name_of(part, parts)).collect();
+    for entry in folder.read_dir().map_err(SimError::file(folder))? {
+        let path = entry.map_err(SimError::file(folder))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if (name.ends_with(".csv") || name.ends_with(".csv.gz")) && !ours.contains(&name) {
+            return Err(SimError::Format {
+                path,
+                what: "a part of another trace; remove it, or write elsewhere".into(),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Write one part: every `parts`-th job, in order of time like the published parts.
@@ -52,7 +74,7 @@ fn write_part(synthetic: &Synthetic, folder: &Path, part: u64, parts: u64) -> Re
             }
         }
     }
-    let name = format!("part-{part:05}-of-{parts:05}.csv.gz");
+    let name = name_of(part, parts);
     let mut events = Vec::with_capacity(3 * tasks.len());
     for (job, task) in &tasks {
         let times = [(task.submit_us, SUBMIT), (task.schedule_us, SCHEDULE), (task.end_us, FINISH)];
@@ -85,8 +107,11 @@ fn write_part(synthetic: &Synthetic, folder: &Path, part: u64, parts: u64) -> Re
     })
 }
 
-fn write_gz(path: &Path, rows: impl FnOnce(&mut GzEncoder<BufWriter<File>>) -> io::Result<()>) -> Result<(), SimError> {
-    let file = BufWriter::new(File::create(path).map_err(SimError::file(path))?);
-    let mut encoder = GzEncoder::new(file, Compression::fast());
-    rows(&mut encoder).and_then(|()| encoder.finish()?.flush()).map_err(SimError::file(path))
+fn write_gz(
+    path: &Path,
+    rows: impl FnOnce(&mut GzEncoder<BufWriter<NewFile>>) -> io::Result<()>,
+) -> Result<(), SimError> {
+    let mut encoder = GzEncoder::new(BufWriter::new(NewFile::create(path)?), Compression::fast());
+    let whole = rows(&mut encoder).and_then(|()| encoder.finish()?.into_inner().map_err(|error| error.into_error()));
+    whole.map_err(SimError::file(path))?.finish()
 }

@@ -12,10 +12,13 @@ use crate::sim::error::SimError;
 const MAX_FIELDS: usize = 21;
 
 /// Maximum share of a machine. Larger values are damage, and sums of such numbers would not be exact.
-const MAX_SHARE: f64 = 1000.0;
+pub(super) const MAX_SHARE: f64 = 1000.0;
+
+/// The largest machine has this much of everything. More is possible, but nobody can have it.
+pub(super) const LARGEST_MACHINE: f64 = 1.0;
 
 /// Maximum ratio of counts. Some are wrong in the published trace, and only their order matters.
-const MAX_RATIO: f64 = 1e30;
+pub(super) const MAX_RATIO: f64 = 1e30;
 
 /// U+FEFF in UTF-8, which spreadsheets write at the start of a file.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -35,6 +38,15 @@ pub(super) struct RowError {
 }
 
 impl RowError {
+    /// A value above that of the largest machine.
+    #[cold]
+    pub(super) fn above_machine(field: usize, name: &str, value: impl std::fmt::Display) -> Self {
+        RowError {
+            kind: OddityKind::AboveMachine,
+            what: format!("field {} ({name}) is {value}, and the largest machine has {LARGEST_MACHINE}", field + 1),
+        }
+    }
+
     #[cold]
     fn number(field: usize, name: &str, text: Field<'_>, wanted: &str) -> Self {
         let text = String::from_utf8_lossy(text.text());

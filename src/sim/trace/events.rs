@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use super::csv::{Gather, Row, RowError, Table};
+use super::csv::{Gather, Row, RowError, Table, LARGEST_MACHINE};
 use super::row_times::RowTimes;
 use super::{OddityKind, TaskId};
 use crate::sim::placement::mix;
@@ -116,7 +116,9 @@ impl Gather for EventRows<'_> {
         if (self.keep)(task) {
             self.events.push(Event { task, time_us, kind: kind as u8, request_cpus, priority });
         }
-        Ok(self.times.add(time_us, "time"))
+        let backwards = self.times.add(time_us, "time");
+        let above = request_cpus.filter(|&cpus| cpus > LARGEST_MACHINE);
+        Ok(above.map(|cpus| RowError::above_machine(9, "CPU request", cpus)).or(backwards))
     }
 }
 

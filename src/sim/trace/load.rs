@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::csv::{read_part, RowError};
 use super::events::{ByTask, EventRows, Life, TASK_EVENTS};
 use super::input::{Checksum, Input};
+use super::outliers::Outliers;
 use super::row_times::RowTimes;
 use super::usage::{by_task, UsageRow, UsageRows, TASK_USAGE};
 use super::{source, Oddities, Oddity, TaskId, Trace, TracedTask};
@@ -57,9 +58,9 @@ pub fn from_readers(
     load(&parts[..1], &parts[1..], &open, true, keep, &|_| {})
 }
 
-type Open<'a> = dyn Fn(&PathBuf) -> Result<Box<dyn Read + Send + 'a>, SimError> + Sync + 'a;
+pub(super) type Open<'a> = dyn Fn(&PathBuf) -> Result<Box<dyn Read + Send + 'a>, SimError> + Sync + 'a;
 
-fn load<'a>(
+pub(super) fn load<'a>(
     events: &[PathBuf],
     usage: &[PathBuf],
     open: &Open<'a>,
@@ -85,15 +86,18 @@ fn load<'a>(
     let mut rows: Vec<Vec<UsageRow>> = Vec::with_capacity(parts.len());
     let (mut first_us, mut last_us) = (i64::MAX, i64::MIN);
     let mut starts = RowTimes::default();
+    let mut outliers = Outliers::default();
     // Merged in file order, so that the first error and the first oddity don't depend on the number of threads.
     for (path, part) in usage.iter().zip(parts) {
         let (part, odd) = part?;
         first_us = first_us.min(part.first_us);
         last_us = last_us.max(part.last_us);
+        outliers = outliers.and(part.outliers);
         oddities.merge(odd);
         note(starts.go_on(part.starts, TASK_USAGE), path, strict, &mut oddities)?;
         rows.push(part.rows);
     }
+    outliers.explain(last_us, &mut oddities);
 
     let (windows, starts) = by_task(&rows, ids.len());
     drop(rows);

@@ -2,11 +2,14 @@
 
 mod csv;
 mod events;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod gzip;
 mod input;
 mod load;
 pub mod machine_events;
 mod oddities;
+mod outliers;
 mod parquet;
 mod parts;
 mod row_times;

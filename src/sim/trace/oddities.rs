@@ -23,10 +23,16 @@ pub enum OddityKind {
     PartTwice,
     /// A part has no row at all. It adds nothing.
     EmptyPart,
+    /// A table's parts say how many there are, and some are missing. The others are used.
+    MissingParts,
+    /// A usage window is many times as long as those of the published trace. It is used.
+    LongWindow,
+    /// A task requests or uses more than the largest machine has. The row is used.
+    AboveMachine,
 }
 
 impl OddityKind {
-    const ALL: [OddityKind; 7] = [
+    const ALL: [OddityKind; 10] = [
         OddityKind::FieldCount,
         OddityKind::Number,
         OddityKind::TimeBackwards,
@@ -34,6 +40,9 @@ impl OddityKind {
         OddityKind::UsageWithoutEvents,
         OddityKind::PartTwice,
         OddityKind::EmptyPart,
+        OddityKind::MissingParts,
+        OddityKind::LongWindow,
+        OddityKind::AboveMachine,
     ];
 
     fn consequence(self) -> &'static str {
@@ -45,6 +54,9 @@ impl OddityKind {
             OddityKind::UsageWithoutEvents => "usage rows of tasks without events, used for the trace's span only",
             OddityKind::PartTwice => "parts found both plain and compressed, the compressed ones skipped",
             OddityKind::EmptyPart => "parts without a row, which may not have been fetched or written",
+            OddityKind::MissingParts => "tables of which parts are missing, so all figures are those of the rest",
+            OddityKind::LongWindow => "usage windows of more than an hour, used",
+            OddityKind::AboveMachine => "rows with more than the largest machine has, used",
         }
     }
 }
@@ -87,6 +99,13 @@ impl Oddities {
         }
     }
 
+    /// Add to what is told about the first oddity of a kind, once all of the input has been read.
+    pub(super) fn explain(&mut self, kind: OddityKind, more: impl FnOnce() -> String) {
+        if let Some((first, _)) = self.met.iter_mut().find(|(first, _)| first.kind == kind) {
+            first.what += &more();
+        }
+    }
+
     /// Count an oddity, or fail with it if the trace is read strictly.
     pub(super) fn note(&mut self, oddity: Oddity, strict: bool) -> Result<(), SimError> {
         if strict {
@@ -110,6 +129,11 @@ impl Oddities {
     pub fn merge_of_tasks(&mut self, mut later: Oddities) {
         later.met.retain(|(oddity, _)| oddity.kind == OddityKind::UsageWithoutEvents);
         self.merge(later);
+    }
+
+    /// Forget those oddities that are about single tasks.
+    pub fn forget_those_of_tasks(&mut self) {
+        self.met.retain(|(oddity, _)| oddity.kind != OddityKind::UsageWithoutEvents);
     }
 
     /// The first oddity found, if any.

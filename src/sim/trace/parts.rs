@@ -1,7 +1,7 @@
 //! Expands arguments (files, globs, directories) to the parts of a table, in the order in which they are read.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -42,8 +42,62 @@ pub fn expand(patterns: &[String], table: &str, oddities: &mut Oddities) -> Resu
             what: "the same part exists without .gz".to_owned(),
         });
     }
+    note_missing(&kept, table, oddities);
     kept.append(&mut pipes);
     Ok(kept)
+}
+
+/// Note tables whose parts are named `part-00007-of-00500` and are not all there.
+fn note_missing(parts: &[PathBuf], table: &str, oddities: &mut Oddities) {
+    let mut sets: BTreeMap<SetOfParts<'_>, (BTreeSet<u64>, &Path)> = BTreeMap::new();
+    for part in parts {
+        if let Some((set, number)) = part.file_name().and_then(|name| SetOfParts::of(name.as_bytes())) {
+            sets.entry(set).or_insert_with(|| (BTreeSet::new(), part)).0.insert(number);
+        }
+    }
+    for (set, (numbers, first)) in sets {
+        let given = numbers.len() as u64;
+        if given >= set.of {
+            continue;
+        }
+        oddities.count(OddityKind::MissingParts, || Oddity {
+            kind: OddityKind::MissingParts,
+            path: first.to_owned(),
+            line: 0,
+            what: format!("{given} of {} parts of {table}; number {} is missing", set.of, first_missing(&numbers)),
+        });
+    }
+}
+
+/// The least number that isn't one of these.
+fn first_missing(numbers: &BTreeSet<u64>) -> u64 {
+    // Whether parts are numbered from 0 or from 1 shows in the first one, if it is there.
+    let from = u64::from(!numbers.contains(&0) && numbers.contains(&1));
+    (from..).find(|number| !numbers.contains(number)).expect("BUG: a set has all numbers")
+}
+
+/// What the parts of a table have in common: what is in front of the number, and how many there are.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct SetOfParts<'a> {
+    before: &'a [u8],
+    of: u64,
+}
+
+impl<'a> SetOfParts<'a> {
+    /// The set of a name such as `part-00007-of-00500.csv.gz`, and the part's number.
+    fn of(name: &'a [u8]) -> Option<(Self, u64)> {
+        const OF: &[u8] = b"-of-";
+
+        let at = name.windows(OF.len()).rposition(|window| window == OF)?;
+        let digits = |bytes: &'a [u8]| {
+            let text = std::str::from_utf8(bytes).ok()?;
+            text.parse().ok().filter(|_| bytes.first().is_some_and(u8::is_ascii_digit))
+        };
+        let after = &name[at + OF.len()..];
+        let of = digits(&after[..after.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(after.len())])?;
+        let start = name[..at].iter().rposition(|byte| !byte.is_ascii_digit()).map_or(0, |before| before + 1);
+        Some((SetOfParts { before: &name[..start], of }, digits(&name[start..at])?))
+    }
 }
 
 /// The files that one argument stands for, at least one.
@@ -131,6 +185,41 @@ fn number<'a>(name: &mut &'a [u8]) -> (usize, &'a [u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What is said about parts with these names.
+    fn missing(names: &[&str]) -> Vec<String> {
+        let mut oddities = Oddities::default();
+        note_missing(&names.iter().map(PathBuf::from).collect::<Vec<_>>(), "task_usage", &mut oddities);
+        oddities.lines().collect()
+    }
+
+    #[test]
+    fn parts_that_are_missing_are_counted_once_for_each_table() {
+        let said = missing(&["d/part-00007-of-00500.csv.gz"]);
+        assert_eq!(said.len(), 1);
+        assert!(said[0].starts_with("1 tables of which parts are missing"), "{}", said[0]);
+        let place = "d/part-00007-of-00500.csv.gz: 1 of 500 parts of task_usage; number 0 is missing";
+        assert!(said[0].contains(place), "{}", said[0]);
+        assert!(missing(&["part-0-of-3", "part-2-of-3"])[0].contains("2 of 3 parts of task_usage; number 1 is"));
+        assert!(missing(&["part-1-of-3", "part-2-of-3"])[0].contains("number 3 is"));
+        assert!(missing(&["a-0-of-1", "part-0-of-2"])[0].contains("1 of 2 parts"));
+        // Two halves of different wholes are no whole.
+        assert!(missing(&["part-0-of-2", "part-1-of-3"])[0].starts_with("2 tables"));
+    }
+
+    #[test]
+    fn whole_tables_and_names_without_a_count_are_not_odd() {
+        for names in [
+            &["part-00000-of-00001.csv.gz"][..],
+            &["part-0-of-2.csv", "part-00001-of-00002.csv.gz"],
+            &["part-1-of-2", "part-2-of-2"],
+            &["part-00007.csv", "part-of-fun.csv", "-of-", "x-of-3", "7-of-", "list-of-3"],
+            &["part-0-of-0"],
+            &["part-0-of-99999999999999999999"],
+        ] {
+            assert_eq!(missing(names), [""; 0], "{names:?}");
+        }
+    }
 
     #[test]
     fn numbers_in_names_count_by_their_value() {

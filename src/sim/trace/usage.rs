@@ -1,9 +1,12 @@
 //! The task_usage table: usage windows, collected by task.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
-use super::csv::{Gather, Row, RowError, Table};
+use super::csv::{Gather, Row, RowError, Table, LARGEST_MACHINE};
 use super::events::ByTask;
+use super::outliers::{is_long, Outliers};
 use super::row_times::RowTimes;
 use super::{OddityKind, TaskId, UsageWindow};
 
@@ -35,6 +38,7 @@ pub(super) struct UsageRows<'a> {
     pub(super) rows: Vec<UsageRow>,
     pub(super) first_us: i64,
     pub(super) last_us: i64,
+    pub(super) outliers: Outliers,
 }
 
 impl<'a> UsageRows<'a> {
@@ -53,7 +57,26 @@ impl<'a> UsageRows<'a> {
             rows: Vec::new(),
             first_us: i64::MAX,
             last_us: i64::MIN,
+            outliers: Outliers::default(),
         }
+    }
+
+    /// Count a window among all, and return what is odd about it.
+    fn outlier(&mut self, time_us: Range<i64>, window: &UsageWindow) -> Option<RowError> {
+        self.outliers.add(&time_us, window);
+        let values = [(5, "CPU rate", window.cpu_mean), (13, "maximum CPU rate", window.cpu_max)];
+        let values = values.into_iter().chain([(7, "assigned memory usage", window.memory)]);
+        let above = values.into_iter().find(|(_, _, value)| f64::from(*value) > LARGEST_MACHINE);
+        if let Some((field, name, value)) = above {
+            return Some(RowError::above_machine(field, name, value));
+        }
+        is_long(&time_us).then(|| RowError {
+            kind: OddityKind::LongWindow,
+            what: format!(
+                "field 2 (end time) is {}, more than an hour after the start time {}",
+                time_us.end, time_us.start
+            ),
+        })
     }
 
     fn position(&mut self, id: TaskId) -> Option<u32> {
@@ -92,7 +115,8 @@ impl Gather for UsageRows<'_> {
         }
         self.first_us = self.first_us.min(start_us);
         self.last_us = self.last_us.max(end_us);
-        let odd = self.starts.add(start_us, "start time");
+        let backwards = self.starts.add(start_us, "start time");
+        let odd = self.outlier(start_us..end_us, &window).or(backwards);
         match self.position(id) {
             Some(task) => self.rows.push(UsageRow { task, end_us, window }),
             None if (self.keep)(id) => {

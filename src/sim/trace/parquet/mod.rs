@@ -1,9 +1,19 @@
 //! A trace in one Parquet file: parsed once, then loaded by every command. A shard reads only the parts with its tasks.
 //!
 //! There is one row per task, with its usage windows as a list. Row groups are of bounded size and read in parallel.
+//!
+//! Nothing of a file is believed. Every page has a checksum, which other readers verify too. A page's header and the file's
+//! footer have none in Parquet, so each row also has a checksum of all that was read of it, and the metadata one of
+//! itself. Values are checked like those of the CSV tables.
 
+mod check;
+mod checksum;
+mod page;
+mod page_reader;
 mod positioned;
 mod read;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::path::Path;
@@ -12,6 +22,9 @@ use parquet::errors::ParquetError;
 
 pub use read::{nr_row_groups, read};
 pub use write::ParquetWriter;
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) use read::read_from;
 
 use super::{Input, Oddities};
 use crate::sim::error::SimError;
@@ -37,7 +50,12 @@ message trace {
             }
         }
     }
+    required int32 crc32 (INTEGER(32, false));
 }";
+
+/// The number of columns, and of those that a file of an earlier release has: all but the checksum.
+const NR_COLUMNS: usize = 14;
+const NR_COLUMNS_UNSUMMED: usize = 13;
 
 /// Changed when a reader of older files would misread newer ones.
 const FORMAT: &str = "vnuma-sim trace 1";
@@ -46,6 +64,7 @@ const HEAD_KEY: &str = "vnuma-sim";
 
 /// The metadata of a file: everything except the tasks.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Head {
     format: String,
     first_us: i64,
@@ -53,8 +72,28 @@ struct Head {
     inputs: Vec<Input>,
     oddities: Oddities,
     provenance: Option<String>,
+    /// `None` in a file of an earlier release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sums: Option<Sums>,
+}
+
+/// What shows that nothing was lost or changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sums {
+    tasks: u64,
+    windows: u64,
+    /// CRC-32 of the head with 0 here, as JSON.
+    head_crc32: u32,
 }
 
 fn failed(path: &Path) -> impl Fn(ParquetError) -> SimError + '_ {
-    move |error| SimError::Format { path: path.to_owned(), what: format!("{error}; create it again with `prepare`") }
+    move |error| {
+        let error = match error {
+            // Without the words "Parquet error: ".
+            ParquetError::General(what) => what,
+            other => other.to_string(),
+        };
+        SimError::Format { path: path.to_owned(), what: format!("{error}; create it again with `prepare`") }
+    }
 }

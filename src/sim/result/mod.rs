@@ -1,17 +1,19 @@
 //! The result of a run: its figures, and all that is needed to repeat, merge and draw it.
 
+mod check;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use super::engine::{CellOutcome, Heat, Outcome, Rounds};
-use super::error::SimError;
-use super::figures::Figures;
-use super::params::Params;
-use super::placement::Shard;
-use super::tasks::{seconds, Horizon};
-use super::trace::{Input, OddityKind, Trace};
+use crate::sim::engine::{CellOutcome, Heat, Outcome, Rounds};
+use crate::sim::error::SimError;
+use crate::sim::figures::Figures;
+use crate::sim::output::NewFile;
+use crate::sim::params::Params;
+use crate::sim::placement::Shard;
+use crate::sim::tasks::{seconds, Horizon};
+use crate::sim::trace::{Input, OddityKind, Trace};
 
 /// Changed when a reader of older results would misread newer ones.
 pub const FORMAT: &str = "vnuma-sim result 1";
@@ -44,6 +46,9 @@ pub struct RunResult {
     pub rounds: Rounds,
     /// Busy time of the first machines.
     pub heat: Heat,
+    /// CRC-32 of the result without this field, as compact JSON; `None` in a result of an earlier release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crc32: Option<u32>,
 }
 
 /// Why results can't be merged.
@@ -66,12 +71,15 @@ pub enum MergeError {
         /// Indices of the shards that were not given.
         missing: Vec<u32>,
     },
+    /// No shard has a task.
+    #[error("none of the shards has a task, so there are no figures; change --start or --end of the runs")]
+    NoTasks,
 }
 
 impl RunResult {
     /// The result of a run.
     pub fn new(trace: &Trace, params: &Params, shard: Shard, horizon: Horizon, outcome: Outcome) -> RunResult {
-        RunResult {
+        let mut result = RunResult {
             figures: Figures::new(&outcome.cells, params, horizon.length_s()),
             format: FORMAT.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -84,7 +92,10 @@ impl RunResult {
             cells: outcome.cells,
             rounds: outcome.rounds,
             heat: outcome.heat,
-        }
+            crc32: None,
+        };
+        result.seal();
+        result
     }
 
     /// T, seconds.
@@ -95,6 +106,7 @@ impl RunResult {
     /// Merge the shards of one run. The result equals that of a single run to the last digit.
     pub fn merge(mut shards: Vec<RunResult>) -> Result<RunResult, MergeError> {
         shards.sort_by_key(|shard| shard.shard.index);
+        let oddities = oddities_of(&shards)?;
         let mut whole = shards.first().cloned().ok_or(MergeError::Nothing)?;
         let of = whole.shard.of;
         let mut seen = BTreeSet::from([whole.shard.index]);
@@ -103,6 +115,7 @@ impl RunResult {
                 ("versions", part.version == whole.version),
                 ("parameters", part.parameters == whole.parameters),
                 ("inputs", part.inputs == whole.inputs),
+                ("origins of the data", part.provenance == whole.provenance),
                 ("simulated spans", part.span_us == whole.span_us),
                 ("numbers of shards", part.shard.of == of),
             ];
@@ -122,8 +135,15 @@ impl RunResult {
         }
         whole.cells.sort_by_key(|cell| cell.cell);
         whole.shard = Shard::WHOLE;
+        whole.oddities = oddities;
         whole.figures = Figures::new(&whole.cells, &whole.parameters, whole.length_s());
-        Ok(whole)
+        match whole.figures.tasks {
+            0 => Err(MergeError::NoTasks),
+            _ => {
+                whole.seal();
+                Ok(whole)
+            }
+        }
     }
 
     /// Write the result as JSON.
@@ -133,10 +153,37 @@ impl RunResult {
 
     /// Read a result from a file.
     pub fn read(path: &Path) -> Result<RunResult, SimError> {
-        let result: RunResult = read_json(path)?;
-        check_format(path, &result.format, FORMAT)?;
-        Ok(result)
+        RunResult::parse(path, &std::fs::read(path).map_err(SimError::file(path))?)
     }
+
+    /// Parse the text of the result at `path`.
+    pub fn parse(path: &Path, text: &[u8]) -> Result<RunResult, SimError> {
+        let result: RunResult = parse_json(path, text)?;
+        check_format(path, &result.format, FORMAT)?;
+        match result.check() {
+            Ok(()) => Ok(result),
+            Err(what) => Err(SimError::Format { path: path.into(), what: format!("{what}; run it again") }),
+        }
+    }
+}
+
+/// The oddities of all shards together. Each shard meets all of them, but of those that are about tasks only its own.
+fn oddities_of(shards: &[RunResult]) -> Result<BTreeMap<String, u64>, MergeError> {
+    let of_tasks = name_of(OddityKind::UsageWithoutEvents);
+    let mut all = BTreeMap::new();
+    let mut sum = 0;
+    for (nr, shard) in shards.iter().enumerate() {
+        let mut others = shard.oddities.clone();
+        sum += others.remove(&of_tasks).unwrap_or(0);
+        if nr > 0 && others != all {
+            return Err(MergeError::Different("oddities"));
+        }
+        all = others;
+    }
+    if sum > 0 {
+        all.insert(of_tasks, sum);
+    }
+    Ok(all)
 }
 
 fn name_of(kind: OddityKind) -> String {
@@ -145,16 +192,16 @@ fn name_of(kind: OddityKind) -> String {
 
 /// Write a value as a single line of JSON.
 pub fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), SimError> {
-    let mut file = BufWriter::new(File::create(path).map_err(SimError::file(path))?);
+    let mut file = BufWriter::new(NewFile::create(path)?);
     serde_json::to_writer(&mut file, value)
         .map_err(|error| SimError::File { path: path.into(), source: error.into() })?;
-    file.write_all(b"\n").and_then(|()| file.flush()).map_err(SimError::file(path))
+    file.write_all(b"\n").map_err(SimError::file(path))?;
+    file.into_inner().map_err(|error| SimError::file(path)(error.into_error()))?.finish()
 }
 
-/// Read a value from a JSON file.
-pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, SimError> {
-    let file = BufReader::new(File::open(path).map_err(SimError::file(path))?);
-    serde_json::from_reader(file)
+/// Parse a value from the text of a JSON file.
+pub fn parse_json<T: serde::de::DeserializeOwned>(path: &Path, text: &[u8]) -> Result<T, SimError> {
+    serde_json::from_slice(text)
         .map_err(|error| SimError::Format { path: path.into(), what: format!("not a result of vnuma-sim: {error}") })
 }
 

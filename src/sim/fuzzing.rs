@@ -1,0 +1,64 @@
+//! Checks of traces and results on any input.
+
+use super::engine::Prepared;
+use super::params::Params;
+use super::placement::Shard;
+use super::report::Report;
+use super::result::RunResult;
+use super::sweep::SweepResult;
+use super::trace::Trace;
+use crate::policy::{PolicyName, World};
+
+pub(crate) use super::trace::fuzzing::{parquet, trace_csv};
+
+/// A result of `run` or `sweep`. It is the same after it was written again, and it can be merged and drawn.
+pub(crate) fn result_json(bytes: &[u8]) {
+    if let Ok(sweep) = SweepResult::parse("fuzzed".as_ref(), bytes) {
+        let again = serde_json::to_vec(&sweep).expect("BUG: a sweep is plain data");
+        assert!(SweepResult::parse("written".as_ref(), &again).is_ok());
+        Report { sweeps: vec![sweep], ..Default::default() }.html().expect("a sweep can be drawn");
+    }
+    let Ok(result) = RunResult::parse("fuzzed".as_ref(), bytes) else { return };
+    let again = serde_json::to_vec(&result).expect("BUG: a result is plain data");
+    let again = RunResult::parse("written".as_ref(), &again).expect("a written result is read");
+    assert_eq!(again, result);
+    if let Ok(merged) = RunResult::merge(vec![result]) {
+        assert_eq!(merged.shard, Shard::WHOLE);
+    }
+    Report { runs: vec![again], ..Default::default() }.html().expect("a result can be drawn");
+}
+
+/// Run a trace under every policy on three machines, and check what holds for all traces.
+pub(super) fn simulate(trace: &Trace) {
+    const ROUNDS: f64 = 40.0;
+
+    let length_s = (trace.last_us as f64 - trace.first_us as f64) / 1e6;
+    for policy in PolicyName::all(World::Simulated) {
+        let params = Params {
+            policy,
+            order: policy.has_orders().then(Default::default),
+            machines: 3,
+            cell: 2,
+            interval_s: (length_s / ROUNDS).max(1.0),
+            ..Params::default()
+        };
+        if params.check_horizon(trace).is_err() {
+            return;
+        }
+        let prepared = Prepared::new(trace, &params, Shard::WHOLE);
+        let outcome = prepared.run(&params, &|| {});
+        let (mut done_s, mut left_s) = (0.0, 0.0);
+        for cell in &outcome.cells {
+            assert_eq!(cell.tasks, cell.finished + cell.unfinished, "a task left its cell");
+            done_s += cell.work_done_s;
+            left_s += cell.work_left_s;
+            let most = params.capacity * length_s * (1.0 + 1e-9);
+            assert!(cell.busy_cpu_s.iter().all(|busy| (0.0..=most).contains(busy)), "{:?}", cell.busy_cpu_s);
+        }
+        let work_s = prepared.work_s();
+        assert!((done_s + left_s - work_s).abs() <= 1e-6 * work_s.max(1.0), "{done_s} + {left_s} != {work_s}");
+        let result = RunResult::new(trace, &params, Shard::WHOLE, prepared.horizon(), outcome);
+        let written = serde_json::to_vec(&result).expect("BUG: a result is plain data");
+        assert_eq!(RunResult::parse("written".as_ref(), &written).ok().as_ref(), Some(&result));
+    }
+}

@@ -1,0 +1,165 @@
+//! Checks that a file is a trace of this program, and its values like those of the CSV tables.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use parquet::basic::Compression;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+use parquet::schema::parser::parse_message_type;
+use parquet::schema::types::SchemaDescriptor;
+
+use super::{Head, NR_COLUMNS, NR_COLUMNS_UNSUMMED, SCHEMA};
+use crate::sim::trace::csv::{MAX_RATIO, MAX_SHARE};
+use crate::sim::trace::{TracedTask, UsageWindow};
+
+/// Maximum number of tasks or windows of a row group, which are read at once. Those that `prepare` writes have 2^17 windows,
+/// or a single task.
+const GROUP_VALUES_MAX: i64 = 1 << 24;
+
+fn refused<T>(what: impl Into<String>) -> Result<T, ParquetError> {
+    Err(ParquetError::General(what.into()))
+}
+
+/// Check all that the file says of itself before anything is read that depends on it.
+pub(super) fn metadata(head: &Head, metadata: &ParquetMetaData) -> Result<(), ParquetError> {
+    let nr_columns = if head.sums.is_some() { NR_COLUMNS } else { NR_COLUMNS_UNSUMMED };
+    schema(metadata.file_metadata().schema_descr(), nr_columns)?;
+    let (mut tasks, mut windows) = (0, 0);
+    for group in metadata.row_groups() {
+        row_group(group)?;
+        tasks += group.num_rows() as u64;
+        windows += group.column(FIRST_WINDOW_COLUMN).num_values() as u64;
+    }
+    if head.sums.is_some_and(|sums| (sums.tasks, sums.windows) != (tasks, windows)) {
+        return refused(format!("{tasks} tasks with {windows} windows are not all that were written"));
+    }
+    match tasks > 0 && !(0..=head.last_us).contains(&head.first_us) {
+        true => refused(format!("its windows begin at {} and end at {} µs", head.first_us, head.last_us)),
+        false => Ok(()),
+    }
+}
+
+/// The columns of the windows begin here.
+const FIRST_WINDOW_COLUMN: usize = 8;
+
+fn schema(found: &SchemaDescriptor, nr_columns: usize) -> Result<(), ParquetError> {
+    let wanted = parse_message_type(SCHEMA).expect("BUG: the schema is valid");
+    let wanted = SchemaDescriptor::new(Arc::new(wanted));
+    if found.num_columns() < nr_columns {
+        return refused(format!("it has {} columns, not {nr_columns}", found.num_columns()));
+    }
+    for (found, wanted) in found.columns().iter().zip(wanted.columns()).take(nr_columns) {
+        let shape = |column: &parquet::schema::types::ColumnDescPtr| {
+            (column.path().string(), column.physical_type(), column.max_def_level(), column.max_rep_level())
+        };
+        if shape(found) != shape(wanted) {
+            return refused(format!("its column {} is not the column {} of a trace", found.path(), wanted.path()));
+        }
+    }
+    Ok(())
+}
+
+fn row_group(group: &RowGroupMetaData) -> Result<(), ParquetError> {
+    let rows = group.num_rows();
+    let windows = group.column(FIRST_WINDOW_COLUMN).num_values();
+    for (at, column) in group.columns().iter().enumerate().take(NR_COLUMNS) {
+        let name = column.column_path();
+        match column.compression() {
+            Compression::UNCOMPRESSED | Compression::SNAPPY => {}
+            other => {
+                // Without the level.
+                let other = other.to_string();
+                let codec = other.split('(').next().unwrap_or_default();
+                return refused(format!("column {name} is compressed with {codec}, which is not read; SNAPPY is"));
+            }
+        }
+        let is_window = (FIRST_WINDOW_COLUMN..NR_COLUMNS_UNSUMMED).contains(&at);
+        let wanted = if is_window { windows } else { rows };
+        let values = column.num_values();
+        if values != wanted || !(0..=GROUP_VALUES_MAX).contains(&values) {
+            return refused(format!(
+                "column {name} has {values} values in a row group of {rows} tasks, {windows} windows"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Check a task and its windows.
+pub(super) fn task(task: &TracedTask, windows: &[UsageWindow], head: &Head) -> Result<(), ParquetError> {
+    let id = task.id;
+    for (name, time_us) in [("submit_us", task.submit_us), ("schedule_us", task.schedule_us), ("end_us", task.end_us)] {
+        if let Some(time_us) = time_us.filter(|&time_us| time_us < 0) {
+            return refused(format!("task {id}: {name} is {time_us}, before the trace"));
+        }
+    }
+    amount(task.request_cpus, MAX_SHARE, || format!("task {id}: request_cpus"))?;
+    let span_us: RangeInclusive<i64> = head.first_us..=head.last_us;
+    if are_good(windows, &span_us) {
+        return Ok(());
+    }
+    let mut before_us = i64::MIN;
+    for (nr, window) in windows.iter().enumerate() {
+        let start_us = window.start_us;
+        if !span_us.contains(&start_us) {
+            return refused(format!("task {id}, window {nr}: start_us is {start_us}, outside {span_us:?}"));
+        }
+        if start_us < before_us {
+            return refused(format!("task {id}, window {nr}: start_us goes back from {before_us} to {start_us}"));
+        }
+        before_us = start_us;
+        let name = |name| move || format!("task {id}, window {nr}: {name}");
+        amount(window.cpu_mean.into(), MAX_SHARE, name("cpu_mean"))?;
+        amount(window.cpu_max.into(), MAX_SHARE, name("cpu_max"))?;
+        amount(window.memory.into(), MAX_SHARE, name("memory"))?;
+        amount(window.accesses_per_instruction.into(), MAX_RATIO_F32, name("accesses_per_instruction"))?;
+    }
+    Ok(())
+}
+
+/// Return true if nothing is wrong with the windows, which is told faster than what is.
+fn are_good(windows: &[UsageWindow], span_us: &RangeInclusive<i64>) -> bool {
+    let is_share = |value: f32| (0.0..=MAX_SHARE as f32).contains(&value);
+    let are_shares = |window: &UsageWindow| {
+        is_share(window.cpu_mean)
+            && is_share(window.cpu_max)
+            && is_share(window.memory)
+            && (0.0..=MAX_RATIO as f32).contains(&window.accesses_per_instruction)
+    };
+    windows.iter().all(are_shares)
+        && windows.is_sorted_by_key(|window| window.start_us)
+        && windows.first().is_none_or(|window| span_us.contains(&window.start_us))
+        && windows.last().is_none_or(|window| span_us.contains(&window.start_us))
+}
+
+/// The largest ratio, rounded as windows are.
+const MAX_RATIO_F32: f64 = MAX_RATIO as f32 as f64;
+
+fn amount(value: f64, most: f64, name: impl Fn() -> String) -> Result<(), ParquetError> {
+    // Not a number is in no range.
+    match (0.0..=most).contains(&value) {
+        true => Ok(()),
+        false => refused(format!("{} is {value}, not a number from 0 to {most:?}", name())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parquet::file::metadata::ColumnChunkMetaData;
+
+    use super::*;
+
+    #[test]
+    fn another_codec_is_refused_by_its_name() {
+        let schema = Arc::new(SchemaDescriptor::new(Arc::new(parse_message_type(SCHEMA).unwrap())));
+        let chunk = |column: &parquet::schema::types::ColumnDescPtr| {
+            let codec = Compression::ZSTD(Default::default());
+            ColumnChunkMetaData::builder(column.clone()).set_compression_codec(codec.into()).build().unwrap()
+        };
+        let columns = schema.columns().iter().map(chunk).collect();
+        let group = RowGroupMetaData::builder(schema).set_column_metadata(columns).build().unwrap();
+        let message = row_group(&group).unwrap_err().to_string();
+        assert!(message.contains("compressed with ZSTD, which is not read"), "{message}");
+    }
+}
