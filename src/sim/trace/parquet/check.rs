@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use parquet::basic::Compression;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
+use parquet::file::page_index::offset_index::PageLocation;
 use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::SchemaDescriptor;
 
@@ -26,8 +27,15 @@ pub(super) fn metadata(head: &Head, metadata: &ParquetMetaData) -> Result<(), Pa
     let nr_columns = if head.sums.is_some() { NR_COLUMNS } else { NR_COLUMNS_UNSUMMED };
     schema(metadata.file_metadata().schema_descr(), nr_columns)?;
     let (mut tasks, mut windows) = (0, 0);
-    for group in metadata.row_groups() {
+    for (nr, group) in metadata.row_groups().iter().enumerate() {
         row_group(group)?;
+        for (at, column) in group.columns().iter().enumerate().take(nr_columns) {
+            let pages = metadata.offset_index().and_then(|index| index.get(nr)?.get(at));
+            let pages = pages.map(|index| index.page_locations.as_slice());
+            if !is_in_place(column, pages.unwrap_or_default(), group.num_rows()) {
+                return refused(format!("column {} or one of its pages is not where it can be", column.column_path()));
+            }
+        }
         tasks += group.num_rows() as u64;
         windows += group.column(FIRST_WINDOW_COLUMN).num_values() as u64;
     }
@@ -84,6 +92,19 @@ fn row_group(group: &RowGroupMetaData) -> Result<(), ParquetError> {
         }
     }
     Ok(())
+}
+
+/// Return true if no sum or difference of a column's offsets and lengths overflows: the `parquet` crate doesn't look.
+fn is_in_place(column: &ColumnChunkMetaData, pages: &[PageLocation], rows: i64) -> bool {
+    let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
+    let len = column.compressed_size();
+    let Some(end) = start.checked_add(len).filter(|_| start >= 0 && len >= 0) else { return false };
+    let is_inside = |page: &PageLocation| {
+        let page_end = page.offset.checked_add(page.compressed_page_size.into());
+        page.offset >= start && page.compressed_page_size >= 0 && page_end.is_some_and(|page_end| page_end <= end)
+    };
+    let are_rows = pages.iter().all(|page| (0..=rows).contains(&page.first_row_index));
+    are_rows && pages.is_sorted_by_key(|page| page.first_row_index) && pages.iter().all(is_inside)
 }
 
 /// Check a task and its windows.
@@ -146,8 +167,6 @@ fn amount(value: f64, most: f64, name: impl Fn() -> String) -> Result<(), Parque
 
 #[cfg(test)]
 mod tests {
-    use parquet::file::metadata::ColumnChunkMetaData;
-
     use super::*;
 
     #[test]
@@ -161,5 +180,32 @@ mod tests {
         let group = RowGroupMetaData::builder(schema).set_column_metadata(columns).build().unwrap();
         let message = row_group(&group).unwrap_err().to_string();
         assert!(message.contains("compressed with ZSTD, which is not read"), "{message}");
+    }
+
+    #[test]
+    fn a_page_outside_its_column_is_refused() {
+        let schema = SchemaDescriptor::new(Arc::new(parse_message_type(SCHEMA).unwrap()));
+        let column = ColumnChunkMetaData::builder(schema.column(0)).set_data_page_offset(100);
+        let column = column.set_total_compressed_size(50).build().unwrap();
+        let page = |offset, compressed_page_size, first_row_index| PageLocation {
+            offset,
+            compressed_page_size,
+            first_row_index,
+        };
+        assert!(is_in_place(&column, &[], 8));
+        assert!(is_in_place(&column, &[page(100, 20, 0), page(120, 30, 4)], 8));
+        for wrong in [
+            page(99, 20, 4),
+            page(120, 31, 4),
+            page(i64::MAX, 30, 4),
+            page(-1, 30, 4),
+            page(120, -1, 4),
+            page(120, 30, 9),
+            page(120, 30, -1),
+        ] {
+            assert!(!is_in_place(&column, &[page(100, 20, 0), wrong.clone()], 8), "{wrong:?}");
+        }
+        let beyond = ColumnChunkMetaData::builder(schema.column(0)).set_data_page_offset(-1).build().unwrap();
+        assert!(!is_in_place(&beyond, &[], 8));
     }
 }
