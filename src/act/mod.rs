@@ -5,7 +5,7 @@ mod memory_mover;
 mod own_threads;
 mod restore;
 
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(any(all(test, feature = "sim"), feature = "fuzzing"))]
 pub(crate) use affinity::fuzzing;
 pub use affinity::{
     AffinityCounts, AffinityError, AffinityMover, AffinityOptions, AffinityThread, RestoredAffinities, UndoLogError,

@@ -9,7 +9,7 @@ mod view;
 mod window;
 
 pub use cpu_time::{CpuTime, CpuTimeError, CpuTimeReader, CpuTimes};
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(any(all(test, feature = "sim"), feature = "fuzzing"))]
 pub(crate) use host::fuzzing;
 pub use host::{
     host_specs, Auth, ClientFiles, HostLoad, HostSpec, HostSpecError, Hosts, HostsError, MetricsError, ScrapeError,

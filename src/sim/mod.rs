@@ -8,7 +8,7 @@ pub mod cli;
 pub mod engine;
 mod error;
 pub mod figures;
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(any(all(test, feature = "daemon"), feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 pub mod output;
 pub mod params;

@@ -3,7 +3,7 @@
 
 mod accesses;
 mod cgroups;
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(any(all(test, feature = "sim"), feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod give_back;
 mod glob;

@@ -17,7 +17,7 @@
 #[cfg(test)]
 mod fake_root;
 mod file;
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(any(all(test, feature = "sim"), feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod irqs;
 mod isolated;

@@ -12,7 +12,7 @@
 //! the latest reading and never waits.
 
 mod advance;
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(any(all(test, feature = "sim"), feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod metrics;
 mod names;

@@ -46,7 +46,7 @@ impl<'a> Sample<'a> {
     }
 
     /// All labels, by name and value.
-    #[cfg(any(test, feature = "fuzzing"))]
+    #[cfg(any(all(test, feature = "sim"), feature = "fuzzing"))]
     pub(super) fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
         self.labels.iter().map(|(name, value)| (*name, value.as_ref()))
     }

@@ -2,7 +2,7 @@
 
 mod csv;
 mod events;
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(any(all(test, feature = "daemon"), feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod gzip;
 mod input;
