@@ -74,7 +74,7 @@ deny: ## licences and sources of what the binaries link
 fuzz: ## every parser on inputs that a fuzzer makes, for T seconds each (60); needs a nightly toolchain
 	fuzz/run $(T)
 
-test: setup check vm-test ## all tests; under an hour on two cores
+test: setup check vm-test ## all tests; about an hour on two cores
 
 vm-test: setup ## the tests in virtual machines, with genuine steal time
 	$(BUILD) --workspace

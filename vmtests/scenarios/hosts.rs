@@ -137,11 +137,13 @@ pub fn with_host_metrics_work_goes_past_hogged_hosts_and_stays() -> Result<Strin
     ensure!(share > 0.95, "in the ten rounds after, {share:.3} of the run time was on node {to}: {run_ns:?} ns");
     ensure!(target()?.epoch == epoch, "in the ten rounds after, work was sent on to node {}", destination()?);
     // An emulated host that loses ticks counts as not answering for a second.
-    wait_for("each host's PSI is explained", 5 * ROUND, || {
-        let explained = Command::new("scx_vnuma").args(["explain", "-n", "1"]).output()?;
-        let explained = String::from_utf8_lossy(&explained.stdout);
+    let mut explained = String::new();
+    let is_explained = wait_for("each host's PSI is explained", 5 * ROUND, || {
+        let output = Command::new("scx_vnuma").args(["explain", "-n", "1"]).output()?;
+        explained = String::from_utf8_lossy(&output.stdout).into_owned();
         Ok(explained.matches("PSI of the host ").count() == nr_nodes() as usize)
-    })?;
+    });
+    is_explained.with_context(|| format!("the last round: {explained}"))?;
     Ok(format!("on node {to} after {rounds:.1} rounds; {share:.3} of the run time of ten rounds there"))
 }
 
@@ -217,7 +219,7 @@ pub fn a_destination_whose_host_dies_is_left() -> Result<String> {
     // Work that sleeps most of the time can't tell.
     workers.clear();
     let _worker = Worker::start(&Setting { in_bursts: true, ..Setting::migratable() })?;
-    let took = wait_for("work leaves the dead host's node", 6 * ROUND, || Ok(destination()? != 0))?;
+    let took = wait_for("work leaves the dead host's node", 4 * ROUND, || Ok(destination()? != 0))?;
     let to = destination()?;
     ensure!([1, 2].contains(&to), "work was sent to node {to}, although its host is unknown");
 
