@@ -11,27 +11,23 @@ extern const struct kvm_steal_time steal_time __ksym __weak;
 /* A CPU's time by kind, in ns; /proc/stat shows it in ticks (include/linux/kernel_stat.h). */
 extern const struct kernel_cpustat kernel_cpustat __ksym __weak;
 
-static u64 this_cpu_stolen_ns(void)
+/* A CPU's steal time by KVM's own count, or 0 if there is none. */
+static u64 kvm_stolen_ns(s32 cpu)
 {
 	const struct kvm_steal_time *steal;
 
 	if (!bpf_ksym_exists(&steal_time))
 		return 0;
-	steal = bpf_this_cpu_ptr(&steal_time);
-	return steal->steal;
+	steal = bpf_per_cpu_ptr(&steal_time, cpu);
+	return steal ? steal->steal : 0;
 }
 
 static u64 cpu_stolen_ns(s32 cpu, const struct kernel_cpustat *stat)
 {
-	const struct kvm_steal_time *steal;
-
 	/* KVM's own value is preferred: the kernel updates its copy only on ticks, which idle CPUs don't have. */
-	if (bpf_ksym_exists(&steal_time)) {
-		steal = bpf_per_cpu_ptr(&steal_time, cpu);
-		if (steal && steal->steal)
-			return steal->steal;
-	}
-	return stat ? stat->cpustat[CPUTIME_STEAL] : 0;
+	const u64 stolen_ns = kvm_stolen_ns(cpu);
+
+	return stolen_ns ?: stat ? stat->cpustat[CPUTIME_STEAL] : 0;
 }
 
 /* Add @p's unsummed run time to its process's totals. */

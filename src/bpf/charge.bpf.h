@@ -9,12 +9,12 @@
 #include "limit.bpf.h"
 #include "reflex.bpf.h"
 
-/* Charge @p, the current task of the current CPU, with its time since it was put there or last charged. */
+/* Charge @p, the current task of its CPU, whose context is @cctx, with its time since it was put there or last charged. */
 static void charge_current(struct task_struct *p, struct task_ctx *tctx, struct cpu_ctx *cctx, u64 now)
 {
-	const s32 node = cpu_to_node(scx_bpf_task_cpu(p));
+	const s32 cpu = scx_bpf_task_cpu(p), node = cpu_to_node(cpu);
 	struct vnuma_node_stats *stats = node_stats_of(node);
-	const u64 stolen_now = this_cpu_stolen_ns();
+	const u64 stolen_now = kvm_stolen_ns(cpu);
 	u64 run_ns = now - cctx->started_at, stolen_ns = stolen_now - cctx->stolen_at;
 
 	if (!stats)

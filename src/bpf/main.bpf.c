@@ -86,8 +86,8 @@ void BPF_STRUCT_OPS(vnuma_enqueue, struct task_struct *p, u64 enq_flags)
 		kick_cpu(cpu, SCX_KICK_PREEMPT);
 }
 
-/* Return true if the current CPU may take or keep a task, as @node's limit allows. @prev is its current task, if it's ours. */
-static bool is_within_limit(s32 node, struct task_struct *prev)
+/* Return true if @cpu may take or keep a task, as its @node's limit allows. @prev is its current task, if it's ours. */
+static bool is_within_limit(s32 cpu, s32 node, struct task_struct *prev)
 {
 	const u32 limit = node_limit(node);
 	struct vnuma_node_stats *stats;
@@ -98,7 +98,7 @@ static bool is_within_limit(s32 node, struct task_struct *prev)
 	if (limit == VNUMA_NO_LIMIT)
 		return true;
 	stats = node_stats_of(node);
-	cctx = this_cpu_ctx();
+	cctx = cpu_ctx_of(cpu);
 	if (!stats || !cctx)
 		return true;
 	nr_running = stats->nr_running;
@@ -118,7 +118,7 @@ void BPF_STRUCT_OPS(vnuma_dispatch, s32 cpu, struct task_struct *prev)
 	s32 node = cpu_to_node(cpu);
 
 	/* If the node's limit is used up, SCX_OPS_ENQ_LAST makes the kernel enqueue @prev too. */
-	if (node < 0 || !is_within_limit(node, prev))
+	if (node < 0 || !is_within_limit(cpu, node, prev))
 		return;
 	if (scx_bpf_dsq_move_to_local(node_dsq(node), 0))
 		return;
@@ -132,7 +132,7 @@ void BPF_STRUCT_OPS(vnuma_dispatch, s32 cpu, struct task_struct *prev)
 	if (!tctx)
 		return;
 	/* It isn't stopped, so stopping() won't charge it. */
-	cctx = this_cpu_ctx();
+	cctx = cpu_ctx_of(cpu);
 	if (cctx && cctx->is_running)
 		charge_current(prev, tctx, cctx, scx_bpf_now());
 	scx_bpf_task_set_slice(prev, task_slice_ns(nr_queued(node), effective_weight(prev, tctx)));
@@ -143,13 +143,13 @@ void BPF_STRUCT_OPS(vnuma_running, struct task_struct *p)
 	s32 cpu = scx_bpf_task_cpu(p), node = cpu_to_node(cpu);
 	struct vnuma_node_stats *stats = node_stats_of(node);
 	struct vnuma_target *plan = plan_in_force();
-	struct cpu_ctx *cctx = this_cpu_ctx();
+	struct cpu_ctx *cctx = cpu_ctx_of(cpu);
 	struct task_ctx *tctx = task_ctx_of(p);
 
 	if (!stats || !plan || !cctx || !tctx)
 		return;
 	cctx->started_at = scx_bpf_now();
-	cctx->stolen_at = this_cpu_stolen_ns();
+	cctx->stolen_at = kvm_stolen_ns(cpu);
 	cctx->vtime = p->scx.dsq_vtime;
 	cctx->awake_ns = tctx->awake_ns;
 	cctx->tgid = p->tgid;
@@ -187,11 +187,11 @@ void BPF_STRUCT_OPS(vnuma_running, struct task_struct *p)
  */
 void BPF_STRUCT_OPS(vnuma_tick, struct task_struct *p)
 {
-	const s32 node = cpu_to_node(scx_bpf_task_cpu(p));
+	const s32 cpu = scx_bpf_task_cpu(p), node = cpu_to_node(cpu);
 
 	if (steers) {
 		const struct vnuma_node_stats *stats = node_stats_of(node);
-		struct cpu_ctx *cctx = this_cpu_ctx();
+		struct cpu_ctx *cctx = cpu_ctx_of(cpu);
 		struct task_ctx *tctx = task_ctx_of(p);
 
 		if (!stats || !cctx || !tctx || !cctx->is_running)
@@ -206,7 +206,8 @@ void BPF_STRUCT_OPS(vnuma_tick, struct task_struct *p)
 
 void BPF_STRUCT_OPS(vnuma_stopping, struct task_struct *p, bool runnable)
 {
-	struct cpu_ctx *cctx = this_cpu_ctx();
+	const s32 cpu = scx_bpf_task_cpu(p);
+	struct cpu_ctx *cctx = cpu_ctx_of(cpu);
 	struct task_ctx *tctx = task_ctx_of(p);
 	const u64 now = scx_bpf_now();
 	struct vnuma_node_stats *stats;
@@ -220,7 +221,7 @@ void BPF_STRUCT_OPS(vnuma_stopping, struct task_struct *p, bool runnable)
 		tctx->awake_ns = 0;
 	if (!steers)
 		return;
-	stats = node_stats_of(cpu_to_node(scx_bpf_task_cpu(p)));
+	stats = node_stats_of(cpu_to_node(cpu));
 	if (stats)
 		__sync_fetch_and_sub(&stats->nr_running, 1);
 }

@@ -258,11 +258,17 @@ static u64 node_bit(s32 node)
 	return node < 0 || node >= VNUMA_MAX_NODES ? 0 : 1ULL << node;
 }
 
-static struct cpu_ctx *this_cpu_ctx(void)
+/*
+ * The context of the CPU that a callback is about. That needn't be the one it is called on: when a running task changes its
+ * policy, the kernel calls running() or stopping() on the CPU of whoever changes it, and it ticks for CPUs without a tick.
+ */
+static struct cpu_ctx *cpu_ctx_of(s32 cpu)
 {
 	const u32 zero = 0;
 
-	return bpf_map_lookup_elem(&cpu_ctxs, &zero);
+	if (cpu == bpf_get_smp_processor_id())
+		return bpf_map_lookup_elem(&cpu_ctxs, &zero);
+	return bpf_map_lookup_percpu_elem(&cpu_ctxs, &zero, cpu);
 }
 
 static struct task_ctx *task_ctx_of(struct task_struct *p)

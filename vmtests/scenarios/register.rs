@@ -179,6 +179,7 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!(STAYING, Lab, hotplug::an_offline_destination_is_left),
     // Not in a plain virtual machine: where the TSC isn't reliable, idle time counts as run time.
     scenario!(STAYING, Lab, steering::work_uses_as_much_of_a_node_as_its_limit_allows),
+    scenario!(STAYING, Lab, steering::running_tasks_that_others_make_migratable_are_counted_where_they_run),
     scenario!(STAYING, Lab, steering::a_lone_task_is_limited_too),
     scenario!(STAYING, Lab, steering::the_least_limit_starves_none_of_a_hundred),
     scenario!(KILLING, Shape("2x2"), killing::killed_at_any_moment_all_is_undone),

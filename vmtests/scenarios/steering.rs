@@ -88,6 +88,40 @@ pub fn a_lone_task_is_limited_too() -> Result<String> {
     })
 }
 
+/// Changes a task's policy from outside, as the daemon does.
+fn set_policy(pid: i32, policy: i32) -> Result<()> {
+    let param = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the parameter outlives the call.
+    let failed = unsafe { libc::sched_setscheduler(pid, policy, &param) } != 0;
+    ensure!(!failed, "setting the policy of process {pid}: {}", std::io::Error::last_os_error());
+    Ok(())
+}
+
+/// The kernel calls running() and stopping() on the CPU of whoever changes a running task's policy. Counted there, a node would
+/// seem to run a task for ever, and under a limit would take no other one.
+pub fn running_tasks_that_others_make_migratable_are_counted_where_they_run() -> Result<String> {
+    const SCHED_EXT: i32 = 7;
+    const NR_CHANGES: u32 = 20;
+    let _bound = BoundTo::node(0)?;
+    with_class(|class| {
+        let cpus = (0..nr_nodes()).map(node_cpus).collect::<Result<Vec<_>>>()?.concat();
+        let on = |&cpu: &u32| Worker::start(&Setting { cpu: Some(cpu), ..Setting::default() });
+        let workers = cpus.iter().map(on).collect::<Result<Vec<_>>>()?;
+        class.update(&KernelPlan::to(NodeId(0), None))?;
+        for _ in 0..NR_CHANGES {
+            for policy in [SCHED_EXT, libc::SCHED_OTHER] {
+                workers.iter().try_for_each(|worker| set_policy(worker.pid, policy))?;
+                std::thread::sleep(Duration::from_millis(30));
+            }
+        }
+        let counted = (0..nr_nodes()).map(|node| Ok(node_stats(node)?.nr_running)).collect::<Result<Vec<_>>>()?;
+        let ran = (0..nr_nodes()).map(|node| Ok(node_stats(node)?.nr_runs)).collect::<Result<Vec<_>>>()?;
+        ensure!(counted.iter().all(|&nr| nr == 0), "none is migratable, but so many are said to run: {counted:?}");
+        ensure!(ran.iter().all(|&nr| nr >= u64::from(NR_CHANGES) / 2), "hardly any ran while migratable: {ran:?}");
+        Ok(format!("{NR_CHANGES} times migratable and back while running; runs by node {ran:?}, none left over"))
+    })
+}
+
 pub fn the_least_limit_starves_none_of_a_hundred() -> Result<String> {
     const LONG: Duration = Duration::from_secs(40);
     let node = nr_nodes() - 1;
