@@ -58,6 +58,15 @@ impl Pressure {
     }
 }
 
+/// A measurement of what others take of a node.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Sample {
+    /// Share of the node's capacity, 0..=1.
+    pub share: f64,
+    /// What it counts for, in rounds: 0 if an earlier view had it too.
+    pub rounds: f64,
+}
+
 /// One node of the cell.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Node {
@@ -83,6 +92,10 @@ pub struct Node {
     /// they hardly wanted to, and where nobody measures it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stolen_share: Option<f64>,
+    /// What the window adds to earlier measurements of the mean of what others take; `None` if it is the pressure, for all of the
+    /// window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<Sample>,
     /// True if the kernel side saw others' use of the node jump since the last round, so the window's mean understates
     /// it.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -104,6 +117,7 @@ impl Default for Node {
             waiting_cpus: 0.0,
             free_bytes: None,
             stolen_share: None,
+            sample: None,
             alarm: false,
             admission: None,
         }
@@ -248,14 +262,16 @@ pub fn check_nodes(nodes: &[Node]) -> Result<(), String> {
         return Err("the nodes are not in order of id".to_owned());
     }
     for node in nodes {
-        let Node { capacity_cpus, load_cpus, speed, waiting_cpus, free_bytes, stolen_share, admission, .. } = node;
+        let Node { capacity_cpus, load_cpus, speed, waiting_cpus, free_bytes, stolen_share, sample, admission, .. } =
+            node;
         let share = match node.pressure {
             Pressure::Fresh { share } | Pressure::Stale { share, .. } => share,
             Pressure::Unknown => 0.0,
         };
-        let shares = [share, stolen_share.unwrap_or(0.0)];
+        let shares = [share, stolen_share.unwrap_or(0.0), sample.map_or(0.0, |sample| sample.share)];
         let mut amounts: Vec<f64> = [*capacity_cpus, *load_cpus, *speed, *waiting_cpus].to_vec();
         amounts.extend(free_bytes);
+        amounts.extend(sample.map(|sample| sample.rounds));
         amounts.extend(admission.iter().flat_map(|it| [&[it.free_cpus.abs()], it.waiting_cpus.as_slice()].concat()));
         if !amounts.into_iter().all(is_amount) || !shares.iter().all(|share| (0.0..=SHARE_MAX).contains(share)) {
             return Err(format!("node {} has an impossible number", node.id));

@@ -48,7 +48,8 @@ mod tests {
 
     #[test]
     fn steal_of_an_idle_node_and_a_failed_source_have_no_reading() {
-        let taken = Reading::Taken { share: 0.25, age: Duration::from_millis(400), period: Duration::from_secs(1) };
+        let taken =
+            Reading::Taken { share: 0.25, age: Duration::from_millis(400), period: Duration::from_secs(1), spin: None };
         let readings = NodeReadings { host: Some(Reading::Failed), probe: Some(taken), ..NodeReadings::default() };
         let probed = Share { share: 0.25, age: Duration::from_millis(400) };
         let expected = [

@@ -15,7 +15,7 @@ pub use host::{
     host_specs, Auth, ClientFiles, HostLoad, HostSpec, HostSpecError, Hosts, HostsError, MetricsError, ScrapeError,
 };
 pub use nodes::Nodes;
-pub use pressure::{NodeReadings, Reading};
+pub use pressure::{NodeReadings, Reading, Spin};
 pub use probe::{ProbeOptions, Probes};
 pub use view::{cell_view, ViewInputs};
 pub use window::{Sampler, Window};

@@ -15,10 +15,20 @@
 
 use std::time::Duration;
 
-use crate::cell::Pressure;
+use crate::cell::{Pressure, Sample};
 
 /// A reading that is older than this many of its source's periods isn't acted on.
 const STALE_AFTER_PERIODS: u32 = 3;
+
+/// One spin of a probe.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spin {
+    /// Time that others got, of the time that the probe got, 0..=1. Averaged over spins by `bursts`, this has no bias from probes that
+    /// end early once they see others.
+    pub share: f64,
+    /// Time that the probe got, in bursts.
+    pub bursts: f64,
+}
 
 /// The last reading of a node by a source other than steal.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,6 +41,8 @@ pub enum Reading {
         age: Duration,
         /// Time between two measurements of the source.
         period: Duration,
+        /// The last spin of a probe.
+        spin: Option<Spin>,
     },
     /// The source has no reading yet, or its last measurement failed.
     Failed,
@@ -39,7 +51,9 @@ pub enum Reading {
 impl Reading {
     fn pressure(self, interval: Duration) -> Pressure {
         match self {
-            Reading::Taken { share, age, period } if age <= period * STALE_AFTER_PERIODS => Pressure::Fresh { share },
+            Reading::Taken { share, age, period, .. } if age <= period * STALE_AFTER_PERIODS => {
+                Pressure::Fresh { share }
+            }
             Reading::Taken { share, age, .. } => {
                 let age_rounds = (age.as_secs_f64() / interval.as_secs_f64()).ceil() as u32;
                 Pressure::Stale { share, age_rounds }
@@ -54,6 +68,8 @@ impl Reading {
 pub struct NodeReadings {
     /// Steal over the window, as a share of the node's CPU.
     pub steal_share: f64,
+    /// CPU that the guest wanted in the window, as a share of the node's.
+    pub wanted_share: f64,
     /// True if the guest ran enough on the node in the window for steal to show.
     pub has_run: bool,
     /// True if the guest wanted nearly all of the node's CPU in the window, so that steal shows all that others take.
@@ -88,6 +104,31 @@ impl NodeReadings {
         }
         Pressure::Fresh { share: largest_share }
     }
+
+    /// What a window of this length adds to earlier measurements of the mean of what others take. `None` if it is the pressure, for
+    /// all of the window.
+    ///
+    /// Steal is measured while the guest wants to run, and is a share of that time. Of another source each reading counts once, as it stands for the time since
+    /// the one before; and of a probe that reading itself, rather than the worse of the last two.
+    pub fn sample(&self, window: Duration, interval: Duration) -> Option<Sample> {
+        let in_rounds = |time: Duration| time.as_secs_f64() / interval.as_secs_f64();
+        let is_new = |age: Duration| age <= window;
+        let none_new = Sample { share: 0.0, rounds: 0.0 };
+        if self.has_run {
+            let is_asked = matches!(self.host, Some(Reading::Taken { age, .. }) if is_new(age));
+            let share = (self.steal_share / self.wanted_share).min(1.0);
+            let of_steal = Sample { share, rounds: self.wanted_share * in_rounds(window) };
+            return (!is_asked && !self.wanted_all).then_some(of_steal);
+        }
+        match (self.host, self.probe) {
+            (Some(Reading::Taken { age, .. }), _) if is_new(age) => None,
+            (_, Some(Reading::Taken { age, spin: Some(spin), .. })) if is_new(age) => {
+                Some(Sample { share: spin.share, rounds: spin.bursts })
+            }
+            (None, None) => None,
+            _ => Some(none_new),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -97,7 +138,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn said(share: f64, age_s: u64) -> Option<Reading> {
-        Some(Reading::Taken { share, age: Duration::from_secs(age_s), period: SECOND })
+        Some(Reading::Taken { share, age: Duration::from_secs(age_s), period: SECOND, spin: None })
     }
 
     fn pressure(readings: NodeReadings) -> Pressure {
@@ -157,5 +198,36 @@ mod tests {
             pressure(NodeReadings { probe: Some(Reading::Failed), ..NodeReadings::default() }),
             Pressure::Unknown
         );
+    }
+
+    const HALF: Duration = Duration::from_millis(500);
+
+    fn sample(readings: NodeReadings) -> Option<(f64, f64)> {
+        readings.sample(SECOND, HALF).map(|sample| (sample.share, sample.rounds))
+    }
+
+    #[test]
+    fn each_reading_of_a_probe_is_a_sample_once_without_the_one_before() {
+        let spin = Some(Spin { share: 0.1, bursts: 0.9 });
+        let probe = |age_s| Reading::Taken { share: 0.8, age: Duration::from_secs(age_s), period: SECOND, spin };
+        let probed = |age_s| NodeReadings { probe: Some(probe(age_s)), ..NodeReadings::default() };
+        assert_eq!(sample(probed(1)), Some((0.1, 0.9)));
+        assert_eq!(sample(probed(2)), Some((0.0, 0.0)));
+        assert_eq!(sample(NodeReadings { probe: Some(Reading::Failed), ..probed(1) }), Some((0.0, 0.0)));
+    }
+
+    #[test]
+    fn a_hosts_new_answer_stands_for_the_whole_window_and_an_old_one_for_nothing() {
+        let asked = |age_s| NodeReadings { host: said(0.3, age_s), ..NodeReadings::default() };
+        assert_eq!([sample(asked(1)), sample(asked(2))], [None, Some((0.0, 0.0))]);
+        assert_eq!(sample(NodeReadings::default()), None, "without any source steal is all that is known");
+    }
+
+    #[test]
+    fn steal_is_a_share_of_the_time_that_the_guest_wanted_to_run() {
+        let half = NodeReadings { steal_share: 0.1, wanted_share: 0.5, has_run: true, ..NodeReadings::default() };
+        assert_eq!(sample(half), Some((0.2, 1.0)), "half a window of two rounds");
+        assert_eq!(sample(NodeReadings { wanted_all: true, ..half }), None);
+        assert_eq!(sample(NodeReadings { host: said(0.3, 0), ..half }), None);
     }
 }

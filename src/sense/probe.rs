@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::{Nodes, Reading};
+use super::{Nodes, Reading, Spin};
 use crate::bpf::StealReader;
 use crate::cell::NodeId;
 use crate::linux::{self, affinity, clock, CpuSet};
@@ -75,8 +75,9 @@ struct Shared {
 
 #[derive(Clone, Copy)]
 struct Measurement {
-    /// `None` if the probe could not run.
+    /// The worse of the last two; `None` if the probe could not run.
     share: Option<f64>,
+    spin: Option<Spin>,
     began: Instant,
     /// Time until the next probe.
     period: Duration,
@@ -128,8 +129,8 @@ impl Probes {
     pub fn reading(&self, node: NodeId) -> Option<Reading> {
         let (shared, _) = self.probes.get(&node)?;
         Some(match shared.latest() {
-            Some(Measurement { share: Some(share), began, period }) => {
-                Reading::Taken { share, age: began.elapsed(), period }
+            Some(Measurement { share: Some(share), spin, began, period }) => {
+                Reading::Taken { share, age: began.elapsed(), period, spin }
             }
             Some(Measurement { share: None, .. }) | None => Reading::Failed,
         })
@@ -205,21 +206,22 @@ impl Probe {
             }
             let bursts = if must_refresh { HURRIED_BURSTS } else { 1 };
             let began = Instant::now();
-            let share = bind_to_one_of(&self.cpus).and_then(|()| self.spin_at_lowest_priority(bursts));
-            let share = share.inspect_err(|err| log::debug!("a probe failed: {err}")).ok();
+            let spin = bind_to_one_of(&self.cpus).and_then(|()| self.spin_at_lowest_priority(bursts));
+            let spin = spin.inspect_err(|err| log::debug!("a probe failed: {err}")).ok();
+            let share = spin.map(|spin| spin.share);
             // The larger of the last two readings counts: a burst is short, so a host that is busy half the time reads
             // as all or nothing. A probe before a move is longer and more recent, so it counts alone.
             let before_too = before.filter(|_| !must_refresh).unwrap_or(0.0);
             let worse = share.map(|share: f64| share.max(before_too));
             before = share;
             period = self.options.next_period(period, share);
-            self.shared.publish(Some(Measurement { share: worse, began, period }));
+            self.shared.publish(Some(Measurement { share: worse, spin, began, period }));
             self.shared.cpu_ns.store(clock::thread_cpu_time().as_nanos() as u64, Ordering::Relaxed);
             std::thread::park_timeout(period.saturating_sub(began.elapsed()));
         }
     }
 
-    fn spin_at_lowest_priority(&self, bursts: u32) -> io::Result<f64> {
+    fn spin_at_lowest_priority(&self, bursts: u32) -> io::Result<Spin> {
         const LOWEST: libc::c_int = 19;
         set_nice(LOWEST)?;
         let outcome = self.spin(self.options.burst * bursts);
@@ -229,11 +231,11 @@ impl Probe {
 
     /// Spin until `wanted` of CPU time has really run, or until steal is evident. Returns the share of the CPU that
     /// others take, 0..=1: the time they got while this thread wanted the whole CPU, divided by the time this thread
-    /// got.
+    /// got, which comes along.
     ///
     /// A task that wakes up runs first for a while, even on a busy host. Only a spin that outlasts this sees others
     /// run.
-    fn spin(&self, wanted: Duration) -> io::Result<f64> {
+    fn spin(&self, wanted: Duration) -> io::Result<Spin> {
         /// A host that gives us less than a tenth of a CPU counts as fully busy.
         const TURNS_MAX: u32 = 10;
         const LOOK_EVERY: Duration = Duration::from_micros(500);
@@ -251,7 +253,8 @@ impl Probe {
             let is_evident = stolen >= self.options.burst / 2 && wall >= 2 * stolen;
             if is_evident || wall >= wanted + stolen || wall >= wanted * TURNS_MAX {
                 let ran = wall.saturating_sub(stolen);
-                return Ok((stolen.as_secs_f64() / ran.as_secs_f64()).min(1.0));
+                let bursts = ran.as_secs_f64() / self.options.burst.as_secs_f64();
+                return Ok(Spin { share: (stolen.as_secs_f64() / ran.as_secs_f64()).min(1.0), bursts });
             }
         }
     }

@@ -83,7 +83,8 @@ fn node(inputs: &ViewInputs<'_>, id: NodeId, cpus: &CpuSet) -> Node {
     let waiting_cpus = window.nr_queued_on(id).into();
     let alarm = inputs.hit_nodes.contains(&id);
     let stolen_share = stolen_share(used_ns.max(time.busy_ns), time.steal_ns);
-    Node { id, capacity_cpus, pressure, load_cpus, waiting_cpus, stolen_share, alarm, ..Node::default() }
+    let sample = inputs.readings.get(&id).and_then(|readings| readings.sample(window.wall, inputs.interval));
+    Node { id, capacity_cpus, pressure, load_cpus, waiting_cpus, stolen_share, sample, alarm, ..Node::default() }
 }
 
 /// Of the time that vCPUs wanted to run, the share that was stolen; `None` if they wanted too little to tell.
@@ -183,7 +184,7 @@ mod tests {
     fn load_is_what_others_take_plus_what_runs() {
         let mut setup = Setup::new(&[(0, 1000, 1000), (1, 0, 0), (2, 0, 0), (3, 0, 0)], &[], 0);
         setup.readings.insert(NodeId(0), NodeReadings { steal_share: 0.5, has_run: true, ..NodeReadings::default() });
-        let host = Reading::Taken { share: 0.5, age: Duration::ZERO, period: Duration::from_secs(1) };
+        let host = Reading::Taken { share: 0.5, age: Duration::ZERO, period: Duration::from_secs(1), spin: None };
         setup.readings.insert(NodeId(1), NodeReadings { host: Some(host), ..NodeReadings::default() });
         let nodes = setup.view().nodes;
         assert_eq!((nodes[0].pressure, nodes[0].load_cpus), (Pressure::Fresh { share: 0.5 }, 1.0));

@@ -264,6 +264,7 @@ fn steal_readings(window: &Window, node: NodeId, cpus: &CpuSet) -> NodeReadings 
     let wanted_cpus = window.in_cpus(time.busy_ns.max(window.used_ns_on(node)) + time.steal_ns);
     NodeReadings {
         steal_share: (window.in_cpus(time.steal_ns) / nr_online).min(1.0),
+        wanted_share: (wanted_cpus / nr_online).min(1.0),
         has_run: wanted_cpus >= WANTED_CPUS_MIN,
         wanted_all: window.nr_online(cpus) > 0 && wanted_cpus >= WANTED_ALL_SHARE * nr_online,
         steal_failed,
@@ -416,15 +417,21 @@ mod tests {
         };
         assert_eq!(
             steal_readings(&window, NodeId(0), &[0].into()),
-            NodeReadings { steal_share: 0.5, has_run: true, wanted_all: true, ..NodeReadings::default() }
+            NodeReadings {
+                steal_share: 0.5,
+                wanted_share: 1.0,
+                has_run: true,
+                wanted_all: true,
+                ..NodeReadings::default()
+            }
         );
         assert_eq!(
             steal_readings(&window, NodeId(0), &[1, 2, 4].into()),
-            NodeReadings { steal_share: 0.1875, has_run: true, ..NodeReadings::default() }
+            NodeReadings { steal_share: 0.1875, wanted_share: 0.1875, has_run: true, ..NodeReadings::default() }
         );
         assert_eq!(
             steal_readings(&window, NodeId(0), &[3].into()),
-            NodeReadings::default(),
+            NodeReadings { wanted_share: 0.2, ..NodeReadings::default() },
             "a fifth of a CPU shows too little of the host"
         );
     }

@@ -30,6 +30,8 @@ pub(super) struct NodeMemory {
     /// Mean of others' use, a share of the capacity, and its variance between rounds.
     pub(super) mean_share: f64,
     pub(super) variance: f64,
+    /// How much of the mean's weight readings have, 0..=1: little at first and after a jump.
+    pub(super) level_weight: f64,
     /// The largest use of late.
     pub(super) burst_share: f64,
     /// The CUSUM statistic.
@@ -60,6 +62,8 @@ pub(super) struct NodeMemory {
     pub(super) trial_wait_rounds: f64,
     /// What migratable work may hold; `None` for all that there is.
     pub(super) limit_cpus: Option<f64>,
+    /// What work did not get of what it was to hold, a mean, 0..=1.
+    pub(super) missed_share: f64,
     /// What its work wanted in the last round, and what it could have had.
     pub(super) wanted_cpus: f64,
     pub(super) supply_cpus: f64,

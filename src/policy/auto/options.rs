@@ -36,6 +36,13 @@ pub struct AutoOptions {
     /// Of what others leave of a node on average, work may hold this share even if bursts need all of it. The limit is
     /// replenished every 10 ms, so at .2 a burst is delayed by 2 ms in each 10.
     pub courtesy_share: f64,
+    /// Where others are rarely there, it may hold more: as much as keeps this product of its share and theirs, by which it
+    /// meets them…
+    pub meeting_share: f64,
+    /// …but at most this share of what they leave on average.
+    pub courtesy_max_share: f64,
+    /// With a half-life of this (2 s) work's use tells that a node gives less than it should.
+    pub missed_half_life_rounds: f64,
     /// Least CPU of a limit, in the view's unit.
     pub limit_min_cpus: f64,
     /// Least CPU of a limit for each task on the node, so that a turn comes before the kernel's watchdog looks (30 s): a
@@ -138,6 +145,9 @@ impl AutoOptions {
             open_share: 0.80,
             others_grain_cpus: 1.0,
             courtesy_share: 0.2,
+            meeting_share: 0.06,
+            courtesy_max_share: 0.75,
+            missed_half_life_rounds: rounds(2.0),
             limit_min_cpus: 0.05,
             limit_min_cpus_per_task: 0.0004,
             limit_growth_cpus_per_round: 1.0 / 3.0,

@@ -3,12 +3,21 @@
 
 use super::memory::NodeMemory;
 use super::options::{decay, AutoOptions};
+use crate::cell::Sample;
 
 /// Deviations of others' use that are kept free for them.
 pub(super) const DEVIATIONS: f64 = 2.0;
 
 /// An alarm means that others take this share at least, 0..=1: a window of which little came after the jump understates it.
 const ALARM_SHARE: f64 = 0.25;
+
+/// What a jump itself counts for in the mean that begins with it (0.5 s).
+const JUMP_COUNTS_ROUNDS: f64 = 1.0;
+
+/// Of a burst, the share that one in the last half minute must have had to be another of the same kind, and what the readings
+/// before it count for then (2 s).
+const KNOWN_FROM: f64 = 0.5;
+const KNOWN_COUNTS_ROUNDS: f64 = 4.0;
 
 /// One round's reading of a node. Shares are of its capacity.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,6 +26,8 @@ pub(super) struct Reading {
     pub(super) share: f64,
     /// What they would have taken had the guest left them all.
     pub(super) wanted_share: f64,
+    /// What the mean learns from it.
+    pub(super) sample: Sample,
     pub(super) alarm: bool,
     pub(super) now: f64,
     pub(super) window_rounds: f64,
@@ -32,32 +43,47 @@ pub(super) fn wanted_share(share: f64, busy_share: f64, options: &AutoOptions) -
     }
 }
 
+/// The weight that the last `rounds` have in a mean.
+fn weight_of(options: &AutoOptions, rounds: f64) -> f64 {
+    1.0 - decay(rounds, options.level_half_life_rounds)
+}
+
 impl NodeMemory {
     /// Take in a reading.
     pub(super) fn observe_others(&mut self, options: &AutoOptions, reading: &Reading) {
-        let Reading { share, wanted_share, alarm, now, window_rounds } = *reading;
+        let Reading { share, wanted_share, sample, alarm, now, window_rounds } = *reading;
         let is_first = self.known_at.is_none();
         self.known_at = Some(now);
         if is_first {
             self.mean_share = wanted_share;
             self.wait_rounds = options.wait_min_rounds;
         }
-        self.burst_share = wanted_share.max(self.burst_share * decay(window_rounds, options.burst_half_life_rounds));
+        let known_share = self.burst_share * decay(window_rounds, options.burst_half_life_rounds);
+        self.burst_share = wanted_share.max(known_share);
 
         let slack_share = options.jump_slack_share * (1.0 - share);
         let base_share = if is_first { 0.0 } else { self.mean_share };
-        self.jump_rounds = (self.jump_rounds + (share - base_share - slack_share) * window_rounds).max(0.0);
+        self.jump_rounds = (self.jump_rounds + (share - base_share - slack_share) * sample.rounds).max(0.0);
         if alarm || self.jump_rounds >= options.jump_rounds {
             let least_share = if alarm { ALARM_SHARE } else { 0.0 };
-            self.hit(options, wanted_share.max(least_share), now);
+            // A burst like one seen of late says little about the mean, but others may have come to stay.
+            let is_known = !alarm && self.is_pressed && known_share >= KNOWN_FROM * wanted_share;
+            if is_known {
+                self.level_weight = self.level_weight.min(weight_of(options, KNOWN_COUNTS_ROUNDS));
+                self.follow(options, sample);
+                self.variance = 0.0;
+            }
+            let least_mean_share = if is_known { 0.0 } else { wanted_share.max(least_share) };
+            self.hit(options, least_mean_share, now);
         } else {
-            self.follow(options, wanted_share, window_rounds);
+            self.follow(options, sample);
             self.calm_rounds = if share <= options.calm_share { self.calm_rounds + window_rounds } else { 0.0 };
         }
         if self.is_pressed && self.calm_rounds >= self.wait_rounds {
             self.is_pressed = false;
             self.opened_at = Some(now);
             (self.mean_share, self.variance) = (wanted_share, 0.0);
+            self.level_weight = 0.0;
         }
         let level_share = self.mean_share + DEVIATIONS * self.variance.sqrt();
         self.is_closed = match self.is_closed {
@@ -85,8 +111,8 @@ impl NodeMemory {
         }
     }
 
-    /// Others' use jumped to `share`.
-    fn hit(&mut self, options: &AutoOptions, share: f64, now: f64) {
+    /// Others' use jumped; their mean is `least_mean_share` at least from now on.
+    fn hit(&mut self, options: &AutoOptions, least_mean_share: f64, now: f64) {
         /// A calm stretch is worth the wait if it is this many times as long.
         const PAID_BACK: f64 = 2.0;
 
@@ -102,18 +128,21 @@ impl NodeMemory {
         // Of a window that the jump ended early most was calm.
         self.calm_rounds = 0.0;
         self.jump_rounds = 0.0;
-        if share > self.mean_share {
-            (self.mean_share, self.variance) = (share, 0.0);
+        if least_mean_share > self.mean_share {
+            (self.mean_share, self.variance) = (least_mean_share, 0.0);
+            self.level_weight = weight_of(options, JUMP_COUNTS_ROUNDS);
         }
     }
 
-    /// Mean and variance go after `share` exponentially.
-    fn follow(&mut self, options: &AutoOptions, share: f64, window_rounds: f64) {
-        let weight = 1.0 - decay(window_rounds, options.level_half_life_rounds);
-        let difference = share - self.mean_share;
+    /// Mean and variance follow the samples exponentially, the mean as a plain average while there are few readings.
+    fn follow(&mut self, options: &AutoOptions, sample: Sample) {
+        let new_weight = weight_of(options, sample.rounds);
+        self.level_weight += (1.0 - self.level_weight) * new_weight;
+        let weight = if new_weight > 0.0 { new_weight / self.level_weight } else { 0.0 };
+        let difference = sample.share - self.mean_share;
         self.mean_share += weight * difference;
         // Only what was above the mean needs headroom: a host that becomes idle doesn't.
         let excess = difference.max(0.0);
-        self.variance = (1.0 - weight) * (self.variance + weight * excess * excess);
+        self.variance = (1.0 - new_weight) * (self.variance + new_weight * excess * excess);
     }
 }

@@ -9,7 +9,7 @@ use super::demand::NodeUse;
 use super::memory::NodeMemory;
 use super::options::{decay, AutoOptions};
 use super::others::{wanted_share, Reading, DEVIATIONS};
-use crate::cell::Node;
+use crate::cell::{Node, Sample};
 
 /// A mean this much below a whole number of CPUs still leaves that many.
 const WHOLE_WITHIN: f64 = 0.1;
@@ -38,12 +38,19 @@ impl NodeMemory {
             // On a host of several CPUs others may have had CPUs of their own.
             let has_one_cpu = node.capacity_cpus < 2.0 * options.others_grain_cpus;
             let wanted_share = if has_one_cpu { wanted_share(share, busy_share, options) } else { share };
-            let reading = Reading { share, wanted_share, alarm: node.alarm, now, window_rounds };
+            let sample = match node.sample {
+                // Where others are known to be, their mean is what counts; elsewhere the worst.
+                Some(sample) if self.limit_cpus.is_some() => sample,
+                Some(Sample { rounds, .. }) => Sample { share: wanted_share, rounds },
+                None => Sample { share: wanted_share, rounds: window_rounds },
+            };
+            let reading = Reading { share, wanted_share, sample, alarm: node.alarm, now, window_rounds };
             self.observe_others(options, &reading);
         } else if node.alarm && node.capacity_cpus > 0.0 {
             self.observe_alarm(options, now);
         }
         self.observe_contention(options, node, work.used_cpus, now);
+        self.observe_missed(options, work, window_rounds);
         let supply = self.supply(options, node);
         self.supply_cpus = supply.cpus;
         self.limit_cpus = self.next_limit(options, node, supply, work.nr_tasks, window_rounds);
@@ -81,6 +88,25 @@ impl NodeMemory {
         }
     }
 
+    /// Compare what work got with what it may hold: a host may give less than others' use lets expect.
+    fn observe_missed(&mut self, options: &AutoOptions, work: NodeUse, window_rounds: f64) {
+        let may_hold_cpus = self.limit_cpus.map_or(self.supply_cpus, |limit| limit.min(self.supply_cpus));
+        let is_short = self.limit_cpus.is_some() && work.wanted_cpus > may_hold_cpus && may_hold_cpus > 0.0;
+        let left = decay(
+            window_rounds,
+            match is_short {
+                true => options.missed_half_life_rounds,
+                // Nobody tries it: forgotten with time.
+                false => options.burst_half_life_rounds,
+            },
+        );
+        let missed_share = if is_short { (1.0 - work.used_cpus / may_hold_cpus).clamp(0.0, 1.0) } else { 0.0 };
+        self.missed_share = self.missed_share * left + missed_share * (1.0 - left);
+        if !self.is_shared(options) {
+            self.missed_share = 0.0;
+        }
+    }
+
     /// Return true if others take more than noise, or did so too recently.
     pub(super) fn is_shared(&self, options: &AutoOptions) -> bool {
         self.is_pressed || self.mean_share > options.calm_share
@@ -100,7 +126,12 @@ impl NodeMemory {
         let tried_cpus =
             if self.is_on_trial { (idle_cpus / grain_cpus + WHOLE_WITHIN).floor() * grain_cpus } else { 0.0 };
         let free_cpus = (ruled_cpus + self.granted_cpus).max(tried_cpus).min(idle_cpus);
-        Supply { free_cpus, cpus: free_cpus.max(options.courtesy_share * idle_cpus) }
+        Supply { free_cpus, cpus: free_cpus.max(self.courtesy_share(options) * idle_cpus) }
+    }
+
+    /// The share of what others leave on average that work may hold whatever they need: they are delayed while both want to run.
+    fn courtesy_share(&self, options: &AutoOptions) -> f64 {
+        (options.meeting_share / self.mean_share).min(options.courtesy_max_share).max(options.courtesy_share)
     }
 
     /// What the headroom rule leaves of a shared node, and what others leave on average.

@@ -23,7 +23,8 @@ pub(in crate::report) fn round(outcome: Outcome, retargeted: Option<Retargeted>)
         _ => vec![],
     };
     let nodes = vec![node(0, Pressure::Fresh { share: 0.52 }), node(1, Pressure::Fresh { share: 0.0 })];
-    let probe = Reading::Taken { share: 0.0, age: Duration::from_millis(400), period: Duration::from_secs(1) };
+    let probe =
+        Reading::Taken { share: 0.0, age: Duration::from_millis(400), period: Duration::from_secs(1), spin: None };
     Round {
         number: 4,
         destination: NodeId(0),
@@ -81,7 +82,7 @@ fn an_explanation_lists_every_source_and_every_verdict() {
     round.view.nodes.push(node(2, Pressure::Unknown));
     round.readings.insert(NodeId(2), NodeReadings { host: Some(Reading::Failed), ..NodeReadings::default() });
     round.view.nodes.push(node(3, Pressure::Stale { share: 0.1, age_rounds: 4 }));
-    let old = Reading::Taken { share: 0.1, age: Duration::from_secs(4), period: Duration::from_secs(1) };
+    let old = Reading::Taken { share: 0.1, age: Duration::from_secs(4), period: Duration::from_secs(1), spin: None };
     round
         .readings
         .insert(NodeId(3), NodeReadings { host: Some(old), host_psi_share: Some(0.25), ..NodeReadings::default() });

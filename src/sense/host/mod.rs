@@ -140,7 +140,7 @@ impl Hosts {
         Some(match self.latest(node)? {
             Latest::Nothing => Reading::Failed,
             Latest::Load(reading, at) => {
-                Reading::Taken { share: reading.taken_share, age: at.elapsed(), period: self.period }
+                Reading::Taken { share: reading.taken_share, age: at.elapsed(), period: self.period, spin: None }
             }
         })
     }

@@ -1,6 +1,7 @@
 //! Supply, and the limits that work is held to.
 
 use super::*;
+use crate::cell::Sample;
 
 /// The limit of node 0 after so many seconds in which others took this share of it.
 fn limit(run: &mut Run, capacity_cpus: f64, others_share: f64, seconds: f64) -> Option<f64> {
@@ -16,9 +17,67 @@ fn a_host_that_nobody_else_uses_has_no_limit() {
 }
 
 #[test]
-fn on_a_host_of_one_cpu_bursts_need_it_all_and_work_holds_a_fifth_of_what_is_left_on_average() {
-    let limit_cpus = limit(&mut Run::new(), 1.0, 0.2, 30.0).unwrap();
-    assert!((limit_cpus - 0.2 * 0.8).abs() < 0.01, "{limit_cpus}");
+fn on_a_host_of_one_cpu_bursts_need_it_all_and_work_holds_the_more_of_what_is_left_the_less_others_are_there() {
+    let limits = [0.1, 0.2, 0.4].map(|share| limit(&mut Run::new(), 1.0, share, 30.0).unwrap());
+    for (limit_cpus, wanted_cpus) in limits.into_iter().zip([0.6 * 0.9, 0.3 * 0.8, 0.2 * 0.6]) {
+        assert!((limit_cpus - wanted_cpus).abs() < 0.01, "{limits:?}");
+    }
+}
+
+/// A node of one CPU where others burst: every other probe sees them all the time, and ended early for it.
+fn bursty_host(round: u32) -> Node {
+    let sees = round.is_multiple_of(2);
+    let sample = if sees { Sample { share: 1.0, rounds: 0.5 } } else { Sample { share: 0.0, rounds: 1.0 } };
+    // The pressure is the worse of the last two.
+    Node { sample: Some(sample), ..node(0, 1.0, 1.0) }
+}
+
+#[test]
+fn where_others_burst_their_mean_is_that_of_all_samples_and_not_the_worst() {
+    let mut run = Run::new();
+    let mut means = Vec::new();
+    for round in 0..240 {
+        run.round(&CellView { nodes: vec![bursty_host(round)], ..CellView::default() });
+        means.push(run.memory.nodes[&NodeId(0)].mean_share);
+    }
+    let settled = &means[40..];
+    let mean = settled.iter().sum::<f64>() / settled.len() as f64;
+    assert!((mean - 0.5 / 1.5).abs() < 0.1, "{mean}");
+    assert!(settled.iter().all(|share| *share < 0.6), "no burst counts as all there is: {settled:?}");
+}
+
+#[test]
+fn a_reading_that_is_not_new_teaches_nothing() {
+    let mut run = Run::new();
+    let view = |share, sample| CellView { nodes: vec![Node { sample, ..node(0, 1.0, share) }], ..CellView::default() };
+    run.round(&view(0.5, None));
+    run.round(&view(0.1, Some(Sample { share: 0.1, rounds: 1.0 })));
+    let mean_share = run.memory.nodes[&NodeId(0)].mean_share;
+    (0..20).for_each(|_| drop(run.round(&view(0.9, Some(Sample { share: 0.0, rounds: 0.0 })))));
+    assert_eq!(run.memory.nodes[&NodeId(0)].mean_share, mean_share);
+}
+
+#[test]
+fn others_that_come_to_stay_where_they_burst_before_are_believed_within_two_seconds() {
+    let mut run = Run::new();
+    (0..240).for_each(|round| drop(run.round(&CellView { nodes: vec![bursty_host(round)], ..CellView::default() })));
+    let hogged = Node { sample: Some(Sample { share: 1.0, rounds: 0.5 }), ..node(0, 1.0, 1.0) };
+    (0..4).for_each(|_| drop(run.round(&CellView { nodes: vec![hogged.clone()], ..CellView::default() })));
+    assert!(run.memory.nodes[&NodeId(0)].mean_share > 0.5, "{}", run.memory.nodes[&NodeId(0)].mean_share);
+}
+
+#[test]
+fn work_leaves_where_it_gets_nothing_of_what_it_may_hold() {
+    let mut scene = Scene::new(1.0, &[0.2, 0.2]).with(0, &[1.0]);
+    let mut run = Run::new();
+    run.follow(20.0, &mut scene);
+    for _ in 0..20 {
+        let mut view = scene.view();
+        view.groups.iter_mut().filter(|group| group.node == NodeId(0)).for_each(|group| group.demand.usage_cpus = 0.0);
+        let plan = run.round(&view);
+        scene.carry_out(&plan);
+    }
+    assert_eq!(scene.on(1), 1, "both nodes promise the same, but node 0 doesn't keep it");
 }
 
 /// 16 of 64 CPUs are others'; deviation √(16 · ¾) = 3.5.
