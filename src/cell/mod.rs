@@ -92,8 +92,7 @@ pub struct Node {
     /// they hardly wanted to, and where nobody measures it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stolen_share: Option<f64>,
-    /// What the window adds to earlier measurements of the mean of what others take; `None` if it is the pressure, for all of the
-    /// window.
+    /// What the window adds to earlier measurements of the mean of what others take; `None` if the pressure is all that there is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample: Option<Sample>,
     /// True if the kernel side saw others' use of the node jump since the last round, so the window's mean understates

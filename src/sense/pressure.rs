@@ -105,28 +105,27 @@ impl NodeReadings {
         Pressure::Fresh { share: largest_share }
     }
 
-    /// What a window of this length adds to earlier measurements of the mean of what others take. `None` if it is the pressure, for
-    /// all of the window.
+    /// What a window of this length adds to earlier measurements of the mean of what others take.
     ///
-    /// Steal is measured while the guest wants to run, and is a share of that time. Of another source each reading counts once, as it stands for the time since
-    /// the one before; and of a probe that reading itself, rather than the worse of the last two.
-    pub fn sample(&self, window: Duration, interval: Duration) -> Option<Sample> {
-        let in_rounds = |time: Duration| time.as_secs_f64() / interval.as_secs_f64();
+    /// Steal is measured while the guest wants to run, and is a share of the time that it got, as a probe's is: then a hog takes
+    /// all. Of another source each reading counts once, as it stands for the time since the one before; and of a probe that
+    /// reading itself, rather than the worse of the last two.
+    pub fn sample(&self, window: Duration, interval: Duration) -> Sample {
         let is_new = |age: Duration| age <= window;
-        let none_new = Sample { share: 0.0, rounds: 0.0 };
-        if self.has_run {
-            let is_asked = matches!(self.host, Some(Reading::Taken { age, .. }) if is_new(age));
-            let share = (self.steal_share / self.wanted_share).min(1.0);
-            let of_steal = Sample { share, rounds: self.wanted_share * in_rounds(window) };
-            return (!is_asked && !self.wanted_all).then_some(of_steal);
-        }
+        let rounds = window.as_secs_f64() / interval.as_secs_f64();
         match (self.host, self.probe) {
-            (Some(Reading::Taken { age, .. }), _) if is_new(age) => None,
-            (_, Some(Reading::Taken { age, spin: Some(spin), .. })) if is_new(age) => {
-                Some(Sample { share: spin.share, rounds: spin.bursts })
+            (Some(Reading::Taken { share, age, .. }), _) if is_new(age) => {
+                Sample { share: share.max(self.steal_share), rounds }
             }
-            (None, None) => None,
-            _ => Some(none_new),
+            _ if self.has_run => {
+                let got_share = (self.wanted_share - self.steal_share).max(f64::MIN_POSITIVE);
+                Sample { share: (self.steal_share / got_share).min(1.0), rounds: self.wanted_share * rounds }
+            }
+            (None, Some(Reading::Taken { age, spin: Some(spin), .. })) if is_new(age) => {
+                Sample { share: spin.share, rounds: spin.bursts }
+            }
+            (None, None) => Sample { share: self.steal_share, rounds },
+            _ => Sample { share: 0.0, rounds: 0.0 },
         }
     }
 }
@@ -202,8 +201,9 @@ mod tests {
 
     const HALF: Duration = Duration::from_millis(500);
 
-    fn sample(readings: NodeReadings) -> Option<(f64, f64)> {
-        readings.sample(SECOND, HALF).map(|sample| (sample.share, sample.rounds))
+    fn sample(readings: NodeReadings) -> (f64, f64) {
+        let sample = readings.sample(SECOND, HALF);
+        (sample.share, sample.rounds)
     }
 
     #[test]
@@ -211,23 +211,25 @@ mod tests {
         let spin = Some(Spin { share: 0.1, bursts: 0.9 });
         let probe = |age_s| Reading::Taken { share: 0.8, age: Duration::from_secs(age_s), period: SECOND, spin };
         let probed = |age_s| NodeReadings { probe: Some(probe(age_s)), ..NodeReadings::default() };
-        assert_eq!(sample(probed(1)), Some((0.1, 0.9)));
-        assert_eq!(sample(probed(2)), Some((0.0, 0.0)));
-        assert_eq!(sample(NodeReadings { probe: Some(Reading::Failed), ..probed(1) }), Some((0.0, 0.0)));
+        assert_eq!(sample(probed(1)), (0.1, 0.9));
+        assert_eq!(sample(probed(2)), (0.0, 0.0));
+        assert_eq!(sample(NodeReadings { probe: Some(Reading::Failed), ..probed(1) }), (0.0, 0.0));
     }
 
     #[test]
     fn a_hosts_new_answer_stands_for_the_whole_window_and_an_old_one_for_nothing() {
         let asked = |age_s| NodeReadings { host: said(0.3, age_s), ..NodeReadings::default() };
-        assert_eq!([sample(asked(1)), sample(asked(2))], [None, Some((0.0, 0.0))]);
-        assert_eq!(sample(NodeReadings::default()), None, "without any source steal is all that is known");
+        assert_eq!([sample(asked(1)), sample(asked(2))], [(0.3, 2.0), (0.0, 0.0)]);
+        assert_eq!(sample(NodeReadings::default()), (0.0, 2.0), "without any source steal is all that is known");
     }
 
     #[test]
-    fn steal_is_a_share_of_the_time_that_the_guest_wanted_to_run() {
+    fn steal_is_a_share_of_the_time_that_the_guest_got() {
         let half = NodeReadings { steal_share: 0.1, wanted_share: 0.5, has_run: true, ..NodeReadings::default() };
-        assert_eq!(sample(half), Some((0.2, 1.0)), "half a window of two rounds");
-        assert_eq!(sample(NodeReadings { wanted_all: true, ..half }), None);
-        assert_eq!(sample(NodeReadings { host: said(0.3, 0), ..half }), None);
+        assert_eq!(sample(half), (0.25, 1.0), "half a window of two rounds");
+        assert_eq!(sample(NodeReadings { host: said(0.3, 0), ..half }), (0.3, 2.0));
+        let hog = NodeReadings { steal_share: 0.5, wanted_share: 1.0, ..half };
+        assert_eq!(sample(hog), (1.0, 2.0));
+        assert_eq!(sample(NodeReadings { steal_share: 0.5, ..half }), (1.0, 1.0));
     }
 }

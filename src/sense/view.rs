@@ -83,7 +83,7 @@ fn node(inputs: &ViewInputs<'_>, id: NodeId, cpus: &CpuSet) -> Node {
     let waiting_cpus = window.nr_queued_on(id).into();
     let alarm = inputs.hit_nodes.contains(&id);
     let stolen_share = stolen_share(used_ns.max(time.busy_ns), time.steal_ns);
-    let sample = inputs.readings.get(&id).and_then(|readings| readings.sample(window.wall, inputs.interval));
+    let sample = inputs.readings.get(&id).map(|readings| readings.sample(window.wall, inputs.interval));
     Node { id, capacity_cpus, pressure, load_cpus, waiting_cpus, stolen_share, sample, alarm, ..Node::default() }
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use scx_vnuma::cell::{CellView, Demand, Group, GroupId, Move, Node, NodeId, Plan, Pressure};
+use scx_vnuma::cell::{CellView, Demand, Group, GroupId, Move, Node, NodeId, Plan, Pressure, Sample};
 use scx_vnuma::policy::{Auto, AutoMemory};
 
 /// Length of a periodic probe and of one before a move.
@@ -186,6 +186,8 @@ struct Sensor {
     alarm: bool,
     probe: f64,
     probe_before: f64,
+    /// What the probe of this round saw of the node, and the bursts that it got for that.
+    spin: Option<(f64, f64)>,
     probe_due_ms: u64,
     probe_period_ms: u64,
 }
@@ -355,6 +357,7 @@ impl Cell {
         let share = self.hosts[node].probed_share(PROBE_MS).max(noise);
         let sensor = &mut self.sensors[node];
         sensor.probe = share.max(sensor.probe_before);
+        sensor.spin = Some((share, 1.0 / (1.0 + share)));
         sensor.probe_before = share;
         // As `sense::probe` has it: a node that is still busy is probed less often.
         let is_busy = share >= 0.05;
@@ -378,6 +381,17 @@ impl Cell {
             } else {
                 sensor.probe.max(if wanted_ms > 20.0 { steal } else { 0.0 })
             };
+            let window_rounds = window_ms / self.interval_ms as f64;
+            let sample = if self.has_host_metrics {
+                Sample { share, rounds: window_rounds }
+            } else if has_run {
+                let got_ms = sensor.ran_ms.max(1e-3);
+                let rounds = wanted_ms / window_ms / host.cpus * window_rounds;
+                Sample { share: (sensor.stolen_ms / got_ms).min(1.0), rounds }
+            } else {
+                let (share, rounds) = sensor.spin.unwrap_or((0.0, 0.0));
+                Sample { share, rounds }
+            };
             Node {
                 id: NodeId(at as u32),
                 capacity_cpus: host.cpus,
@@ -385,6 +399,7 @@ impl Cell {
                 load_cpus: share * host.cpus + sensor.ran_ms / window_ms,
                 waiting_cpus: sensor.waited_ms / window_ms,
                 stolen_share: (wanted_ms >= 10.0).then_some(steal),
+                sample: Some(sample),
                 alarm: sensor.alarm,
                 ..Node::default()
             }
@@ -419,10 +434,12 @@ impl Cell {
         let mut view = self.view();
         self.auto.observe(&mut self.memory, &view);
         self.plan = self.auto.decide(&self.memory, &view);
-        if !self.plan.moves.is_empty() || self.auto.is_stuck(&self.memory, &view, &self.plan) {
+        let is_confirmed = !self.plan.moves.is_empty() || self.auto.is_stuck(&self.memory, &view, &self.plan);
+        if is_confirmed {
             for (host, sensor) in self.hosts.iter().zip(&mut self.sensors) {
                 sensor.probe_before = 0.0;
                 sensor.probe = host.probed_share(LOOK_MS);
+                sensor.spin = Some((sensor.probe, LOOK_MS as f64 / PROBE_MS as f64 / (1.0 + sensor.probe)));
             }
             view = self.view();
             self.plan = self.auto.decide(&self.memory, &view);
@@ -437,7 +454,16 @@ impl Cell {
         self.round_began_ms = self.now_ms;
         self.got_ms.clear();
         for sensor in &mut self.sensors {
-            *sensor = Sensor { ran_ms: 0.0, stolen_ms: 0.0, others_ms: 0.0, waited_ms: 0.0, alarm: false, ..*sensor };
+            let measured_since = if is_confirmed { sensor.spin } else { None };
+            *sensor = Sensor {
+                ran_ms: 0.0,
+                stolen_ms: 0.0,
+                others_ms: 0.0,
+                waited_ms: 0.0,
+                alarm: false,
+                spin: measured_since,
+                ..*sensor
+            };
         }
     }
 }

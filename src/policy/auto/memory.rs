@@ -107,6 +107,15 @@ impl NodeMemory {
         }
     }
 
+    /// The share of what work was promised that it is likely to get. A miss of less than half may have other reasons.
+    pub(super) fn kept_share(&self) -> f64 {
+        if self.missed_share > 0.5 {
+            1.0 - self.missed_share
+        } else {
+            1.0
+        }
+    }
+
     /// Return true if work is to leave, and other nodes are to be looked at: it was hit and hasn't been calm since.
     pub(super) fn is_fled(&self, options: &AutoOptions, now: f64) -> bool {
         self.is_pressed && self.was_hit_within(now, options.stuck_rounds)

@@ -145,7 +145,7 @@ impl AutoOptions {
             open_share: 0.80,
             others_grain_cpus: 1.0,
             courtesy_share: 0.2,
-            meeting_share: 0.06,
+            meeting_share: 0.04,
             courtesy_max_share: 0.75,
             missed_half_life_rounds: rounds(2.0),
             limit_min_cpus: 0.05,

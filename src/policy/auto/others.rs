@@ -26,8 +26,9 @@ pub(super) struct Reading {
     pub(super) share: f64,
     /// What they would have taken had the guest left them all.
     pub(super) wanted_share: f64,
-    /// What the mean learns from it.
-    pub(super) sample: Sample,
+    /// What it adds to earlier ones; `None` if it is what others wanted, for all of the window. Then a jump's share persists like
+    /// any other.
+    pub(super) sample: Option<Sample>,
     pub(super) alarm: bool,
     pub(super) now: f64,
     pub(super) window_rounds: f64,
@@ -52,6 +53,8 @@ impl NodeMemory {
     /// Take in a reading.
     pub(super) fn observe_others(&mut self, options: &AutoOptions, reading: &Reading) {
         let Reading { share, wanted_share, sample, alarm, now, window_rounds } = *reading;
+        let is_sampled = sample.is_some();
+        let sample = sample.unwrap_or(Sample { share: wanted_share, rounds: window_rounds });
         let is_first = self.known_at.is_none();
         self.known_at = Some(now);
         if is_first {
@@ -67,7 +70,7 @@ impl NodeMemory {
         if alarm || self.jump_rounds >= options.jump_rounds {
             let least_share = if alarm { ALARM_SHARE } else { 0.0 };
             // A burst like one seen of late says little about the mean, but others may have come to stay.
-            let is_known = !alarm && self.is_pressed && known_share >= KNOWN_FROM * wanted_share;
+            let is_known = is_sampled && !alarm && self.is_pressed && known_share >= KNOWN_FROM * wanted_share;
             if is_known {
                 self.level_weight = self.level_weight.min(weight_of(options, KNOWN_COUNTS_ROUNDS));
                 self.follow(options, sample);
@@ -76,6 +79,9 @@ impl NodeMemory {
             let least_mean_share = if is_known { 0.0 } else { wanted_share.max(least_share) };
             self.hit(options, least_mean_share, now);
         } else {
+            if !is_sampled {
+                self.level_weight = 1.0;
+            }
             self.follow(options, sample);
             self.calm_rounds = if share <= options.calm_share { self.calm_rounds + window_rounds } else { 0.0 };
         }

@@ -39,10 +39,13 @@ impl NodeMemory {
             let has_one_cpu = node.capacity_cpus < 2.0 * options.others_grain_cpus;
             let wanted_share = if has_one_cpu { wanted_share(share, busy_share, options) } else { share };
             let sample = match node.sample {
+                // On a host of several CPUs, steal is no sample of what others take of the rest.
+                Some(_) if !has_one_cpu => None,
                 // Where others are known to be, their mean is what counts; elsewhere the worst.
-                Some(sample) if self.limit_cpus.is_some() => sample,
-                Some(Sample { rounds, .. }) => Sample { share: wanted_share, rounds },
-                None => Sample { share: wanted_share, rounds: window_rounds },
+                Some(Sample { rounds, .. }) if self.limit_cpus.is_none() => {
+                    Some(Sample { share: wanted_share, rounds })
+                }
+                sample => sample,
             };
             let reading = Reading { share, wanted_share, sample, alarm: node.alarm, now, window_rounds };
             self.observe_others(options, &reading);

@@ -162,7 +162,7 @@ impl<'a> Table<'a> {
             supply_cpus: match memory.is_closed {
                 // Work that is held to the least limit still gets that limit.
                 true => limit_cpus.min(node.capacity_cpus),
-                false => supply.cpus.min(limit_cpus) * (1.0 - memory.missed_share),
+                false => supply.cpus.min(limit_cpus) * memory.kept_share(),
             },
             free_cpus: supply.free_cpus,
             others_share: memory.mean_share.max(node.pressure.share().unwrap_or(0.0)),
