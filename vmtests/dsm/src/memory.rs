@@ -106,7 +106,7 @@ impl Memory {
         }
         let of_page = (page as usize * self.nr_nodes + node) * 2 + usize::from(access.is_store);
         self.page_faults[of_page].fetch_add(1, Relaxed);
-        self.sites.count(Key::new(access.code, page));
+        self.sites.count(Key::new(access.code, page), (access.address % PAGE_BYTES) as u32);
         busy_wait(self.cost);
     }
 

@@ -88,6 +88,8 @@ pub struct Site {
     pub code: Option<String>,
     /// The page's number.
     pub page: u64,
+    /// Where in the page the last fault was, bytes.
+    pub offset: u32,
     /// Faults.
     pub faults: u64,
 }

@@ -110,11 +110,13 @@ impl Recorder {
 
 fn span(memory: &Memory, then: &Snapshot, now: &Snapshot) -> Span {
     let sites = memory.sites().between(&then.sites, &now.sites);
-    let sites = highest(sites, SITES_MAX, |(_, faults)| u64::from(*faults)).into_iter().map(|(key, faults)| Site {
-        code: key.code().map(|code| format!("{code:#x}")),
-        page: key.page(),
-        faults: faults.into(),
-    });
+    let sites =
+        highest(sites, SITES_MAX, |(_, faults, _)| u64::from(*faults)).into_iter().map(|(key, faults, offset)| Site {
+            code: key.code().map(|code| format!("{code:#x}")),
+            page: key.page(),
+            offset,
+            faults: faults.into(),
+        });
     Span {
         counts: now.counts.since(&then.counts),
         pages: hottest_pages(memory.nr_nodes(), then, now),

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
-/// Entries of the table: 3 MiB. A quiet machine fills some thousands.
+/// Entries of the table: 4 MiB. A quiet machine fills some thousands.
 const ENTRIES: usize = 1 << 18;
 /// Entries that are tried for a pair before its faults are only counted as lost.
 const PROBES: usize = 32;
@@ -49,6 +49,8 @@ impl Key {
 pub struct Sites {
     keys: Vec<AtomicU64>,
     faults: Vec<AtomicU32>,
+    /// Where in the page the last fault was.
+    offsets: Vec<AtomicU32>,
     lost: AtomicU64,
 }
 
@@ -57,12 +59,13 @@ impl Sites {
         Sites {
             keys: (0..ENTRIES).map(|_| AtomicU64::new(0)).collect(),
             faults: (0..ENTRIES).map(|_| AtomicU32::new(0)).collect(),
+            offsets: (0..ENTRIES).map(|_| AtomicU32::new(0)).collect(),
             lost: AtomicU64::new(0),
         }
     }
 
-    /// Counts a fault. An entry that is taken stays taken by the same pair.
-    pub fn count(&self, key: Key) {
+    /// Counts a fault at this offset in the page. An entry that is taken stays taken by the same pair.
+    pub fn count(&self, key: Key, offset: u32) {
         for probe in 0..PROBES {
             let slot = (key.slot() + probe) % ENTRIES;
             let found = match self.keys[slot].load(Relaxed) {
@@ -71,6 +74,7 @@ impl Sites {
             };
             if found == key.0 {
                 self.faults[slot].fetch_add(1, Relaxed);
+                self.offsets[slot].store(offset, Relaxed);
                 return;
             }
         }
@@ -87,11 +91,11 @@ impl Sites {
         self.faults.iter().map(|faults| faults.load(Relaxed)).collect()
     }
 
-    /// The pairs that had faults between two snapshots.
-    pub fn between(&self, earlier: &[u32], later: &[u32]) -> Vec<(Key, u32)> {
+    /// The pairs that had faults between two snapshots, with the number of faults and the offset of the last fault up to now.
+    pub fn between(&self, earlier: &[u32], later: &[u32]) -> Vec<(Key, u32, u32)> {
         let pair = |(slot, (then, now)): (usize, (&u32, &u32))| {
             let faults = now.wrapping_sub(*then);
-            (faults > 0).then(|| (Key(self.keys[slot].load(Relaxed)), faults))
+            (faults > 0).then(|| (Key(self.keys[slot].load(Relaxed)), faults, self.offsets[slot].load(Relaxed)))
         };
         earlier.iter().zip(later).enumerate().filter_map(pair).collect()
     }
@@ -116,7 +120,9 @@ mod tests {
         let count = |times: u64| {
             std::thread::scope(|scope| {
                 for _ in 0..4 {
-                    scope.spawn(|| (0..times).for_each(|n| sites.count(Key::new(u64::MAX - n % 8, n % 4))));
+                    scope.spawn(|| {
+                        (0..times).for_each(|n| sites.count(Key::new(u64::MAX - n % 8, n % 4), n as u32 % 8))
+                    });
                 }
             });
         };
@@ -126,7 +132,10 @@ mod tests {
         let found = sites.between(&before, &sites.snapshot());
         // n % 8 determines n % 4.
         assert_eq!(found.len(), 8);
-        assert!(found.iter().all(|(_, faults)| *faults == 40), "{found:?}");
+        assert!(
+            found.iter().all(|(key, faults, offset)| *faults == 40 && u64::from(*offset) % 4 == key.page()),
+            "{found:?}"
+        );
         assert_eq!(sites.lost(), 0);
     }
 
@@ -134,7 +143,7 @@ mod tests {
     fn a_full_table_loses_counts_and_says_so() {
         let sites = Sites::new();
         let pairs = 2 * ENTRIES as u64;
-        (0..pairs).for_each(|n| sites.count(Key::new(u64::MAX - n, n % 97)));
+        (0..pairs).for_each(|n| sites.count(Key::new(u64::MAX - n, n % 97), 0));
         let kept: u64 = sites.snapshot().iter().map(|faults| u64::from(*faults)).sum();
         assert_eq!(kept + sites.lost(), pairs);
         assert!(sites.lost() > 0);
