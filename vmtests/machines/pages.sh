@@ -21,3 +21,11 @@ page_plugin() {
 page_boot_seconds() {
     echo $((30 + PAGE_COST_NS / 1000))
 }
+
+# keep_page_record FILE: copies the record to DIR of --get, and draws it.
+keep_page_record() {
+    local shows
+    cp "$1" "$GET/dsm.json" 2>/dev/null || return 0
+    shows=$(project_binary vnuma-scenarios)
+    [ -z "$shows" ] || "$shows" show-pages "$GET/dsm.json" --svg "$GET/dsm.svg" || true
+}
