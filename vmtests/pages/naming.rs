@@ -24,12 +24,25 @@ pub struct Names {
     pub places: BTreeMap<u64, String>,
 }
 
-/// Names what a record has, and writes it as JSON. Processes are looked for by name.
+/// Names what a record has, and writes it as JSON. What an existing file of names has stays: it was named when it was fresh.
+/// Processes are looked for by name.
 pub fn run(record: &Path, names: &Path, processes: &[String]) -> Result<()> {
     let text = std::fs::read_to_string(record).with_context(|| format!("reading {}", record.display()))?;
     let record: Record = serde_json::from_str(&text).with_context(|| format!("reading {}", record.display()))?;
-    let found = name(&record, processes)?;
+    let mut found = name(&record, processes)?;
+    if let Ok(text) = std::fs::read_to_string(names) {
+        found.extend(serde_json::from_str(&text).with_context(|| format!("reading {}", names.display()))?);
+    }
     std::fs::write(names, serde_json::to_string(&found)?).with_context(|| format!("writing {}", names.display()))
+}
+
+impl Names {
+    /// Adds names, which replace those that are there.
+    fn extend(&mut self, others: Names) {
+        self.pages.extend(others.pages);
+        self.code.extend(others.code);
+        self.places.extend(others.places);
+    }
 }
 
 /// Names the pages and the code of a record of this machine.

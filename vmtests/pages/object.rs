@@ -114,6 +114,10 @@ fn offset(types: &Btf, of: &str, member: &str) -> Result<u64> {
 
 /// The members of a type, in order, with their offsets in bytes. None if there is no such type.
 fn fields(types: &Btf, name: &str) -> Vec<(u64, String)> {
+    // The names of general caches are no names of types, and looking for one goes through all types.
+    if name.contains('-') {
+        return Vec::new();
+    }
     let Ok(object) = composite(types, name) else { return Vec::new() };
     let named =
         object.iter().filter_map(|member| Some((bytes(member.attr), member.name?.to_string_lossy().into_owned())));

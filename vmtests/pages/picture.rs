@@ -71,7 +71,10 @@ fn draw_seconds(area: &Area, record: &Record) -> Result<()> {
         .y_label_area_size(80)
         // Room for the names of the phases and the legend.
         .build_cartesian_2d(0.0..end_s, 0.0..most * 1.3)?;
-    chart.configure_mesh().max_light_lines(1).x_desc("seconds since the start").y_desc("pages").draw()?;
+    let whole = |number: &f64| format!("{number:.0}");
+    let mut mesh = chart.configure_mesh();
+    mesh.max_light_lines(1).x_label_formatter(&whole).y_label_formatter(&whole);
+    mesh.x_desc("seconds since the start").y_desc("pages").draw()?;
     for phase in &record.phases {
         let edge = [(phase.from_s, 0.0), (phase.from_s, most * 1.3)];
         chart.draw_series([PathElement::new(edge, BLACK.mix(0.35))])?;
@@ -113,7 +116,7 @@ fn draw_matrix(page: &Area, pages: &[Vec<u64>]) -> Result<()> {
             let corners = [(left + edge(to), top + edge(from)), (left + edge(to + 1) - 2, top + edge(from + 1) - 2)];
             page.draw(&Rectangle::new(corners, COLOURS[0].mix(0.06 + 0.74 * share).filled()))?;
             let middle = ((corners[0].0 + corners[1].0) / 2, (corners[0].1 + corners[1].1) / 2);
-            let ink = if share > 0.6 { WHITE } else { BLACK };
+            let ink = if share > 0.8 { WHITE } else { BLACK };
             if from != to && nr_nodes <= 8 {
                 write(page, &short(*pages), middle, &centred(13).color(&ink))?;
             }

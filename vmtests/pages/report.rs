@@ -33,6 +33,9 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
 /// A record as text: all phases, or the last one of a name.
 fn text(record: &Record, names: &Names, phase: Option<&str>) -> Result<String> {
     let mut text = String::new();
+    if phase.is_none() {
+        add_table(&mut text, &record.phases)?;
+    }
     match phase {
         Some(name) => {
             add_phase(&mut text, record.phase(name).with_context(|| format!("no phase is called {name}"))?, names)?
@@ -40,6 +43,24 @@ fn text(record: &Record, names: &Names, phase: Option<&str>) -> Result<String> {
         None => record.phases.iter().try_for_each(|phase| add_phase(&mut text, phase, names))?,
     }
     Ok(text)
+}
+
+/// A line for each phase. Where its name ends with a number of operations, such as `x200`, also faults for each of them.
+fn add_table(text: &mut String, phases: &[Phase]) -> Result<()> {
+    writeln!(text, "{:>8} {:>9} {:>9} {:>11}  phase", "seconds", "pages", "other", "faults/op")?;
+    for phase in phases {
+        let counts = &phase.span.counts;
+        let (pages, faults) = (counts.transfers(), counts.faults());
+        let each = operations(&phase.name).map_or(String::new(), |nr| format!("{:.1}", faults as f64 / nr as f64));
+        let (lasted_s, others) = (phase.to_s - phase.from_s, faults - pages);
+        writeln!(text, "{lasted_s:>8.1} {pages:>9} {others:>9} {each:>11}  {}", phase.name)?;
+    }
+    Ok(())
+}
+
+/// The number of operations of a phase, from its name.
+fn operations(name: &str) -> Option<u64> {
+    name.rsplit_once(" x")?.1.parse().ok().filter(|nr| *nr > 0)
 }
 
 fn add_phase(text: &mut String, phase: &Phase, names: &Names) -> Result<()> {
@@ -130,6 +151,14 @@ mod tests {
           40  80.0 %  try_to_wake_up+0x4: runqueues+0x8 of CPU 0
 ";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_phases_name_tells_its_operations() {
+        assert_eq!(operations("fair: processes on a node x50"), Some(50));
+        assert_eq!([operations("boot"), operations("an x"), operations("none x0")], [None; 3]);
+        let table = text(&record(), &Names::default(), None).unwrap();
+        assert!(table.contains("     2.0        40        10              work"), "{table}");
     }
 
     #[test]

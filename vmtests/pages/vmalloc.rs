@@ -23,15 +23,10 @@ pub fn uses(kernel: &Kernel, descriptors: Range<u64>) -> Result<HashMap<u64, Str
     let mut tables = PageTables::open(kernel)?;
     let mut uses = HashMap::new();
     for area in text.lines().filter_map(parse_area) {
-        for address in (area.from..area.to).step_by(4096) {
-            if let Some(page) = tables.page(address) {
-                uses.insert(page, format!("vmalloc: {}", area.caller));
-            }
-        }
+        let name = format!("vmalloc: {}", area.caller);
+        tables.each_page(area.from..area.to, |page| drop(uses.insert(page, name.clone())));
     }
-    for page in descriptors.step_by(4096).filter_map(|address| tables.page(address)) {
-        uses.insert(page, "descriptors of pages".to_string());
-    }
+    tables.each_page(descriptors, |page| drop(uses.insert(page, "descriptors of pages".to_string())));
     Ok(uses)
 }
 
@@ -67,22 +62,36 @@ impl<'a> PageTables<'a> {
         Ok(PageTables { kernel, direct_map_base, levels, top, read: HashMap::new() })
     }
 
-    /// The physical page at a virtual address.
-    fn page(&mut self, address: u64) -> Option<u64> {
+    /// Visits the physical pages of a range of addresses. Some areas are far larger than what is mapped of them.
+    fn each_page(&mut self, addresses: Range<u64>, mut visit: impl FnMut(u64)) {
+        let mut address = addresses.start;
+        while address < addresses.end {
+            match self.page(address) {
+                Ok(page) => {
+                    visit(page);
+                    address += 4096;
+                }
+                Err(bytes) => address = (address & !(bytes - 1)).saturating_add(bytes),
+            }
+        }
+    }
+
+    /// The physical page at a virtual address; or the size of the aligned range of addresses around it of which none is mapped.
+    fn page(&mut self, address: u64) -> Result<u64, u64> {
         let mut table = self.top;
         for level in (0..self.levels).rev() {
-            let entry = self.entry(table, address >> (12 + 9 * level) & 511)?;
+            let bytes = 1 << (12 + 9 * level);
+            let entry = self.entry(table, address >> (12 + 9 * level) & 511).unwrap_or(0);
             if entry & PRESENT == 0 {
-                return None;
+                return Err(bytes);
             }
             if level > 0 && entry & LARGE != 0 {
-                let within = address & ((1 << (12 + 9 * level)) - 1);
                 // Bit 12 of a large page's entry is a flag.
-                return Some(((entry & ADDRESS & !(1 << 12)) + within) / 4096);
+                return Ok(((entry & ADDRESS & !(1 << 12)) + (address & (bytes - 1))) / 4096);
             }
             table = (entry & ADDRESS) + self.direct_map_base;
         }
-        Some((table - self.direct_map_base) / 4096)
+        Ok((table - self.direct_map_base) / 4096)
     }
 
     fn entry(&mut self, table: u64, index: u64) -> Option<u64> {

@@ -68,6 +68,16 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = "/lab/dsm/dsm.json")]
         record: PathBuf,
     },
+    /// Does the work that shows which pages scheduling makes travel, under the fair class and under scx_vnuma
+    MeasurePages {
+        /// The file to write names to, as name-pages does
+        names: PathBuf,
+        /// The record
+        #[arg(long, value_name = "FILE", default_value = "/lab/dsm/dsm.json")]
+        record: PathBuf,
+    },
+    /// Prints what a page of another node costs here, beside a copy, a switch, a wakeup and a process
+    PageCosts,
     /// Shows a record of pages that travelled
     ShowPages {
         /// The record, dsm.json
@@ -109,6 +119,8 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::NamePages { names, processes, record } => report(pages::naming::run(&record, &names, &processes)),
+        Command::MeasurePages { names, record } => report(pages::measure::run(&record, &names)),
+        Command::PageCosts => report(pages::measure::costs()),
         Command::ShowPages { record, names, phase, svg } => {
             report(pages::report::show(&record, names.as_deref(), phase.as_deref(), svg.as_deref()))
         }
