@@ -5,6 +5,7 @@
 //! - [`mod@bench`]: the cost of scheduling.
 //! - [`demo`]: the same load without and with the scheduler, as a timeline.
 //! - [`experiments`]: comparisons that take long.
+//! - [`pages`]: pages that travel between nodes, told by use.
 //!
 //! The machines themselves are shell scripts: `vmtests/lab` and `vmtests/vm`, over `machines/`.
 
@@ -15,4 +16,5 @@ pub mod experiments {
     pub mod colocation;
 }
 mod guest;
+pub mod pages;
 pub mod scenarios;

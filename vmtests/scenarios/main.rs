@@ -1,5 +1,6 @@
 //! `vnuma-scenarios`: what runs inside a guest of the lab. `vnuma-scenarios --help` lists its commands.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -7,7 +8,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Parser, Subcommand};
 use vnuma_vmtests::bench::measure;
 use vnuma_vmtests::experiments::colocation::arms;
-use vnuma_vmtests::{demo, scenarios};
+use vnuma_vmtests::{demo, pages, scenarios};
 
 /// Scenarios, measurements and load that run inside the guests of the lab
 #[derive(Parser)]
@@ -51,6 +52,46 @@ enum Command {
     },
     /// Runs the arms of the co-location experiment
     Colocation(arms::Options),
+    /// Begins a phase in the counts of pages that travel between nodes
+    Mark {
+        /// Up to 64 bytes
+        phase: String,
+    },
+    /// Names the pages that travelled, and the code that touched them, by what this machine knows about them now
+    NamePages {
+        /// The file to write
+        names: PathBuf,
+        /// Also name the pages of processes with this name, the first 15 bytes of it
+        #[arg(long = "process", value_name = "NAME")]
+        processes: Vec<String>,
+        /// The record
+        #[arg(long, value_name = "FILE", default_value = "/lab/dsm/dsm.json")]
+        record: PathBuf,
+    },
+    /// Does the work that shows which pages scheduling makes travel, under the fair class and under scx_vnuma
+    MeasurePages {
+        /// The file to write names to, as name-pages does
+        names: PathBuf,
+        /// The record
+        #[arg(long, value_name = "FILE", default_value = "/lab/dsm/dsm.json")]
+        record: PathBuf,
+    },
+    /// Prints what a page of another node costs here, beside a copy, a switch, a wakeup and a process
+    PageCosts,
+    /// Shows a record of pages that travelled
+    ShowPages {
+        /// The record, dsm.json
+        record: PathBuf,
+        /// What name-pages has written
+        #[arg(long, value_name = "FILE")]
+        names: Option<PathBuf>,
+        /// Only the last phase of this name
+        #[arg(long, value_name = "NAME")]
+        phase: Option<String>,
+        /// Draws a picture instead
+        #[arg(long, value_name = "FILE")]
+        svg: Option<PathBuf>,
+    },
 }
 
 fn group_names() -> PossibleValuesParser {
@@ -73,6 +114,16 @@ fn main() -> ExitCode {
         Command::Demo { phase } => report(demo::record(phase)),
         Command::Bench { short, part } => report(measure::run(part, measure::Extent::of(short))),
         Command::Colocation(options) => report(arms::run(&options)),
+        Command::Mark { phase } => {
+            vnuma_dsm::mark::begin_phase(&phase);
+            ExitCode::SUCCESS
+        }
+        Command::NamePages { names, processes, record } => report(pages::naming::run(&record, &names, &processes)),
+        Command::MeasurePages { names, record } => report(pages::measure::run(&record, &names)),
+        Command::PageCosts => report(pages::measure::costs()),
+        Command::ShowPages { record, names, phase, svg } => {
+            report(pages::report::show(&record, names.as_deref(), phase.as_deref(), svg.as_deref()))
+        }
     }
 }
 

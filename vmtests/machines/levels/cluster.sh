@@ -2,7 +2,8 @@
 # The host level's program: boots the guest level, runs both scripts, ends both levels.
 #
 # Reads LAB_NODES, LAB_VCPUS_PER_NODE, LAB_SPARE_CPUS, LAB_NODE_MEMORY_MB, LAB_GUEST_SCRIPT (yes or empty),
-# LAB_QEMU_DATA, LAB_AWAIT_ISOLATION (yes or empty), and the streams' devices LAB_HOST_STREAM and LAB_GUEST_STREAM.
+# LAB_QEMU_DATA, LAB_AWAIT_ISOLATION (yes or empty), LAB_GUEST_MEMORY_BASE_MB (empty unless pages are charged for), and the streams'
+# devices LAB_HOST_STREAM and LAB_GUEST_STREAM.
 # Guest output goes to /lab/guest-out. Reports its state by files in /lab/run/state: host-up, guest-up, guest-died, status.
 
 vcpus=$((LAB_NODES * LAB_VCPUS_PER_NODE))
@@ -62,10 +63,20 @@ numa_options() {
     node=0
     while [ $node -lt "$LAB_NODES" ]; do
         first=$((node * LAB_VCPUS_PER_NODE))
-        echo "-object memory-backend-ram,id=m$node,size=${LAB_NODE_MEMORY_MB}M"
+        echo "-object $(memory_backend $node),id=m$node,size=${LAB_NODE_MEMORY_MB}M"
         echo "-numa node,nodeid=$node,cpus=$first-$((first + LAB_VCPUS_PER_NODE - 1)),memdev=m$node"
         node=$((node + 1))
     done
+}
+
+# memory_backend NODE: of pages that are charged for, the place is known: the kernel of this level leaves it alone.
+memory_backend() {
+    if [ "$LAB_GUEST_MEMORY_BASE_MB" ]; then
+        offset_mb=$((LAB_GUEST_MEMORY_BASE_MB + $1 * LAB_NODE_MEMORY_MB))
+        echo "memory-backend-file,mem-path=/dev/mem,share=on,offset=$((offset_mb << 20))"
+    else
+        echo memory-backend-ram
+    fi
 }
 
 share_options() {
