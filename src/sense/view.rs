@@ -53,7 +53,7 @@ pub fn cell_view(inputs: &ViewInputs<'_>) -> CellView {
     }
     let groups = times_of.into_iter().map(|((node, id), times)| group(inputs, id, node, times));
     let window_rounds = inputs.window.wall.as_secs_f64() / inputs.interval.as_secs_f64();
-    CellView { groups: groups.collect(), nodes, window_rounds }
+    CellView { groups: groups.collect(), nodes, window_rounds, ..CellView::default() }
 }
 
 /// A group's time in the window.
