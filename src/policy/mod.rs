@@ -21,7 +21,7 @@ pub use registry::{PolicyName, PolicySettings, UnknownPolicy, World};
 pub use rotate::Rotate;
 pub use stay::Stay;
 
-use crate::cell::{CellView, Node, NodeId, Plan};
+use crate::cell::{CellView, GroupId, Node, NodeId, Plan};
 
 /// Decides where migratable work runs. Implementations are pure: the same view and memory give the same plan.
 pub trait Policy: Send + Sync {
@@ -46,6 +46,11 @@ pub trait Policy: Send + Sync {
     /// Return true if the policy's plans also have limits, weights for new processes and fallbacks.
     fn steers(&self) -> bool {
         false
+    }
+
+    /// The groups that share so much memory that they are kept on one node, each cluster in order of id.
+    fn clusters<'a>(&self, _memory: &'a Memory) -> &'a [Vec<GroupId>] {
+        &[]
     }
 
     /// Update the memory with a round's view. The first call of each round.
