@@ -141,6 +141,7 @@ fn value_ratio(table: &Table<'_>, unit: Unit, source: usize, to: usize) -> f64 {
     match table.rows[source].is_hit && !table.rows[to].is_shared {
         true => options.value_ratio_hit,
         false if table.unit_left_within(unit, table.rows[to].id, options.back_rounds) => options.value_ratio_back,
+        false if table.splits_joined_within(unit, options.back_rounds) => options.value_ratio_back,
         false => options.value_ratio,
     }
 }

@@ -237,9 +237,20 @@ impl Table<'_> {
         self.groups_in(&unit).iter().all(|&group| self.may_move(group))
     }
 
-    /// Return true if one of a unit's groups has to stay for now.
+    /// Return true if one of a unit's groups has to stay for now: it was moved, or its cluster has come together where it is.
     pub(super) fn unit_is_held(&self, unit: Unit) -> bool {
-        self.groups_in(&unit).iter().any(|&group| self.is_held(group))
+        let is_held = |&group: &usize| self.is_held(group) || self.was_joined_within(group, self.options.hold_rounds);
+        self.groups_in(&unit).iter().any(is_held)
+    }
+
+    /// Return true if moving a unit splits a cluster that has come together within the last `rounds`.
+    pub(super) fn splits_joined_within(&self, unit: Unit, rounds: f64) -> bool {
+        matches!(unit, Unit::Group(group) if self.was_joined_within(group, rounds))
+    }
+
+    fn was_joined_within(&self, group: usize, rounds: f64) -> bool {
+        let apart = self.remembered(group).and_then(|memory| memory.apart);
+        apart.is_some_and(|apart| self.memory.now - apart.at < rounds)
     }
 
     /// Return true if one of a unit's groups left `to` within the last `rounds`.

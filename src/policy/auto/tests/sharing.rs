@@ -192,6 +192,22 @@ fn turns_taken_on_one_cpu_are_no_lack_of_cpu() {
 }
 
 #[test]
+fn what_has_come_together_is_not_split_at_once_even_by_the_one_that_did_not_move() {
+    let mut scene = split_pair().with_rock(0, 0.1).with_rock(1, 0.1);
+    let mut run = Run::new();
+    run.follow(3.0, &mut scene);
+    let together = scene.node_of(100);
+    assert_eq!(together, scene.node_of(101));
+    // A split would bring more than it costs.
+    scene.work.iter_mut().filter(|work| work.bytes == STAYS_BYTES).for_each(|rock| rock.wants_cpus = 0.9);
+    let (moves, _) = run.follow(6.0, &mut scene);
+    assert!(moves.is_empty(), "{moves:?}");
+    run.follow(10.0, &mut scene);
+    assert_eq!(scene.node_of(100), scene.node_of(101), "it left as a whole");
+    assert_ne!(scene.node_of(100), together);
+}
+
+#[test]
 fn a_node_is_given_up_with_its_cluster_whole() {
     let mut scene = Scene::new(4.0, &[0.0; 3]).with(0, &[0.2]).with(1, &[0.1, 0.1]);
     scene.link(&[(101, 102, 0.02)]);
