@@ -95,6 +95,7 @@ impl Config {
             switch_all: self.all,
             places_processes: self.places_processes(),
             steering: self.steers().then(Steering::default),
+            samples_wakeups: false,
             exit_dump_len: self.exit_dump_len,
             verbose: self.verbose > 1,
         }
