@@ -39,6 +39,11 @@ impl Decider {
         self.policy.places_groups()
     }
 
+    /// See [`Policy::uses_links`].
+    pub fn uses_links(&self) -> bool {
+        self.policy.uses_links()
+    }
+
     /// See [`Policy::clusters`].
     pub fn clusters(&self) -> &[Vec<GroupId>] {
         self.policy.clusters(&self.memory)

@@ -10,7 +10,7 @@ mod registry;
 mod rotate;
 mod stay;
 
-pub use auto::{Auto, AutoMemory, AutoOptions};
+pub use auto::{Auto, AutoMemory, AutoOptions, PAGE_COST_S};
 pub use coarse::Coarse;
 pub use decider::{Confirmation, Decider};
 pub use fine::Fine;
@@ -45,6 +45,11 @@ pub trait Policy: Send + Sync {
 
     /// Return true if the policy's plans also have limits, weights for new processes and fallbacks.
     fn steers(&self) -> bool {
+        false
+    }
+
+    /// Return true if the policy goes by which groups share memory: [`CellView::links`].
+    fn uses_links(&self) -> bool {
         false
     }
 

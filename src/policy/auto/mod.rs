@@ -22,7 +22,7 @@ mod table;
 mod units;
 
 pub use memory::AutoMemory;
-pub use options::AutoOptions;
+pub use options::{AutoOptions, PAGE_COST_S};
 
 use self::memory::PastMove;
 use self::table::Table;
@@ -165,6 +165,10 @@ impl Policy for Auto {
     }
 
     fn steers(&self) -> bool {
+        true
+    }
+
+    fn uses_links(&self) -> bool {
         true
     }
 

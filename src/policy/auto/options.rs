@@ -124,6 +124,9 @@ pub struct AutoOptions {
     pub watch_min_nodes: usize,
 }
 
+/// Stall for each page of 4096 bytes that travels, in seconds: GiantVM over RDMA.
+pub const PAGE_COST_S: f64 = 10e-6;
+
 /// Bytes of a page.
 pub(super) const PAGE_BYTES: f64 = 4096.0;
 
@@ -168,7 +171,7 @@ impl AutoOptions {
             value_ratio: 2.0,
             value_ratio_back: 4.0,
             value_ratio_hit: 1.0,
-            page_cost_rounds: rounds(10e-6),
+            page_cost_rounds: rounds(PAGE_COST_S),
             move_cost_rounds: rounds(1e-3),
             standby_share: 0.5,
             standby_half_life_rounds: rounds(60.0),
