@@ -182,7 +182,7 @@ impl<R: BufRead> Iterator for LogReader<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cell::{Group, GroupId, Move, Node, NodeId, Outcome, Pressure, Verdict};
+    use crate::cell::{Group, GroupId, Link, Move, Node, NodeId, Outcome, Pressure, Verdict};
 
     fn view() -> CellView {
         let node = |id, pressure| Node {
@@ -234,7 +234,7 @@ mod tests {
         let round: LoggedRound = serde_json::from_str(text).unwrap();
         assert_eq!((round.view.window_rounds, round.view.nodes[0].speed), (1.0, 1.0));
         assert_eq!((round.view.groups[0].wanted_cpus, round.view.nodes[0].free_bytes), (None, None));
-        assert!(round.plan.limits.is_empty() && round.plan.spread.is_empty());
+        assert!(round.plan.limits.is_empty() && round.plan.spread.is_empty() && round.view.links.is_empty());
         assert!(!serde_json::to_string(&round).unwrap().contains("speed"), "defaults are not written");
     }
 
@@ -250,10 +250,26 @@ mod tests {
         assert!(rounds[1].as_ref().unwrap_err().to_string().starts_with("line 3:"));
     }
 
+    fn link(a: u64, b: u64, pages_per_round: f64) -> Link {
+        Link { a: GroupId(a), b: GroupId(b), pages_per_round }
+    }
+
+    #[test]
+    fn links_are_in_the_log_only_if_there_are_some() {
+        let linked = CellView { links: vec![link(7, 9, 1.0 / 3.0)], ..view() };
+        let mut bytes = Vec::new();
+        let mut log = LogWriter::new(&mut bytes, "auto", None).unwrap();
+        log.append(1, &view(), &plan(), None).unwrap();
+        log.append(2, &linked, &plan(), None).unwrap();
+        assert_eq!(String::from_utf8(bytes.clone()).unwrap().matches("links").count(), 1);
+        let rounds: Vec<LoggedRound> = LogReader::new(bytes.as_slice()).unwrap().map(Result::unwrap).collect();
+        assert_eq!((&rounds[0].view, &rounds[1].view), (&view(), &linked));
+    }
+
     #[test]
     fn a_view_that_no_daemon_sees_is_refused_with_its_line() {
         type Edit = fn(&mut CellView);
-        let edits: [(Edit, &str); 8] = [
+        let edits: [(Edit, &str); 11] = [
             (|view| view.nodes.swap(0, 1), "nodes are not in order"),
             (|view| view.nodes[1].id = NodeId(0), "nodes are not in order"),
             (|view| view.nodes[1].capacity_cpus = -8.0, "node 1 has an impossible number"),
@@ -262,6 +278,9 @@ mod tests {
             (|view| view.groups.push(Group { node: NodeId(1), ..view.groups[0] }), "twice"),
             (|view| view.groups[0].demand.usage_cpus = 1e300, "group 7 has an impossible number"),
             (|view| view.window_rounds = -1.0, "its window is -1 rounds"),
+            (|view| view.links.push(link(8, 7, 1.0)), "link of groups 8 and 7 is not in order"),
+            (|view| view.links.extend([link(7, 8, 1.0); 2]), "link of groups 7 and 8 is not in order"),
+            (|view| view.links.push(link(7, 8, -1.0)), "link of groups 7 and 8 has an impossible number"),
         ];
         for (edit, what) in edits {
             let mut edited = view();

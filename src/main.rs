@@ -43,6 +43,7 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Exec { command }) => exec(&command),
         Some(Command::Restore) => restore(),
         Some(Command::Explain { nr }) => report::explain(nr, &mut io::stdout().lock()),
+        Some(Command::Links { json }) => report::links(json, &mut io::stdout().lock()),
         None if cli.run.help_stats => report::describe_stats(&mut io::stdout()),
         None => schedule(&cli.run),
     }

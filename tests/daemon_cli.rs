@@ -76,15 +76,17 @@ fn an_invalid_option_is_refused_with_its_name() {
 }
 
 #[test]
-fn explain_without_a_daemon_fails_with_one_sentence() {
+fn questions_without_a_daemon_fail_with_one_sentence() {
     if Path::new("/var/run/scx/root/stats").exists() {
         eprintln!("skipped: a scheduler is running here");
         return;
     }
-    let output = scx_vnuma(&["explain", "-n", "5"]);
-    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(1), ""));
-    let message = stderr(&output);
-    assert!(message.contains("no scx_vnuma is running") && message.trim_end().lines().count() == 1, "{message}");
+    for args in [&["explain", "-n", "5"][..], &["links"], &["links", "--json"]] {
+        let output = scx_vnuma(args);
+        assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(1), ""));
+        let message = stderr(&output);
+        assert!(message.contains("no scx_vnuma is running") && message.trim_end().lines().count() == 1, "{message}");
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use clap::Parser;
 use scx_vnuma::bpf::intf::vnuma_task_record;
 use scx_vnuma::bpf::{Class, KernelCounters, KernelPlan, NoPadding, NodeStats, Retargeted, RunTimes};
 use scx_vnuma::cell::NodeId;
-use scx_vnuma::daemon::{Cli, Config, DecisionLog, Reporter, Rounds, Shutdown};
+use scx_vnuma::daemon::{Cli, Config, DecisionLog, Reporter, Rounds, Shutdown, Signals};
 use scx_vnuma::report::DecisionHistory;
 use scx_vnuma::sense::{Hosts, Nodes, Sampler};
 use scx_vnuma::work::policy;
@@ -147,7 +147,7 @@ fn with_rounds<T>(
     let mut log = DecisionLog::create(None, config.policy.as_str(), config.guards)?;
     let reporter = Reporter::new(history, &mut log, config.interval, NodeId(0));
     let sampler = Sampler::open(Hosts::start(Vec::new(), config.interval)?, None)?;
-    let mut rounds = Rounds::new(&config, class, &nodes, NodeId(0), sampler, reporter, None)?;
+    let mut rounds = Rounds::new(&config, class, &nodes, NodeId(0), sampler, reporter, Signals::default())?;
     act(&mut rounds)
 }
 

@@ -176,6 +176,28 @@ struct vnuma_task_record {
 	char comm[VNUMA_COMM_LEN];
 };
 
+/* A sample of wakeups is kept by CPU, in a table of sets of pairs of processes. */
+enum vnuma_wakeup {
+	VNUMA_WAKEUP_PERIOD = 16, /* one wakeup in so many is sampled, on average */
+	VNUMA_WAKEUP_WAYS = 8,	  /* pairs in a set */
+	VNUMA_WAKEUP_SET_BITS = 5,
+	VNUMA_WAKEUP_PAIRS = VNUMA_WAKEUP_WAYS << VNUMA_WAKEUP_SET_BITS,
+};
+
+/* A process that woke up another one. All 0 if unused. Another pair may take its place, which then counts from 1. */
+struct vnuma_wakeup_pair {
+	u32 waker;
+	u32 wakee;
+	u32 count;   /* sampled wakeups */
+	u32 seen_at; /* when the last one was sampled, in units of 2^20 ns */
+};
+
+struct vnuma_wakeups {
+	u32 nr_skip; /* wakeups to go until the next sample */
+	u32 _pad;
+	struct vnuma_wakeup_pair pairs[VNUMA_WAKEUP_PAIRS];
+};
+
 #pragma clang diagnostic pop
 
 /*

@@ -20,6 +20,7 @@
 #include "reflex.bpf.h"
 #include "charge.bpf.h"
 #include "exec.bpf.h"
+#include "sharing.bpf.h"
 #include "heartbeat.bpf.h"
 #include "daemon.bpf.h"
 
@@ -35,6 +36,7 @@ s32 BPF_STRUCT_OPS(vnuma_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wa
 	s32 node = task_node(p), cpu = -EBUSY;
 	u64 nr;
 
+	sample_wakeup(p, wake_flags);
 	if (may_go_directly(node))
 		cpu = claim_idle_cpu(p, node, prev_cpu);
 	if (cpu < 0 || !tctx)

@@ -9,6 +9,8 @@ mod plain;
 mod plan;
 mod scheduler_class;
 mod steal;
+mod timers;
+mod wakeups;
 
 pub use class::Class;
 pub use counters::{CpuNs, KernelCounters};
@@ -21,6 +23,7 @@ pub use scheduler_class::{
     cannot_exit, cannot_kick_cpus, LoadOptions, NodeStats, Retargeted, RunTime, RunTimes, SchedulerClass, OPS_NAME,
 };
 pub use steal::StealReader;
+pub use wakeups::{WakeupCount, WakeupReader};
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};

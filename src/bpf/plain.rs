@@ -94,6 +94,8 @@ plain! {
         version, size, cgroup_id, run_ns, rss_pages, nr_faults, started_at_ns, tid, tgid, parent_tgid, uid, nice, policy, own_policy, flags,
         placed_node, _pad, comm
     }
+    packed vnuma_wakeup_pair { waker, wakee, count, seen_at }
+    packed vnuma_wakeups { nr_skip, _pad, pairs }
     padded vnuma_node_stats {
         vtime_now, run_ns, stolen_ns, nr_runs, nr_elsewhere, nr_stragglers, nr_arrived, nr_running, nr_execs, budget_ns,
         refilled_at, wakes_at, nr_throttled, excess_ns, excess_run_ns, excess_stolen_ns, hit_at, nr_hits

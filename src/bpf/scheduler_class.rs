@@ -1,9 +1,9 @@
 //! The scheduler class in the kernel: loading it, the plan in force, its counters, its pins.
 
 use std::collections::HashMap;
-use std::io::{self, Read};
+use std::io::Read;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::{ensure, Context, Result};
@@ -17,9 +17,11 @@ use super::hits::Hits;
 use super::pins::{pins, PINNED_TASKS, PIN_DIR};
 use super::plan::{KernelPlan, Steering};
 use super::steal::StealReader;
-use super::{intf, run, run_bare, run_by_fd, BpfSkel, BpfSkelBuilder, NoPadding, Plain, CPU_IDS, NODE_IDS};
+use super::timers::init_timers;
+use super::wakeups::{self, WakeupReader};
+use super::{intf, run, run_bare, BpfSkel, BpfSkelBuilder, NoPadding, Plain, CPU_IDS, NODE_IDS};
 use crate::cell::NodeId;
-use crate::linux::{affinity, CpuSet};
+use crate::linux::CpuSet;
 
 /// The kernel's name of the scheduler, without the suffix for the version.
 pub const OPS_NAME: &str = "vnuma";
@@ -35,6 +37,8 @@ pub struct LoadOptions {
     pub places_processes: bool,
     /// Plans will have limits, spread weights and fallbacks; `places_processes` is then implied.
     pub steering: Option<Steering>,
+    /// Sample who wakes whom ([`SchedulerClass::wakeup_reader`]).
+    pub samples_wakeups: bool,
     /// Length of the exit report's dump in bytes; 0 for the kernel's default.
     pub exit_dump_len: u32,
     /// Print the messages of libbpf and the verifier.
@@ -151,6 +155,8 @@ impl<'a> SchedulerClass<'a> {
             knobs.hit_threshold_ns = steering.hit_threshold.as_nanos() as u64;
             knobs.hit_interval_ns = steering.hit_interval.as_nanos() as u64;
         }
+        knobs.samples_wakeups = options.samples_wakeups;
+        knobs.interrupt_mask = wakeups::interrupt_mask();
         knobs.nr_nodes = 0;
         knobs.cpu_nodes.fill(intf::vnuma_sentinel_VNUMA_NO_NODE);
         let nodes: Vec<(NodeId, &CpuSet)> = nodes.collect();
@@ -198,6 +204,11 @@ impl<'a> SchedulerClass<'a> {
     /// Returns the reader of the steal time of the CPU on which it is called.
     pub fn steal_reader(&self) -> Result<StealReader> {
         StealReader::of(&self.skel.progs.read_steal)
+    }
+
+    /// Returns a reader of the sampled wakeups, if the scheduler was loaded with [`LoadOptions::samples_wakeups`].
+    pub fn wakeup_reader(&self) -> Result<WakeupReader> {
+        WakeupReader::of(&self.skel.maps.wakeups)
     }
 
     /// The queue of hits, if the scheduler was loaded with [`LoadOptions::steering`].
@@ -334,25 +345,6 @@ fn nr_cpu_ids() -> Result<usize> {
     let text = std::fs::read_to_string(POSSIBLE).with_context(|| format!("reading {POSSIBLE}"))?;
     let possible = CpuSet::from_list(&text).with_context(|| format!("reading {POSSIBLE}"))?;
     Ok(possible.iter().last().map_or(0, |cpu| cpu as usize + 1))
-}
-
-/// Sets up each node's timers on one of its CPUs, so that they are allocated from the node's memory. If all of them are
-/// offline, any CPU does it.
-fn init_timers(program: BorrowedFd<'_>, nodes: &[(NodeId, &CpuSet)]) -> Result<()> {
-    let init = |node: NodeId, cpus: &CpuSet| -> io::Result<()> {
-        match affinity::set(0, cpus) {
-            Err(err) if err.kind() != io::ErrorKind::InvalidInput => return Err(err),
-            Ok(()) | Err(_) => {}
-        }
-        run_by_fd(program, &mut intf::vnuma_node_args { node: node.0 as i32 })
-    };
-    for &(node, cpus) in nodes.iter().filter(|(_, cpus)| !cpus.is_empty()) {
-        // Done in a thread of its own, because the affinity that it sets ends with it.
-        std::thread::scope(|scope| scope.spawn(|| init(node, cpus)).join())
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            .with_context(|| format!("setting up the timers of node {node}"))?;
-    }
-    Ok(())
 }
 
 fn run_time(value: &[u8]) -> Option<RunTime> {

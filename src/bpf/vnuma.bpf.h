@@ -41,6 +41,12 @@ const volatile bool takes_all;
  */
 const volatile bool steers;
 
+/* Wakeups are sampled, for policies that keep tasks together that share memory. If not, the verifier drops all of that. */
+const volatile bool samples_wakeups;
+
+/* The bits of a CPU's preemption count that are set in an interrupt or softirq. Their places differ between kernels. */
+const volatile u32 interrupt_mask;
+
 /* A node's budget is at most what its limit allows in this time. */
 const volatile u64 limit_period_ns = 10 * NSEC_PER_MSEC;
 

@@ -4,10 +4,12 @@
 //! There is no I/O and no clock here. CPU quantities (`*_cpus`) have one unit throughout a view: CPUs in a live guest,
 //! shares of the trace's largest machine in the simulator.
 
+mod link;
 mod plan;
 
 use std::fmt;
 
+pub use link::Link;
 pub use plan::{Balance, Move, Moved, Outcome, Plan, Verdict};
 
 /// A vNUMA node of the guest (live), or a machine of the cell (simulated). Ids may have gaps.
@@ -216,6 +218,10 @@ pub struct CellView {
     pub nodes: Vec<Node>,
     /// Migratable groups in order of (node, id).
     pub groups: Vec<Group>,
+    /// Pairs of groups that share memory, in order of ids, each pair once. A group that did not run of late may be in it
+    /// without being in `groups`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<Link>,
     /// Length of the measured window in rounds: below 1 if an alarm ended it early, above 1 if the round was late.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub window_rounds: f64,
@@ -224,7 +230,7 @@ pub struct CellView {
 impl Default for CellView {
     /// No nodes and no groups, with a window of one round.
     fn default() -> Self {
-        CellView { nodes: Vec::new(), groups: Vec::new(), window_rounds: 1.0 }
+        CellView { nodes: Vec::new(), groups: Vec::new(), links: Vec::new(), window_rounds: 1.0 }
     }
 }
 
@@ -300,6 +306,7 @@ impl CellView {
                 return Err(format!("group {} has an impossible number", id.0));
             }
         }
+        link::check_links(&self.links)?;
         match is_amount(self.window_rounds) {
             true => Ok(()),
             false => Err(format!("its window is {} rounds", self.window_rounds)),

@@ -151,6 +151,9 @@ pub struct Plan {
     /// Demand and supply of the whole cell, from policies that estimate them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub balance: Option<Balance>,
+    /// The clusters of which groups move: groups that share memory and are kept on one node, each cluster in order of id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clusters: Vec<Vec<GroupId>>,
 }
 
 /// What migratable work wants of a cell and what the cell can give it. CPU in the view's unit.

@@ -27,6 +27,8 @@ pub struct Config {
     pub affinity: AffinityOptions,
     /// Rate at which memory moves to its processes' nodes; `None` if it stays where it is.
     pub memory_bytes_per_s: Option<u64>,
+    /// Look for groups that share memory.
+    pub links: bool,
     /// Probes of empty nodes; `None` if they are off.
     pub probes: Option<ProbeOptions>,
     /// The policy that decides.
@@ -56,12 +58,13 @@ impl Config {
         };
         let cgroup_root = cgroup2_mount();
         check_selectors(&selectors, cgroup_root.as_deref())?;
-        Ok(Config {
+        let mut config = Config {
             interval: options.interval,
             dry_run: options.dry_run,
             all: options.all,
             affinity: options.affinity(),
             memory_bytes_per_s: options.memory_bytes_per_s(),
+            links: false,
             probes: (!options.no_probe).then(|| ProbeOptions::new(options.probe)),
             policy: options.policy,
             guards: options.guards(),
@@ -73,7 +76,9 @@ impl Config {
             hosts_file: options.hosts.clone(),
             exit_dump_len: options.exit_dump_len,
             verbose: options.verbose,
-        })
+        };
+        config.links = !options.no_links && config.decider().uses_links();
+        Ok(config)
     }
 
     /// The policy with its guards.
@@ -95,6 +100,7 @@ impl Config {
             switch_all: self.all,
             places_processes: self.places_processes(),
             steering: self.steers().then(Steering::default),
+            samples_wakeups: self.links,
             exit_dump_len: self.exit_dump_len,
             verbose: self.verbose > 1,
         }
@@ -147,7 +153,20 @@ fn check_selectors(selectors: &[Selector], cgroup_root: Option<&Path>) -> Result
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
+    use super::super::Cli;
     use super::*;
+
+    #[test]
+    fn links_are_looked_for_only_under_policies_that_go_by_them() {
+        let links = |args: &[&str]| {
+            let cli = Cli::try_parse_from([&["scx_vnuma"], args].concat()).unwrap();
+            Config::new(&cli.run).unwrap().links
+        };
+        assert!(links(&[]));
+        assert!(!links(&["--no-links"]) && !links(&["--policy", "coarse"]) && !links(&["--policy", "fine"]));
+    }
 
     #[test]
     fn selecting_by_cgroup_needs_the_v2_hierarchy() {

@@ -3,6 +3,7 @@
 mod boot_settings;
 mod config;
 mod failures;
+mod links;
 mod lock;
 mod logging;
 mod options;
@@ -24,7 +25,7 @@ pub use lock::{InstanceLock, LOCK_FILE};
 pub use logging::Log;
 pub use options::{Cli, Command, RunOptions};
 pub use reporter::{DecisionLog, Reporter};
-pub use round::Rounds;
+pub use round::{Rounds, Signals};
 pub use shutdown::Shutdown;
 
 use crate::act;
@@ -32,7 +33,7 @@ use crate::bpf::{Exit, ExitCause, SchedulerClass};
 use crate::cell::NodeId;
 use crate::linux::memory;
 use crate::report::{self, DecisionHistory, MetricsServer, StatsServer};
-use crate::sense::{Hosts, Nodes, Probes, Sampler};
+use crate::sense::{Hosts, Nodes, Probes, Sampler, Sharing};
 use crate::work::{give_back_all, read_tasks};
 use restarts::Restarts;
 
@@ -143,7 +144,9 @@ fn run_once(
     let probes = start_probes(config, &class, &nodes, &hosts)?;
     let reporter = Reporter::new(history, log, config.interval, start);
     let hits = config.steers().then(|| class.hits()).transpose()?;
-    let mut rounds = Rounds::new(config, &class, &nodes, start, Sampler::open(hosts, probes)?, reporter, hits)?;
+    let sharing = config.links.then(|| Ok::<_, anyhow::Error>(Sharing::start(class.wakeup_reader()?)?)).transpose()?;
+    let sampler = Sampler::open(hosts, probes)?;
+    let mut rounds = Rounds::new(config, &class, &nodes, start, sampler, reporter, Signals { hits, sharing })?;
     let outcome = rounds.run(shutdown);
     let destination = rounds.destination();
     // This also restores the affinities of IRQs and workqueues.

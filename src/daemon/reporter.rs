@@ -13,7 +13,7 @@ use crate::cell::{NodeId, Plan};
 use crate::decision_log::LogWriter;
 use crate::linux::memory;
 use crate::policy::GuardOptions;
-use crate::report::{self, Decision, DecisionHistory, Metrics, Round, Visibility};
+use crate::report::{self, Decision, DecisionHistory, LinksReport, Metrics, Round, Visibility};
 use crate::work::SelectionChanges;
 
 /// The decision log of `--log`. It spans restarts of the scheduler class.
@@ -84,6 +84,11 @@ impl<'a> Reporter<'a> {
     pub fn note_failed_round(&mut self) {
         self.metrics.nr_failed_rounds += 1;
         self.history.publish_metrics(self.metrics.clone());
+    }
+
+    /// Report who shares memory with whom.
+    pub fn publish_links(&self, links: LinksReport) {
+        self.history.publish_links(links);
     }
 
     /// Report the tasks whose policy a round changed.

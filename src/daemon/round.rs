@@ -2,26 +2,37 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 use super::config::Config;
 use super::failures::Failures;
+use super::links::links_report;
 use super::pacing::Pace;
 use super::reporter::Reporter;
 use super::Shutdown;
 use crate::act::{AffinityMover, AffinityThread, MemoryMover, OwnThreads};
 use crate::bpf::{Class, Hits};
-use crate::cell::{CellView, NodeId, Plan};
+use crate::cell::{CellView, Link, NodeId, Plan};
 use crate::linux::clock::{thread_cpu_time, time_since_boot};
 use crate::policy::{Confirmation, Decider};
 use crate::report::Round;
-use crate::sense::{self, NodeReadings, Nodes, Sampler, ViewInputs, Window};
+use crate::sense::{self, Found, NodeReadings, Nodes, Sampler, Sharing, ViewInputs, Window};
 use crate::work::Workload;
 
 /// A confirmation loads every node, including busy ones: for work that is stuck there is at most one per this time.
 const CONFIRMATION_PAUSE: Duration = Duration::from_secs(1);
+
+/// Signals that not every policy asks for.
+#[derive(Default)]
+pub struct Signals<'a> {
+    /// Where the kernel side reports nodes that are hit, if the policy steers.
+    pub hits: Option<Hits<'a>>,
+    /// Who shares memory with whom, if the policy goes by it.
+    pub sharing: Option<Sharing>,
+}
 
 /// The rounds between loading and unloading the scheduler class.
 pub struct Rounds<'a> {
@@ -36,8 +47,9 @@ pub struct Rounds<'a> {
     memory_mover: Option<MemoryMover>,
     own_threads: OwnThreads,
     reporter: Reporter<'a>,
-    /// Where the kernel side reports nodes that are hit, if the policy steers.
-    hits: Option<Hits<'a>>,
+    signals: Signals<'a>,
+    /// What [`Signals::sharing`] had found when it was last reported.
+    reported: Option<Arc<Found>>,
     confirmed_at: Option<Instant>,
 }
 
@@ -50,7 +62,7 @@ impl<'a> Rounds<'a> {
         start: NodeId,
         sampler: Sampler,
         reporter: Reporter<'a>,
-        hits: Option<Hits<'a>>,
+        signals: Signals<'a>,
     ) -> Result<Self> {
         Ok(Rounds {
             config,
@@ -63,7 +75,8 @@ impl<'a> Rounds<'a> {
             memory_mover: config.memory_bytes_per_s.map(MemoryMover::start).transpose()?,
             own_threads: OwnThreads::as_they_are(),
             reporter,
-            hits,
+            signals,
+            reported: None,
             confirmed_at: None,
         })
     }
@@ -101,7 +114,7 @@ impl<'a> Rounds<'a> {
                 return true;
             }
             // A node was hit: its work is on its way elsewhere already, and wants a plan.
-            if shutdown.sleep(left.min(CHECK_EVERY), self.hits.as_ref().map(AsFd::as_fd)) {
+            if shutdown.sleep(left.min(CHECK_EVERY), self.signals.hits.as_ref().map(AsFd::as_fd)) {
                 return true;
             }
         }
@@ -135,7 +148,9 @@ impl<'a> Rounds<'a> {
         let mut readings = self.sampler.readings(&window, self.nodes);
         let destination = self.workload.destination();
         let hit_nodes = self.take_hits()?;
-        let mut view = self.view(&window, &readings, &hit_nodes);
+        let found = self.found_links();
+        let links = sense::group_links(&found.links, self.workload.groups(), self.config.interval);
+        let mut view = self.view(&window, &readings, &hit_nodes, &links);
         let mut observed = None;
 
         // Decide, and confirm before work moves or stays under severe pressure.
@@ -149,7 +164,7 @@ impl<'a> Rounds<'a> {
             }
             confirmed.extend(nodes);
             self.confirmed_at = Some(Instant::now());
-            let fresher = self.view(&window, &readings, &hit_nodes);
+            let fresher = self.view(&window, &readings, &hit_nodes, &links);
             observed.get_or_insert(std::mem::replace(&mut view, fresher).nodes);
             plan = self.decider.decide(&view);
         }
@@ -169,6 +184,7 @@ impl<'a> Rounds<'a> {
         }
 
         // Report.
+        self.report_links(found, &plan);
         let round = Round {
             number: self.reporter.round_number(),
             destination,
@@ -190,8 +206,25 @@ impl<'a> Rounds<'a> {
 
     /// The nodes that the kernel side saw hit since the last round.
     fn take_hits(&self) -> Result<BTreeSet<NodeId>> {
-        let Some(hits) = &self.hits else { return Ok(BTreeSet::new()) };
+        let Some(hits) = &self.signals.hits else { return Ok(BTreeSet::new()) };
         Ok(hits.take()?.iter().map(|hit| hit.node).collect())
+    }
+
+    /// Which processes share memory, as far as known. The thread that looks for that learns which there are.
+    fn found_links(&self) -> Arc<Found> {
+        let Some(sharing) = &self.signals.sharing else { return Arc::default() };
+        sharing.note_processes(self.workload.groups());
+        sharing.found()
+    }
+
+    /// Report what is known of sharing, if there is more than at the last report or work has moved.
+    fn report_links(&mut self, found: Arc<Found>, plan: &Plan) {
+        let is_known = self.reported.as_ref().is_some_and(|reported| Arc::ptr_eq(reported, &found));
+        if self.signals.sharing.is_none() || (is_known && plan.moves.is_empty()) {
+            return;
+        }
+        self.reporter.publish_links(links_report(&found, &self.workload, self.decider.clusters()));
+        self.reported = Some(found);
     }
 
     fn view(
@@ -199,6 +232,7 @@ impl<'a> Rounds<'a> {
         window: &Window,
         readings: &BTreeMap<NodeId, NodeReadings>,
         hit_nodes: &BTreeSet<NodeId>,
+        links: &[Link],
     ) -> CellView {
         sense::cell_view(&ViewInputs {
             window,
@@ -208,6 +242,7 @@ impl<'a> Rounds<'a> {
             accesses: self.workload.accesses(),
             destination: self.workload.destination(),
             homes: self.workload.homes(),
+            links,
             interval: self.config.interval,
             hit_nodes,
             now_ns: time_since_boot().as_nanos() as u64,

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use super::{GuardOptions, Guards, Memory, Policy};
-use crate::cell::{CellView, NodeId, Plan};
+use crate::cell::{CellView, GroupId, NodeId, Plan};
 
 /// A policy under guards. It reads no clock: it counts rounds.
 pub struct Decider {
@@ -37,6 +37,16 @@ impl Decider {
     /// See [`Policy::places_groups`].
     pub fn places_groups(&self) -> bool {
         self.policy.places_groups()
+    }
+
+    /// See [`Policy::uses_links`].
+    pub fn uses_links(&self) -> bool {
+        self.policy.uses_links()
+    }
+
+    /// See [`Policy::clusters`].
+    pub fn clusters(&self) -> &[Vec<GroupId>] {
+        self.policy.clusters(&self.memory)
     }
 
     /// Update the policy and the guards with a round's view. The first call of each round.
@@ -116,7 +126,7 @@ pub enum Confirmation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cell::{GroupId, Move};
+    use crate::cell::Move;
     use crate::policy::test_cell::{cell, group, node};
     use crate::policy::{Auto, Coarse};
 

@@ -10,7 +10,7 @@ mod registry;
 mod rotate;
 mod stay;
 
-pub use auto::{Auto, AutoMemory, AutoOptions};
+pub use auto::{Auto, AutoMemory, AutoOptions, PAGE_COST_S};
 pub use coarse::Coarse;
 pub use decider::{Confirmation, Decider};
 pub use fine::Fine;
@@ -21,7 +21,7 @@ pub use registry::{PolicyName, PolicySettings, UnknownPolicy, World};
 pub use rotate::Rotate;
 pub use stay::Stay;
 
-use crate::cell::{CellView, Node, NodeId, Plan};
+use crate::cell::{CellView, GroupId, Node, NodeId, Plan};
 
 /// Decides where migratable work runs. Implementations are pure: the same view and memory give the same plan.
 pub trait Policy: Send + Sync {
@@ -46,6 +46,16 @@ pub trait Policy: Send + Sync {
     /// Return true if the policy's plans also have limits, weights for new processes and fallbacks.
     fn steers(&self) -> bool {
         false
+    }
+
+    /// Return true if the policy goes by which groups share memory: [`CellView::links`].
+    fn uses_links(&self) -> bool {
+        false
+    }
+
+    /// The groups that share so much memory that they are kept on one node, each cluster in order of id.
+    fn clusters<'a>(&self, _memory: &'a Memory) -> &'a [Vec<GroupId>] {
+        &[]
     }
 
     /// Update the memory with a round's view. The first call of each round.

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use super::sources::{source_lines, SourceLine};
 use super::Round;
 use crate::bpf::Retargeted;
-use crate::cell::{Balance, Moved, Node, NodeId, Outcome, Plan, Pressure, Verdict};
+use crate::cell::{Balance, GroupId, Moved, Node, NodeId, Outcome, Plan, Pressure, Verdict};
 use crate::sense::NodeReadings;
 
 /// Return true if `now` moves work or has other reasons than `before`, so that it deserves a log line.
@@ -30,6 +30,8 @@ pub struct Decision {
     second: Option<NodeId>,
     verdicts: Vec<Verdict>,
     balance: Option<Balance>,
+    /// The groups that move because of each other or together, by the node that they leave, each cluster in order of id.
+    clusters: Vec<(NodeId, Vec<GroupId>)>,
     routes: BTreeMap<(NodeId, NodeId), Moved>,
     retargeted: Option<Retargeted>,
     retarget_cpu_us: u64,
@@ -54,6 +56,7 @@ impl Decision {
             second: round.plan.second,
             verdicts: round.plan.verdicts.clone(),
             balance: round.plan.balance,
+            clusters: moving_clusters(&round.plan),
             routes: round.plan.routes(&round.view),
             retargeted: round.retargeted,
             retarget_cpu_us: round.retarget_cpu_us,
@@ -187,7 +190,7 @@ impl Decision {
                     counted(groups, "group"),
                     mib(bytes),
                     if groups == 1 { "moves" } else { "move" }
-                )
+                ) + &self.clusters_text(node)
             }
             // The trigger is any pressure at all, and a pressure below this is displayed as 0.
             Outcome::BelowTrigger { trigger_cpus, .. } if trigger_cpus < 0.005 => "others take none of its CPU".into(),
@@ -236,6 +239,26 @@ impl Decision {
         }
     }
 
+    /// `; 101 and 102 share memory and are kept together`, for each cluster of which groups leave a node.
+    fn clusters_text(&self, node: NodeId) -> String {
+        /// Of a cluster, and of clusters: a line has to end.
+        const SHOWN: usize = 4;
+
+        let clusters: Vec<&Vec<GroupId>> =
+            self.clusters.iter().filter(|(from, _)| *from == node).map(|(_, cluster)| cluster).collect();
+        let shown = clusters.iter().take(SHOWN).map(|cluster| {
+            let ids: Vec<String> = cluster.iter().take(SHOWN).map(|id| id.0.to_string()).collect();
+            let (more, last) = (cluster.len().saturating_sub(SHOWN), ids.last().cloned().unwrap_or_default());
+            match more {
+                0 => format!("; {} and {last} share memory and are kept together", ids[..ids.len() - 1].join(", ")),
+                _ => format!("; {} and {more} more share memory and are kept together", ids.join(", ")),
+            }
+        });
+        let more = clusters.len().saturating_sub(SHOWN);
+        let rest = (more > 0).then(|| format!("; {} alike", counted(more as u64, "more cluster")));
+        shown.chain(rest).collect()
+    }
+
     /// Each node's pressure: `pressure 0:52% 1:0% 2:?`.
     fn pressures(&self) -> String {
         let nodes = self.nodes.iter().map(|node| match node.pressure {
@@ -281,6 +304,18 @@ impl Decision {
         let (moved, kicked) = (counted(nr_moved.into(), "queued task"), counted(nr_kicked.into(), "CPU"));
         Some(format!("{moved} moved, {kicked} kicked, {} us", self.retarget_cpu_us))
     }
+}
+
+/// The clusters of a plan, by the node that groups of them leave.
+fn moving_clusters(plan: &Plan) -> Vec<(NodeId, Vec<GroupId>)> {
+    let mut clusters = Vec::new();
+    for cluster in &plan.clusters {
+        let leaving = plan.moves.iter().filter(|step| cluster.binary_search(&step.group).is_ok());
+        for from in distinct(leaving.map(|step| step.from)) {
+            clusters.push((from, cluster.clone()));
+        }
+    }
+    clusters
 }
 
 /// Add a heading and its lines, one below the other; nothing if there are no lines.

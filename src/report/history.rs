@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Decision, Metrics};
+use super::{Decision, LinksReport, Metrics};
 
 /// Number of decisions kept. Consecutive rounds that move nothing for the same reasons count as one.
 const NR_KEPT: usize = 256;
@@ -14,6 +14,7 @@ const NR_KEPT: usize = 256;
 pub struct DecisionHistory {
     metrics: Mutex<Arc<Metrics>>,
     decisions: Mutex<VecDeque<Kept>>,
+    links: Mutex<Arc<LinksReport>>,
 }
 
 #[derive(Clone, Debug)]
@@ -54,6 +55,16 @@ impl DecisionHistory {
     /// Publish only metrics, after a round without a decision.
     pub fn publish_metrics(&self, metrics: Metrics) {
         *self.metrics.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(metrics);
+    }
+
+    /// Publish who shares memory with whom.
+    pub fn publish_links(&self, links: LinksReport) {
+        *self.links.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(links);
+    }
+
+    /// Who shares memory with whom, as last published.
+    pub fn links(&self) -> Arc<LinksReport> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The metrics of the last round.

@@ -3,6 +3,7 @@
 mod decision;
 mod history;
 mod http;
+mod links;
 mod openmetrics;
 mod output;
 mod peers;
@@ -17,9 +18,10 @@ use std::time::Duration;
 pub use decision::{is_news, Decision};
 pub use history::{DecisionHistory, HistoryEntry};
 pub use http::{BindError, MetricsServer};
+pub use links::{LinksReport, Sharer, SharingPair};
 pub use openmetrics::{page, CONTENT_TYPE};
 pub use output::{print, OutputError};
-pub use server::{describe_stats, explain, monitor, StatsServer};
+pub use server::{describe_stats, explain, links, monitor, StatsServer};
 pub use stats::{Metrics, NodeMetrics, SourceMetrics};
 pub use visibility::Visibility;
 

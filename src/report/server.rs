@@ -7,11 +7,14 @@ use std::time::Duration;
 
 use anyhow::{bail, Context, Result};
 use scx_stats::prelude::*;
+use serde::de::DeserializeOwned;
 
-use super::{print, DecisionHistory, HistoryEntry, Metrics, NodeMetrics, SourceMetrics};
+use super::{print, DecisionHistory, HistoryEntry, LinksReport, Metrics, NodeMetrics, SourceMetrics};
 
 /// The target of `explain`. The metrics' target is scx_stats' default, `top`.
 const DECISIONS: &str = "decisions";
+/// The target of `links`.
+const LINKS: &str = "links";
 /// The argument for the number of decisions.
 const NR: &str = "n";
 
@@ -28,12 +31,13 @@ impl StatsServer {
 }
 
 fn data(history: Arc<DecisionHistory>) -> StatsServerData<(), ()> {
-    let for_decisions = history.clone();
+    let (for_decisions, for_links) = (history.clone(), history.clone());
     StatsServerData::new()
         .add_meta(Metrics::meta())
         .add_meta(NodeMetrics::meta())
         .add_meta(SourceMetrics::meta())
         .add_stats("top", Box::new(move |_args, _channels| history.metrics().to_json()))
+        .add_stats(LINKS, Box::new(move |_args, _channels| Ok(serde_json::to_value(&*for_links.links())?)))
         .add_stats(
             DECISIONS,
             Box::new(move |args, _channels| {
@@ -72,26 +76,61 @@ pub fn monitor(interval: Duration, stopped: impl Fn() -> bool) -> Result<()> {
 
 /// Print the last `nr` decisions of the running daemon, newest last.
 pub fn explain(nr: usize, out: &mut impl Write) -> Result<()> {
+    let entries: Vec<String> = ask(&Question {
+        command: "explain",
+        target: DECISIONS,
+        args: &[(NR, nr.to_string())],
+        none: "there are no decisions to explain; past ones are only in --log files",
+        what: "decisions",
+    })?;
+    let text = if entries.is_empty() { "no round has completed yet\n".to_string() } else { entries.join("\n") };
+    Ok(print(out, text)?)
+}
+
+/// Print which processes share memory as the running daemon knows it: in text, or as one line of JSON.
+pub fn links(json: bool, out: &mut impl Write) -> Result<()> {
+    let report: LinksReport = ask(&Question {
+        command: "links",
+        target: LINKS,
+        args: &[],
+        none: "nobody looks for processes that share memory",
+        what: "links",
+    })?;
+    let text = if json { serde_json::to_string(&report)? + "\n" } else { report.text() };
+    Ok(print(out, text)?)
+}
+
+/// A question to the running daemon, and what to say where there is no answer.
+struct Question<'a> {
+    /// The subcommand that asks.
+    command: &'a str,
+    target: &'a str,
+    args: &'a [(&'a str, String)],
+    /// What follows from no daemon running.
+    none: &'a str,
+    /// What another scheduler doesn't report.
+    what: &'a str,
+}
+
+fn ask<T: DeserializeOwned>(question: &Question<'_>) -> Result<T> {
     const PATIENCE_MS: u64 = 5000;
 
+    let Question { command, target, args, none, what } = question;
     let client = StatsClient::new().connect(Some(PATIENCE_MS));
     let mut client = match client {
         Ok(client) => client,
         Err(err) => bail!(match err.downcast_ref::<io::Error>().map(io::Error::kind) {
             Some(ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
-                "no scx_vnuma is running, so there are no decisions to explain; past ones are only in --log files"
-                    .into()
+                format!("no scx_vnuma is running, so {none}")
             }
-            Some(ErrorKind::PermissionDenied) => "explain must run as root; try sudo".into(),
+            Some(ErrorKind::PermissionDenied) => format!("{command} must run as root; try sudo"),
             _ => format!("can't connect to the running scx_vnuma: {err:#}"),
         }),
     };
-    let args = [("target", DECISIONS.to_string()), (NR, nr.to_string())];
-    let args = args.map(|(key, value)| (key.to_string(), value)).to_vec();
-    let entries: Vec<String> =
-        client.request("stats", args).context("the running scheduler reports no decisions; is it scx_vnuma?")?;
-    let text = if entries.is_empty() { "no round has completed yet\n".to_string() } else { entries.join("\n") };
-    Ok(print(out, text)?)
+    let target = [("target", (*target).to_string())];
+    let args = target.iter().chain(args.iter()).map(|(key, value)| ((*key).to_string(), value.clone())).collect();
+    let answer = client.request("stats", args);
+    answer.with_context(|| format!("the running scheduler reports no {what}; is it scx_vnuma?"))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod host;
 mod nodes;
 mod pressure;
 mod probe;
+mod sharing;
 mod view;
 mod window;
 
@@ -17,5 +18,6 @@ pub use host::{
 pub use nodes::Nodes;
 pub use pressure::{NodeReadings, Reading, Spin};
 pub use probe::{ProbeOptions, Probes};
+pub use sharing::{group_links, group_signals, Found, ProcessLink, Sharing, SharingError};
 pub use view::{cell_view, ViewInputs};
 pub use window::{Sampler, Window};

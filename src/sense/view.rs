@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::{NodeReadings, Nodes, Window};
-use crate::cell::{CellView, Demand, Group, GroupId, Node, NodeId, Pressure};
+use crate::cell::{CellView, Demand, Group, GroupId, Link, Node, NodeId, Pressure};
 use crate::linux::CpuSet;
 use crate::work::{Accesses, Groups};
 
@@ -24,6 +24,8 @@ pub struct ViewInputs<'a> {
     pub destination: NodeId,
     /// The groups that have a node of their own, and that node.
     pub homes: &'a HashMap<GroupId, NodeId>,
+    /// Which groups share memory.
+    pub links: &'a [Link],
     /// Time between two rounds.
     pub interval: Duration,
     /// Nodes for which the kernel side raised an alarm since the last round.
@@ -53,7 +55,7 @@ pub fn cell_view(inputs: &ViewInputs<'_>) -> CellView {
     }
     let groups = times_of.into_iter().map(|((node, id), times)| group(inputs, id, node, times));
     let window_rounds = inputs.window.wall.as_secs_f64() / inputs.interval.as_secs_f64();
-    CellView { groups: groups.collect(), nodes, window_rounds }
+    CellView { groups: groups.collect(), nodes, links: inputs.links.to_vec(), window_rounds }
 }
 
 /// A group's time in the window.
@@ -167,6 +169,7 @@ mod tests {
                 accesses: &test_faults([(GroupId(7), 30)]),
                 destination: self.destination,
                 homes: &self.homes,
+                links: &[],
                 interval: Duration::from_secs(2),
                 hit_nodes: &BTreeSet::from([NodeId(2)]),
                 now_ns: 5000 * MS,

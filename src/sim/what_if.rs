@@ -83,7 +83,7 @@ impl SimulatedCell {
         for node in &mut nodes {
             share(node, self.staying_cpus[&node.id], &mut groups);
         }
-        CellView { nodes, groups, window_rounds: logged.window_rounds }
+        CellView { nodes, groups, links: logged.links.clone(), window_rounds: logged.window_rounds }
     }
 
     fn carry_out(&mut self, plan: &Plan, places_groups: bool) {

@@ -162,6 +162,17 @@ impl Workload {
         self.placements.as_ref().map_or(&self.no_homes, Placements::homes)
     }
 
+    /// The node that the plan has for a group.
+    pub fn node_of(&self, id: GroupId) -> NodeId {
+        self.homes().get(&id).copied().unwrap_or(self.destination)
+    }
+
+    /// The names of the migratable processes: those of their first threads.
+    pub fn names(&self) -> HashMap<u32, String> {
+        let firsts = self.tasks.iter().filter(|task| task.is_migratable() && task.tid == task.tgid);
+        firsts.map(|task| (task.tgid as u32, task.comm().into_owned())).collect()
+    }
+
     /// The ids of the migratable groups' processes.
     pub fn processes(&self) -> Vec<u32> {
         self.groups.iter().flat_map(|(_, members)| &members.tgids).copied().collect()

@@ -427,6 +427,7 @@ impl Cell {
             nodes: self.hosts.iter().enumerate().map(node).collect(),
             groups,
             window_rounds: window_ms / self.interval_ms as f64,
+            ..CellView::default()
         }
     }
 

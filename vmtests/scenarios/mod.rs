@@ -20,6 +20,7 @@ mod register;
 mod runner;
 pub(crate) mod scale;
 mod shapes;
+mod sharing;
 mod short_tasks;
 mod steering;
 mod storms;

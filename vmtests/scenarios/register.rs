@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::faults::{cpus, daemon, starting};
 use super::{
     all, bound, experiment, fine, fixed, following, harvesting, hosts, hotplug, killing, leaving, moving, real_time,
-    scale, shapes, short_tasks, steering, storms, watching,
+    scale, shapes, sharing, short_tasks, steering, storms, watching,
 };
 
 /// A test that runs on a certain kind of machine.
@@ -85,6 +85,13 @@ const STAYING: Group = Group {
     name: "staying",
     about: "a cluster of two hosts with two CPUs each: affinities, all ways to exit, hotplug",
     lab: "--nodes 2 --vcpus-per-node 2 --memory-per-node 512M --timeout 900 --host-script machines/hogs.sh",
+    nr_boots: 1,
+    by_name_only: false,
+};
+const SHARING: Group = Group {
+    name: "sharing",
+    about: "processes that share memory: they are found, brought together, and kept together",
+    lab: "",
     nr_boots: 1,
     by_name_only: false,
 };
@@ -182,6 +189,9 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!(STAYING, Lab, steering::running_tasks_that_others_make_migratable_are_counted_where_they_run),
     scenario!(STAYING, Lab, steering::a_lone_task_is_limited_too),
     scenario!(STAYING, Lab, steering::the_least_limit_starves_none_of_a_hundred),
+    scenario!(SHARING, EveryKernel("4x1"), sharing::sharers_are_found_and_brought_together),
+    scenario!(SHARING, Shape("4x1"), sharing::without_links_sharers_stay_where_they_are),
+    scenario!(SHARING, Shape("4x1"), sharing::sensing_costs_less_than_a_hundredth_of_the_work),
     scenario!(KILLING, Shape("2x2"), killing::killed_at_any_moment_all_is_undone),
     scenario!(FAULTS, Shape("2x2"), starting::in_another_pid_namespace_nothing_is_touched),
     scenario!(FAULTS, Shape("2x2"), starting::of_two_starts_one_is_refused_and_the_others_kill_is_undone),

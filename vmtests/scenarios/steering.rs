@@ -20,6 +20,7 @@ fn load_options(steering: Option<Steering>) -> LoadOptions {
         switch_all: false,
         places_processes: false,
         steering,
+        samples_wakeups: false,
         exit_dump_len: 0,
         verbose: false,
     }

@@ -47,6 +47,14 @@ pub enum Command {
         #[arg(short, value_name = "NUMBER", default_value = "20")]
         nr: usize,
     },
+    /// Show which processes share memory, by which signal, on which nodes they are, and what a split costs.
+    ///
+    /// It asks the running scx_vnuma. The costliest pairs come first.
+    Links {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// The options of scheduling. Their help is the manual.
@@ -134,6 +142,13 @@ pub struct RunOptions {
     /// Never probe: an empty node without another source counts as idle.
     #[arg(long)]
     pub no_probe: bool,
+
+    /// Don't look for processes that share memory, and don't keep them together.
+    ///
+    /// Under `auto`, processes that wake each other up often, or map the same memory, are kept on one node where that pays:
+    /// otherwise the pages that they share travel between hosts. `scx_vnuma links` shows them.
+    #[arg(long)]
+    pub no_links: bool,
 
     /// Move IRQs to the CPUs of the node that migratable work is on, from its first move on.
     ///

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::memory::AutoMemory;
 use super::options::{AutoOptions, PAGE_BYTES};
 use super::table::{Row, Table};
+use super::units::Unit;
 use crate::cell::NodeId;
 
 /// The nodes that do the work from now on: those chosen before and those that have work, and more if these are not enough. When
@@ -64,39 +65,42 @@ fn consolidate(table: &mut Table<'_>, chosen: &mut BTreeSet<NodeId>) {
     let Some(source) = least else { return };
     let Some(steps) = gather(table, source, chosen) else { return };
     chosen.remove(&table.rows[source].id);
-    for (group, from, to) in steps {
-        table.bytes_left -= table.view.groups[group].demand.memory_bytes;
-        table.go(group, from, to);
+    for (unit, from, to) in steps {
+        table.bytes_left -= table.unit_bytes(unit);
+        table.go_unit(unit, from, to);
     }
 }
 
-fn gather(table: &Table<'_>, source: usize, chosen: &BTreeSet<NodeId>) -> Option<Vec<(usize, usize, usize)>> {
+fn gather(table: &Table<'_>, source: usize, chosen: &BTreeSet<NodeId>) -> Option<Vec<(Unit, usize, usize)>> {
     let options = table.options;
     let mut rows = table.rows.clone();
     let mut steps = Vec::new();
-    let (mut bytes, mut value_rounds) = (0.0, 0.0);
-    for group in table.groups_of(source) {
-        let want_cpus = table.want_cpus(group);
-        let memory_bytes = table.view.groups[group].demand.memory_bytes;
+    let (mut bytes, mut value_rounds, mut nr_groups) = (0.0, 0.0, 0);
+    for unit in table.units_of(source) {
+        let want_cpus = table.unit_want_cpus(unit);
+        let memory_bytes = table.unit_bytes(unit);
         let fits = |&to: &usize| {
             let row: &Row = &rows[to];
             let has_room = row.wanted_cpus + want_cpus <= options.saturated_share * row.supply_cpus;
-            let is_back = table.left_within(group, row.id, options.back_rounds);
+            let is_back = table.unit_left_within(unit, row.id, options.back_rounds);
             to != source && chosen.contains(&row.id) && !row.is_shared && has_room && !is_back
         };
         // Best fit: take the node with the least sufficient room, so that larger rooms are left for larger groups.
         let fitting = (0..rows.len()).filter(fits);
         let to = fitting.min_by(|&a, &b| rows[a].spare_cpus().total_cmp(&rows[b].spare_cpus()))?;
-        if !table.may_move(group) || table.is_held(group) || memory_bytes > rows[to].free_bytes {
+        if !table.unit_may_move(unit) || table.unit_is_held(unit) || memory_bytes > rows[to].free_bytes {
             return None;
         }
         rows[to].wanted_cpus += want_cpus;
         rows[to].free_bytes -= memory_bytes;
         bytes += memory_bytes;
-        value_rounds += options.locality_share * want_cpus * table.horizon_rounds(group);
-        steps.push((group, source, to));
+        let (split_cpus, joined_cpus) = table.ties(unit).split_and_joined_cpus(source, to);
+        let saved_cpus = options.locality_share * want_cpus + joined_cpus - split_cpus;
+        value_rounds += saved_cpus * table.unit_horizon_rounds(unit);
+        nr_groups += table.groups_in(&unit).len();
+        steps.push((unit, source, to));
     }
-    let cost_rounds = bytes / PAGE_BYTES * options.page_cost_rounds + options.move_cost_rounds * steps.len() as f64;
+    let cost_rounds = bytes / PAGE_BYTES * options.page_cost_rounds + options.move_cost_rounds * nr_groups as f64;
     let pays = steps.is_empty() || value_rounds > options.value_ratio * cost_rounds;
     (bytes <= table.bytes_left && pays).then_some(steps)
 }

@@ -63,7 +63,9 @@ pub(super) fn observe_groups(
             want_cpus,
             moved: None,
             dearness: 1.0,
+            apart: None,
         });
+        let want_cpus = remembered.apart.map_or(want_cpus, |apart| want_cpus.min(apart.cpus.max(used_cpus)));
         remembered.seen_at = now;
         remembered.node = group.node;
         remembered.used_cpus += rise * (used_cpus - remembered.used_cpus);

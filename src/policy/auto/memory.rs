@@ -20,6 +20,10 @@ pub struct AutoMemory {
     pub(super) slack_since: Option<f64>,
     /// Bytes that moves may still take.
     pub(super) bytes_left: f64,
+    /// Groups that move as one, each cluster in order of id.
+    pub(super) clusters: Vec<Vec<GroupId>>,
+    /// When clusters were last looked for.
+    pub(super) clustered_at: Option<f64>,
 }
 
 /// What is remembered of a node.
@@ -83,6 +87,15 @@ pub(super) struct GroupMemory {
     pub(super) moved: Option<PastMove>,
     /// How many times as much its moves cost as others', since some turned out bad. At least 1.
     pub(super) dearness: f64,
+    /// While it is together with the groups that it shares memory with: what it wanted before.
+    pub(super) apart: Option<Apart>,
+}
+
+/// What a group wanted before it was brought together with its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Apart {
+    pub(super) cpus: f64,
+    pub(super) at: f64,
 }
 
 /// A move, to be judged by what came of it.

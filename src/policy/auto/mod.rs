@@ -2,12 +2,16 @@
 //!
 //! In each round, [`supply`] is the CPU that [`others`] leave of each node, and [`demand`] the CPU that each group wants. Work that
 //! does not fit is first held to a limit, which costs nothing; then it leaves ([`relieve`]) if a move's value exceeds its cost.
+//! Groups that share memory are brought together ([`join`]) and move as one ([`clusters`]).
 //! Where tasks wait for admission, running ones make room for them ([`feed`]). As few nodes as can supply the demand are chosen
 //! for new processes ([`choose`]), and work gathers there when there has been room for it for long enough.
 
 mod choose;
+mod clusters;
 mod demand;
 mod feed;
+mod index;
+mod join;
 mod memory;
 mod options;
 mod orders;
@@ -15,14 +19,15 @@ mod others;
 mod relieve;
 mod supply;
 mod table;
+mod units;
 
 pub use memory::AutoMemory;
-pub use options::AutoOptions;
+pub use options::{AutoOptions, PAGE_COST_S};
 
 use self::memory::PastMove;
 use self::table::Table;
 use super::{Memory, Policy, PolicySettings};
-use crate::cell::{CellView, Plan};
+use crate::cell::{CellView, GroupId, Plan};
 
 /// The policy. It is pure: its state is a value that the caller keeps.
 ///
@@ -57,6 +62,7 @@ impl Auto {
             let remembered = memory.nodes.entry(node.id).or_default();
             remembered.observe(options, node, work, now, window_rounds);
         }
+        clusters::observe_clusters(options, memory, view);
         choose::observe_slack(options, memory);
         // Kept long enough to recognise a group that slept, and where it came from.
         let (now, keep_rounds) = (memory.now, options.back_rounds);
@@ -69,6 +75,7 @@ impl Auto {
         let mut table = Table::new(&self.options, memory, view);
         let before = table.rows.clone();
         relieve::relieve(&mut table);
+        join::join(&mut table);
         feed::feed(&mut table);
         feed::balance(&mut table);
         let chosen = choose::choose(&mut table);
@@ -112,6 +119,12 @@ impl Auto {
                 is_judged: false,
             });
         }
+        clusters::note_apart(memory, &plan.clusters);
+    }
+
+    /// The groups that share so much memory that they move as one, each cluster in order of id.
+    pub fn clusters<'a>(&self, memory: &'a AutoMemory) -> &'a [Vec<GroupId>] {
+        &memory.clusters
     }
 
     /// Returns true if work stays on a node where others' use jumped a short while ago: the readings of the other nodes may be old, so
@@ -155,12 +168,20 @@ impl Policy for Auto {
         true
     }
 
+    fn uses_links(&self) -> bool {
+        true
+    }
+
     fn observe(&self, view: &CellView, memory: &mut Memory) {
         Auto::observe(self, &mut memory.auto, view);
     }
 
     fn commit(&self, view: &CellView, plan: &Plan, memory: &mut Memory) {
         Auto::commit(self, &mut memory.auto, view, plan);
+    }
+
+    fn clusters<'a>(&self, memory: &'a Memory) -> &'a [Vec<GroupId>] {
+        Auto::clusters(self, &memory.auto)
     }
 
     fn is_stuck(&self, view: &CellView, plan: &Plan, memory: &Memory) -> bool {

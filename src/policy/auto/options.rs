@@ -113,6 +113,14 @@ pub struct AutoOptions {
     pub consolidate_rounds: f64,
     /// What running on fewer nodes is worth, as a share of a group's CPU: fewer shared pages bounce.
     pub locality_share: f64,
+    /// Groups move as one if a split would cost this share of the CPU that the smaller one of them wants…
+    pub link_share: f64,
+    /// …and until it would cost less than this.
+    pub link_fade_share: f64,
+    /// Clusters are looked for this often (10 s).
+    pub cluster_rounds: f64,
+    /// What a cluster's groups wanted while they were apart is remembered for this long (300 s).
+    pub apart_rounds: f64,
     /// Feeding and balancing load a node to at most this share.
     pub feed_load_share: f64,
     /// Half-life of a node's mean load, by which feeding and balancing choose destinations (6 h).
@@ -122,6 +130,9 @@ pub struct AutoOptions {
     /// Nodes to keep fresh readings of, at least.
     pub watch_min_nodes: usize,
 }
+
+/// Stall for each page of 4096 bytes that travels, in seconds: GiantVM over RDMA.
+pub const PAGE_COST_S: f64 = 10e-6;
 
 /// Bytes of a page.
 pub(super) const PAGE_BYTES: f64 = 4096.0;
@@ -170,7 +181,7 @@ impl AutoOptions {
             value_ratio: 2.0,
             value_ratio_back: 4.0,
             value_ratio_hit: 1.0,
-            page_cost_rounds: rounds(10e-6),
+            page_cost_rounds: rounds(PAGE_COST_S),
             move_cost_rounds: rounds(1e-3),
             standby_share: 0.5,
             standby_half_life_rounds: rounds(60.0),
@@ -181,6 +192,10 @@ impl AutoOptions {
             consolidate_share: 0.7,
             consolidate_rounds: rounds(60.0),
             locality_share: 0.05,
+            link_share: 0.05,
+            link_fade_share: 0.025,
+            cluster_rounds: rounds(10.0),
+            apart_rounds: rounds(300.0),
             feed_load_share: 0.9,
             load_half_life_rounds: rounds(6.0 * 3600.0),
             balance_price: 1e-8 / interval_s,

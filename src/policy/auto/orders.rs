@@ -18,6 +18,7 @@ pub(super) fn plan(table: Table<'_>, before: &[Row], chosen: &BTreeSet<NodeId>) 
         fallback,
         watch: watch(&table, chosen),
         balance: Some(balance(&table)),
+        clusters: table.sharing.moved(table.memory, &table.is_moved),
         moves: table.moves,
     }
 }

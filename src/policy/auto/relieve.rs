@@ -7,6 +7,7 @@
 
 use super::options::{decay, AutoOptions, PAGE_BYTES};
 use super::table::{Row, Table};
+use super::units::Unit;
 
 /// Decides the moves off all nodes that are short of CPU or harm others, beginning with the worst.
 pub(super) fn relieve(table: &mut Table<'_>) {
@@ -44,15 +45,18 @@ fn relieve_node(table: &mut Table<'_>, source: usize) {
     if destinations.is_empty() {
         return;
     }
-    for group in cheapest_first(table, source) {
-        if !needs_relief(table.options, &table.rows[source]) {
-            break;
-        }
-        if let Some(to) = best_destination(table, group, source, &destinations) {
-            if !is_urgent {
-                table.bytes_left -= table.view.groups[group].demand.memory_bytes;
+    // A cluster that finds no place as a whole is split where that is worth what it costs.
+    for units in [Table::units_of, Table::members_of] {
+        for unit in cheapest_first(table, source, units(table, source)) {
+            if !needs_relief(table.options, &table.rows[source]) {
+                return;
             }
-            table.go(group, source, to);
+            if let Some(to) = best_destination(table, unit, source, &destinations) {
+                if !is_urgent {
+                    table.bytes_left -= table.unit_bytes(unit);
+                }
+                table.go_unit(unit, source, to);
+            }
         }
     }
 }
@@ -70,20 +74,21 @@ fn destinations(table: &Table<'_>, source: usize) -> Vec<usize> {
     rows.filter(|&(to, row)| to != source && row.is_open && may_gain(row)).map(|(to, _)| to).collect()
 }
 
-/// The groups of a node that may move, by CPU · rounds of relief for each round of stall.
-fn cheapest_first(table: &Table<'_>, source: usize) -> Vec<usize> {
+/// Those units of a node that may move, by CPU · rounds of relief for each round of stall.
+fn cheapest_first(table: &Table<'_>, source: usize, units: Vec<Unit>) -> Vec<Unit> {
     let row = &table.rows[source];
     let over_cpus = (row.wanted_cpus - row.supply_cpus).max(row.harm_cpus(row.wanted_cpus));
-    let density = |group: usize| {
-        let relief_cpus = table.want_cpus(group).min(over_cpus);
-        let stall_rounds = stall_rounds(table, group) + table.options.move_cost_rounds;
-        relief_cpus * table.horizon_rounds(group) / stall_rounds
+    let density = |unit: Unit| {
+        let relief_cpus = table.unit_want_cpus(unit).min(over_cpus);
+        let stalls = table.groups_in(&unit).iter().map(|&group| stall_rounds(table, group));
+        let stall_rounds = stalls.map(|rounds| rounds + table.options.move_cost_rounds).sum::<f64>();
+        relief_cpus * table.unit_horizon_rounds(unit) / stall_rounds
     };
-    let may_move = |group: &usize| row.capacity_cpus == 0.0 || table.may_move(*group);
-    let mut groups: Vec<(f64, usize)> =
-        table.groups_of(source).filter(may_move).map(|group| (density(group), group)).collect();
-    groups.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-    groups.into_iter().map(|(_, group)| group).collect()
+    let is_moved = |unit: &Unit| table.groups_in(unit).iter().any(|&group| table.is_moved[group]);
+    let may_move = |unit: &Unit| !is_moved(unit) && (row.capacity_cpus == 0.0 || table.unit_may_move(*unit));
+    let mut units: Vec<(f64, Unit)> = units.into_iter().filter(may_move).map(|unit| (density(unit), unit)).collect();
+    units.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    units.into_iter().map(|(_, unit)| unit).collect()
 }
 
 /// The time for which a group would stall for all of its pages.
@@ -91,28 +96,36 @@ fn stall_rounds(table: &Table<'_>, group: usize) -> f64 {
     table.view.groups[group].demand.memory_bytes / PAGE_BYTES * table.options.page_cost_rounds
 }
 
-/// The destination where a group's move is worth most, if it is worth its cost anywhere.
-fn best_destination(table: &Table<'_>, group: usize, source: usize, destinations: &[usize]) -> Option<usize> {
-    let memory_bytes = table.view.groups[group].demand.memory_bytes;
+/// The destination where a unit's move is worth most, if it is worth its cost anywhere.
+fn best_destination(table: &Table<'_>, unit: Unit, source: usize, destinations: &[usize]) -> Option<usize> {
+    let memory_bytes = table.unit_bytes(unit);
     let (is_offline, is_hit) = (table.rows[source].capacity_cpus == 0.0, table.rows[source].is_hit);
     if !is_offline && !is_hit && memory_bytes > table.bytes_left {
         return None;
     }
-    let want_cpus = table.want_cpus(group);
+    let want_cpus = table.unit_want_cpus(unit);
+    let ties = table.ties(unit);
     let mut best: Option<(f64, bool, usize)> = None;
     for &to in destinations {
         let row = &table.rows[to];
         // A node that others also use may be hit next: moving there can wait.
         let is_urgent = is_offline || (is_hit && !row.is_shared);
         let must_wait =
-            !is_urgent && (table.is_held(group) || table.left_within(group, row.id, table.options.hold_rounds));
+            !is_urgent && (table.unit_is_held(unit) || table.unit_left_within(unit, row.id, table.options.hold_rounds));
         if memory_bytes > row.free_bytes || must_wait {
             continue;
         }
         let Some(gain_cpus) = gain_cpus(table, want_cpus, source, to) else { continue };
-        let horizon_rounds = table.horizon_rounds(group).min(row.lasts_rounds.max(table.options.horizon_min_rounds));
-        let ratio = value_ratio(table, group, source, to);
-        let surplus = gain_cpus * horizon_rounds - ratio * cost_rounds(table, group, want_cpus, to);
+        let horizon_rounds =
+            table.unit_horizon_rounds(unit).min(row.lasts_rounds.max(table.options.horizon_min_rounds));
+        let ratio = value_ratio(table, unit, source, to);
+        let (split_cpus, joined_cpus) = ties.split_and_joined_cpus(source, to);
+        if gain_cpus + joined_cpus <= 0.0 && !is_offline {
+            continue;
+        }
+        let groups = table.groups_in(&unit).iter();
+        let cost_rounds = groups.map(|&group| cost_rounds(table, group, table.want_cpus(group), to)).sum::<f64>();
+        let surplus = (gain_cpus + joined_cpus) * horizon_rounds - ratio * (cost_rounds + split_cpus * horizon_rounds);
         let is_used = row.nr_groups > 0;
         // Among equals prefer a node in use, then the lower id.
         let is_better = best.is_none_or(|(most, used, _)| surplus > most || (surplus == most && is_used && !used));
@@ -123,17 +136,18 @@ fn best_destination(table: &Table<'_>, group: usize, source: usize, destinations
     best.map(|(_, _, to)| to)
 }
 
-fn value_ratio(table: &Table<'_>, group: usize, source: usize, to: usize) -> f64 {
+fn value_ratio(table: &Table<'_>, unit: Unit, source: usize, to: usize) -> f64 {
     let options = table.options;
     match table.rows[source].is_hit && !table.rows[to].is_shared {
         true => options.value_ratio_hit,
-        false if table.left_within(group, table.rows[to].id, options.back_rounds) => options.value_ratio_back,
+        false if table.unit_left_within(unit, table.rows[to].id, options.back_rounds) => options.value_ratio_back,
+        false if table.splits_joined_within(unit, options.back_rounds) => options.value_ratio_back,
         false => options.value_ratio,
     }
 }
 
-/// The cost of a move, CPU · rounds.
-fn cost_rounds(table: &Table<'_>, group: usize, want_cpus: f64, to: usize) -> f64 {
+/// The cost of a group's move, CPU · rounds.
+pub(super) fn cost_rounds(table: &Table<'_>, group: usize, want_cpus: f64, to: usize) -> f64 {
     let options = table.options;
     let moved = table.remembered(group).and_then(|memory| memory.moved);
     let standby_share = moved.filter(|moved| moved.from == table.rows[to].id).map_or(0.0, |moved| {

@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
+use super::index::Index;
 use super::memory::{AutoMemory, GroupMemory};
 use super::options::AutoOptions;
+use super::units::Sharing;
 use crate::cell::{CellView, Group, Move, Node, NodeId};
 
 /// One node.
@@ -79,7 +81,9 @@ pub(super) struct Table<'a> {
     /// The state of each of the view's groups, in the view's order.
     remembered: Vec<Option<&'a GroupMemory>>,
     /// Which of them move by the moves decided so far.
-    is_moved: Vec<bool>,
+    pub(super) is_moved: Vec<bool>,
+    /// Who shares memory with whom.
+    pub(super) sharing: Sharing,
     /// The nodes, in order of id.
     pub(super) rows: Vec<Row>,
     pub(super) moves: Vec<Move>,
@@ -89,19 +93,27 @@ pub(super) struct Table<'a> {
 
 impl<'a> Table<'a> {
     pub(super) fn new(options: &'a AutoOptions, memory: &'a AutoMemory, view: &'a CellView) -> Self {
-        let remembered = view.groups.iter().map(|group| memory.groups.get(&group.id)).collect();
+        let index = Index::new(view.groups.iter().map(|group| group.id));
+        let mut remembered = vec![None; view.groups.len()];
+        for (id, group) in &memory.groups {
+            if let Some(at) = index.position(*id) {
+                remembered[at as usize] = Some(group);
+            }
+        }
         let mut table = Table {
             options,
             memory,
             view,
             remembered,
             is_moved: vec![false; view.groups.len()],
+            sharing: Sharing::default(),
             rows: Vec::new(),
             moves: Vec::new(),
             bytes_left: memory.bytes_left,
         };
         table.rows = view.nodes.iter().map(|node| table.row(node)).collect();
         table.open_refuges();
+        table.sharing = Sharing::new(options, memory, view, &table.rows, &index);
         table
     }
 
@@ -236,6 +248,7 @@ impl<'a> Table<'a> {
         *left_cpus = Some(left_cpus.unwrap_or(0.0) + demand.usage_cpus);
         self.rows[to].receives = true;
         self.is_moved[group] = true;
+        self.sharing.go(group, to);
         self.moves.push(Move { group: id, from: self.rows[from].id, to: self.rows[to].id });
     }
 }

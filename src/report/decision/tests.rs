@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::cell::{CellView, Demand, Group, GroupId, Move};
+use crate::cell::{CellView, Demand, Group, Move};
 use crate::sense::Reading;
 
 fn line_of(round: &Round) -> String {
@@ -50,6 +50,20 @@ pub(in crate::report) fn round(outcome: Outcome, retargeted: Option<Retargeted>)
 pub(in crate::report) const MOVES: Outcome = Outcome::Moves { moved_cpus: 0.48 };
 pub(in crate::report) const STAYS: Outcome = Outcome::BelowTrigger { pressure_cpus: 0.1, trigger_cpus: 0.25 };
 pub(in crate::report) const DONE: Retargeted = Retargeted { epoch: 3, nr_moved: 6, nr_kicked: 1 };
+
+#[test]
+fn a_cluster_that_moves_is_named() {
+    let line = |clusters: &[&[u64]]| {
+        let mut round = round(MOVES, Some(DONE));
+        round.plan.clusters = clusters.iter().map(|ids| ids.iter().copied().map(GroupId).collect()).collect();
+        line_of(&round)
+    };
+    let named = "3.0 MiB moves; 7 and 9 share memory and are kept together; pressure";
+    assert!(line(&[&[7, 9]]).contains(named), "{}", line(&[&[7, 9]]));
+    let text = line(&[&[1, 2, 3, 4, 5, 7]]);
+    assert!(text.contains("; 1, 2, 3, 4 and 2 more share memory and are kept together; "), "{text}");
+    assert!(!line(&[&[8, 9]]).contains("share memory"), "no group of it moves");
+}
 
 #[test]
 fn a_move_is_reported_with_its_reason_and_effect() {

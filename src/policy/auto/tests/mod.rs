@@ -5,11 +5,12 @@ mod feeding;
 mod folding;
 mod properties;
 mod scale;
+mod sharing;
 
 use std::collections::BTreeMap;
 
 use super::{Auto, AutoMemory};
-use crate::cell::{CellView, Demand, Group, GroupId, Move, Node, NodeId, Plan, Pressure};
+use crate::cell::{CellView, Demand, Group, GroupId, Link, Move, Node, NodeId, Plan, Pressure};
 
 /// The nodes that new processes go to as long as these have idle CPUs.
 fn chosen(plan: &Plan) -> BTreeMap<NodeId, f64> {
@@ -56,6 +57,7 @@ impl Run {
 struct Scene {
     nodes: Vec<Node>,
     work: Vec<Work>,
+    links: Vec<Link>,
     limits: BTreeMap<NodeId, f64>,
 }
 
@@ -84,6 +86,23 @@ impl Scene {
             self.work.push(Work { id, node, wants_cpus, threads: 1, bytes: 10e6, age_s: 60.0 });
         }
         self
+    }
+
+    /// Links of groups by id, with the CPU that a split costs.
+    fn linked(mut self, links: &[(u64, u64, f64)]) -> Self {
+        self.link(links);
+        self
+    }
+
+    fn link(&mut self, links: &[(u64, u64, f64)]) {
+        let pages_per_round = |cut_cpus: f64| cut_cpus / Auto::with_interval(INTERVAL_S).options.page_cost_rounds;
+        let link = |&(a, b, cut_cpus): &(u64, u64, f64)| Link::new(GroupId(a), GroupId(b), pages_per_round(cut_cpus));
+        self.links = Link::sorted(links.iter().map(link));
+    }
+
+    /// The node of a group.
+    fn node_of(&self, id: u64) -> u32 {
+        self.work.iter().find(|work| work.id == id).expect("the group lives").node
     }
 
     fn others(&mut self, node: usize, share: f64) {
@@ -119,7 +138,9 @@ impl Scene {
             groups.extend(here().map(|work| work.group(share)));
         }
         groups.sort_by_key(|group: &Group| (group.node, group.id));
-        CellView { nodes, groups, ..CellView::default() }
+        let lives = |id: GroupId| self.work.iter().any(|work| work.id == id.0);
+        let links = self.links.iter().filter(|link| lives(link.a) && lives(link.b)).copied().collect();
+        CellView { nodes, groups, links, ..CellView::default() }
     }
 }
 

@@ -41,6 +41,12 @@ fn any_scene() -> impl Strategy<Value = Scene> {
     })
 }
 
+/// The same with links, of which some are strong.
+fn any_linked_scene() -> impl Strategy<Value = Scene> {
+    let link = (100u64..112, 100u64..112, prop_oneof![0.0f64..0.01, 0.0f64..1.0]);
+    (any_scene(), prop::collection::vec(link, 0..12)).prop_map(|(scene, links)| scene.linked(&links))
+}
+
 fn node_of(id: u32, capacity_cpus: f64, share: Option<f64>) -> Node {
     let pressure = share.map_or(Pressure::Unknown, |share| Pressure::Fresh { share });
     Node { pressure, ..node(id, capacity_cpus, 0.0) }
@@ -105,7 +111,7 @@ proptest! {
 
     #[test]
     fn orders_are_always_within_bounds(
-        mut scene in any_scene(),
+        mut scene in any_linked_scene(),
         changes in prop::collection::vec(any_change(), 1..60),
     ) {
         let mut run = Run::new();
@@ -128,8 +134,37 @@ proptest! {
     }
 
     #[test]
+    fn clusters_have_no_group_in_common_and_none_is_larger_than_a_node(
+        mut scene in any_linked_scene(),
+        changes in prop::collection::vec(any_change(), 1..60),
+    ) {
+        let mut run = Run::new();
+        for change in &changes {
+            scene.change(change);
+            let plan = run.round(&scene.view());
+            scene.carry_out(&plan);
+            let clusters = &run.memory.clusters;
+            let mut groups: Vec<GroupId> = clusters.concat();
+            groups.sort_unstable();
+            prop_assert!(groups.windows(2).all(|pair| pair[0] != pair[1]), "{clusters:?}");
+            prop_assert!(clusters.iter().all(|cluster| cluster.len() > 1 && cluster.is_sorted()), "{clusters:?}");
+            if run.memory.clustered_at == Some(run.memory.now) {
+                let want = |id: &GroupId| run.memory.groups.get(id).map_or(0.0, |group| group.want_cpus);
+                let largest = scene.nodes.iter().map(|node| node.capacity_cpus).fold(0.0, f64::max);
+                for cluster in clusters {
+                    let wanted: f64 = cluster.iter().map(want).sum();
+                    prop_assert!(wanted <= largest / run.auto.options.saturated_share + 1e-9, "{wanted} of {largest}");
+                }
+            }
+            for moved in &plan.clusters {
+                prop_assert!(plan.moves.iter().any(|step| moved.contains(&step.group)));
+            }
+        }
+    }
+
+    #[test]
     fn the_same_memory_and_view_give_the_same_plan_even_by_way_of_a_log(
-        mut scene in any_scene(),
+        mut scene in any_linked_scene(),
         changes in prop::collection::vec(any_change(), 1..30),
     ) {
         let mut run = Run::new();
@@ -154,7 +189,7 @@ proptest! {
 
     #[test]
     fn over_a_thousand_views_no_group_goes_back_within_the_hold_unless_its_node_is_hit(
-        mut scene in any_scene(),
+        mut scene in any_linked_scene(),
         changes in prop::collection::vec(any_change(), 1000),
     ) {
         let mut run = Run::new();
