@@ -23,8 +23,10 @@ const SIZE: (u32, u32) = (1100, 460);
 const CHART_WIDTH: i32 = 760;
 /// The matrix: its upper left corner, and its side.
 const MATRIX: (i32, i32, i32) = (830, 120, 240);
-/// A phase that is shorter than this share of the run has no label: there is no room for it.
-const LABELLED_SHARE: f64 = 0.04;
+const LEGEND_Y: i32 = 410;
+/// The room for lines in the chart, and for a letter of a phase's name, pixels. A phase that is too short has no label.
+const LINES_WIDTH: f64 = 648.0;
+const LETTER_WIDTH: f64 = 7.5;
 
 /// Returns the picture as SVG.
 pub fn draw(record: &Record) -> Result<String> {
@@ -35,6 +37,7 @@ pub fn draw(record: &Record) -> Result<String> {
         let (chart, _) = page.split_horizontally(CHART_WIDTH);
         draw_seconds(&chart, record)?;
         draw_matrix(&page, &travelled(record))?;
+        draw_legend(&page, record.total.counts.upgrades.len())?;
         page.present()?;
     }
     Ok(svg)
@@ -69,7 +72,7 @@ fn draw_seconds(area: &Area, record: &Record) -> Result<()> {
         .margin(16)
         .x_label_area_size(44)
         .y_label_area_size(80)
-        // Room for the names of the phases and the legend.
+        // Room for the names of the phases.
         .build_cartesian_2d(0.0..end_s, 0.0..most * 1.3)?;
     let whole = |number: &f64| format!("{number:.0}");
     let mut mesh = chart.configure_mesh();
@@ -78,24 +81,28 @@ fn draw_seconds(area: &Area, record: &Record) -> Result<()> {
     for phase in &record.phases {
         let edge = [(phase.from_s, 0.0), (phase.from_s, most * 1.3)];
         chart.draw_series([PathElement::new(edge, BLACK.mix(0.35))])?;
-        if phase.to_s - phase.from_s >= LABELLED_SHARE * end_s {
+        let width = LINES_WIDTH * (phase.to_s - phase.from_s) / end_s;
+        if width >= LETTER_WIDTH * phase.name.chars().count() as f64 {
             let middle = (phase.from_s + phase.to_s) / 2.0;
             chart.draw_series([Text::new(phase.name.clone(), (middle, most * 1.26), centred(13))])?;
         }
     }
     for (node, line) in lines.into_iter().enumerate() {
-        let style = colour(node).stroke_width(2);
-        chart
-            .draw_series(LineSeries::new(line, style))?
-            .label(format!("node {node}"))
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], style));
+        chart.draw_series(LineSeries::new(line, colour(node).stroke_width(2)))?;
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::MiddleRight)
-        .border_style(BLACK)
-        .background_style(WHITE.mix(0.8))
-        .draw()?;
+    Ok(())
+}
+
+/// The colour of each node, below the matrix.
+fn draw_legend(page: &Area, nr_nodes: usize) -> Result<()> {
+    let (left, _, side) = MATRIX;
+    for node in 0..nr_nodes {
+        let x = left + side * node as i32 / nr_nodes as i32;
+        page.draw(&Rectangle::new([(x, LEGEND_Y - 6), (x + 12, LEGEND_Y + 6)], colour(node).filled()))?;
+        let label = if nr_nodes <= 4 { format!("node {node}") } else { node.to_string() };
+        let middle = x + 16 + label.len() as i32 * 4;
+        write(page, &label, (middle, LEGEND_Y), &centred(13))?;
+    }
     Ok(())
 }
 
