@@ -191,7 +191,7 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!(STAYING, Lab, steering::the_least_limit_starves_none_of_a_hundred),
     scenario!(SHARING, EveryKernel("4x1"), sharing::sharers_are_found_and_brought_together),
     scenario!(SHARING, Shape("4x1"), sharing::without_links_sharers_stay_where_they_are),
-    scenario!(SHARING, Shape("4x1"), sharing::sensing_costs_less_than_a_hundredth_of_the_work),
+    scenario!(SHARING, Shape("4x1"), sharing::reading_the_signals_costs_less_than_a_hundredth_of_the_work),
     scenario!(KILLING, Shape("2x2"), killing::killed_at_any_moment_all_is_undone),
     scenario!(FAULTS, Shape("2x2"), starting::in_another_pid_namespace_nothing_is_touched),
     scenario!(FAULTS, Shape("2x2"), starting::of_two_starts_one_is_refused_and_the_others_kill_is_undone),

@@ -69,7 +69,9 @@ pub(super) fn observe_groups(
         remembered.seen_at = now;
         remembered.node = group.node;
         remembered.used_cpus += rise * (used_cpus - remembered.used_cpus);
-        remembered.want_cpus = match want_cpus >= remembered.want_cpus {
+        // Of sharers that take turns, one uses what the other doesn't: the sum of what each used at most would be too much.
+        let follows_down = remembered.apart.is_some();
+        remembered.want_cpus = match want_cpus >= remembered.want_cpus || follows_down {
             true => remembered.want_cpus + rise * (want_cpus - remembered.want_cpus),
             false => want_cpus.max(remembered.want_cpus * fall),
         };

@@ -163,7 +163,7 @@ pub fn group_signals(links: &[ProcessLink], groups: &Groups) -> HashMap<(GroupId
     for link in links {
         let (Some(a), Some(b)) = (groups.group_of(link.a), groups.group_of(link.b)) else { continue };
         if a != b {
-            let sum = signals.entry((a.min(b), a.max(b))).or_insert(ProcessLink::default());
+            let sum: &mut ProcessLink = signals.entry((a.min(b), a.max(b))).or_default();
             *sum = ProcessLink {
                 wakeups_per_s: sum.wakeups_per_s + link.wakeups_per_s,
                 shared_bytes: sum.shared_bytes + link.shared_bytes,
