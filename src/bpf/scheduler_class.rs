@@ -132,7 +132,9 @@ impl<'a> SchedulerClass<'a> {
         let immediate = *compat::SCX_OPS_ALWAYS_ENQ_IMMED;
         let ops = skel.struct_ops.vnuma_ops_mut();
         ops.exit_dump_len = options.exit_dump_len;
-        ops.flags = *compat::SCX_OPS_ENQ_LAST | idle_per_node | immediate;
+        // A wakeup of another node's task is one interrupt there instead of a lock and a queue of that node written from here.
+        let queued_wakeup = *compat::SCX_OPS_ALLOW_QUEUED_WAKEUP;
+        ops.flags = *compat::SCX_OPS_ENQ_LAST | idle_per_node | immediate | queued_wakeup;
         if !options.switch_all {
             ops.flags |= *compat::SCX_OPS_SWITCH_PARTIAL;
         }
