@@ -17,4 +17,5 @@ pub mod experiments {
 }
 mod guest;
 pub mod pages;
+mod picture;
 pub mod scenarios;

@@ -8,27 +8,15 @@ use std::ops::Range;
 
 use anyhow::Result;
 use plotters::coord::types::RangedCoordf64;
-use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::record::{NodeSecond, Phase};
 use super::summary::{Comparison, Summary};
+use crate::picture::{Area, NODE_COLOURS};
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Lane<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
-/// Okabe and Ito's palette, safe for colour-blind readers, by node.
-const COLOURS: [RGBColor; 8] = [
-    RGBColor(0, 114, 178),
-    RGBColor(230, 159, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(86, 180, 233),
-    RGBColor(213, 94, 0),
-    RGBColor(240, 228, 66),
-    RGBColor(110, 110, 110),
-];
 const STOLEN: RGBColor = RGBColor(75, 75, 75);
 const HOG: RGBColor = RGBColor(205, 205, 205);
 /// The rest of the guest has the node's colour, this much of it.
@@ -245,7 +233,7 @@ fn bold(size: i32) -> TextStyle<'static> {
 }
 
 fn colour(node: usize) -> RGBColor {
-    COLOURS[node % COLOURS.len()]
+    NODE_COLOURS[node % NODE_COLOURS.len()]
 }
 
 #[cfg(test)]

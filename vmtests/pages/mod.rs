@@ -1,7 +1,6 @@
 //! Pages that travelled, told by use: what runs in the machine to name them, and what shows them afterwards.
 //!
 //! - [`naming`]: in the machine, finds what the pages of the record are used for, and which code touched them.
-//! - [`live`]: in the machine, what travels while something is done.
 //! - [`measure`]: in the machine, the work that shows which pages scheduling makes travel.
 //! - [`report`]: joins the record with the names, and prints the hottest.
 //! - [`picture`]: transfers over time and between nodes.
@@ -9,7 +8,6 @@
 //! The record itself is made by QEMU's plugin: the crates `vnuma-dsm` and `vnuma-dsm-plugin`.
 
 mod kernel;
-pub mod live;
 pub mod measure;
 pub mod naming;
 mod object;

@@ -88,8 +88,8 @@ impl<'a> Machine<'a> {
     fn read(kernel: &'a Kernel, nr_pages: u64, processes: &[String]) -> Result<Self> {
         let (from, physical, bytes) = kernel.image()?;
         let mut of_processes = HashMap::new();
-        for (pid, name) in process::find(processes)? {
-            process::add_pages(pid, &name, &mut of_processes).with_context(|| format!("the pages of {name}"))?;
+        for (process, name) in process::find(processes)? {
+            process::add_pages(&process, &name, &mut of_processes).with_context(|| format!("the pages of {name}"))?;
         }
         let warned = |what: &str, err: anyhow::Error| eprintln!("vnuma-scenarios: {what} stay unnamed: {err:#}");
         let slabs = Slabs::open(kernel).map_err(|err| warned("slab caches", err)).ok();

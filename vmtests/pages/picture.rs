@@ -1,24 +1,12 @@
 //! A record as a picture: pages that each node received, over time, with the phases; and the matrix of nodes.
 
 use anyhow::Result;
-use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use vnuma_dsm::Record;
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+use crate::picture::{Area, NODE_COLOURS};
 
-/// Okabe and Ito's palette, safe for colour-blind readers, by node.
-const COLOURS: [RGBColor; 8] = [
-    RGBColor(0, 114, 178),
-    RGBColor(230, 159, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(86, 180, 233),
-    RGBColor(213, 94, 0),
-    RGBColor(240, 228, 66),
-    RGBColor(110, 110, 110),
-];
 const SIZE: (u32, u32) = (1100, 460);
 const CHART_WIDTH: i32 = 760;
 /// The matrix: its upper left corner, and its side.
@@ -121,7 +109,7 @@ fn draw_matrix(page: &Area, pages: &[Vec<u64>]) -> Result<()> {
         for (to, pages) in (0..).zip(row) {
             let share = *pages as f64 / most as f64;
             let corners = [(left + edge(to), top + edge(from)), (left + edge(to + 1) - 2, top + edge(from + 1) - 2)];
-            page.draw(&Rectangle::new(corners, COLOURS[0].mix(0.06 + 0.74 * share).filled()))?;
+            page.draw(&Rectangle::new(corners, NODE_COLOURS[0].mix(0.06 + 0.74 * share).filled()))?;
             let middle = ((corners[0].0 + corners[1].0) / 2, (corners[0].1 + corners[1].1) / 2);
             let ink = if share > 0.8 { WHITE } else { BLACK };
             if from != to && nr_nodes <= 8 {
@@ -151,7 +139,7 @@ fn centred(size: i32) -> TextStyle<'static> {
 }
 
 fn colour(node: usize) -> RGBColor {
-    COLOURS[node % COLOURS.len()]
+    NODE_COLOURS[node % NODE_COLOURS.len()]
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@
 //!
 //! [`join`]: super::join
 
-use super::index::Index;
 use super::memory::{Apart, AutoMemory, GroupMemory};
 use super::options::AutoOptions;
+use super::units::{index, Index};
 use crate::cell::{CellView, GroupId, Link};
 
 /// A group that uses less than this counts as using so much: what next to nothing costs is noise.
@@ -89,11 +89,11 @@ struct Forest {
 
 impl Forest {
     fn new(memory: &AutoMemory, view: &CellView) -> Self {
-        let index = Index::new(memory.groups.keys().copied());
+        let index = index(memory.groups.keys().copied());
         let sum = |group: &GroupMemory| Joined { want_cpus: group.want_cpus, bytes: 0.0 };
         let mut sums: Vec<Joined> = memory.groups.values().map(sum).collect();
         for group in &view.groups {
-            if let Some(at) = index.position(group.id) {
+            if let Some(&at) = index.get(&group.id) {
                 sums[at as usize].bytes = group.demand.memory_bytes;
             }
         }
@@ -106,7 +106,7 @@ impl Forest {
     }
 
     fn position(&self, id: GroupId) -> Option<u32> {
-        self.index.position(id)
+        self.index.get(&id).copied()
     }
 
     fn root(&mut self, mut at: u32) -> u32 {

@@ -10,7 +10,6 @@ mod choose;
 mod clusters;
 mod demand;
 mod feed;
-mod index;
 mod join;
 mod memory;
 mod options;

@@ -2,10 +2,9 @@
 
 use std::ops::Range;
 
-use super::index::Index;
 use super::memory::{AutoMemory, GroupMemory};
 use super::options::AutoOptions;
-use super::units::Sharing;
+use super::units::{index, Sharing};
 use crate::cell::{CellView, Group, Move, Node, NodeId};
 
 /// One node.
@@ -93,10 +92,10 @@ pub(super) struct Table<'a> {
 
 impl<'a> Table<'a> {
     pub(super) fn new(options: &'a AutoOptions, memory: &'a AutoMemory, view: &'a CellView) -> Self {
-        let index = Index::new(view.groups.iter().map(|group| group.id));
+        let index = index(view.groups.iter().map(|group| group.id));
         let mut remembered = vec![None; view.groups.len()];
         for (id, group) in &memory.groups {
-            if let Some(at) = index.position(*id) {
+            if let Some(&at) = index.get(id) {
                 remembered[at as usize] = Some(group);
             }
         }

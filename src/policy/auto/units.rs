@@ -1,11 +1,20 @@
 //! What moves as one: a group, or the groups of a cluster that are on the same node. And what a move changes about which groups
 //! that share memory are apart.
 
-use super::index::Index;
+use rustc_hash::FxHashMap;
+
 use super::memory::AutoMemory;
 use super::options::AutoOptions;
 use super::table::{Row, Table};
 use crate::cell::{CellView, GroupId, Link, NodeId};
+
+/// The positions of groups in a list, by id. A round looks up tens of thousands.
+pub(super) type Index = FxHashMap<GroupId, u32>;
+
+/// The positions of these groups, each of which is in it once.
+pub(super) fn index(ids: impl Iterator<Item = GroupId>) -> Index {
+    ids.zip(0..).collect()
+}
 
 /// A group by its position in the view, or a part of a cluster by its position in [`Sharing::parts`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,7 +77,7 @@ impl Sharing {
     fn add_edges(&mut self, options: &AutoOptions, view: &CellView, index: &Index) {
         let pair = |link: &Link| {
             let cut_cpus = link.pages_per_round * options.page_cost_rounds;
-            Some((index.position(link.a)?, index.position(link.b)?, cut_cpus))
+            Some((*index.get(&link.a)?, *index.get(&link.b)?, cut_cpus))
         };
         let pairs: Vec<(u32, u32, f64)> = view.links.iter().filter_map(pair).collect();
         let mut ends = vec![0u32; view.groups.len() + 1];
@@ -96,7 +105,7 @@ impl Sharing {
         self.part_of = vec![None; self.row_of.len()];
         for (cluster, number) in memory.clusters.iter().zip(0..) {
             let start = self.members.len();
-            self.members.extend(cluster.iter().filter_map(|&id| index.position(id)).map(|group| group as usize));
+            self.members.extend(cluster.iter().filter_map(|id| index.get(id)).map(|&group| group as usize));
             if self.members.len() < start + 2 {
                 self.members.truncate(start);
                 continue;

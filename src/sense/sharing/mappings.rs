@@ -2,6 +2,9 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use procfs::process::{MMPermissions, MemoryMap, Process};
+use procfs::ProcResult;
+
 /// Processes with less shared memory than this are not looked at closer: a mapping of few pages costs little if it travels.
 const SHMEM_MIN_BYTES: u64 = 1 << 20;
 
@@ -9,8 +12,8 @@ const SHMEM_MIN_BYTES: u64 = 1 << 20;
 /// one that has the lowest id.
 const ALL_PAIRS_MAX: usize = 16;
 
-/// A file or piece of shared memory: device and inode, as /proc/PID/maps has them.
-type Inode = (u32, u32, u64);
+/// A file or piece of shared memory: device (major and minor) and inode.
+type Inode = ((i32, i32), u64);
 
 /// A scan of the shared mappings of many processes, one by one.
 #[derive(Debug, Default)]
@@ -28,12 +31,8 @@ impl Scan {
     pub(super) fn next(&mut self) -> bool {
         let Some(tgid) = self.left.pop_front() else { return false };
         // What can't be read has ended.
-        let read = |file: &str| std::fs::read_to_string(format!("/proc/{tgid}/{file}")).unwrap_or_default();
-        let rss_shmem = rss_shmem_bytes(&read("status"));
-        if rss_shmem > SHMEM_MIN_BYTES {
-            for (inode, bytes) in shared_mappings(&read("maps")) {
-                self.found.entry(inode).or_default().push((tgid, bytes.min(rss_shmem)));
-            }
+        for (inode, bytes) in large_shared_mappings(tgid).unwrap_or_default() {
+            self.found.entry(inode).or_default().push((tgid, bytes));
         }
         true
     }
@@ -55,39 +54,35 @@ impl Scan {
     }
 }
 
-/// Resident shared memory by /proc/PID/status: System V, POSIX, memfd, tmpfs and anonymous shared pages. 0 if it doesn't say.
-fn rss_shmem_bytes(status: &str) -> u64 {
-    let kib = status.lines().find_map(|line| line.strip_prefix("RssShmem:")?.trim().strip_suffix(" kB")?.parse().ok());
-    kib.unwrap_or(0u64).saturating_mul(1024)
+/// The writable shared mappings of a process by inode, each at most its resident shared memory: System V, POSIX, memfd, tmpfs and
+/// anonymous shared pages. None if that is little.
+fn large_shared_mappings(tgid: u32) -> ProcResult<HashMap<Inode, u64>> {
+    let process = Process::new(tgid as i32)?;
+    let resident_bytes = process.status()?.rssshmem.unwrap_or(0).saturating_mul(1024);
+    if resident_bytes <= SHMEM_MIN_BYTES {
+        return Ok(HashMap::new());
+    }
+    let mut mappings = shared_mappings(process.maps()?);
+    mappings.values_mut().for_each(|bytes| *bytes = resident_bytes.min(*bytes));
+    Ok(mappings)
 }
 
-/// The writable shared mappings in /proc/PID/maps, summed by inode. Lines of another form are skipped.
-fn shared_mappings(maps: &str) -> HashMap<Inode, u64> {
+/// The writable shared ones of these mappings, summed by inode.
+fn shared_mappings(maps: impl IntoIterator<Item = MemoryMap>) -> HashMap<Inode, u64> {
     let mut mappings = HashMap::new();
-    for (inode, bytes) in maps.lines().filter_map(shared_mapping) {
-        let sum: &mut u64 = mappings.entry(inode).or_default();
-        *sum = sum.saturating_add(bytes);
+    for map in maps.into_iter().filter(|map| map.perms.contains(MMPermissions::WRITE | MMPermissions::SHARED)) {
+        let (start, end) = map.address;
+        let sum: &mut u64 = mappings.entry((map.dev, map.inode)).or_default();
+        *sum = sum.saturating_add(end.saturating_sub(start));
     }
     mappings
 }
 
-/// `7f00-7f10 rw-s 00000000 00:01 1234 /dev/zero (deleted)`.
-fn shared_mapping(line: &str) -> Option<(Inode, u64)> {
-    let mut fields = line.split_ascii_whitespace();
-    let (range, access, _offset) = (fields.next()?, fields.next()?, fields.next()?);
-    if !(access.as_bytes().get(1) == Some(&b'w') && access.ends_with('s')) {
-        return None;
-    }
-    let hex = |text: &str| u64::from_str_radix(text, 16).ok();
-    let (start, end) = range.split_once('-')?;
-    let (major, minor) = fields.next()?.split_once(':')?;
-    let inode: u64 = fields.next()?.parse().ok()?;
-    let inode = (u32::try_from(hex(major)?).ok()?, u32::try_from(hex(minor)?).ok()?, inode);
-    Some((inode, hex(end)?.checked_sub(hex(start)?)?))
-}
-
 #[cfg(test)]
 mod tests {
+    use procfs::process::MemoryMaps;
+    use procfs::FromRead;
+
     use super::*;
 
     const MAPS: &str = "\
@@ -96,29 +91,21 @@ mod tests {
 7f0010000000-7f0010001000 rw-s 00001000 00:01 77                         /dev/zero (deleted)
 7f0020000000-7f0020200000 r--s 00000000 00:19 88                         /dev/shm/read only
 7f0030000000-7f0030200000 rw-s 00000000 00:1a 99                         /dev/shm/with a space
-7f0040000000-7f0040200000 rw-p 00000000 00:00 0
-damaged line rw-s
-7f00-zz rw-s 0 00:01 1 x
+7f0040000000-7f0040200000 rw-p 00000000 00:00 0 
 ";
 
     #[test]
     fn shared_writable_mappings_are_summed_by_inode() {
-        let mappings = shared_mappings(MAPS);
-        assert_eq!(mappings, [((0, 1, 77), 0x800_1000), ((0, 0x1a, 99), 0x20_0000)].into());
-    }
-
-    #[test]
-    fn resident_shared_memory_is_in_the_status() {
-        assert_eq!(rss_shmem_bytes("Name:\tx\nVmRSS:\t  9 kB\nRssShmem:\t    2048 kB\nThreads:\t1\n"), 2 << 20);
-        assert_eq!(rss_shmem_bytes("Name:\tx\n"), 0);
+        let mappings = shared_mappings(MemoryMaps::from_read(MAPS.as_bytes()).unwrap());
+        assert_eq!(mappings, [(((0, 1), 77), 0x800_1000), (((0, 0x1a), 99), 0x20_0000)].into());
     }
 
     #[test]
     fn few_processes_at_a_mapping_are_linked_in_pairs_and_many_with_the_first() {
         let sharers = |nr: u32| (1..=nr).map(|pid| (pid, u64::from(100 + pid))).collect::<Vec<_>>();
-        let scan = Scan { found: [((0, 1, 7), sharers(3))].into(), ..Scan::default() };
+        let scan = Scan { found: [(((0, 1), 7), sharers(3))].into(), ..Scan::default() };
         assert_eq!(scan.shared(), [((1, 2), 101), ((1, 3), 101), ((2, 3), 102)].into());
-        let scan = Scan { found: [((0, 1, 7), sharers(100))].into(), ..Scan::default() };
+        let scan = Scan { found: [(((0, 1), 7), sharers(100))].into(), ..Scan::default() };
         assert_eq!(scan.shared().len(), 99);
         assert!(scan.shared().keys().all(|(a, _)| *a == 1));
     }
