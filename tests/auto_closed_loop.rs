@@ -170,3 +170,65 @@ fn short_processes_are_spread_at_exec_as_well_as_on_one_node() {
     println!("60 processes: {one_node_ms} ms on a node of four CPUs, {two_nodes_ms} ms on two of two");
     assert!(two_nodes_ms as f64 <= 1.05 * one_node_ms as f64, "{two_nodes_ms} ms, {one_node_ms} on one node");
 }
+
+/// What a host does in the co-location experiment: busy, busy, lightly used, idle.
+fn role(host: u64, phase: u64) -> usize {
+    ((host + 4 - phase % 4) % 4) as usize
+}
+
+const IDLE: usize = 3;
+
+/// Four hosts with a batch of work every 20 ms on average, as in the co-location experiment. The roles change every seven seconds.
+fn colocated_hosts() -> Vec<Host> {
+    const BATCHES_MS: [f64; 4] = [5.0, 5.0, 2.0, 0.0];
+    let host = |id: u64| {
+        let state = std::cell::Cell::new(((id + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15), 0));
+        Host::with_batches(1.0, move |now| {
+            let (mut seed, mut due) = state.get();
+            if now < due {
+                return 0.0;
+            }
+            // The sum of twelve is nearly normal, with a standard deviation of 1.
+            let normal = (0..12).map(|_| random(&mut seed)).sum::<f64>() - 6.0;
+            due = now + (20.0 + 5.0 * normal).max(1.0) as u64;
+            state.set((seed, due));
+            BATCHES_MS[role(id, now / 7_000)]
+        })
+    };
+    (0..4).map(host).collect()
+}
+
+/// 0..1, by xorshift.
+fn random(seed: &mut u64) -> f64 {
+    *seed ^= *seed << 13;
+    *seed ^= *seed >> 7;
+    *seed ^= *seed << 17;
+    (*seed >> 11) as f64 / (1u64 << 53) as f64
+}
+
+#[test]
+fn work_fills_the_idle_host_and_spares_the_busy_ones_as_their_roles_change() {
+    const PHASE_MS: u64 = 7_000;
+    const NR_TURNS: u64 = 10;
+    let mut alone = Cell::new(colocated_hosts(), Vec::new(), 500);
+    alone.run_ms(4 * NR_TURNS * PHASE_MS);
+    for has_host_metrics in [false, true] {
+        let mut cell = Cell::new(colocated_hosts(), busy_loops(8), 500);
+        cell.has_host_metrics = has_host_metrics;
+        cell.run_ms(4 * PHASE_MS);
+        cell.forget();
+        let mut ran_ms = [0.0; 4];
+        for phase in 4..4 + 4 * NR_TURNS {
+            let before = cell.sums.ran.clone();
+            cell.run_ms(PHASE_MS);
+            (0..4).for_each(|host| ran_ms[role(host, phase)] += cell.sums.ran[host as usize] - before[host as usize]);
+        }
+        let cpus = ran_ms.map(|ms| ms / cell.sums.ms as f64);
+        let (p99_ms, alone_ms) = (cell.sums.batch_percentile_ms(99.0), alone.sums.batch_percentile_ms(99.0));
+        println!(
+            "host metrics: {has_host_metrics}: {cpus:.3?} CPUs by role, batches' P99 {p99_ms} ms, {alone_ms} ms alone"
+        );
+        assert!(cpus[IDLE] >= 0.85, "{cpus:?}");
+        assert!(p99_ms <= 2.0 * alone_ms, "{p99_ms} ms, {alone_ms} ms alone");
+    }
+}

@@ -85,7 +85,8 @@ impl NodeMemory {
             self.follow(options, sample);
             self.calm_rounds = if share <= options.calm_share { self.calm_rounds + window_rounds } else { 0.0 };
         }
-        if self.is_pressed && self.calm_rounds >= self.wait_rounds {
+        // Others that came without a jump, or to a node without work, leave as those do that came with one.
+        if self.is_shared(options) && self.calm_rounds >= self.wait_rounds {
             self.is_pressed = false;
             self.opened_at = Some(now);
             (self.mean_share, self.variance) = (wanted_share, 0.0);

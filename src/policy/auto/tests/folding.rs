@@ -170,6 +170,18 @@ fn after_a_jump_a_node_is_shared_until_it_was_calm_for_long_enough() {
 }
 
 #[test]
+fn others_that_came_without_a_jump_are_forgotten_as_soon_as_those_that_came_with_one() {
+    let mut run = Run::new();
+    assert_eq!(limit(&mut run, 1.0, 0.0, 5.0), None);
+    for share in [0.06, 0.09, 0.12, 0.15] {
+        limit(&mut run, 1.0, share, 2.0);
+    }
+    assert!(limit(&mut run, 1.0, 0.15, 10.0).is_some());
+    assert!(!run.memory.nodes[&NodeId(0)].is_pressed, "it was to come without a jump");
+    assert_eq!(limit(&mut run, 1.0, 0.0, 2.0 * INTERVAL_S), None);
+}
+
+#[test]
 fn what_others_want_is_more_than_they_get_of_a_full_cpu() {
     // A hog that has half of the CPU while we have the other half wants all of it.
     let mut scene = Scene::new(1.0, &[0.5]).with(0, &[1.0]);
