@@ -112,9 +112,11 @@ impl Params {
 
     /// The policy's name in figures: "none", "coarse", "fine memory".
     pub fn policy_label(&self) -> String {
-        match self.policy.has_orders() {
-            true => format!("{} {}", self.policy, self.order.unwrap_or_default()),
-            false => self.policy.to_string(),
+        match (self.policy.has_orders(), self.order.unwrap_or_default()) {
+            // "fine none" would look like the policy `none`.
+            (true, Order::Unsorted) => format!("{} unsorted", self.policy),
+            (true, order) => format!("{} {order}", self.policy),
+            (false, _) => self.policy.to_string(),
         }
     }
 
