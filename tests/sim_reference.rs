@@ -149,17 +149,21 @@ fn moves(cell: &[Machine], params: &Params) -> Vec<(TaskId, usize, usize)> {
     let loads: Vec<f64> = cell.iter().map(Machine::load).collect();
     let mut by_load: Vec<usize> = (0..cell.len()).collect();
     by_load.sort_by(|&a, &b| loads[a].total_cmp(&loads[b]));
-    let destinations = &by_load[..by_load.len().min(if params.policy == PolicyName::COARSE { 1 } else { 2 })];
+    let count = params.destinations.unwrap_or(if params.policy == PolicyName::COARSE { 1 } else { 2 });
+    let destinations = &by_load[..by_load.len().min(count as usize)];
     let mut with_moves = loads.clone();
     let mut moves = Vec::new();
     for from in (0..cell.len()).filter(|from| !destinations.contains(from)) {
         let tasks = cell[from].migratable(params);
         let warning = params.warning * params.capacity;
         if params.policy == PolicyName::COARSE {
-            let (low, moved) = (destinations[0], tasks.iter().map(Task::cpus).sum::<f64>());
-            let reached = with_moves[low] + moved;
-            if reached <= loads[from] && moved <= params.useful * loads[from] && reached <= warning {
-                with_moves[low] = reached;
+            let moved = tasks.iter().map(Task::cpus).sum::<f64>();
+            let takes = |low: &&usize| {
+                let reached = with_moves[**low] + moved;
+                reached <= loads[from] && moved <= params.useful * loads[from] && reached <= warning
+            };
+            if let Some(&low) = destinations.iter().find(takes) {
+                with_moves[low] += moved;
                 moves.extend(tasks.iter().map(|task| (task.id, from, low)));
             }
             continue;

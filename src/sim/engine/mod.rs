@@ -19,7 +19,7 @@ use super::params::Params;
 use super::placement::Shard;
 use super::tasks::{seconds, Horizon, SimTask};
 use super::trace::Trace;
-use crate::policy::Policy;
+use crate::policy::{Policy, PolicyName};
 
 /// Events due within this time of each other happen at one instant. Only in exact arithmetic would windows and
 /// rebalances that should coincide have equal times.
@@ -124,16 +124,26 @@ impl<'a> Prepared<'a> {
         self.run_each(std::slice::from_ref(params), done).outcomes.pop().expect("BUG: no outcome of a run")
     }
 
-    /// The same for several parameters. Each cell runs under all of them before the next cell runs, so that its tasks'
+    /// Run every cell under a policy of the caller's. Of `params` the policy's name is not used.
+    pub fn run_policy(&self, params: &Params, policy: &dyn Policy) -> Outcome {
+        // Under `none` there would be no rebalance.
+        let params = params.with_policy(PolicyName::FINE, params.order);
+        let together = self.run_all(&[(&params, Some(policy))], &|| {});
+        together.outcomes.into_iter().next().expect("BUG: no outcome of a run")
+    }
+
+    /// The same as [`Prepared::run`] for several parameters. Each cell runs under all of them before the next cell runs, so that its tasks'
     /// windows come from memory once and from a cache the other times.
     pub fn run_each(&self, runs: &[Params], done: &(dyn Fn() + Sync)) -> Together {
         let policies: Vec<_> = runs.iter().map(Params::policy).collect();
+        let runs: Vec<_> = runs.iter().zip(policies.iter().map(Option::as_deref)).collect();
+        self.run_all(&runs, done)
+    }
+
+    fn run_all(&self, runs: &[(&Params, Option<&dyn Policy>)], done: &(dyn Fn() + Sync)) -> Together {
         let empty = || -> Worker<'_> {
-            let runs = runs.iter().zip(&policies);
-            Worker {
-                partials: runs.map(|(params, policy)| Partial::new(params, policy.as_deref(), self)).collect(),
-                by_cell: Vec::new(),
-            }
+            let partials = runs.iter().map(|&(params, policy)| Partial::new(params, policy, self));
+            Worker { partials: partials.collect(), by_cell: Vec::new() }
         };
         // Everything that is summed across cells is an integer or kept by cell, so results don't depend on the number of
         // threads.
