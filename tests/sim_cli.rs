@@ -60,7 +60,16 @@ fn compare_runs_every_policy_and_order_and_draws_them() {
 
 #[test]
 fn a_sweep_runs_the_product_of_two_options() {
-    let points = parsed(&["sweep", "--json", "--vary", "overcommit=0.9..1.1:0.1", "--vary", "machines=38..40:2"]);
+    let points = parsed(&[
+        "sweep",
+        "--json",
+        "--vary",
+        "overcommit=0.9..1.1:0.1",
+        "--vary",
+        "machines=38..40:2",
+        "--seeds",
+        "1",
+    ]);
     assert_eq!(points.as_array().unwrap().len(), 3 * 2 * 4);
     let point = points
         .as_array()
@@ -80,6 +89,104 @@ fn a_sweep_over_cell_sizes_draws_each_policy_and_what_it_costs() {
     assert!(html.contains("Varying cell"));
     for label in ["coarse", "auto", "Gini coefficient", "Network"] {
         assert!(html.contains(label), "{label}");
+    }
+}
+
+#[test]
+fn a_comparison_over_seeds_has_the_means_of_its_runs_and_their_intervals() {
+    let all = parsed(&["compare", "--json", "--seeds", "3", "--seed", "5"]);
+    let alone = ["5", "6", "7"].map(|seed| parsed(&["compare", "--json", "--seeds", "1", "--seed", seed]));
+    for (at, of_policy) in all.as_array().unwrap().iter().enumerate() {
+        let ginis = alone.each_ref().map(|runs| runs[at]["gini"].as_f64().unwrap());
+        assert_eq!(of_policy["seeds"], 3);
+        assert!((of_policy["gini"].as_f64().unwrap() - ginis.iter().sum::<f64>() / 3.0).abs() < 1e-12);
+        assert!(of_policy["half_interval"]["gini"].as_f64().unwrap() > 0.0);
+        assert_eq!(of_policy["difference"]["to"].is_null(), of_policy["policy"] == "none");
+        let differences =
+            alone.each_ref().map(|runs| runs[at]["gini"].as_f64().unwrap() - runs[0]["gini"].as_f64().unwrap());
+        let wanted = differences.iter().sum::<f64>() / 3.0;
+        let difference = of_policy["difference"]["gini"]["mean"].as_f64().unwrap_or(0.0);
+        assert!((difference - wanted).abs() < 1e-12, "{difference} {wanted}");
+        assert!(alone[0][at]["half_interval"].is_null() && alone[0][at]["difference"].is_null());
+    }
+    let run = parsed(&["run", "--json", "--policy", "auto", "--seed", "6"]);
+    let compared = alone[1].as_array().unwrap().last().unwrap();
+    for (name, value) in run.as_object().unwrap() {
+        assert_eq!(&compared[name], value, "{name}");
+    }
+}
+
+#[test]
+fn a_comparison_says_which_of_its_rankings_are_noise() {
+    let said = ok(&["compare", "--baseline", "fine-memory"]);
+    assert!(said.contains("Means over 10 placements") && said.contains("Differences to fine memory"), "{said}");
+    let ranking = said.lines().rfind(|line| line.starts_with("gini")).unwrap();
+    assert!(ranking.contains(" ≈ ") && ranking.ends_with(" < none"), "{ranking}");
+    assert!(!ok(&["compare", "--seeds", "1"]).contains('≈'));
+    let output = sim(&["compare", "--baseline", "rotate"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--baseline rotate: this policy is not run; none, coarse"));
+}
+
+#[test]
+fn durations_are_compared_over_tasks_that_finish_under_every_policy() {
+    let compared = parsed(&["compare", "--json", "--seeds", "1"]);
+    let alone = parsed(&["sweep", "--json", "--seeds", "1", "--vary", "policy=none"]);
+    let runs = compared.as_array().unwrap();
+    let by_all = runs[0]["finished_by_all"].as_u64().unwrap();
+    assert!(by_all > 0);
+    for run in runs {
+        assert_eq!(run["finished_by_all"], by_all);
+        assert!(run["finished"].as_u64().unwrap() >= by_all);
+    }
+    assert_eq!(alone[0]["finished_by_all"], alone[0]["finished"]);
+    // The same tasks, added in another order.
+    let durations = ["duration_by_all_s", "duration_s"].map(|name| alone[0][name].as_f64().unwrap());
+    assert!((durations[0] - durations[1]).abs() < 1e-6, "{durations:?}");
+}
+
+#[test]
+fn a_sweep_over_seeds_is_not_repeated_with_others() {
+    let points = parsed(&["sweep", "--json", "--vary", "seed=3,4"]);
+    assert_eq!(points[0]["seeds"], 1);
+    let output = sim(&["sweep", "--vary", "seed=3,4", "--seeds", "2"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("varies the seed already"));
+}
+
+#[test]
+fn results_of_an_earlier_format_are_refused_with_the_remedy() {
+    let out = folder("earlier");
+    ok(&["run", "--out", text(&out)]);
+    let path = out.join("result.json");
+    let written = fs::read_to_string(&path).unwrap().replace("vnuma-sim result 2", "vnuma-sim result 1");
+    fs::write(&path, written).unwrap();
+    for command in [&["merge"][..], &["report", "--out", text(&out.join("report.html"))]] {
+        let output = sim(&[command, &[text(&path)]].concat());
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("'vnuma-sim result 1'") && said.contains("run it again with this release"), "{said}");
+    }
+}
+
+#[test]
+fn a_report_names_its_inputs_and_marks_all_that_belongs_to_a_policy() {
+    let out = folder("report");
+    ok(&["compare", "--seeds", "2", "--out", text(&out)]);
+    let result: Value = serde_json::from_slice(&fs::read(out.join("none.json")).unwrap()).unwrap();
+    ok(&["sweep", "--vary", "cell=2,4", "--seeds", "1", "--out", text(&out.join("sweep"))]);
+    ok(&["report", "--out", text(&out.join("run.html")), text(&out.join("none.json"))]);
+    for page in ["report.html", "sweep/report.html", "run.html"] {
+        let html = fs::read_to_string(out.join(page)).unwrap();
+        for input in result["inputs"].as_array().unwrap() {
+            assert!(html.contains(input["sha256"].as_str().unwrap()), "{page}");
+        }
+        assert!(html.contains("default-src 'none'") && !html.contains("fine none"), "{page}");
+    }
+    let html = fs::read_to_string(out.join("report.html")).unwrap();
+    for policy in ["none", "coarse", "fine unsorted", "fine cpu-desc", "auto"] {
+        // A heat map, a row of the table, and a dot or a line in each chart of what it does.
+        let parts = html.matches(&format!("data-policy=\"{policy}\"")).count();
+        assert!(html.contains(&format!("<details data-policy=\"{policy}\"")) && parts > 1, "{policy}: {parts}");
     }
 }
 
@@ -305,7 +412,7 @@ fn a_report_of_an_impossible_figure_is_refused_at_once() {
     ok(&["sweep", "--vary", "order=cpu,memory", "--out", text(&out)]);
     let path = out.join("sweep.json");
     let mut sweep: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    sweep["points"][1]["figures"]["overcommit"] = json!(1e308);
+    sweep["points"][1]["runs"][0]["overcommit"] = json!(1e308);
     fs::write(&path, sweep.to_string()).unwrap();
     let output = sim(&["report", "--out", text(&out.join("again.html")), text(&path)]);
     assert_eq!(output.status.code(), Some(1));

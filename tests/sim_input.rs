@@ -117,14 +117,18 @@ fn json_has_the_figures_and_nothing_else() {
     names.sort_unstable();
     let wanted = [
         "cpu_utilisation",
+        "cpu_utilisation_bound",
         "duration_s",
         "finished",
         "gini",
+        "gini_bound",
         "migrated_bytes",
         "migrations",
         "network_bytes_per_s",
         "overcommit",
-        "slowdown",
+        "slowdown_p50",
+        "slowdown_p90",
+        "slowdown_p99",
         "tasks",
     ];
     assert_eq!(names, wanted);

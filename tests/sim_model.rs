@@ -164,3 +164,18 @@ fn a_move_lets_waiting_tasks_start_at_the_source() {
     assert!(about(story.run(PolicyName::COARSE).cells[0].turnaround_s, 69.0));
     assert_eq!(story.run(PolicyName::NONE).cells[0].finished, 0);
 }
+
+#[test]
+fn a_policy_of_the_callers_runs_as_a_built_in_one_does() {
+    let story = Story::new(4, 600).with(LIGHT).with(PART).with(Part { machine: 1, ..LIGHT });
+    let params = Params { machines: 4, ..Params::default() };
+    let coarse = params.with_policy(PolicyName::COARSE, None);
+    let prepared = Prepared::new(&story.trace, &params, Shard::WHOLE);
+    let built_in = prepared.run(&coarse, &|| {});
+    assert!(built_in.cells[0].migrations > 0);
+    let none = params.with_policy(PolicyName::NONE, None);
+    for params in [&params, &none] {
+        let own = prepared.run_policy(params, &*PolicyName::COARSE.make(&params.policy_settings()));
+        assert_eq!((own.cells, own.rounds), (built_in.cells.clone(), built_in.rounds.clone()));
+    }
+}

@@ -46,6 +46,19 @@ impl Task {
         exact(self.window().cpu_mean.into())
     }
 
+    /// CPU-seconds that the first `work_s` of the task take.
+    fn cpu_s(&self, work_s: f64) -> f64 {
+        let mut task = Task { work_s, done_s: 0.0, begun: 0, ..self.clone() };
+        let mut cpu_s = 0.0;
+        while task.done_s < work_s {
+            task.begin_windows(0.0);
+            let left_s = task.left_s();
+            cpu_s += task.cpus() * left_s;
+            task.done_s = if left_s > 0.0 { task.done_s + left_s } else { work_s };
+        }
+        cpu_s
+    }
+
     /// Work left until the next window begins or the task ends.
     fn left_s(&self) -> f64 {
         let window = self.windows.get(self.begun).map_or(f64::INFINITY, |(at_s, _)| *at_s);
@@ -136,17 +149,21 @@ fn moves(cell: &[Machine], params: &Params) -> Vec<(TaskId, usize, usize)> {
     let loads: Vec<f64> = cell.iter().map(Machine::load).collect();
     let mut by_load: Vec<usize> = (0..cell.len()).collect();
     by_load.sort_by(|&a, &b| loads[a].total_cmp(&loads[b]));
-    let destinations = &by_load[..by_load.len().min(if params.policy == PolicyName::COARSE { 1 } else { 2 })];
+    let count = params.destinations.unwrap_or(if params.policy == PolicyName::COARSE { 1 } else { 2 });
+    let destinations = &by_load[..by_load.len().min(count as usize)];
     let mut with_moves = loads.clone();
     let mut moves = Vec::new();
     for from in (0..cell.len()).filter(|from| !destinations.contains(from)) {
         let tasks = cell[from].migratable(params);
         let warning = params.warning * params.capacity;
         if params.policy == PolicyName::COARSE {
-            let (low, moved) = (destinations[0], tasks.iter().map(Task::cpus).sum::<f64>());
-            let reached = with_moves[low] + moved;
-            if reached <= loads[from] && moved <= params.useful * loads[from] && reached <= warning {
-                with_moves[low] = reached;
+            let moved = tasks.iter().map(Task::cpus).sum::<f64>();
+            let takes = |low: &&usize| {
+                let reached = with_moves[**low] + moved;
+                reached <= loads[from] && moved <= params.useful * loads[from] && reached <= warning
+            };
+            if let Some(&low) = destinations.iter().find(takes) {
+                with_moves[low] += moved;
                 moves.extend(tasks.iter().map(|task| (task.id, from, low)));
             }
             continue;
@@ -175,6 +192,7 @@ fn simulate(trace: &Trace, params: &Params) -> Figures {
     let length_s = (trace.last_us - trace.first_us) as f64 / 1e6;
     let tasks = tasks(trace);
     let nr_tasks = tasks.len() as u64;
+    let unhindered_cpu_s: f64 = tasks.iter().map(|task| task.cpu_s(task.work_s.min(length_s - task.submit_s))).sum();
     let mut arrivals = tasks.into_iter().peekable();
     let mut machines = vec![Machine::default(); params.machines as usize];
     let (mut now_s, mut round) = (0.0f64, 1);
@@ -239,15 +257,31 @@ fn simulate(trace: &Trace, params: &Params) -> Figures {
             }
         }
     }
+    for task in machines.iter().flat_map(|machine| machine.running.iter().chain(&machine.waiting)) {
+        slowdowns.push((length_s - task.submit_s + task.work_s - task.done_s) / task.work_s);
+    }
+    slowdowns.sort_by(f64::total_cmp);
+    // The least slowdown that this share of the tasks do not exceed.
+    let percentile = |share: f64| {
+        let rank = (slowdowns.len() as f64 * share).ceil() as usize;
+        slowdowns.get(rank.max(1) - 1).copied()
+    };
+    let means = machines
+        .chunks(params.cell as usize)
+        .flat_map(|cell| vec![cell.iter().map(|machine| machine.busy).sum::<f64>() / cell.len() as f64; cell.len()]);
     let machine_s = length_s * params.capacity;
     let cluster_s = machine_s * f64::from(params.machines);
     let mean = |values: &[f64]| (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64);
     Figures {
         cpu_utilisation: machines.iter().map(|machine| machine.busy).sum::<f64>() / cluster_s,
+        cpu_utilisation_bound: (unhindered_cpu_s / cluster_s).min(1.0),
         gini: gini(machines.iter().map(|machine| machine.busy / machine_s).collect()),
+        gini_bound: gini(means.collect()),
         overcommit: machines.iter().map(|machine| machine.over).sum::<f64>() / cluster_s,
         duration_s: mean(&turnarounds),
-        slowdown: mean(&slowdowns),
+        slowdown_p50: percentile(0.5),
+        slowdown_p90: percentile(0.9),
+        slowdown_p99: percentile(0.99),
         migrations,
         migrated_bytes,
         network_bytes_per_s: migrated_bytes as f64 / length_s,
@@ -279,6 +313,18 @@ proptest! {
         prop_assert!(about(figures.gini, wanted.gini), "{figures:?} {wanted:?}");
         prop_assert!(about(figures.overcommit, wanted.overcommit), "{figures:?} {wanted:?}");
         prop_assert!(about(figures.duration_s.unwrap_or(0.0), wanted.duration_s.unwrap_or(0.0)), "{figures:?} {wanted:?}");
-        prop_assert!(about(figures.slowdown.unwrap_or(0.0), wanted.slowdown.unwrap_or(0.0)), "{figures:?} {wanted:?}");
+        prop_assert!(about(figures.gini_bound, wanted.gini_bound), "{figures:?} {wanted:?}");
+        prop_assert!(about(figures.cpu_utilisation_bound, wanted.cpu_utilisation_bound), "{figures:?} {wanted:?}");
+        for (value, wanted) in [
+            (figures.slowdown_p50, wanted.slowdown_p50),
+            (figures.slowdown_p90, wanted.slowdown_p90),
+            (figures.slowdown_p99, wanted.slowdown_p99),
+        ] {
+            let (value, wanted) = (value.unwrap_or(0.0), wanted.unwrap_or(0.0));
+            // Percentiles are rounded down by less than 1/128.
+            prop_assert!(value <= wanted * (1.0 + 1e-6) && wanted <= value * (1.0 + 1.0 / 128.0) + 1e-6, "{value} {wanted}");
+        }
+        prop_assert!(figures.cpu_utilisation <= figures.cpu_utilisation_bound + 1e-9, "{figures:?}");
+        prop_assert!(figures.gini_bound <= figures.gini + 1e-9, "{figures:?}");
     }
 }

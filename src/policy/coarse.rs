@@ -18,17 +18,20 @@ pub struct Coarse {
     pub warning_share: f64,
     /// A node of which others take at least this share is a destination only if all candidates are like that.
     pub avoid_share: f64,
+    /// Number of destinations: 1 in the thesis. With more, each node's work goes to the least loaded one that takes it.
+    pub destinations: usize,
 }
 
 impl Coarse {
     /// Algorithm 3-1: triggered by steal, without further conditions.
     pub fn on_steal(trigger_cpus: f64) -> Self {
-        Coarse { trigger_cpus, useful_share: 1.0, warning_share: f64::INFINITY, avoid_share: f64::INFINITY }
+        let (warning_share, avoid_share) = (f64::INFINITY, f64::INFINITY);
+        Coarse { trigger_cpus, useful_share: 1.0, warning_share, avoid_share, destinations: 1 }
     }
 
     /// Algorithm 4-1: no trigger; a move must be useful and keep the destination below its warning line.
     pub fn on_load(useful_share: f64, warning_share: f64) -> Self {
-        Coarse { trigger_cpus: 0.0, useful_share, warning_share, avoid_share: f64::INFINITY }
+        Coarse { trigger_cpus: 0.0, useful_share, warning_share, avoid_share: f64::INFINITY, destinations: 1 }
     }
 
     fn judge(&self, source: &Node, low: &Node, low_load_cpus: f64, moved_cpus: f64) -> Outcome {
@@ -66,7 +69,7 @@ impl From<&PolicySettings> for Coarse {
             Some(trigger_cpus) => Coarse::on_steal(trigger_cpus),
             None => Coarse::on_load(settings.useful_share, settings.warning_share),
         };
-        Coarse { avoid_share: settings.avoid_share, ..coarse }
+        Coarse { avoid_share: settings.avoid_share, destinations: settings.destinations.unwrap_or(1), ..coarse }
     }
 }
 
@@ -76,25 +79,33 @@ impl Policy for Coarse {
     }
 
     fn decide(&self, cell: &CellView, _memory: &Memory) -> Plan {
-        let Some(low) = least_loaded(cell, self.avoid_share, None) else {
-            return Plan::default();
-        };
-        let mut plan = Plan { first: Some(low.id), ..Plan::default() };
-        let mut low_load_cpus = low.load_cpus;
-        for source in cell.nodes.iter().filter(|node| node.id != low.id) {
+        let lows = least_loaded(cell, self.avoid_share, self.destinations);
+        let id_of = |rank: usize| lows.get(rank).map(|node| node.id);
+        let mut plan = Plan { first: id_of(0), second: id_of(1), ..Plan::default() };
+        if lows.is_empty() {
+            return plan;
+        }
+        let mut loads_cpus: Vec<f64> = lows.iter().map(|node| node.load_cpus).collect();
+        for source in cell.nodes.iter().filter(|node| lows.iter().all(|low| low.id != node.id)) {
             let groups = cell.groups_on(source.id);
             if groups.is_empty() {
                 continue;
             }
             let moved_cpus: f64 = groups.iter().map(|group| group.demand.usage_cpus).sum();
-            let outcome = self.judge(source, low, low_load_cpus, moved_cpus);
-            plan.verdicts.push(Verdict { node: source.id, outcome });
-            if let Outcome::Moves { moved_cpus } = outcome {
-                low_load_cpus += moved_cpus;
-                plan.moves.extend(groups.iter().map(|group| Move { group: group.id, from: source.id, to: low.id }));
+            let judge = |rank: usize| self.judge(source, lows[rank], loads_cpus[rank], moved_cpus);
+            let taker = (0..lows.len()).find(|&rank| matches!(judge(rank), Outcome::Moves { .. }));
+            plan.verdicts.push(Verdict { node: source.id, outcome: judge(taker.unwrap_or(0)) });
+            if let Some(taker) = taker {
+                let to = lows[taker].id;
+                loads_cpus[taker] += moved_cpus;
+                plan.moves.extend(groups.iter().map(|group| Move { group: group.id, from: source.id, to }));
             }
         }
         plan
+    }
+
+    fn places_groups(&self) -> bool {
+        self.destinations > 1
     }
 }
 

@@ -6,13 +6,15 @@ use crate::cell::{CellView, Group, Move, Node, NodeId, Outcome, Plan, Verdict};
 /// The thesis's fine-grained scheduler (algorithms 4-2 and 4-3).
 ///
 /// Work leaves each node except the two least loaded. The groups, in `order`, go to the least loaded node while they
-/// fit; from the first one that doesn't, they go to the second least loaded while they fit. A group fits while the
-/// destination ends up neither more loaded than the source was nor beyond its warning line. For a source of unknown
+/// fit; from the first one that doesn't, they go to the second least loaded while they fit, and so on if there are more
+/// destinations. A group fits while the destination ends up neither more loaded than the source was nor beyond its warning line. For a source of unknown
 /// pressure only the warning line counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fine {
     /// Order in which groups are picked.
     pub order: Order,
+    /// Number of destinations: 2 in the thesis.
+    pub destinations: usize,
     /// A destination is loaded to at most this share of its capacity.
     pub warning_share: f64,
     /// What was picked for a destination moves only if it uses more CPU than this.
@@ -53,6 +55,7 @@ impl From<&PolicySettings> for Fine {
     fn from(settings: &PolicySettings) -> Self {
         Fine {
             order: settings.order,
+            destinations: settings.destinations.unwrap_or(2),
             warning_share: settings.warning_share,
             min_gain_cpus: settings.min_gain_cpus,
             avoid_share: settings.avoid_share,
@@ -113,14 +116,15 @@ impl Policy for Fine {
     }
 
     fn decide(&self, cell: &CellView, _memory: &Memory) -> Plan {
-        let Some(first) = least_loaded(cell, self.avoid_share, None) else {
-            return Plan::default();
-        };
-        let second = least_loaded(cell, self.avoid_share, Some(first.id));
-        let mut plan = Plan { first: Some(first.id), second: second.map(|node| node.id), ..Plan::default() };
-        let is_destination = |node: &Node| node.id == first.id || second.is_some_and(|second| second.id == node.id);
-        let mut first = Destination::new(first, self.warning_share);
-        let mut second = second.map(|node| Destination::new(node, self.warning_share));
+        let receivers = least_loaded(cell, self.avoid_share, self.destinations);
+        let id_of = |rank: usize| receivers.get(rank).map(|node| node.id);
+        let mut plan = Plan { first: id_of(0), second: id_of(1), ..Plan::default() };
+        let mut destinations: Vec<Destination> =
+            receivers.iter().map(|node| Destination::new(node, self.warning_share)).collect();
+        let is_destination = |node: &Node| receivers.iter().any(|receiver| receiver.id == node.id);
+        if receivers.is_empty() {
+            return plan;
+        }
         let mut sorted = Vec::new();
         for source in cell.nodes.iter().filter(|node| !is_destination(node)) {
             sorted.clear();
@@ -129,12 +133,16 @@ impl Policy for Fine {
             let Some(head) = sorted.first() else {
                 continue;
             };
-            let (left, mut moved_cpus) = self.fill(&mut first, &sorted, source, &mut plan);
-            if let Some(second) = &mut second {
-                moved_cpus += self.fill(second, left, source, &mut plan).1;
+            let (mut left, mut moved_cpus) = (sorted.as_slice(), 0.0);
+            for destination in &mut destinations {
+                let filled = self.fill(destination, left, source, &mut plan);
+                left = filled.0;
+                moved_cpus += filled.1;
             }
-            let outcome =
-                if moved_cpus > 0.0 { Outcome::Moves { moved_cpus } } else { self.refusal(&first, head, source) };
+            let outcome = match moved_cpus > 0.0 {
+                true => Outcome::Moves { moved_cpus },
+                false => self.refusal(&destinations[0], head, source),
+            };
             plan.verdicts.push(Verdict { node: source.id, outcome });
         }
         plan
@@ -152,7 +160,7 @@ mod tests {
     use crate::policy::test_cell::{cell, group, node};
 
     fn fine(order: Order) -> Fine {
-        Fine { order, warning_share: 1.0, min_gain_cpus: 0.0, avoid_share: f64::INFINITY }
+        Fine { order, destinations: 2, warning_share: 1.0, min_gain_cpus: 0.0, avoid_share: f64::INFINITY }
     }
 
     fn moved(plan: &Plan) -> Vec<(u64, u32)> {
@@ -186,6 +194,22 @@ mod tests {
             moved(&fine(Order::Unsorted).decide(&pressed(groups.to_vec()), &Memory::default())),
             [(7, 1), (8, 1), (9, 2), (10, 2)]
         );
+    }
+
+    #[test]
+    fn with_one_destination_work_leaves_all_other_nodes_and_with_three_the_third_takes_the_rest() {
+        let groups = [group(7, 0, 0.25), group(9, 2, 0.25)];
+        let moves = |destinations| {
+            let fine = Fine { destinations, ..fine(Order::Unsorted) };
+            moved(&fine.decide(&pressed(groups.to_vec()), &Memory::default()))
+        };
+        assert_eq!(moves(1), [(7, 1), (9, 1)]);
+        assert_eq!(moves(2), [(9, 1)]);
+        assert!(moves(0).is_empty());
+        let mut view = pressed(vec![group(7, 0, 0.75), group(8, 0, 0.75), group(9, 0, 0.5)]);
+        view.nodes[3].load_cpus = 0.5;
+        let fine = Fine { destinations: 3, ..fine(Order::Unsorted) };
+        assert_eq!(moved(&fine.decide(&view, &Memory::default())), [(7, 1), (8, 2), (9, 3)]);
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub use registry::{PolicyName, PolicySettings, UnknownPolicy, World};
 pub use rotate::Rotate;
 pub use stay::Stay;
 
-use crate::cell::{CellView, GroupId, Node, NodeId, Plan};
+use crate::cell::{CellView, GroupId, Node, Plan};
 
 /// Decides where migratable work runs. Implementations are pure: the same view and memory give the same plan.
 pub trait Policy: Send + Sync {
@@ -77,16 +77,24 @@ pub struct Memory {
     auto: AutoMemory,
 }
 
-/// The least loaded candidate other than `but`. Candidates of which others take less than `avoid_share` of the capacity
-/// come before all others. Ties go to the lower id.
+/// The `count` least loaded candidates. Candidates of which others take less than `avoid_share` of the capacity come before
+/// all others. Ties go to the lower id.
 ///
 /// A node under pressure may be less loaded than one that runs our work, but work that went there would soon be moved
 /// again.
-fn least_loaded(cell: &CellView, avoid_share: f64, but: Option<NodeId>) -> Option<&Node> {
+fn least_loaded(cell: &CellView, avoid_share: f64, count: usize) -> Vec<&Node> {
+    let mut ones: Vec<&Node> = Vec::with_capacity(count.min(cell.nodes.len()));
     let is_pressed = |node: &Node| node.pressure.share().is_some_and(|share| share >= avoid_share);
-    let candidates = cell.nodes.iter().filter(|node| node.is_candidate() && Some(node.id) != but);
-    // min_by returns the first of equal elements.
-    candidates.min_by(|a, b| is_pressed(a).cmp(&is_pressed(b)).then(a.load_cpus.total_cmp(&b.load_cpus)))
+    let order = |a: &Node, b: &Node| is_pressed(a).cmp(&is_pressed(b)).then(a.load_cpus.total_cmp(&b.load_cpus));
+    for node in cell.nodes.iter().filter(|node| node.is_candidate()) {
+        // Behind its equals, which have lower ids.
+        let place = ones.partition_point(|other| order(other, node).is_le());
+        if place < count {
+            ones.truncate(count - 1);
+            ones.insert(place, node);
+        }
+    }
+    ones
 }
 
 /// Small cells for tests of policies.

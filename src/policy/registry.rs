@@ -26,6 +26,8 @@ pub struct PolicySettings {
     pub avoid_share: f64,
     /// Order in which groups are picked.
     pub order: Order,
+    /// Number of nodes to which `coarse` and `fine` move work. `None`: 1 and 2, as in the thesis.
+    pub destinations: Option<usize>,
     /// Length of a round in seconds. Policies with memory count time in rounds.
     pub round_s: f64,
     /// CPU that one thread of the others uses while it runs, in the view's unit.
@@ -44,6 +46,7 @@ impl Default for PolicySettings {
             min_gain_cpus: 0.0,
             avoid_share: f64::INFINITY,
             order: Order::default(),
+            destinations: None,
             round_s: 60.0,
             others_grain_cpus: 1.0,
             balance_price: None,

@@ -1,6 +1,6 @@
 //! The figures of a run, computed from the outcomes of its cells.
 
-use super::engine::CellOutcome;
+use super::engine::{CellOutcome, Slowdowns};
 use super::params::Params;
 
 /// The figures by which runs are compared. A mean over nothing is `None`.
@@ -8,14 +8,23 @@ use super::params::Params;
 pub struct Figures {
     /// Share of the cluster's CPU that was busy.
     pub cpu_utilisation: f64,
+    /// What no policy on these machines can exceed: the utilisation if every task ran at full speed from its submission.
+    pub cpu_utilisation_bound: f64,
     /// Gini coefficient of the machines' utilisation: 0 if all are equal.
     pub gini: f64,
+    /// What no moves inside the cells could go below: the Gini coefficient if each machine were as busy as its cell's mean.
+    pub gini_bound: f64,
     /// CPU demand beyond the machines' capacity, as a share of the cluster's CPU.
     pub overcommit: f64,
     /// Mean time from submission to end over the finished tasks, seconds.
     pub duration_s: Option<f64>,
-    /// Mean over the finished tasks of that time divided by the task's work.
-    pub slowdown: Option<f64>,
+    /// Median of that time divided by the task's work, over all tasks that arrived. An unfinished task counts with the least
+    /// that it can have. Percentiles are rounded down by less than 1/128.
+    pub slowdown_p50: Option<f64>,
+    /// The 90th percentile of the same.
+    pub slowdown_p90: Option<f64>,
+    /// The 99th percentile of the same.
+    pub slowdown_p99: Option<f64>,
     /// Number of moves between machines.
     pub migrations: u64,
     /// Memory moved, bytes.
@@ -41,12 +50,20 @@ impl Figures {
         let share = |part: f64| if cluster_cpu_s > 0.0 { part / cluster_cpu_s } else { 0.0 };
         let mean = |total: f64| (finished > 0).then(|| total / finished as f64);
         let migrated_bytes = sum(|cell| cell.migrated_bytes);
+        let mut slowdowns = Slowdowns::default();
+        cells.iter().for_each(|cell| slowdowns.add(&cell.slowdowns));
         Figures {
             cpu_utilisation: share(busy_cpu_s.iter().sum()),
+            cpu_utilisation_bound: share(
+                cells.iter().map(|cell| cell.unhindered_cpu_s).sum::<f64>().min(cluster_cpu_s),
+            ),
             gini: gini(busy_cpu_s.iter().map(|busy| busy / machine_cpu_s).collect()),
+            gini_bound: gini(cells.iter().flat_map(mean_busy_cpu_s).collect()),
             overcommit: share(over_cpu_s),
             duration_s: mean(cells.iter().map(|cell| cell.turnaround_s).sum()),
-            slowdown: mean(cells.iter().map(|cell| cell.slowdown).sum()),
+            slowdown_p50: slowdowns.percentile(0.5),
+            slowdown_p90: slowdowns.percentile(0.9),
+            slowdown_p99: slowdowns.percentile(0.99),
             migrations: sum(|cell| cell.migrations),
             migrated_bytes,
             network_bytes_per_s: migrated_bytes as f64 / length_s,
@@ -67,10 +84,14 @@ impl Figures {
 
         let amounts = [
             ("cpu_utilisation", self.cpu_utilisation, 1.0 + SLACK),
+            ("cpu_utilisation_bound", self.cpu_utilisation_bound, 1.0 + SLACK),
             ("gini", self.gini, 1.0 + SLACK),
+            ("gini_bound", self.gini_bound, 1.0 + SLACK),
             ("overcommit", self.overcommit, Self::MOST),
             ("duration_s", self.duration_s.unwrap_or(0.0), Self::MOST),
-            ("slowdown", self.slowdown.unwrap_or(0.0), Self::MOST),
+            ("slowdown_p50", self.slowdown_p50.unwrap_or(1.0), Self::MOST),
+            ("slowdown_p90", self.slowdown_p90.unwrap_or(1.0), Self::MOST),
+            ("slowdown_p99", self.slowdown_p99.unwrap_or(1.0), Self::MOST),
             ("network_bytes_per_s", self.network_bytes_per_s, u64::MAX as f64 * 1e6),
         ];
         match amounts.into_iter().find(|(_, value, most)| !(0.0..=*most).contains(value)) {
@@ -78,6 +99,12 @@ impl Figures {
             None => Ok(()),
         }
     }
+}
+
+/// The mean busy time of a cell's machines, once for each machine.
+fn mean_busy_cpu_s(cell: &CellOutcome) -> impl Iterator<Item = f64> {
+    let machines = cell.busy_cpu_s.len();
+    std::iter::repeat_n(cell.busy_cpu_s.iter().sum::<f64>() / machines as f64, machines)
 }
 
 /// The Gini coefficient: 0 if all values are equal, close to 1 if one has everything. 0 if the sum is 0.

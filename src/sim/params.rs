@@ -44,6 +44,9 @@ pub struct Params {
     pub warning: f64,
     /// `fine`: what was picked for a destination moves only if it uses more CPU than this.
     pub min_gain: f64,
+    /// `coarse` and `fine`: the number of a cell's machines to which work moves; as in the thesis, 1 and 2, if `None`.
+    #[serde(default)]
+    pub destinations: Option<u32>,
     /// `auto`: balancing moves a task if CPU² · seconds per byte exceed this.
     #[serde(default = "default_price")]
     pub price: f64,
@@ -77,6 +80,7 @@ impl Default for Params {
             useful: 0.8,
             warning: 1.0,
             min_gain: 0.0,
+            destinations: None,
             price: default_price(),
             machine_memory_bytes: 128 << 30,
             seed: 1,
@@ -97,12 +101,14 @@ impl Params {
         (self.policy != PolicyName::NONE).then(|| self.policy.make(&self.policy_settings()))
     }
 
-    fn policy_settings(&self) -> PolicySettings {
+    /// The settings of the policies that are part of the parameters.
+    pub fn policy_settings(&self) -> PolicySettings {
         PolicySettings {
             useful_share: self.useful,
             warning_share: self.warning,
             min_gain_cpus: self.min_gain,
             order: self.order.unwrap_or_default(),
+            destinations: self.destinations.map(|destinations| destinations as usize),
             round_s: self.interval_s,
             others_grain_cpus: self.max_cpu,
             balance_price: Some(self.price),
@@ -112,9 +118,11 @@ impl Params {
 
     /// The policy's name in figures: "none", "coarse", "fine memory".
     pub fn policy_label(&self) -> String {
-        match self.policy.has_orders() {
-            true => format!("{} {}", self.policy, self.order.unwrap_or_default()),
-            false => self.policy.to_string(),
+        match (self.policy.has_orders(), self.order.unwrap_or_default()) {
+            // "fine none" would look like the policy `none`.
+            (true, Order::Unsorted) => format!("{} unsorted", self.policy),
+            (true, order) => format!("{} {order}", self.policy),
+            (false, _) => self.policy.to_string(),
         }
     }
 
@@ -167,7 +175,9 @@ impl Params {
             let refused = format!("--overcommit {}: must be at most {MAX_OVERCOMMIT}", self.overcommit);
             return Err(SimError::Parameters(refused));
         }
-        for (option, value) in [("--machines", self.machines), ("--cell", self.cell)] {
+        let counts =
+            [("--machines", self.machines), ("--cell", self.cell), ("--destinations", self.destinations.unwrap_or(1))];
+        for (option, value) in counts {
             if value == 0 {
                 return Err(SimError::Parameters(format!("{option} 0: must be at least 1")));
             }

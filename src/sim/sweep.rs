@@ -1,18 +1,20 @@
-//! Sweeps: options varied over their ranges, with a run for every combination.
+//! Sweeps: options varied over their ranges, with runs for every combination. A comparison is one that varies nothing.
 
 use std::path::Path;
 use std::str::FromStr;
 
 use super::error::SimError;
-use super::figures::Figures;
 use super::params::Params;
+use super::quantity::Quantity;
+use super::repeat::Measured;
 use super::result::{check_format, parse_json};
+use super::spread::Spread;
 use super::trace::Input;
 
 /// Changed when a reader of older sweeps would misread newer ones.
-pub const FORMAT: &str = "vnuma-sim sweep 1";
+pub const FORMAT: &str = "vnuma-sim sweep 2";
 
-/// The result of a sweep.
+/// The result of a sweep or a comparison.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct SweepResult {
     /// Equals [`FORMAT`].
@@ -25,8 +27,10 @@ pub struct SweepResult {
     pub provenance: Option<String>,
     /// The parameters before the varied options are set.
     pub base: Params,
-    /// The names of the varied options.
+    /// The names of the varied options; none for a comparison.
     pub varied: Vec<String>,
+    /// Label of the policy with which the others are compared.
+    pub baseline: String,
     /// One point for each combination and policy.
     pub points: Vec<Point>,
 }
@@ -47,21 +51,55 @@ impl SweepResult {
             if point.values.len() != self.varied.len() {
                 return Err(format!("point {nr} has {} values of {} options", point.values.len(), self.varied.len()));
             }
-            point.figures.check().map_err(|what| format!("point {nr}: {what}"))?;
+            if point.runs.is_empty() {
+                return Err(format!("point {nr} has no run"));
+            }
+            point.runs.iter().try_for_each(Measured::check).map_err(|what| format!("point {nr}: {what}"))?;
         }
         Ok(())
     }
+
+    /// The point with which another is compared: that of the baseline with the same values of the varied options; `None` if
+    /// it is the point itself, or if there is none.
+    pub fn baseline_of(&self, point: &Point) -> Option<&Point> {
+        let is_baseline = |other: &&Point| other.values == point.values && other.label() == self.baseline;
+        self.points.iter().find(is_baseline).filter(|_| point.label() != self.baseline)
+    }
 }
 
-/// The run of one combination under one policy.
+/// The runs of one combination under one policy.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Point {
     /// The values of the varied options, in their order.
     pub values: Vec<String>,
-    /// All parameters of the run.
+    /// All parameters of the run with the first seed.
     pub parameters: Params,
-    /// The figures of the run.
-    pub figures: Figures,
+    /// What was measured with each seed.
+    pub runs: Vec<Measured>,
+}
+
+impl Point {
+    /// The policy's name in figures.
+    pub fn label(&self) -> String {
+        self.parameters.policy_label()
+    }
+
+    /// The values of a quantity, one for each seed; none if a run has no value.
+    pub fn values_of(&self, quantity: &Quantity) -> Vec<f64> {
+        self.runs.iter().map(quantity.of).collect::<Option<Vec<f64>>>().unwrap_or_default()
+    }
+
+    /// The spread of a quantity over the seeds.
+    pub fn spread(&self, quantity: &Quantity) -> Option<Spread> {
+        Spread::of(&self.values_of(quantity))
+    }
+
+    /// The spread of the differences to another point, seed by seed; `None` if its seeds are others.
+    pub fn difference(&self, other: &Point, quantity: &Quantity) -> Option<Spread> {
+        let seeds = |point: &Point| point.runs.iter().map(|run| run.seed).collect::<Vec<_>>();
+        let same = seeds(self) == seeds(other);
+        same.then(|| Spread::of_differences(&self.values_of(quantity), &other.values_of(quantity)))?
+    }
 }
 
 /// An option and its values.

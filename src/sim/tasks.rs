@@ -47,6 +47,8 @@ pub struct SimTask<'a> {
     pub request_cpus: f64,
     /// Priority; higher is more important.
     pub priority: u32,
+    /// CPU that it uses until t1 if it runs at full speed from its submission, CPU-seconds.
+    pub unhindered_cpu_s: f64,
     /// Number of windows that have begun before any work is done: those that start at or before the base.
     pub windows_at_start: u32,
     /// Trace time at which the task has done no work.
@@ -66,7 +68,7 @@ impl<'a> SimTask<'a> {
         if submit_us >= horizon.end_us || end_us <= base_us {
             return None;
         }
-        Some(SimTask {
+        let mut task = SimTask {
             id: task.id,
             submit_us,
             submit_s: seconds(submit_us - horizon.start_us),
@@ -74,9 +76,20 @@ impl<'a> SimTask<'a> {
             request_cpus: task.request_cpus,
             priority: task.priority,
             windows_at_start: windows.partition_point(|window| window.start_us <= base_us) as u32,
+            unhindered_cpu_s: 0.0,
             base_us,
             windows,
-        })
+        };
+        task.unhindered_cpu_s = task.cpu_s(task.duration_s.min(seconds(horizon.end_us - submit_us)));
+        Some(task)
+    }
+
+    /// CPU that the task uses for its first `work_s`, CPU-seconds.
+    fn cpu_s(&self, work_s: f64) -> f64 {
+        let starts = || self.windows.iter().map(|window| seconds(window.start_us - self.base_us).clamp(0.0, work_s));
+        let ends = starts().skip(1).chain([work_s]);
+        let spans = starts().zip(ends).zip(self.windows);
+        spans.map(|((start, end), window)| exact(window.cpu_mean.into()) * (end - start)).sum()
     }
 
     /// A window, and the amount of work done at which it begins.

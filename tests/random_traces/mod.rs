@@ -63,7 +63,12 @@ pub fn any_params() -> impl Strategy<Value = Params> {
         proptest::sample::select(&Order::ALL[..]).prop_map(|order| (PolicyName::FINE, Some(order))),
         Just((PolicyName::AUTO, None)),
     ];
-    (policy, 1u32..14, 1u32..6, 0.3f64..2.0, 0u64..5).prop_map(|((policy, order), machines, cell, overcommit, seed)| {
-        Params { policy, order, machines, cell, overcommit, seed, useful: 1.0, ..Params::default() }
-    })
+    let destinations = proptest::option::weighted(0.3, 1u32..5);
+    let shape = (1u32..14, 1u32..6, destinations);
+    (policy, shape, 0.3f64..2.0, 0u64..5).prop_map(
+        |((policy, order), (machines, cell, destinations), overcommit, seed)| {
+            let of_policy = Params { policy, order, destinations, overcommit, seed, ..Params::default() };
+            Params { machines, cell, useful: 1.0, ..of_policy }
+        },
+    )
 }

@@ -75,7 +75,7 @@ fn flees_as_planned(
     hog(&[])?;
 
     let round = first_move(&log)?;
-    let expected = Fine { order, warning_share: WARNING, min_gain_cpus: 0.0, avoid_share: BAD }
+    let expected = Fine { order, destinations: 2, warning_share: WARNING, min_gain_cpus: 0.0, avoid_share: BAD }
         .decide(&round.view, &Memory::default());
     ensure!(round.plan.moves == expected.moves, "{order}: the log has {:?}, the policy {expected:?}", round.plan);
     let planned: HashMap<u64, u32> = expected.moves.iter().map(|step| (step.group.0, step.to.0)).collect();

@@ -9,6 +9,8 @@ mod replay;
 mod report;
 mod run;
 mod say;
+mod seeds;
+mod spreads;
 mod sweep;
 mod synthesise;
 pub(super) mod table;

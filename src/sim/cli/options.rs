@@ -70,6 +70,9 @@ pub struct ModelOptions {
     /// fine: what was picked for a destination moves only if it uses more CPU than this [default: 0]
     #[arg(long, value_name = "CPU")]
     pub min_gain: Option<f64>,
+    /// coarse, fine: to how many of a cell's machines, the least loaded ones, work moves [default: 1 for coarse, 2 for fine]
+    #[arg(long, value_name = "K")]
+    pub destinations: Option<u32>,
     /// auto: evening loads out moves a task when CPU² · seconds for each byte exceed this: less is more balance for more
     /// bytes [default: 1e-8]
     #[arg(long, value_name = "PRICE")]
@@ -107,6 +110,7 @@ impl ModelOptions {
             useful: self.useful.unwrap_or(default.useful),
             warning: self.warning.unwrap_or(default.warning),
             min_gain: self.min_gain.unwrap_or(default.min_gain),
+            destinations: self.destinations,
             price: self.price.unwrap_or(default.price),
             machine_memory_bytes: self.machine_memory.map_or(default.machine_memory_bytes, |memory| memory.0),
             seed: self.seed.unwrap_or(default.seed),

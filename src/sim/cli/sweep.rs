@@ -9,13 +9,13 @@ use rayon::prelude::*;
 
 use super::load::{is_sample, load, Wanted};
 use super::options::{ModelOptions, RunningOptions, TraceOptions};
-use super::table;
+use super::seeds::SeedOptions;
+use super::spreads;
 use crate::policy::{Order, PolicyName};
-use crate::sim::engine::Prepared;
-use crate::sim::figures::Figures;
 use crate::sim::params::Params;
 use crate::sim::placement::Shard;
 use crate::sim::progress::Progress;
+use crate::sim::repeat;
 use crate::sim::report::Report;
 use crate::sim::result::write_json;
 use crate::sim::sweep::{combinations, Point, SweepResult, Vary, FORMAT};
@@ -33,6 +33,8 @@ pub struct Sweep {
     vary: Vec<Vary>,
     #[command(flatten)]
     model: ModelOptions,
+    #[command(flatten)]
+    spread: SeedOptions,
     #[command(flatten)]
     running: RunningOptions,
     /// Print the points as JSON: a list with one object per combination and policy
@@ -63,19 +65,12 @@ impl Sweep {
             policies.iter().try_for_each(Params::check)?;
             planned.extend(policies.into_iter().map(|params| (values.clone(), params)));
         }
+        let labels: Vec<String> = planned.iter().map(|(_, params)| params.policy_label()).collect();
+        let baseline = self.spread.baseline(&labels)?;
         let wanted = Wanted { params: &base, shard: Shard::WHOLE, checksums: self.out.is_some() };
         let trace = load(&self.trace, &self.running, &wanted)?;
         planned.iter().try_for_each(|(_, params)| params.check_horizon(&trace))?;
-        let progress = Progress::new("runs", planned.len() as u64);
-        let points = planned
-            .into_par_iter()
-            .map(|(values, parameters)| {
-                let figures = figures(&trace, &parameters)?;
-                progress.step();
-                Ok(Point { values, parameters, figures })
-            })
-            .collect::<Result<Vec<Point>, SimError>>()?;
-        drop(progress);
+        let nr_seeds = self.nr_seeds(&trace, &planned)?;
         let result = SweepResult {
             format: FORMAT.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -83,7 +78,8 @@ impl Sweep {
             provenance: trace.provenance.clone(),
             base,
             varied: self.vary.iter().map(|vary| vary.option.clone()).collect(),
-            points,
+            baseline,
+            points: points(&trace, planned, nr_seeds)?,
         };
         if let Some(out) = &self.out {
             std::fs::create_dir_all(out).map_err(SimError::file(out))?;
@@ -92,11 +88,20 @@ impl Sweep {
         }
         let mut stdout = std::io::stdout().lock();
         if self.json {
-            writeln!(stdout, "{}", serde_json::to_string_pretty(&listed(&result))?)?;
+            writeln!(stdout, "{}", serde_json::to_string_pretty(&spreads::listed(&result))?)?;
         } else {
-            stdout.write_all(text(&result).as_bytes())?;
+            stdout.write_all(spreads::text(&result).as_bytes())?;
         }
         Ok(stdout.flush()?)
+    }
+
+    /// Number of seeds of each combination. A sweep over seeds has its own.
+    fn nr_seeds(&self, trace: &Trace, planned: &[(Vec<String>, Params)]) -> Result<u32, SimError> {
+        match (self.vary.iter().any(|vary| vary.option == "seed"), self.spread.seeds) {
+            (true, None | Some(1)) => Ok(1),
+            (true, Some(_)) => Err(SimError::Parameters("--seeds: --vary seed=… varies the seed already".to_owned())),
+            (false, _) => Ok(self.spread.count(trace, &planned.iter().map(|(_, params)| params).collect::<Vec<_>>())),
+        }
     }
 
     /// The model's options with the varied ones set to `values`.
@@ -132,37 +137,35 @@ fn first_line(error: &clap::Error) -> String {
     text.lines().next().map_or("", |line| line.trim_start_matches("error: ")).to_owned()
 }
 
-fn figures(trace: &Trace, params: &Params) -> Result<Figures, SimError> {
-    let prepared = Prepared::new(trace, params, Shard::WHOLE);
-    prepared.check_tasks()?;
-    let outcome = prepared.run(params, &|| {});
-    Ok(Figures::new(&outcome.cells, params, prepared.horizon().length_s()))
-}
-
-/// The points as printed. The varied options are a separate object, because one may have the same name as a figure.
-fn listed(result: &SweepResult) -> Vec<serde_json::Value> {
-    let point = |point: &Point| {
-        let mut object = serde_json::json!({ "policy": point.parameters.policy, "order": point.parameters.order });
-        for (name, value) in result.varied.iter().zip(&point.values) {
-            object["varied"][name] = value.parse::<f64>().map_or_else(|_| value.clone().into(), Into::into);
+/// Run all that is planned with each seed. Runs that differ in nothing but the policy run together.
+fn points(trace: &Trace, planned: Vec<(Vec<String>, Params)>, nr_seeds: u32) -> Result<Vec<Point>, SimError> {
+    let without_policy = |params: &Params| params.with_policy(PolicyName::NONE, None);
+    let mut groups: Vec<(Params, Vec<usize>)> = Vec::new();
+    for (at, (_, params)) in planned.iter().enumerate() {
+        match groups.iter_mut().find(|(of_group, _)| *of_group == without_policy(params)) {
+            Some((_, members)) => members.push(at),
+            None => groups.push((without_policy(params), vec![at])),
         }
-        if let Ok(serde_json::Value::Object(figures)) = serde_json::to_value(point.figures) {
-            figures.into_iter().for_each(|(name, value)| object[name] = value);
-        }
-        object
-    };
-    result.points.iter().map(point).collect()
-}
-
-fn text(result: &SweepResult) -> String {
-    let mut head = result.varied.clone();
-    head.push("policy".to_owned());
-    head.extend(table::figure_heads());
-    let rows = result.points.iter().map(|point| {
-        let mut row = point.values.clone();
-        row.push(point.parameters.policy_label());
-        row.extend(table::figure_cells(&point.figures));
-        row
-    });
-    table::aligned(&std::iter::once(head).chain(rows).collect::<Vec<_>>())
+    }
+    let progress = Progress::new("runs", planned.len() as u64 * u64::from(nr_seeds));
+    let repetitions: Vec<(&[usize], u64)> = groups
+        .iter()
+        .flat_map(|(shared, members)| repeat::seeds(shared.seed, nr_seeds).map(|seed| (members.as_slice(), seed)))
+        .collect();
+    let measured = repetitions
+        .into_par_iter()
+        .map(|(members, seed)| {
+            let policies: Vec<Params> = members.iter().map(|&at| planned[at].1.clone()).collect();
+            let measured = repeat::run(trace, &policies, seed, &|| {})?.measured;
+            members.iter().for_each(|_| progress.step());
+            Ok(members.iter().copied().zip(measured).collect::<Vec<_>>())
+        })
+        .collect::<Result<Vec<_>, SimError>>()?;
+    drop(progress);
+    let point = |(values, parameters)| Point { values, parameters, runs: Vec::new() };
+    let mut points: Vec<Point> = planned.into_iter().map(point).collect();
+    for (at, measured) in measured.into_iter().flatten() {
+        points[at].runs.push(measured);
+    }
+    Ok(points)
 }

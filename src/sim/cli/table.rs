@@ -23,36 +23,6 @@ pub fn aligned(rows: &[Vec<String>]) -> String {
     text
 }
 
-/// The column heads of [`figure_cells`].
-pub fn figure_heads() -> Vec<String> {
-    let heads = [
-        "cpu_utilisation",
-        "gini",
-        "overcommit",
-        "duration_s",
-        "slowdown",
-        "finished",
-        "migrations",
-        "network_bytes_per_s",
-    ];
-    heads.map(ToOwned::to_owned).to_vec()
-}
-
-/// One row of figures, rounded.
-pub fn figure_cells(figures: &Figures) -> Vec<String> {
-    let mean = |value: Option<f64>, digits| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"));
-    vec![
-        format!("{:.6}", figures.cpu_utilisation),
-        format!("{:.6}", figures.gini),
-        format!("{:.3e}", figures.overcommit),
-        mean(figures.duration_s, 2),
-        mean(figures.slowdown, 3),
-        format!("{}/{}", figures.finished, figures.tasks),
-        figures.migrations.to_string(),
-        format!("{:.4e}", figures.network_bytes_per_s),
-    ]
-}
-
 /// All figures of one run, one per line with its unit.
 pub fn run(label: &str, figures: &Figures) -> String {
     let mean = |value: Option<f64>, unit: &str| {
@@ -61,10 +31,14 @@ pub fn run(label: &str, figures: &Figures) -> String {
     let rows = [
         ("policy", label.to_owned()),
         ("cpu_utilisation", format!("{:.6} of the cluster's CPU", figures.cpu_utilisation)),
+        ("", format!("{:.6} would be the most", figures.cpu_utilisation_bound)),
         ("gini", format!("{:.6} (0: all machines alike)", figures.gini)),
+        ("", format!("{:.6} would be the least inside cells", figures.gini_bound)),
         ("overcommit", format!("{:.6e} of the cluster's CPU", figures.overcommit)),
         ("duration_s", mean(figures.duration_s, " s from submission to end")),
-        ("slowdown", mean(figures.slowdown, " times the task's work")),
+        ("slowdown_p50", mean(figures.slowdown_p50, " times the task's work, or more: unfinished tasks count too")),
+        ("slowdown_p90", mean(figures.slowdown_p90, "")),
+        ("slowdown_p99", mean(figures.slowdown_p99, "")),
         ("migrations", figures.migrations.to_string()),
         ("migrated_bytes", format!("{:.5e} B", figures.migrated_bytes as f64)),
         ("network_bytes_per_s", format!("{:.5e} B/s", figures.network_bytes_per_s)),

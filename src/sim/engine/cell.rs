@@ -2,6 +2,7 @@
 
 use super::machine::{Finished, Machine, World};
 use super::series::{Bins, Heat, Rounds};
+use super::slowdowns::Slowdowns;
 use crate::cell::{Admission, CellView, Demand, Group, GroupId, Node, NodeId, Plan, Pressure};
 use crate::policy::{Memory, Policy};
 use crate::sim::params::Params;
@@ -18,14 +19,17 @@ pub struct CellOutcome {
     pub finished: u64,
     /// Sum over the finished tasks of the time from submission to end, seconds.
     pub turnaround_s: f64,
-    /// Sum over the finished tasks of that time divided by the task's work.
-    pub slowdown: f64,
+    /// The slowdowns of all tasks that arrived.
+    pub slowdowns: Slowdowns,
     /// Number of tasks that run or wait at the end.
     pub unfinished: u64,
     /// Work done, in seconds at full speed.
     pub work_done_s: f64,
     /// Work left of the unfinished tasks, in seconds at full speed.
     pub work_left_s: f64,
+    /// CPU that the tasks would use until t1 if each ran at full speed from its submission, CPU-seconds. No policy gets more
+    /// out of the machines.
+    pub unhindered_cpu_s: f64,
     /// Number of arrivals, changes of usage, ends and moves. Run time grows with it.
     pub events: u64,
     /// Number of moves between machines.
@@ -51,6 +55,8 @@ pub(super) struct CellRun<'a> {
     view: CellView,
     /// Number of the cell's events when the policy last found nothing to move.
     settled_at: Option<u64>,
+    /// Rank and time from submission to end of each task that finished in the last cell, seconds.
+    pub(super) turnarounds_s: Vec<(u32, f64)>,
 }
 
 impl<'a> CellRun<'a> {
@@ -72,6 +78,7 @@ impl<'a> CellRun<'a> {
             machines: Vec::new(),
             view: CellView::default(),
             settled_at: None,
+            turnarounds_s: Vec::new(),
         }
     }
 
@@ -85,7 +92,9 @@ impl<'a> CellRun<'a> {
     ) -> CellOutcome {
         let first_machine = cell * self.params.cell;
         self.reset(first_machine, arrivals.len(), heat);
-        let mut finished = Finished::default();
+        let turnarounds_s = std::mem::take(&mut self.turnarounds_s);
+        let mut finished = Finished { turnarounds_s, ..Finished::default() };
+        finished.turnarounds_s.clear();
         let mut outcome = CellOutcome { cell, ..CellOutcome::default() };
         for round in 0..self.nr_rounds {
             let at_s = (round + 1) as f64 * self.params.interval_s;
@@ -221,7 +230,13 @@ impl<'a> CellRun<'a> {
         outcome.tasks = arrivals.iter().map(|ranks| ranks.len() as u64).sum();
         outcome.finished = finished.count;
         outcome.turnaround_s = finished.turnaround_s;
-        outcome.slowdown = finished.slowdown;
+        outcome.slowdowns = finished.slowdowns;
+        self.turnarounds_s = finished.turnarounds_s;
+        for machine in &self.machines {
+            machine.count_unfinished(&self.world, &mut outcome.slowdowns);
+        }
+        let ranks = arrivals.iter().flatten();
+        outcome.unhindered_cpu_s = ranks.map(|&rank| self.world.tasks[rank as usize].unhindered_cpu_s).sum();
         outcome.events = self.events();
         outcome.unfinished = self.machines.iter().map(Machine::nr_tasks).sum();
         outcome.work_done_s = self.machines.iter().map(|machine| machine.work_done_s).sum();

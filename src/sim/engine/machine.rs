@@ -14,6 +14,7 @@ use running::Change;
 pub(super) use running::{Carried, Running};
 
 use super::series::Bins;
+use super::slowdowns::Slowdowns;
 use super::INSTANT_S;
 use crate::cell::Admission;
 use crate::sim::tasks::{exact, SimTask};
@@ -29,13 +30,15 @@ pub(super) struct World<'a> {
 }
 
 /// The tasks that finished on a machine or in a cell.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Finished {
     pub(super) count: u64,
     /// Sum of the times from submission to end.
     pub(super) turnaround_s: f64,
-    /// Sum of these times divided by the tasks' work.
-    pub(super) slowdown: f64,
+    /// These times divided by the tasks' work.
+    pub(super) slowdowns: Slowdowns,
+    /// Rank and time from submission to end of each task.
+    pub(super) turnarounds_s: Vec<(u32, f64)>,
 }
 
 /// One machine. Times are in seconds since t0.
@@ -184,7 +187,8 @@ impl Machine {
                 let turnaround_s = self.now_s - task.submit_s;
                 finished.count += 1;
                 finished.turnaround_s += turnaround_s;
-                finished.slowdown += turnaround_s / task.duration_s;
+                finished.turnarounds_s.push((change.rank, turnaround_s));
+                finished.slowdowns.count(turnaround_s / task.duration_s);
                 self.remove(change.rank, change.slot);
                 released = true;
             } else {
@@ -338,13 +342,25 @@ impl Machine {
         }
     }
 
-    /// Work left of the tasks here, running and waiting, in seconds at full speed.
-    pub(super) fn work_left_s(&self, world: &World<'_>) -> f64 {
-        let running = self.running.iter().map(|&(rank, slot)| {
-            world.tasks[rank as usize].duration_s - (self.work() - self.slots[slot as usize].origin)
+    /// The tasks here, running and waiting, each with its work left in seconds at full speed.
+    fn unfinished<'a>(&'a self, world: &'a World<'_>) -> impl Iterator<Item = (&'a SimTask<'a>, f64)> {
+        let task = |rank: u32| &world.tasks[rank as usize];
+        let running = self.running.iter().map(move |&(rank, slot)| {
+            (task(rank), task(rank).duration_s - (self.work() - self.slots[slot as usize].origin))
         });
-        let waiting = self.waiting.iter().map(|&rank| world.tasks[rank as usize].duration_s);
-        running.chain(waiting).sum()
+        running.chain(self.waiting.iter().map(move |&rank| (task(rank), task(rank).duration_s)))
+    }
+
+    /// Work left of the tasks here, in seconds at full speed.
+    pub(super) fn work_left_s(&self, world: &World<'_>) -> f64 {
+        self.unfinished(world).map(|(_, left_s)| left_s).sum()
+    }
+
+    /// Count the tasks here with the slowdown that they will have if nothing holds them up any more.
+    pub(super) fn count_unfinished(&self, world: &World<'_>, slowdowns: &mut Slowdowns) {
+        for (task, left_s) in self.unfinished(world) {
+            slowdowns.count((self.now_s - task.submit_s + left_s) / task.duration_s);
+        }
     }
 
     /// Number of tasks here, running and waiting.

@@ -1,11 +1,15 @@
 //! The simulated cluster. It is event-driven and runs cell by cell, since cells are independent once tasks are placed.
 
 mod cell;
+mod finished_by_all;
 mod machine;
 mod series;
+mod slowdowns;
 
 pub use cell::CellOutcome;
+pub use finished_by_all::FinishedByAll;
 pub use series::{Heat, Rounds};
+pub use slowdowns::Slowdowns;
 
 use rayon::prelude::*;
 
@@ -15,7 +19,7 @@ use super::params::Params;
 use super::placement::Shard;
 use super::tasks::{seconds, Horizon, SimTask};
 use super::trace::Trace;
-use crate::policy::Policy;
+use crate::policy::{Policy, PolicyName};
 
 /// Events due within this time of each other happen at one instant. Only in exact arithmetic would windows and
 /// rebalances that should coincide have equal times.
@@ -33,6 +37,26 @@ pub struct Outcome {
     pub rounds: Rounds,
     /// Busy time of the first machines.
     pub heat: Heat,
+}
+
+/// The outcomes of several runs of the same tasks, in the order of their parameters.
+#[derive(Clone, Debug)]
+pub struct Together {
+    /// The outcome of each run.
+    pub outcomes: Vec<Outcome>,
+    /// The tasks that finished in all of them.
+    pub finished_by_all: FinishedByAll,
+}
+
+/// Outcomes of some cells, and for each of the cells the tasks that finished in all runs.
+type Parts = (Vec<Outcome>, Vec<(u32, FinishedByAll)>);
+
+impl Together {
+    fn new((outcomes, mut by_cell): Parts, runs: usize) -> Together {
+        by_cell.sort_by_key(|&(cell, _)| cell);
+        let finished_by_all = FinishedByAll::sum(by_cell.iter().map(|(_, of_cell)| of_cell), runs);
+        Together { outcomes, finished_by_all }
+    }
 }
 
 /// A trace prepared for one cluster and one time span. Any policy can run on it.
@@ -97,32 +121,50 @@ impl<'a> Prepared<'a> {
     /// Run every cell under the policy of `params`, which may differ from the parameters of [`Prepared::new`] in
     /// anything but the cluster's shape, the seed and the time span. `done` is called after each cell.
     pub fn run(&self, params: &Params, done: &(dyn Fn() + Sync)) -> Outcome {
-        self.run_each(std::slice::from_ref(params), done).pop().expect("BUG: no outcome of a run")
+        self.run_each(std::slice::from_ref(params), done).outcomes.pop().expect("BUG: no outcome of a run")
     }
 
-    /// The same for several parameters. Each cell runs under all of them before the next cell runs, so that its tasks'
+    /// Run every cell under a policy of the caller's. Of `params` the policy's name is not used.
+    pub fn run_policy(&self, params: &Params, policy: &dyn Policy) -> Outcome {
+        // Under `none` there would be no rebalance.
+        let params = params.with_policy(PolicyName::FINE, params.order);
+        let together = self.run_all(&[(&params, Some(policy))], &|| {});
+        together.outcomes.into_iter().next().expect("BUG: no outcome of a run")
+    }
+
+    /// The same as [`Prepared::run`] for several parameters. Each cell runs under all of them before the next cell runs, so that its tasks'
     /// windows come from memory once and from a cache the other times.
-    pub fn run_each(&self, runs: &[Params], done: &(dyn Fn() + Sync)) -> Vec<Outcome> {
+    pub fn run_each(&self, runs: &[Params], done: &(dyn Fn() + Sync)) -> Together {
         let policies: Vec<_> = runs.iter().map(Params::policy).collect();
-        let empty = || -> Vec<Partial<'_>> {
-            let runs = runs.iter().zip(&policies);
-            runs.map(|(params, policy)| Partial::new(params, policy.as_deref(), self)).collect()
+        let runs: Vec<_> = runs.iter().zip(policies.iter().map(Option::as_deref)).collect();
+        self.run_all(&runs, done)
+    }
+
+    fn run_all(&self, runs: &[(&Params, Option<&dyn Policy>)], done: &(dyn Fn() + Sync)) -> Together {
+        let empty = || -> Worker<'_> {
+            let partials = runs.iter().map(|&(params, policy)| Partial::new(params, policy, self));
+            Worker { partials: partials.collect(), by_cell: Vec::new() }
         };
-        let outcomes = |partials: Vec<Partial<'_>>| partials.into_iter().map(Partial::outcome).collect::<Vec<_>>();
-        // Everything that is summed across cells is an integer, so results don't depend on the number of threads.
+        // Everything that is summed across cells is an integer or kept by cell, so results don't depend on the number of
+        // threads.
         self.cells()
             .collect::<Vec<_>>()
             .into_par_iter()
-            .fold(empty, |mut partials, cell| {
-                for partial in &mut partials {
+            .fold(empty, |mut worker, cell| {
+                for partial in &mut worker.partials {
                     partial.add(cell, self.arrivals(cell));
                     done();
                 }
-                partials
+                let runs = worker.partials.iter().map(|partial| partial.run.turnarounds_s.as_slice());
+                worker.by_cell.push((cell, FinishedByAll::of_cell(&runs.collect::<Vec<_>>())));
+                worker
             })
-            .map(outcomes)
-            .reduce_with(|some, others| some.into_iter().zip(others).map(|(one, other)| one.merged(other)).collect())
-            .unwrap_or_else(|| outcomes(empty()))
+            .map(Worker::outcome)
+            .reduce_with(|(some, cells), (others, other_cells)| {
+                let outcomes = some.into_iter().zip(others).map(|(one, other)| one.merged(other)).collect();
+                (outcomes, [cells, other_cells].concat())
+            })
+            .map_or_else(|| Together::new(empty().outcome(), runs.len()), |parts| Together::new(parts, runs.len()))
     }
 
     /// For each of a cell's machines, the ranks of its tasks.
@@ -131,6 +173,18 @@ impl<'a> Prepared<'a> {
         let first = cell * placement.cell_size;
         let last = first + placement.machines_in(cell);
         &self.arrivals[first as usize..last as usize]
+    }
+}
+
+/// The part of several runs that one worker has done.
+struct Worker<'a> {
+    partials: Vec<Partial<'a>>,
+    by_cell: Vec<(u32, FinishedByAll)>,
+}
+
+impl Worker<'_> {
+    fn outcome(self) -> Parts {
+        (self.partials.into_iter().map(Partial::outcome).collect(), self.by_cell)
     }
 }
 

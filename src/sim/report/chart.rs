@@ -1,16 +1,15 @@
-//! Bar charts and line charts. A policy has the same colour and dash in all of them.
+//! Line charts, and the look of policies: a policy has the same colour and dash in all charts.
 
 use plotters::chart::ChartBuilder;
-use plotters::coord::ranged1d::IntoSegmentedCoord;
-use plotters::coord::ranged1d::SegmentValue;
 use plotters::coord::Shift;
 use plotters::drawing::{DrawingArea, IntoDrawingArea};
-use plotters::element::{DashedPathElement, PathElement, Rectangle, Text};
+use plotters::element::{DashedPathElement, PathElement, Text};
 use plotters::series::{DashedLineSeries, LineSeries};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, IntoFont, RGBColor, ShapeStyle, BLACK, WHITE};
 use plotters_svg::SVGBackend;
 
+use super::page::escape;
 use super::DrawError;
 
 /// Width and height in pixels of a chart that shares a row with another.
@@ -21,12 +20,20 @@ pub(super) const WIDE: (u32, u32) = (1060, 330);
 const FONT: &str = "sans-serif";
 
 /// The look of a policy. The colours are those of Okabe and Ito, which colour-blind people can tell apart. Lines also
-/// differ in dash, and bars have a fixed order and labels, so charts can be read without colour.
+/// differ in dash, and dots have a fixed order and labels, so charts can be read without colour.
 #[derive(Clone, Copy)]
 pub(super) struct Look {
     pub(super) colour: RGBColor,
     /// Dash and gap in pixels; `None` for a solid line.
     dash: Option<(i32, i32)>,
+}
+
+impl Look {
+    /// The colour as in CSS.
+    pub(super) fn hex(&self) -> String {
+        let RGBColor(red, green, blue) = self.colour;
+        format!("#{red:02x}{green:02x}{blue:02x}")
+    }
 }
 
 /// The look of the policy with this label.
@@ -35,7 +42,7 @@ pub(super) fn look(label: &str) -> Look {
         "none" => (RGBColor(90, 90, 90), Some((2, 3))),
         "coarse" => (RGBColor(213, 94, 0), None),
         "auto" => (RGBColor(240, 228, 66), None),
-        "fine none" => (RGBColor(0, 0, 0), Some((8, 3))),
+        "fine unsorted" => (RGBColor(0, 0, 0), Some((8, 3))),
         "fine request" => (RGBColor(86, 180, 233), Some((5, 5))),
         "fine cpu" => (RGBColor(0, 158, 115), Some((3, 3))),
         "fine memory" => (RGBColor(0, 114, 178), None),
@@ -46,69 +53,15 @@ pub(super) fn look(label: &str) -> Look {
     Look { colour, dash }
 }
 
-/// A bar of a chart.
-pub(super) struct Bar {
-    pub(super) label: String,
-    pub(super) value: f64,
-    /// The text above the bar.
-    pub(super) text: String,
-}
-
 /// Axes end within this. Of larger numbers, and of much smaller ones than 1, the library looks for ticks for ever.
 const LARGEST: f64 = 1e30;
 
 /// The number, if it can be drawn.
-fn drawable(value: f64) -> Result<f64, DrawError> {
+pub(super) fn drawable(value: f64) -> Result<f64, DrawError> {
     match value.abs() <= LARGEST {
         true => Ok(value),
         false => Err(DrawError(format!("{value:e} is too large for an axis"))),
     }
-}
-
-/// Draw bars of one quantity. The axis starts at 0.
-pub(super) fn bars(title: &str, axis: &str, bars: &[Bar]) -> Result<String, DrawError> {
-    let top = bars.iter().try_fold(0.0, |top, bar| Ok::<f64, DrawError>(drawable(bar.value)?.max(top)))?;
-    let top = if top > 1.0 / LARGEST { top * 1.15 } else { 1.0 };
-    let mut svg = String::new();
-    {
-        let root = SVGBackend::with_string(&mut svg, HALF).into_drawing_area();
-        root.fill(&WHITE)?;
-        let mut chart = ChartBuilder::on(&root)
-            .caption(title, (FONT, 16))
-            .margin(8)
-            .margin_right(14)
-            .x_label_area_size(46)
-            .y_label_area_size(68)
-            .build_cartesian_2d((0..bars.len().saturating_sub(1)).into_segmented(), 0.0..top)?;
-        let name = |at: &SegmentValue<usize>| match at {
-            SegmentValue::CenterOf(at) => bars.get(*at).map_or(String::new(), |bar| bar.label.replace("fine ", "f. ")),
-            SegmentValue::Exact(_) | SegmentValue::Last => String::new(),
-        };
-        chart
-            .configure_mesh()
-            .disable_x_mesh()
-            .x_labels(bars.len() + 1)
-            .x_label_formatter(&name)
-            .y_desc(axis)
-            .y_label_formatter(&|value| number(*value))
-            .label_style((FONT, 12))
-            .axis_desc_style((FONT, 13))
-            .light_line_style(WHITE)
-            .draw()?;
-        chart.draw_series(bars.iter().enumerate().map(|(at, bar)| {
-            let corners = [(SegmentValue::Exact(at), 0.0), (SegmentValue::Exact(at + 1), bar.value)];
-            let mut rectangle = Rectangle::new(corners, look(&bar.label).colour.filled());
-            rectangle.set_margin(0, 0, 8, 8);
-            rectangle
-        }))?;
-        let style = (FONT, 11).into_font().color(&BLACK);
-        let style = style.pos(Pos::new(HPos::Center, VPos::Bottom));
-        chart.draw_series(bars.iter().enumerate().map(|(at, bar)| {
-            Text::new(bar.text.clone(), (SegmentValue::CenterOf(at), bar.value + top * 0.01), style.clone())
-        }))?;
-        root.present()?;
-    }
-    Ok(svg)
 }
 
 /// A line of a chart.
@@ -116,12 +69,16 @@ pub(super) struct Line {
     pub(super) label: String,
     pub(super) look: Look,
     pub(super) points: Vec<(f64, f64)>,
+    /// At some x the lower and the upper end of an interval.
+    pub(super) intervals: Vec<(f64, f64, f64)>,
+    /// Whether the line is a policy's, which the reader can switch off.
+    pub(super) is_policy: bool,
 }
 
 impl Line {
     /// A line in the look of a policy.
     pub(super) fn of_policy(label: &str, points: Vec<(f64, f64)>) -> Line {
-        Line { label: label.to_owned(), look: look(label), points }
+        Line { label: label.to_owned(), look: look(label), points, intervals: Vec::new(), is_policy: true }
     }
 }
 
@@ -137,28 +94,69 @@ pub(super) struct Frame<'a> {
     pub(super) stroke_px: u32,
 }
 
-/// Draw lines over a common axis, with a legend.
+/// Draw lines over a common axis, with a legend. Each policy's line is a group of its own, so that it can be switched off.
 pub(super) fn lines(frame: &Frame<'_>, lines: &[Line]) -> Result<String, DrawError> {
-    let points = || lines.iter().flat_map(|line| &line.points);
+    let ends =
+        |line: &Line| line.intervals.iter().flat_map(|&(x, low, high)| [(x, low), (x, high)]).collect::<Vec<_>>();
+    let points: Vec<(f64, f64)> = lines.iter().flat_map(|line| [line.points.clone(), ends(line)].concat()).collect();
     let span = |of: fn(&(f64, f64)) -> f64| {
-        points().map(of).fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)))
+        points.iter().map(of).fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)))
     };
-    points().try_for_each(|&(x, y)| drawable(x).and(drawable(y)).map(drop))?;
-    let (x_low, x_high) = widened(span(|point| point.0), 0.0);
+    points.iter().try_for_each(|&(x, y)| drawable(x).and(drawable(y)).map(drop))?;
+    let x_range = widened(span(|point| point.0), 0.0);
     let (y_low, y_high) = widened(span(|point| point.1), 0.06);
-    let y_low = if frame.from_zero { 0.0 } else { y_low };
+    let ranges = Ranges { x: x_range, y: (if frame.from_zero { 0.0 } else { y_low }, y_high) };
+    let mut svg = axes(frame, &ranges)?;
+    let end = svg.rfind("</svg>").unwrap_or(svg.len());
+    let tail = svg.split_off(end);
+    let mut legend_x = LEGEND_LEFT;
+    for line in lines {
+        let drawn = layer(frame, &ranges, line, (lines.len() > 1).then_some(legend_x))?;
+        // Characters of this font are about 7 pixels wide.
+        legend_x += 44 + 7 * line.label.len() as i32;
+        let policy = if line.is_policy { format!(" data-policy=\"{}\"", escape(&line.label)) } else { String::new() };
+        svg.push_str(&format!("<g{policy}>\n{}</g>\n", inside(&drawn)));
+    }
+    Ok(svg + &tail)
+}
+
+/// What is inside the outermost element.
+fn inside(svg: &str) -> &str {
+    let from = svg.find('>').map_or(0, |at| at + 1);
+    let to = svg.rfind("</svg>").unwrap_or(svg.len());
+    svg.get(from..to).unwrap_or_default().trim_start()
+}
+
+/// The ends of both axes.
+struct Ranges {
+    x: (f64, f64),
+    y: (f64, f64),
+}
+
+/// Height in pixels of a chart's title and legend.
+const TOP_HEIGHT: i32 = 46;
+/// Where the legend begins, pixels from the left.
+const LEGEND_LEFT: i32 = 76;
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+/// The place and scale of all layers of a chart.
+fn builder<'a, 'b>(plot: &'a Area<'b>) -> ChartBuilder<'a, 'b, SVGBackend<'b>> {
+    let mut builder = ChartBuilder::on(plot);
+    builder.margin(8).margin_right(18).x_label_area_size(40).y_label_area_size(68);
+    builder
+}
+
+/// The title and the axes.
+fn axes(frame: &Frame<'_>, ranges: &Ranges) -> Result<String, DrawError> {
     let mut svg = String::new();
     {
         let root = SVGBackend::with_string(&mut svg, frame.size).into_drawing_area();
         root.fill(&WHITE)?;
         let (top, plot) = root.split_vertically(TOP_HEIGHT);
-        head(&top, frame, lines)?;
-        let mut chart = ChartBuilder::on(&plot)
-            .margin(8)
-            .margin_right(18)
-            .x_label_area_size(40)
-            .y_label_area_size(68)
-            .build_cartesian_2d(x_low..x_high, y_low..y_high)?;
+        let middle = (FONT, 16).into_font().color(&BLACK).pos(Pos::new(HPos::Center, VPos::Top));
+        top.draw(&Text::new(frame.title, (frame.size.0 as i32 / 2, 6), middle))?;
+        let mut chart = builder(&plot).build_cartesian_2d(ranges.x.0..ranges.x.1, ranges.y.0..ranges.y.1)?;
         chart
             .configure_mesh()
             .x_desc(frame.x_axis)
@@ -172,48 +170,48 @@ pub(super) fn lines(frame: &Frame<'_>, lines: &[Line]) -> Result<String, DrawErr
             .bold_line_style(RGBColor(225, 225, 225))
             .light_line_style(WHITE)
             .draw()?;
-        for line in lines {
-            let style: ShapeStyle = line.look.colour.stroke_width(frame.stroke_px);
-            let points = line.points.iter().copied();
-            match line.look.dash {
-                None => chart.draw_series(LineSeries::new(points, style))?,
-                Some((dash, gap)) => chart.draw_series(DashedLineSeries::new(points, dash, gap, style))?,
-            };
+        root.present()?;
+    }
+    Ok(svg)
+}
+
+/// One line with its intervals, and its entry of the legend, which begins at `legend_x`.
+fn layer(frame: &Frame<'_>, ranges: &Ranges, line: &Line, legend_x: Option<i32>) -> Result<String, DrawError> {
+    let mut svg = String::new();
+    {
+        let root = SVGBackend::with_string(&mut svg, frame.size).into_drawing_area();
+        let (top, plot) = root.split_vertically(TOP_HEIGHT);
+        let mut chart = builder(&plot).build_cartesian_2d(ranges.x.0..ranges.x.1, ranges.y.0..ranges.y.1)?;
+        let style: ShapeStyle = line.look.colour.stroke_width(frame.stroke_px);
+        let points = line.points.iter().copied();
+        match line.look.dash {
+            None => chart.draw_series(LineSeries::new(points, style))?,
+            Some((dash, gap)) => chart.draw_series(DashedLineSeries::new(points, dash, gap, style))?,
+        };
+        let thin: ShapeStyle = line.look.colour.stroke_width(1);
+        let intervals = line.intervals.iter();
+        chart.draw_series(intervals.map(|&(x, low, high)| PathElement::new(vec![(x, low), (x, high)], thin)))?;
+        if let Some(x) = legend_x {
+            add_legend(&top, line, x)?;
         }
         root.present()?;
     }
     Ok(svg)
 }
 
-/// Height in pixels of a chart's title and legend.
-const TOP_HEIGHT: i32 = 46;
-
-/// Draw the title, and below it the legend in one row, above the lines.
-fn head(area: &DrawingArea<SVGBackend<'_>, Shift>, frame: &Frame<'_>, lines: &[Line]) -> Result<(), DrawError> {
-    let (width, _) = area.dim_in_pixel();
-    let middle = (FONT, 16).into_font().color(&BLACK).pos(Pos::new(HPos::Center, VPos::Top));
-    area.draw(&Text::new(frame.title, (width as i32 / 2, 6), middle))?;
-    if lines.len() < 2 {
-        return Ok(());
-    }
+fn add_legend(area: &Area<'_>, line: &Line, x: i32) -> Result<(), DrawError> {
     let text = (FONT, 12).into_font().color(&BLACK).pos(Pos::new(HPos::Left, VPos::Center));
-    let mut x = 76;
-    for line in lines {
-        let style: ShapeStyle = line.look.colour.stroke_width(2);
-        let ends = [(x, 37), (x + 24, 37)];
-        match line.look.dash {
-            None => area.draw(&PathElement::new(ends, style))?,
-            Some((dash, gap)) => area.draw(&DashedPathElement::new(ends, dash, gap, style))?,
-        }
-        area.draw(&Text::new(line.label.clone(), (x + 29, 37), text.clone()))?;
-        // Characters of this font are about 7 pixels wide.
-        x += 44 + 7 * line.label.len() as i32;
+    let style: ShapeStyle = line.look.colour.stroke_width(2);
+    let ends = [(x, 37), (x + 24, 37)];
+    match line.look.dash {
+        None => area.draw(&PathElement::new(ends, style))?,
+        Some((dash, gap)) => area.draw(&DashedPathElement::new(ends, dash, gap, style))?,
     }
-    Ok(())
+    Ok(area.draw(&Text::new(line.label.clone(), (x + 29, 37), text))?)
 }
 
 /// A range with some room at its ends. It is never empty.
-fn widened((low, high): (f64, f64), room: f64) -> (f64, f64) {
+pub(super) fn widened((low, high): (f64, f64), room: f64) -> (f64, f64) {
     if low > high {
         return (0.0, 1.0);
     }
@@ -264,14 +262,29 @@ mod tests {
         let frame = Frame { title: "t", x_axis: "x", y_axis: "y", size: HALF, from_zero: false, stroke_px: 2 };
         let line =
             |values: [f64; 2]| lines(&frame, &[Line::of_policy("none", vec![(1.0, values[0]), (2.0, values[1])])]);
-        let bar = |value| bars("t", "y", &[Bar { label: "none".to_owned(), value, text: String::new() }]);
         for value in [0.0, 5e-324, 1e-300, 1e-31, 1e-30, 1e-3, 1.0, 1e29, 1e30] {
-            assert!(bar(value).is_ok() && line([0.0, value]).is_ok() && line([value, value]).is_ok(), "{value:e}");
+            assert!(line([0.0, value]).is_ok() && line([value, value]).is_ok(), "{value:e}");
             assert!(line([value, value * (1.0 - f64::EPSILON)]).is_ok() && line([-value, value]).is_ok(), "{value:e}");
         }
         for value in [1.1e30, 1e300, 1e308, f64::INFINITY, f64::NAN] {
-            assert!(bar(value).is_err() && line([0.0, value]).is_err(), "{value:e}");
+            assert!(line([0.0, value]).is_err(), "{value:e}");
         }
+    }
+
+    #[test]
+    fn each_policy_is_a_group_of_its_own() {
+        let frame = Frame { title: "t", x_axis: "x", y_axis: "y", size: HALF, from_zero: false, stroke_px: 2 };
+        let policies = ["none", "fine memory"].map(|label| Line {
+            intervals: vec![(1.0, 4.0, 6.0)],
+            ..Line::of_policy(label, vec![(1.0, 5.0), (2.0, 7.0)])
+        });
+        let svg = lines(&frame, &policies).unwrap();
+        for (label, line) in svg.split("<g data-policy=\"").skip(1).zip(&policies) {
+            assert!(label.starts_with(&format!("{}\">", line.label)));
+            let group = label.split("</g>").next().unwrap();
+            assert!(group.contains(&line.label) && group.contains("<polyline"), "{group}");
+        }
+        assert_eq!((svg.matches("<svg").count(), svg.matches("</svg>").count()), (1, 1));
     }
 
     #[test]

@@ -1,9 +1,8 @@
-//! Figures 5-4 to 5-6 and 5-8 of the thesis, for a set of runs.
+//! Figures 5-6 and 5-8 of the thesis, for a set of runs.
 
-use super::chart::{bars, lines, Bar, Frame, Line, WIDE};
+use super::chart::{lines, Frame, Line, WIDE};
 use super::DrawError;
 use crate::policy::PolicyName;
-use crate::sim::figures::Figures;
 use crate::sim::result::RunResult;
 
 /// One figure: its drawings and its caption.
@@ -17,53 +16,6 @@ impl Figure {
     pub(super) fn new(title: &str, drawings: Vec<String>, caption: &str) -> Figure {
         Figure { title: title.to_owned(), drawings, caption: caption.to_owned() }
     }
-}
-
-fn bars_of(
-    runs: &[RunResult],
-    title: &str,
-    axis: &str,
-    value: fn(&Figures) -> f64,
-    text: fn(f64) -> String,
-) -> Result<String, DrawError> {
-    let of_run = |run: &RunResult| {
-        let value = value(&run.figures);
-        Bar { label: run.parameters.policy_label(), value, text: text(value) }
-    };
-    bars(title, axis, &runs.iter().map(of_run).collect::<Vec<_>>())
-}
-
-/// Figure 5-4: utilisation and balance.
-pub(super) fn balance(runs: &[RunResult]) -> Result<Figure, DrawError> {
-    let percent = |value: f64| format!("{value:.2}");
-    let gini = |value: f64| format!("{value:.4}");
-    let drawings = vec![
-        bars_of(runs, "CPU utilisation", "% of the cluster's CPU", |figures| figures.cpu_utilisation * 100.0, percent)?,
-        bars_of(runs, "Gini coefficient", "0 (all equal) to 1", |figures| figures.gini, gini)?,
-    ];
-    let caption =
-        "Share of CPU that was busy, and how unevenly it is distributed over the machines. Higher utilisation \
-                   and a lower Gini coefficient are better; up to 0.25 counts as balanced.";
-    Ok(Figure::new("Utilisation and balance by policy", drawings, caption))
-}
-
-/// Figure 5-5: overcommit and duration.
-pub(super) fn service(runs: &[RunResult]) -> Result<Figure, DrawError> {
-    let ppm = |value: f64| format!("{value:.1}");
-    let seconds = |value: f64| format!("{value:.0}");
-    let count = |value: f64| format!("{value:.0}");
-    let ratio = |value: f64| format!("{value:.2}");
-    let drawings = vec![
-        bars_of(runs, "Overcommit", "millionths of the cluster's CPU", |figures| figures.overcommit * 1e6, ppm)?,
-        bars_of(runs, "Duration", "s, submission to end", |figures| figures.duration_s.unwrap_or(0.0), seconds)?,
-        bars_of(runs, "Finished tasks", "tasks", |figures| figures.finished as f64, count)?,
-        bars_of(runs, "Slowdown", "duration / work", |figures| figures.slowdown.unwrap_or(0.0), ratio)?,
-    ];
-    let caption =
-        "CPU demand beyond the machines' capacity, and the mean duration and slowdown of the finished tasks. A \
-                   mean over more tasks is a different mean: compare durations together with the numbers of finished \
-                   tasks. Short tasks that waited dominate the slowdown.";
-    Ok(Figure::new("Overcommit and duration by policy", drawings, caption))
 }
 
 /// The runs of policies that move work.
@@ -142,6 +94,8 @@ pub(super) fn destinations(runs: &[RunResult]) -> Result<Option<Figure>, DrawErr
         label: label.to_owned(),
         look: super::chart::look(look),
         points: over_time(run, values, true),
+        intervals: Vec::new(),
+        is_policy: false,
     };
     let all = [
         line("moved", "none", &moved),

@@ -1,9 +1,12 @@
-//! Heat map of machine utilisation over time. It is SVG without a chart library: rectangles in one colour scale, with
-//! equal neighbours joined.
+//! Heat maps of machine utilisation over time: a picture with a pixel for each machine and span of time, and axes around it.
 
 use std::fmt::Write;
 
+use base64::prelude::{Engine, BASE64_STANDARD};
+
 use super::figures::Figure;
+use super::page::escape;
+use super::DrawError;
 use crate::policy::PolicyName;
 use crate::sim::result::RunResult;
 
@@ -11,31 +14,32 @@ const CELL_W: f64 = 3.6;
 const CELL_H: f64 = 3.6;
 const LEFT: f64 = 56.0;
 const TOP: f64 = 30.0;
-/// Number of levels in the scale: as many as the eye can distinguish, and few enough to keep the page small.
-const LEVELS: u64 = 16;
-
-/// Heat maps under no policy and under the policy with the lowest Gini coefficient.
-pub(super) fn before_and_after(runs: &[RunResult]) -> Option<Figure> {
-    let before = runs.iter().find(|run| run.parameters.policy == PolicyName::NONE);
+/// A heat map of each policy. Those under no policy and under the policy with the lowest Gini coefficient are open.
+pub(super) fn maps(runs: &[RunResult]) -> Result<Option<Figure>, DrawError> {
+    let Some(first) = runs.first() else { return Ok(None) };
     let movers = runs.iter().filter(|run| run.parameters.policy != PolicyName::NONE);
-    let after = movers.min_by(|a, b| a.figures.gini.total_cmp(&b.figures.gini));
-    let shown: Vec<&RunResult> = before.into_iter().chain(after).collect();
-    if shown.is_empty() {
-        return None;
-    }
-    let drawings = shown.iter().map(|run| svg(run)).collect();
-    let machines = shown[0].heat.busy_cpu_ms.len();
+    let best = movers.min_by(|a, b| a.figures.gini.total_cmp(&b.figures.gini));
+    let map = |run: &RunResult| {
+        let open = run.parameters.policy == PolicyName::NONE || best.is_some_and(|best| std::ptr::eq(best, run));
+        let label = escape(&run.parameters.policy_label());
+        Ok(format!(
+            "<details data-policy=\"{label}\"{}><summary>{label}</summary>\n{}</details>",
+            if open { " open" } else { "" },
+            svg(run)?
+        ))
+    };
+    let drawings = runs.iter().map(map).collect::<Result<Vec<_>, DrawError>>()?;
     let caption = format!(
-        "Utilisation of the first {machines} of {} machines over time: each row is a machine, every {} rows are a cell. \
-         White is idle, black is fully used. A policy that balances load makes the rows of a cell similar. Shown: {}.",
-        shown[0].parameters.machines,
-        shown[0].parameters.cell,
-        shown.iter().map(|run| run.parameters.policy_label()).collect::<Vec<_>>().join(", then ")
+        "Utilisation of the first {} of {} machines over time: each row is a machine, every {} rows are a cell. White is idle, black \
+         is fully used. A policy that balances load makes the rows of a cell similar. Click on a policy to see its map.",
+        first.heat.busy_cpu_ms.len(),
+        first.parameters.machines,
+        first.parameters.cell,
     );
-    Some(Figure { title: "Utilisation by machine".to_owned(), drawings, caption })
+    Ok(Some(Figure { title: "Utilisation by machine".to_owned(), drawings, caption }))
 }
 
-fn svg(run: &RunResult) -> String {
+fn svg(run: &RunResult) -> Result<String, DrawError> {
     let rows = &run.heat.busy_cpu_ms;
     let bins = rows.first().map_or(0, Vec::len);
     let (plot_w, plot_h) = (bins as f64 * CELL_W, rows.len() as f64 * CELL_H);
@@ -43,34 +47,38 @@ fn svg(run: &RunResult) -> String {
     let full_cpu_ms = run.length_s() * 1e3 / bins.max(1) as f64 * run.parameters.capacity;
     let mut svg = format!(
         "<svg width=\"{width:.0}\" height=\"{height:.0}\" viewBox=\"0 0 {width:.0} {height:.0}\" \
-         xmlns=\"http://www.w3.org/2000/svg\" font-family=\"sans-serif\" font-size=\"12\" shape-rendering=\"crispEdges\">\n\
+         xmlns=\"http://www.w3.org/2000/svg\" font-family=\"sans-serif\" font-size=\"12\">\n\
          <text x=\"{:.0}\" y=\"18\" font-size=\"16\" text-anchor=\"middle\">{}</text>\n",
         LEFT + plot_w / 2.0,
-        run.parameters.policy_label()
+        escape(&run.parameters.policy_label())
     );
-    for (row, busy) in rows.iter().enumerate() {
-        let levels: Vec<u64> = busy.iter().map(|&ms| level(ms as f64 / full_cpu_ms)).collect();
-        let mut bin = 0;
-        while bin < levels.len() {
-            let len = levels[bin..].iter().take_while(|&&level| level == levels[bin]).count();
-            if levels[bin] > 0 {
-                // Writing to a String can't fail.
-                let _ = write!(
-                    svg,
-                    "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{CELL_H}\" fill=\"{}\"/>",
-                    LEFT + bin as f64 * CELL_W,
-                    TOP + row as f64 * CELL_H,
-                    len as f64 * CELL_W,
-                    grey(levels[bin])
-                );
-            }
-            bin += len;
-        }
-        svg.push('\n');
+    if bins > 0 {
+        let shades: Vec<u8> = rows.iter().flatten().map(|&ms| shade(ms as f64 / full_cpu_ms)).collect();
+        let picture = BASE64_STANDARD.encode(png(bins as u32, rows.len() as u32, &shades)?);
+        // Writing to a String can't fail.
+        let _ = writeln!(
+            svg,
+            "<image x=\"{LEFT}\" y=\"{TOP}\" width=\"{plot_w:.1}\" height=\"{plot_h:.1}\" preserveAspectRatio=\"none\" \
+             style=\"image-rendering: pixelated\" href=\"data:image/png;base64,{picture}\"/>"
+        );
     }
     axes(&mut svg, run, plot_w, plot_h, rows.len());
     svg.push_str("</svg>\n");
-    svg
+    Ok(svg)
+}
+
+/// A picture in shades of grey, one byte for each pixel, row by row.
+fn png(width: u32, height: u32, shades: &[u8]) -> Result<Vec<u8>, DrawError> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, width, height);
+    encoder.set_color(png::ColorType::Grayscale);
+    encoder.set_depth(png::BitDepth::Eight);
+    let written = encoder.write_header().and_then(|mut writer| {
+        writer.write_image_data(shades)?;
+        writer.finish()
+    });
+    written.map_err(|error| DrawError(error.to_string()))?;
+    Ok(bytes)
 }
 
 fn axes(svg: &mut String, run: &RunResult, plot_w: f64, plot_h: f64, rows: usize) {
@@ -101,11 +109,23 @@ fn axes(svg: &mut String, run: &RunResult, plot_w: f64, plot_h: f64, rows: usize
     }
 }
 
-fn level(utilisation: f64) -> u64 {
-    (utilisation * LEVELS as f64).round().clamp(0.0, LEVELS as f64) as u64
+/// White for an idle machine, black for one that is fully used.
+fn shade(utilisation: f64) -> u8 {
+    255 - (utilisation.clamp(0.0, 1.0) * 255.0).round() as u8
 }
 
-fn grey(level: u64) -> String {
-    let shade = 255 - level * 255 / LEVELS;
-    format!("#{shade:02x}{shade:02x}{shade:02x}")
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_has_the_shades_of_its_machines() {
+        let shades = [0.0, 0.5, 1.0, 7.0, -1.0, f64::MIN_POSITIVE].map(shade);
+        assert_eq!(shades, [255, 127, 0, 0, 255, 255]);
+        let bytes = png(3, 2, &shades).unwrap();
+        let mut reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info().unwrap();
+        let mut decoded = vec![0; 6];
+        reader.next_frame(&mut decoded).unwrap();
+        assert_eq!(decoded, shades);
+    }
 }

@@ -1,8 +1,11 @@
 //! Reports: results as one self-contained HTML page with embedded figures, also suitable for printing.
 
 mod chart;
+mod comparison;
+mod dots;
 mod figures;
 mod heat;
+mod inputs;
 mod page;
 mod sweeps;
 
@@ -18,7 +21,7 @@ use super::sweep::SweepResult;
 pub struct Report {
     /// Runs to compare, in the order in which figures show them.
     pub runs: Vec<RunResult>,
-    /// Sweeps to draw.
+    /// Sweeps and comparisons to draw.
     pub sweeps: Vec<SweepResult>,
 }
 

@@ -2,41 +2,84 @@
 
 use std::fmt::Write;
 
-use super::figures::{balance, destinations, network, service, Figure};
-use super::{heat, sweeps, DrawError, Report};
-use crate::sim::cli::table;
+use super::figures::{destinations, network, Figure};
+use super::inputs::Inputs;
+use super::{comparison, heat, sweeps, DrawError, Report};
+use crate::sim::sweep::SweepResult;
 use crate::sim::trace::Input;
 
 const STYLE: &str = "
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1100px; margin: 2em auto; padding: 0 1em; }
 h1 { font-size: 1.6em; } h2 { font-size: 1.2em; margin-top: 2em; }
-figure { margin: 0 0 1.5em; break-inside: avoid; }
-figure div { display: flex; flex-wrap: wrap; gap: 8px; }
-figure svg { max-width: 100%; height: auto; }
+figure { margin: 0 0 1.5em; }
+figure > div { display: flex; flex-wrap: wrap; gap: 8px; }
+figure svg { max-width: 100%; height: auto; break-inside: avoid; }
 figcaption { color: #444; max-width: 65em; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9em; }
-th, td { padding: 0.25em 0.7em; border-bottom: 1px solid #ddd; text-align: right; } th:first-child, td:first-child { text-align: left; }
+summary { cursor: pointer; min-width: 9em; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.85em; }
+th, td { padding: 0.2em 0.6em; border-bottom: 1px solid #ddd; text-align: right; } th { vertical-align: bottom; }
+th:first-child, td:first-child, .ranking td { text-align: left; } td:first-child { white-space: nowrap; }
+small { color: #555; }
 .data { border-left: 4px solid #e69f00; padding-left: 1em; }
 code { font-size: 0.9em; overflow-wrap: anywhere; }
-@media print { body { margin: 0; max-width: none; } }
+#policies { position: sticky; top: 0; background: #fffd; padding: 0.3em 0; border-bottom: 1px solid #ddd; }
+#policies label { margin-left: 1em; white-space: nowrap; }
+@media print {
+  body { margin: 0; max-width: none; padding: 0; font-size: 12px; }
+  #policies { display: none; }
+  h2, summary { break-after: avoid; }
+  table { font-size: 0.75em; } th, td { padding: 0.15em 0.35em; }
+  tr, details { break-inside: avoid; }
+  figure svg { width: 49%; } figure svg[width='1060'] { width: 100%; } details svg { width: 100%; } details[open] { width: 49%; }
+  .wide { overflow-x: visible; }
+}
 ";
+
+/// Switches policies on and off in all tables and charts. Without scripts all are shown.
+const SCRIPT: &str = "
+const parts = [...document.querySelectorAll('[data-policy]')];
+const form = document.getElementById('policies');
+for (const name of new Set(parts.map(part => part.dataset.policy))) {
+  const box = Object.assign(document.createElement('input'), { type: 'checkbox', checked: true });
+  box.addEventListener('change', () => {
+    for (const part of parts) if (part.dataset.policy === name) part.style.display = box.checked ? '' : 'none';
+  });
+  const label = document.createElement('label');
+  label.append(box, ' ' + name);
+  form.append(label);
+}
+form.hidden = false;
+";
+
+/// Nothing is fetched: styles, script and pictures are in the page.
+const CONTENT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
 
 /// Generate the whole page.
 pub(super) fn html(report: &Report) -> Result<String, DrawError> {
+    let inputs = Inputs::of(report);
     let mut page = format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>vnuma-sim</title>\n\
-         <meta name=\"viewport\" content=\"width=device-width\"><style>{STYLE}</style></head><body>\n\
-         <h1>Scheduling in a simulated cluster</h1>\n"
+         <meta http-equiv=\"Content-Security-Policy\" content=\"{CONTENT_POLICY}\">\n\
+         <meta name=\"viewport\" content=\"width=device-width\"><style>{STYLE}{}</style></head><body>\n\
+         <h1>Scheduling in a simulated cluster</h1>\n",
+        inputs.sheet_style()
     );
     data(&mut page, report);
+    line(&mut page, "<form id=\"policies\" hidden><strong>Show</strong></form>");
+    let comparisons: Vec<&SweepResult> = report.sweeps.iter().filter(|sweep| sweep.varied.is_empty()).collect();
+    let of_runs = comparison::of_runs(&report.runs).filter(|_| comparisons.is_empty());
     let mut figures = Vec::new();
+    for compared in comparisons.into_iter().chain(&of_runs) {
+        line(&mut page, "<div class=\"wide\">");
+        comparison::tables(&mut page, compared);
+        line(&mut page, "</div>");
+        figures.push(comparison::figure(compared)?);
+    }
     if !report.runs.is_empty() {
-        figure_table(&mut page, report);
-        figures.push(balance(&report.runs)?);
-        figures.push(service(&report.runs)?);
         figures.push(network(&report.runs)?);
         figures.extend(destinations(&report.runs)?);
-        figures.extend(heat::before_and_after(&report.runs));
+        figures.extend(heat::maps(&report.runs)?);
     }
     for sweep in &report.sweeps {
         figures.extend(sweeps::figures(sweep)?);
@@ -45,7 +88,8 @@ pub(super) fn html(report: &Report) -> Result<String, DrawError> {
         add_figure(&mut page, number + 1, figure);
     }
     parameters(&mut page, report);
-    page.push_str("</body></html>\n");
+    inputs.add(&mut page);
+    line(&mut page, &format!("<script>{SCRIPT}</script></body></html>"));
     Ok(page)
 }
 
@@ -76,18 +120,6 @@ fn data(page: &mut String, report: &Report) {
     }
 }
 
-fn figure_table(page: &mut String, report: &Report) {
-    let cells = |tag: &str, cells: Vec<String>| -> String {
-        cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", escape(cell))).collect()
-    };
-    line(page, &format!("<table><tr><th>policy</th>{}</tr>", cells("th", table::figure_heads())));
-    for run in &report.runs {
-        let label = escape(&run.parameters.policy_label());
-        line(page, &format!("<tr><td>{label}</td>{}</tr>", cells("td", table::figure_cells(&run.figures))));
-    }
-    line(page, "</table>");
-}
-
 fn add_figure(page: &mut String, number: usize, figure: &Figure) {
     line(page, &format!("<figure><h2>{number}. {}</h2><div>", escape(&figure.title)));
     figure.drawings.iter().for_each(|drawing| line(page, drawing));
@@ -116,17 +148,13 @@ fn parameters(page: &mut String, report: &Report) {
             &format!("<p>vnuma-sim {}, for every policy: <code>{}</code></p>", escape(version), escape(&params)),
         );
     }
-    let inputs: Vec<&Input> = report.runs.first().map(|run| run.inputs.iter().collect()).unwrap_or_default();
-    for input in inputs.into_iter().take(8) {
-        line(page, &format!("<p><code>{} {}/{}</code></p>", input.sha256, escape(&input.table), escape(&input.name)));
-    }
 }
 
-fn line(page: &mut String, text: &str) {
+pub(super) fn line(page: &mut String, text: &str) {
     // Writing to a String can't fail.
     let _ = writeln!(page, "{text}");
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

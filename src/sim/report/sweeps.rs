@@ -3,19 +3,8 @@
 use super::chart::{lines, Frame, Line, HALF};
 use super::figures::Figure;
 use super::DrawError;
-use crate::sim::figures::Figures;
+use crate::sim::quantity::{Quantity, QUANTITIES};
 use crate::sim::sweep::{Point, SweepResult};
-
-type Quantity = (&'static str, &'static str, fn(&Figures) -> Option<f64>);
-
-const QUANTITIES: [Quantity; 6] = [
-    ("CPU utilisation", "%", |figures| Some(figures.cpu_utilisation * 100.0)),
-    ("Gini coefficient", "0 to 1", |figures| Some(figures.gini)),
-    ("Overcommit", "millionths of the CPU", |figures| Some(figures.overcommit * 1e6)),
-    ("Duration", "s", |figures| figures.duration_s),
-    ("Finished tasks", "tasks", |figures| Some(figures.finished as f64)),
-    ("Network", "GB/s", |figures| Some(figures.network_bytes_per_s / 1e9)),
-];
 
 /// The first option is the x axis. There is one figure for each combination of the other options' values.
 pub(super) fn figures(sweep: &SweepResult) -> Result<Vec<Figure>, DrawError> {
@@ -37,27 +26,21 @@ fn figure(sweep: &SweepResult, x_name: &str, rest: &[String]) -> Result<Figure, 
         sweep.points.iter().filter(|point| point.values.get(1..).unwrap_or_default() == rest).collect();
     let mut labels: Vec<String> = Vec::new();
     for point in &points {
-        let label = point.parameters.policy_label();
+        let label = point.label();
         if !labels.contains(&label) {
             labels.push(label);
         }
     }
     let mut drawings = Vec::new();
-    for (title, unit, value) in QUANTITIES {
+    for quantity in &QUANTITIES {
         let of_policy = |label: &String| {
-            let points = points.iter().filter(|point| point.parameters.policy_label() == *label);
-            let xy = points.enumerate().filter_map(|(at, point)| {
-                // A value that is not a number, such as a name, is placed by its position in the list.
-                let x = point.values[0].parse().ok().filter(|x: &f64| x.is_finite()).unwrap_or(at as f64);
-                Some((x, value(&point.figures)?))
-            });
-            Line::of_policy(label, xy.collect())
+            let of_label: Vec<&Point> = points.iter().copied().filter(|point| point.label() == *label).collect();
+            line(label, &of_label, quantity)
         };
         let all: Vec<Line> = labels.iter().map(of_policy).collect();
-        drawings.push(lines(
-            &Frame { title, x_axis: x_name, y_axis: unit, size: HALF, from_zero: false, stroke_px: 2 },
-            &all,
-        )?);
+        let (title, y_axis) = (quantity.title, quantity.unit);
+        drawings
+            .push(lines(&Frame { title, x_axis: x_name, y_axis, size: HALF, from_zero: false, stroke_px: 2 }, &all)?);
     }
     let fixed: Vec<String> =
         sweep.varied[1..].iter().zip(rest).map(|(name, value)| format!("{name} {value}")).collect();
@@ -65,7 +48,24 @@ fn figure(sweep: &SweepResult, x_name: &str, rest: &[String]) -> Result<Figure, 
         true => format!("Varying {x_name}"),
         false => format!("Varying {x_name}, with {}", fixed.join(", ")),
     };
-    let caption =
-        "The y axes do not start at 0: differences between policies are small compared to the effect of the option.";
+    let caption = "Means over the seeds with 95 % intervals of the placement, which all policies share: differences between policies \
+                   are surer than the intervals look. The y axes do not start at 0.";
     Ok(Figure { title, drawings, caption: caption.to_owned() })
+}
+
+/// The line of a policy: the means over the seeds, with their intervals.
+fn line(label: &str, points: &[&Point], quantity: &Quantity) -> Line {
+    let mut line = Line::of_policy(label, Vec::new());
+    for (at, point) in points.iter().enumerate() {
+        // A value that is not a number, such as a name, is placed by its position in the list.
+        let x = point.values[0].parse().ok().filter(|x: &f64| x.is_finite()).unwrap_or(at as f64);
+        let Some(spread) = point.spread(quantity) else { continue };
+        let mean = spread.mean * quantity.factor;
+        line.points.push((x, mean));
+        if let Some(half) = spread.half_interval {
+            let half = half * quantity.factor;
+            line.intervals.push((x, mean - half, mean + half));
+        }
+    }
+    line
 }

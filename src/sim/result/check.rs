@@ -123,9 +123,12 @@ fn check_cell(cell: &CellOutcome, placement: Placement, most: f64) -> Checked {
     if let Some(busy) = busy_cpu_s.iter().find(|busy| !(0.0..=most).contains(*busy)) {
         return Err(format!("a machine was busy for {busy} s of CPU, and had {most} s"));
     }
-    let amounts = [cell.turnaround_s, cell.slowdown, cell.work_done_s];
+    let amounts = [cell.turnaround_s, cell.work_done_s, cell.unhindered_cpu_s];
     if amounts.iter().chain(over_cpu_s).any(|amount| !(0.0..f64::INFINITY).contains(amount)) {
         return Err("a time is below 0".to_owned());
+    }
+    if cell.slowdowns.tasks() != Some(cell.tasks) {
+        return Err(format!("it doesn't have the slowdowns of its {} tasks", cell.tasks));
     }
     match cell.finished.checked_add(cell.unfinished) == Some(cell.tasks) {
         true => Ok(()),
@@ -183,6 +186,9 @@ mod tests {
             ("/cells/0/over_cpu_s/1", json!(-1.0), "below 0"),
             ("/cells/0/cell", json!(1), "not those of shard 0/2"),
             ("/cells/0/finished", json!(0), "finished and"),
+            ("/cells/0/slowdowns", json!({}), "slowdowns of its"),
+            ("/cells/0/slowdowns", json!({"0": u64::MAX, "1": u64::MAX}), "slowdowns of its"),
+            ("/cells/0/unhindered_cpu_s", json!(-1.0), "below 0"),
             ("/cells/0/migrations", json!(1_000_000), "moves"),
             ("/cells/0/migrated_bytes", json!(u64::MAX), "bytes"),
             ("/rounds/bytes", json!([1]), "rebalances"),

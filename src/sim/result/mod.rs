@@ -16,7 +16,7 @@ use crate::sim::tasks::{seconds, Horizon};
 use crate::sim::trace::{Input, OddityKind, Trace};
 
 /// Changed when a reader of older results would misread newer ones.
-pub const FORMAT: &str = "vnuma-sim result 1";
+pub const FORMAT: &str = "vnuma-sim result 2";
 
 /// The result of a run or of one of its shards.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -210,5 +210,7 @@ pub fn check_format(path: &Path, found: &str, wanted: &str) -> Result<(), SimErr
     if found == wanted {
         return Ok(());
     }
-    Err(SimError::Format { path: path.into(), what: format!("the file's format is '{found}', not '{wanted}'") })
+    // Of another release some figures are missing or mean something else, so its results are not drawn next to ours.
+    let what = format!("the file's format is '{found}', not '{wanted}': run it again with this release");
+    Err(SimError::Format { path: path.into(), what })
 }
