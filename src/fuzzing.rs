@@ -66,7 +66,7 @@ fn decision_log(bytes: &[u8]) {
     let header = log.header.clone();
     let rounds: Vec<LoggedRound> = log.map_while(Result::ok).collect();
     let mut written = Vec::new();
-    let mut writer = LogWriter::new(&mut written, &header.policy, header.guards).expect("BUG: writing to a Vec fails");
+    let mut writer = LogWriter::new(&mut written, &header).expect("BUG: writing to a Vec fails");
     for round in &rounds {
         let LoggedRound { round, view, plan, observed } = round;
         writer.append(*round, view, plan, observed.as_deref()).expect("BUG: writing to a Vec fails");
