@@ -20,7 +20,7 @@ pub use decision::{is_news, Decision};
 pub use history::{DecisionHistory, HistoryEntry};
 pub use http::{BindError, MetricsServer};
 pub use links::{LinksReport, Sharer, SharingPair};
-pub use openmetrics::{page, CONTENT_TYPE};
+pub use openmetrics::{page, text_page, CONTENT_TYPE, TEXT_CONTENT_TYPE};
 pub use output::{print, OutputError};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use run::page_of;
