@@ -29,6 +29,16 @@ pub struct Header {
     /// The guards that held moves back; `None` without guards, and in older logs, which don't record them.
     #[serde(default)]
     pub guards: Option<GuardOptions>,
+    /// Length of a round as configured, in seconds; `None` in older logs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval_s: Option<f64>,
+}
+
+impl Header {
+    /// The header of a log of this policy's decisions under these guards, in rounds of unknown length.
+    pub fn new(policy: &str, guards: Option<GuardOptions>) -> Self {
+        Header { format: FORMAT.to_owned(), version: VERSION, policy: policy.to_owned(), guards, interval_s: None }
+    }
 }
 
 /// One round of a log.
@@ -106,10 +116,10 @@ pub struct LogWriter<W> {
 }
 
 impl<W: Write> LogWriter<W> {
-    /// Start a log of a policy's decisions under these guards.
-    pub fn new(writer: W, policy: &str, guards: Option<GuardOptions>) -> io::Result<Self> {
+    /// Start a log.
+    pub fn new(writer: W, header: &Header) -> io::Result<Self> {
         let mut log = LogWriter { writer, line: Vec::new() };
-        log.write(&Header { format: FORMAT.to_owned(), version: VERSION, policy: policy.to_owned(), guards })?;
+        log.write(header)?;
         Ok(log)
     }
 
@@ -160,6 +170,11 @@ impl<R: BufRead> LogReader<R> {
         }
         Ok(LogReader { header, lines, line: 1 })
     }
+
+    /// The rounds without the last one if its line is cut short, as a crash or a full disk leaves it.
+    pub fn whole_rounds(self) -> WholeRounds<R> {
+        WholeRounds { log: self, torn_line: None }
+    }
 }
 
 impl<R: BufRead> Iterator for LogReader<R> {
@@ -176,6 +191,39 @@ impl<R: BufRead> Iterator for LogReader<R> {
             round.view.check().and(observed).map_err(|what| LogError::View { line, what })?;
             Ok(round)
         }))
+    }
+}
+
+impl LogError {
+    /// Return true if the text ends within a line's JSON.
+    fn is_cut_short(&self) -> bool {
+        matches!(self, LogError::Line { source, .. } if source.is_eof())
+    }
+}
+
+/// Reads a log up to its last whole line: an iterator over its rounds. Any other error is one, as for [`LogReader`].
+pub struct WholeRounds<R> {
+    log: LogReader<R>,
+    /// Number of the last line, from 1, if it was cut short and left out.
+    pub torn_line: Option<u64>,
+}
+
+impl<R: BufRead> Iterator for WholeRounds<R> {
+    type Item = Result<LoggedRound, LogError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let round = self.log.next()?;
+        if !round.as_ref().is_err_and(LogError::is_cut_short) {
+            return Some(round);
+        }
+        let line = self.log.line;
+        match self.log.next() {
+            Some(_) => Some(round),
+            None => {
+                self.torn_line = Some(line);
+                None
+            }
+        }
     }
 }
 
@@ -213,7 +261,8 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         let mut bytes = Vec::new();
-        let mut log = LogWriter::new(&mut bytes, "coarse", Some(GuardOptions::with_cool_down(3))).unwrap();
+        let mut log =
+            LogWriter::new(&mut bytes, &Header::new("coarse", Some(GuardOptions::with_cool_down(3)))).unwrap();
         log.append(1, &view(), &plan(), None).unwrap();
         log.append(2, &view(), &Plan::default(), Some(&view().nodes[..1])).unwrap();
         let log = LogReader::new(bytes.as_slice()).unwrap();
@@ -241,13 +290,34 @@ mod tests {
     #[test]
     fn a_log_cut_short_gives_its_whole_rounds_and_then_names_the_line() {
         let mut bytes = Vec::new();
-        let mut log = LogWriter::new(&mut bytes, "fine", None).unwrap();
+        let mut log = LogWriter::new(&mut bytes, &Header::new("fine", None)).unwrap();
         log.append(1, &view(), &plan(), None).unwrap();
         log.append(2, &view(), &plan(), None).unwrap();
         bytes.truncate(bytes.len() - 20);
         let rounds: Vec<_> = LogReader::new(bytes.as_slice()).unwrap().collect();
         assert!(rounds[0].is_ok());
         assert!(rounds[1].as_ref().unwrap_err().to_string().starts_with("line 3:"));
+    }
+
+    #[test]
+    fn only_the_last_line_may_be_torn() {
+        let mut bytes = Vec::new();
+        let mut log = LogWriter::new(&mut bytes, &Header::new("fine", None)).unwrap();
+        log.append(1, &view(), &plan(), None).unwrap();
+        log.append(2, &view(), &plan(), None).unwrap();
+        let whole = bytes.clone();
+        let read = |bytes: &[u8]| {
+            let mut rounds = LogReader::new(bytes).unwrap().whole_rounds();
+            let numbers: Result<Vec<u64>, LogError> = rounds.by_ref().map(|round| Ok(round?.round)).collect();
+            (numbers.map_err(|err| err.to_string()), rounds.torn_line)
+        };
+        assert_eq!(read(&whole), (Ok(vec![1, 2]), None));
+        bytes.truncate(whole.len() - 20);
+        assert_eq!(read(&bytes), (Ok(vec![1]), Some(3)));
+        bytes.push(b'\n');
+        bytes.extend(&whole[whole.iter().position(|&byte| byte == b'\n').unwrap() + 1..]);
+        let (read, torn_line) = read(&bytes);
+        assert!(read.unwrap_err().starts_with("line 3:") && torn_line.is_none());
     }
 
     fn link(a: u64, b: u64, pages_per_round: f64) -> Link {
@@ -258,7 +328,7 @@ mod tests {
     fn links_are_in_the_log_only_if_there_are_some() {
         let linked = CellView { links: vec![link(7, 9, 1.0 / 3.0)], ..view() };
         let mut bytes = Vec::new();
-        let mut log = LogWriter::new(&mut bytes, "auto", None).unwrap();
+        let mut log = LogWriter::new(&mut bytes, &Header::new("auto", None)).unwrap();
         log.append(1, &view(), &plan(), None).unwrap();
         log.append(2, &linked, &plan(), None).unwrap();
         assert_eq!(String::from_utf8(bytes.clone()).unwrap().matches("links").count(), 1);
@@ -286,7 +356,7 @@ mod tests {
             let mut edited = view();
             edit(&mut edited);
             let mut bytes = Vec::new();
-            LogWriter::new(&mut bytes, "auto", None).unwrap().append(1, &edited, &plan(), None).unwrap();
+            LogWriter::new(&mut bytes, &Header::new("auto", None)).unwrap().append(1, &edited, &plan(), None).unwrap();
             let message = LogReader::new(bytes.as_slice()).unwrap().next().unwrap().unwrap_err().to_string();
             assert!(message.starts_with("line 2: ") && message.contains(what), "{message}");
         }

@@ -6,6 +6,7 @@ use crate::cell::Move;
 use crate::decision_log::{LogReader, LogWriter, LoggedRound};
 use crate::linux::CpuSet;
 use crate::policy::{Decider, GuardOptions, PolicyName, PolicySettings, World};
+use crate::report;
 use crate::sense;
 use crate::sim::replay::replay;
 use crate::sim::what_if::what_if;
@@ -59,14 +60,14 @@ fn cpu_list(bytes: &[u8]) {
     }
 }
 
-/// A decision log. Its rounds are the same after they were written again, and every policy decides in them; a policy may
-/// only move groups that the round has, to nodes that it has.
+/// A decision log. Its rounds are the same after they were written again, it has a page, and every policy decides in the rounds;
+/// a policy may only move groups that the round has, to nodes that it has.
 fn decision_log(bytes: &[u8]) {
     let Ok(log) = LogReader::new(bytes) else { return };
     let header = log.header.clone();
     let rounds: Vec<LoggedRound> = log.map_while(Result::ok).collect();
     let mut written = Vec::new();
-    let mut writer = LogWriter::new(&mut written, &header.policy, header.guards).expect("BUG: writing to a Vec fails");
+    let mut writer = LogWriter::new(&mut written, &header).expect("BUG: writing to a Vec fails");
     for round in &rounds {
         let LoggedRound { round, view, plan, observed } = round;
         writer.append(*round, view, plan, observed.as_deref()).expect("BUG: writing to a Vec fails");
@@ -75,6 +76,8 @@ fn decision_log(bytes: &[u8]) {
     assert_eq!(log.header, header);
     let again: Vec<LoggedRound> = log.map(|round| round.expect("a written round is read")).collect();
     assert_eq!(again, rounds);
+    let page = report::page_of(written.as_slice(), "it", None).expect("a written log is read");
+    assert_eq!(page.is_some(), !rounds.is_empty());
     for policy in PolicyName::all(World::Simulated) {
         let decider = || {
             let guards = header.guards.unwrap_or(GuardOptions::with_cool_down(3));

@@ -12,6 +12,7 @@
 //! - [`linux`]: kernel interfaces that several modules need: CPU sets, affinities, clocks, memory, threads.
 //! - [`daemon`]: options, the round loop (sense, decide, act, report), startup and shutdown.
 //! - [`decision_log`]: what policies saw and decided, round by round; written live, replayed in the simulator.
+//! - [`html`]: pages that stand alone, for reports.
 //! - [`report`]: what operators see: statistics, metrics, explanations of decisions.
 //! - [`sim`]: a simulated cluster driven by a trace.
 
@@ -26,6 +27,7 @@ pub mod decision_log;
 #[cfg(all(any(test, feature = "fuzzing"), feature = "daemon", feature = "sim"))]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod html;
 #[cfg(feature = "daemon")]
 pub mod linux;
 pub mod policy;

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
 use clap::Parser;
@@ -44,6 +45,7 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Restore) => restore(),
         Some(Command::Explain { nr }) => report::explain(nr, &mut io::stdout().lock()),
         Some(Command::Links { json }) => report::links(json, &mut io::stdout().lock()),
+        Some(Command::Report { log, output, interval }) => report_run(&log, &output, interval),
         None if cli.run.help_stats => report::describe_stats(&mut io::stdout()),
         None => schedule(&cli.run),
     }
@@ -61,6 +63,13 @@ fn schedule(options: &RunOptions) -> Result<()> {
         return report::monitor(interval, || shutdown.is_requested());
     }
     daemon::run(options, &shutdown)
+}
+
+fn report_run(log: &Path, output: &Path, interval: Option<Duration>) -> Result<()> {
+    if let Some(line) = report::write_run_page(log, output, interval)? {
+        log::warn!("{}: line {line} is cut short and left out", log.display());
+    }
+    Ok(())
 }
 
 fn exec(command: &[OsString]) -> Result<()> {

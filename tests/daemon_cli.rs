@@ -162,6 +162,58 @@ fn a_pid_namespace_of_its_own_is_refused_with_the_remedy() {
     }
 }
 
+/// A decision log of two rounds of a node.
+fn decision_log() -> Vec<u8> {
+    use scx_vnuma::cell::{CellView, Node, Plan, Pressure};
+    use scx_vnuma::decision_log::{Header, LogWriter};
+
+    let nodes = vec![Node { capacity_cpus: 2.0, pressure: Pressure::Fresh { share: 0.5 }, ..Node::default() }];
+    let view = CellView { nodes, ..CellView::default() };
+    let mut log = Vec::new();
+    let header = Header { interval_s: Some(0.5), ..Header::new("coarse", None) };
+    let mut writer = LogWriter::new(&mut log, &header).unwrap();
+    for round in 1..=2 {
+        writer.append(round, &view, &Plan::default(), None).unwrap();
+    }
+    log
+}
+
+#[test]
+fn report_makes_a_page_of_a_log_and_tells_of_a_torn_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, page) = (folder.path().join("run.jsonl"), folder.path().join("run.html"));
+    let report = || scx_vnuma(&["report", log.to_str().unwrap(), "-o", page.to_str().unwrap()]);
+    let whole = decision_log();
+    std::fs::write(&log, &whole).unwrap();
+    let output = report();
+    assert!(output.status.success() && stderr(&output).is_empty(), "{}", stderr(&output));
+    let html = std::fs::read_to_string(&page).unwrap();
+    assert!(html.contains("node 0") && html.contains("2 rounds") && html.contains("coarse"), "{html}");
+
+    std::fs::write(&log, &whole[..whole.len() - 5]).unwrap();
+    let output = report();
+    assert!(
+        output.status.success() && stderr(&output).contains("run.jsonl: line 3 is cut short"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(std::fs::read_to_string(&page).unwrap().contains("1 round,"));
+}
+
+#[test]
+fn report_of_no_log_names_the_file_and_the_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("run.jsonl");
+    for (text, said) in
+        [("", "run.jsonl: line 1: the file is empty"), ("{}\n", "run.jsonl: line 1: not a valid header")]
+    {
+        std::fs::write(&log, text).unwrap();
+        let output = scx_vnuma(&["report", log.to_str().unwrap(), "-o", "/dev/null"]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).contains(said), "{}", stderr(&output));
+    }
+}
+
 /// Makes a child process write more to standard error than a pipe holds.
 #[test]
 fn an_unread_log_blocks_nothing() {

@@ -144,7 +144,7 @@ fn with_rounds<T>(
     let options = Cli::try_parse_from([&fixed, policy, args].concat()).expect("invalid options").run;
     let config = Config::new(&options)?;
     let nodes = Nodes::new([(NodeId(0), vec![0]), (NodeId(1), vec![1]), (NodeId(2), vec![2])]);
-    let mut log = DecisionLog::create(None, config.policy.as_str(), config.guards)?;
+    let mut log = DecisionLog::create(None, &config.log_header())?;
     let reporter = Reporter::new(history, &mut log, config.interval, NodeId(0));
     let sampler = Sampler::open(Hosts::start(Vec::new(), config.interval)?, None)?;
     let mut rounds = Rounds::new(&config, class, &nodes, NodeId(0), sampler, reporter, Signals::default())?;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use scx_vnuma::cell::{CellView, Demand, Group, GroupId, Node, NodeId, Plan, Pressure};
-use scx_vnuma::decision_log::LogWriter;
+use scx_vnuma::decision_log::{Header, LogWriter};
 use serde_json::{json, Value};
 
 fn folder(name: &str) -> PathBuf {
@@ -303,7 +303,7 @@ fn decision_log() -> Vec<u8> {
     let pressed = view(vec![node(0, 7.0), node(1, 1.0), node(2, 2.0)], vec![group(1), group(2)]);
     let calm = view(vec![node(0, 1.0), node(1, 1.0), node(2, 2.0)], Vec::new());
     let mut bytes = Vec::new();
-    let mut log = LogWriter::new(&mut bytes, "auto", None).unwrap();
+    let mut log = LogWriter::new(&mut bytes, &Header::new("auto", None)).unwrap();
     log.append(1, &pressed, &Plan::default(), None).unwrap();
     log.append(2, &calm, &Plan::default(), None).unwrap();
     bytes

@@ -9,6 +9,7 @@ use super::options::RunOptions;
 use crate::act::AffinityOptions;
 use crate::bpf::{LoadOptions, Steering};
 use crate::cell::NodeId;
+use crate::decision_log::Header;
 use crate::linux::cgroup_mount::cgroup2_mount;
 use crate::policy::{Decider, GuardOptions, Order, PolicyName, PolicySettings};
 use crate::sense::{host_specs, HostSpec, HostSpecError, ProbeOptions};
@@ -84,6 +85,11 @@ impl Config {
     /// The policy with its guards.
     pub fn decider(&self) -> Decider {
         Decider::new(self.policy.make(&self.policy_settings), self.guards)
+    }
+
+    /// The header of a decision log of these options.
+    pub fn log_header(&self) -> Header {
+        Header { interval_s: Some(self.interval.as_secs_f64()), ..Header::new(self.policy.as_str(), self.guards) }
     }
 
     /// The workload before the first round. New migratable tasks go to `start`.

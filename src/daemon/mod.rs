@@ -84,7 +84,7 @@ fn run_until_shutdown(
     history: &Arc<DecisionHistory>,
     shutdown: &Shutdown,
 ) -> Result<()> {
-    let mut log = DecisionLog::create(options.log.as_deref(), config.policy.as_str(), config.guards)?;
+    let mut log = DecisionLog::create(options.log.as_deref(), &config.log_header())?;
     let (mut restarts, mut destination) = (Restarts::default(), None);
     loop {
         let (exit, last) = run_once(config, options, history, &mut log, shutdown, destination)?;

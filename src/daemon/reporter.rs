@@ -10,9 +10,8 @@ use anyhow::{Context, Result};
 use crate::act::{AffinityCounts, MemoryCounts};
 use crate::bpf::Class;
 use crate::cell::{NodeId, Plan};
-use crate::decision_log::LogWriter;
+use crate::decision_log::{Header, LogWriter};
 use crate::linux::memory;
-use crate::policy::GuardOptions;
 use crate::report::{self, Decision, DecisionHistory, LinksReport, Metrics, Round, Visibility};
 use crate::work::SelectionChanges;
 
@@ -22,12 +21,12 @@ pub struct DecisionLog(Option<LogWriter<File>>);
 impl DecisionLog {
     /// Create the log at `path`, which must not exist: an existing file may be somebody's record. Without a path,
     /// nothing is written.
-    pub fn create(path: Option<&Path>, policy: &str, guards: Option<GuardOptions>) -> Result<Self> {
+    pub fn create(path: Option<&Path>, header: &Header) -> Result<Self> {
         let Some(path) = path else { return Ok(DecisionLog(None)) };
         let file = File::create_new(path);
         let file =
             file.with_context(|| format!("--log {}: it must be a new file in an existing directory", path.display()))?;
-        let log = LogWriter::new(file, policy, guards).with_context(|| format!("writing {}", path.display()))?;
+        let log = LogWriter::new(file, header).with_context(|| format!("writing {}", path.display()))?;
         Ok(DecisionLog(Some(log)))
     }
 

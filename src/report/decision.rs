@@ -133,7 +133,8 @@ impl Decision {
         self.nodes.iter().find(|node| node.id == id)
     }
 
-    fn why(&self) -> String {
+    /// Why the work stays or goes, in one line.
+    pub(super) fn why(&self) -> String {
         if let Some(balance) = self.balance {
             return self.why_balanced(balance);
         }

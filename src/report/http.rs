@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{HeaderValue, ALLOW, CONTENT_TYPE};
+use hyper::header::{HeaderValue, ACCEPT, ALLOW, CONTENT_TYPE};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
@@ -104,7 +104,7 @@ async fn accept_all(listener: std::net::TcpListener, history: Arc<DecisionHistor
 
 async fn converse(stream: TcpStream, history: Arc<DecisionHistory>) -> hyper::Result<()> {
     let answer = service_fn(|request| {
-        let answer = answer(request.method(), request.uri().path(), &history);
+        let answer = answer(&request, &history);
         async { Ok::<_, Infallible>(answer) }
     });
     http1::Builder::new()
@@ -116,10 +116,25 @@ async fn converse(stream: TcpStream, history: Arc<DecisionHistory>) -> hyper::Re
         .await
 }
 
-fn answer(method: &Method, path: &str, history: &DecisionHistory) -> Response<Full<Bytes>> {
-    let (status, content_type, text) = match (method, path) {
-        (&Method::GET | &Method::HEAD, "/metrics") => match openmetrics::page(&history.metrics()) {
-            Ok(page) => (StatusCode::OK, openmetrics::CONTENT_TYPE, page),
+/// Return true if the client asks for Prometheus's text format and doesn't know OpenMetrics.
+fn wants_text_format<T>(request: &Request<T>) -> bool {
+    let accepted = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let (mut text, mut open) = (false, false);
+    for types in accepted {
+        text |= types.contains("text/plain");
+        open |= types.contains("application/openmetrics-text");
+    }
+    text && !open
+}
+
+fn answer<T>(request: &Request<T>, history: &DecisionHistory) -> Response<Full<Bytes>> {
+    let page = || match wants_text_format(request) {
+        true => Ok((openmetrics::TEXT_CONTENT_TYPE, openmetrics::text_page(&history.metrics())?)),
+        false => Ok::<_, anyhow::Error>((openmetrics::CONTENT_TYPE, openmetrics::page(&history.metrics())?)),
+    };
+    let (status, content_type, text) = match (request.method(), request.uri().path()) {
+        (&Method::GET | &Method::HEAD, "/metrics") => match page() {
+            Ok((content_type, page)) => (StatusCode::OK, content_type, page),
             Err(err) => (StatusCode::INTERNAL_SERVER_ERROR, "text/plain", format!("{err:#}\n")),
         },
         (_, "/metrics") => (StatusCode::METHOD_NOT_ALLOWED, "text/plain", "use GET\n".into()),
@@ -169,6 +184,20 @@ mod tests {
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
         assert!(answer.contains(&format!("content-type: {}\r\n", openmetrics::CONTENT_TYPE)), "{answer}");
         assert!(answer.contains("\nscx_vnuma_rounds_total 42") && answer.ends_with("# EOF\n"), "{answer}");
+    }
+
+    #[test]
+    fn the_text_format_is_for_clients_that_ask_for_nothing_newer() {
+        let address = serve(Metrics::default());
+        let content_type = |accept: &str| {
+            let answer = ask(address, &format!("GET /metrics HTTP/1.1\r\nHost: it\r\nAccept: {accept}\r\n\r\n"));
+            let line = answer.lines().find_map(|line| line.strip_prefix("content-type: ")).map(ToOwned::to_owned);
+            line.unwrap_or_else(|| panic!("no type in {answer}"))
+        };
+        assert_eq!(content_type("text/plain;version=0.0.4;q=1,*/*;q=0.1"), openmetrics::TEXT_CONTENT_TYPE);
+        assert_eq!(content_type("*/*"), openmetrics::CONTENT_TYPE);
+        let prometheus = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+        assert_eq!(content_type(prometheus), openmetrics::CONTENT_TYPE);
     }
 
     #[test]

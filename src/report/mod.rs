@@ -1,4 +1,4 @@
-//! What operators see: each decision explained in text, and metrics over scx_stats and as OpenMetrics.
+//! What operators see: each decision explained in text, metrics over scx_stats and as OpenMetrics, and a page about a run.
 
 mod decision;
 mod history;
@@ -7,6 +7,7 @@ mod links;
 mod openmetrics;
 mod output;
 mod peers;
+mod run;
 mod server;
 mod sources;
 mod stats;
@@ -19,8 +20,11 @@ pub use decision::{is_news, Decision};
 pub use history::{DecisionHistory, HistoryEntry};
 pub use http::{BindError, MetricsServer};
 pub use links::{LinksReport, Sharer, SharingPair};
-pub use openmetrics::{page, CONTENT_TYPE};
+pub use openmetrics::{page, text_page, CONTENT_TYPE, TEXT_CONTENT_TYPE};
 pub use output::{print, OutputError};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use run::page_of;
+pub use run::{run_page, write_run_page, RunPage, RunPageError};
 pub use server::{describe_stats, explain, links, monitor, StatsServer};
 pub use stats::{Metrics, NodeMetrics, SourceMetrics};
 pub use visibility::Visibility;

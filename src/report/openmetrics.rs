@@ -1,10 +1,10 @@
-//! The metrics as OpenMetrics text.
+//! The metrics as OpenMetrics text, and in Prometheus's older text format for clients that know no other.
 //!
 //! The page is generated from the descriptions in `stats`, so that a new metric needs no code here. Names follow the
 //! OpenMetrics conventions: base units (`_ms` becomes seconds, `_pct` a ratio), and `_total` for counters. A metric
 //! whose value is unknown has no sample.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -28,6 +28,26 @@ pub fn page(metrics: &Metrics) -> anyhow::Result<String> {
     let mut page = String::new();
     text::encode(&mut page, &registry)?;
     Ok(page)
+}
+
+/// The Content-Type of [`text_page`].
+pub const TEXT_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The metrics page in Prometheus's text format. It differs in that a counter's description names it with `_total`, and in that
+/// there are no units and no end mark.
+pub fn text_page(metrics: &Metrics) -> anyhow::Result<String> {
+    let page = page(metrics)?;
+    let counter = |line: &str| line.strip_prefix("# TYPE ")?.strip_suffix(" counter").map(ToOwned::to_owned);
+    let counters: BTreeSet<String> = page.lines().filter_map(counter).collect();
+    let in_text_format = |line: &str| -> Option<String> {
+        let Some(comment) = line.strip_prefix("# ") else { return Some(line.to_owned()) };
+        match comment.splitn(3, ' ').collect::<Vec<_>>()[..] {
+            ["UNIT", ..] | ["EOF"] => None,
+            [keyword, name, rest] if counters.contains(name) => Some(format!("# {keyword} {name}_total {rest}")),
+            _ => Some(line.to_owned()),
+        }
+    };
+    Ok(page.lines().filter_map(in_text_format).map(|line| line + "\n").collect())
 }
 
 #[derive(Debug)]
@@ -165,6 +185,19 @@ mod tests {
         let OpenMetricsValue::Gauge(value) = &sample.value else { panic!("{sample:?}") };
         assert_eq!(value.as_f64(), 0.4);
         assert_eq!(family("scx_vnuma_destination").family_type, OpenMetricsType::Gauge);
+    }
+
+    #[test]
+    fn the_text_format_names_counters_in_full_and_has_the_same_samples() {
+        let metrics = metrics();
+        let (open, text) = (page(&metrics).unwrap(), text_page(&metrics).unwrap());
+        let samples =
+            |page: &str| page.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(samples(&open), samples(&text));
+        assert!(text.contains("# TYPE scx_vnuma_rounds_total counter\n"), "{text}");
+        assert!(text.contains("# HELP scx_vnuma_moved_bytes_total resident memory"), "{text}");
+        assert!(text.contains("# TYPE scx_vnuma_destination gauge\n"), "{text}");
+        assert!(!text.contains("# UNIT") && !text.contains("# EOF"), "{text}");
     }
 
     #[test]

@@ -27,16 +27,19 @@ const NR_MIGRATABLE: usize = 8;
 /// task stays there.
 const SCHEDULE: [(&[u32], u32); 7] = [(&[], 6), (&[1], 7), (&[], 7), (&[3], 7), (&[], 7), (&[1, 2], 7), (&[], 7)];
 
+/// scx_vnuma's decision log. It is in memory until the end: writing it to the share would count as the guest's work.
+const DECISIONS: &str = "/tmp/decisions.jsonl";
+
 const SECOND_MIN: Duration = Duration::from_millis(500);
 
-/// Runs one phase of the demo and records it to /lab/out/PHASE.jsonl.
+/// Runs one phase of the demo and records it to /lab/out/PHASE.jsonl, and scx_vnuma's decisions to /lab/out/decisions.jsonl.
 pub fn record(phase: PhaseName) -> Result<()> {
     let fixed = Setting { cpu: node_cpus(0)?.first().copied(), in_bursts: true, ..Setting::default() };
     let fixed = Worker::start(&fixed)?;
     let migratable = Worker::start_many(NR_MIGRATABLE, &Setting::migratable())?;
     let (file, scheduler) = match phase {
         PhaseName::Alone => ("alone", None),
-        PhaseName::With => ("with", Some(Scheduler::start(&[])?)),
+        PhaseName::With => ("with", Some(Scheduler::start(&["--log", DECISIONS])?)),
     };
     // Recording is work too: it stays with the fixed task, away from the hogs.
     let _bound = BoundTo::node(0)?;
@@ -54,6 +57,10 @@ pub fn record(phase: PhaseName) -> Result<()> {
     }
     hog(&[])?;
     std::fs::write(format!("/lab/out/{file}.jsonl"), recorder.record)?;
+    if let Some(scheduler) = &mut recorder.scheduler {
+        scheduler.end(libc::SIGTERM)?;
+        std::fs::copy(DECISIONS, "/lab/out/decisions.jsonl").context("copying the decision log")?;
+    }
     Ok(())
 }
 

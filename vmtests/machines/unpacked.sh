@@ -1,14 +1,21 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034  # for the commands that source it
 # Services as Debian ships them, unpacked without installing them: an installed service would start on the machine, and it is
-# needed only in the lab.
+# needed only in tests.
 
 # The exporter for host levels that serve their CPU metrics.
 NODE_EXPORTER=$CACHE/node-exporter/usr/bin/prometheus-node-exporter
 # A folder with memcached and those of its libraries that a machine may lack.
 MEMCACHED=$CACHE/memcached
 
+# Prometheus and promtool, for the tests of examples/monitoring. Not installed: its package would start a service.
+PROMETHEUS=$CACHE/prometheus/usr/bin/prometheus
+
 fetch_services() {
+    if [ ! -x "$PROMETHEUS" ]; then
+        unpack_packages prometheus.new prometheus
+        replace_folder prometheus.new prometheus
+    fi
     if [ ! -x "$NODE_EXPORTER" ]; then
         unpack_packages node-exporter.new prometheus-node-exporter
         replace_folder node-exporter.new node-exporter

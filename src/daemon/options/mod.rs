@@ -55,6 +55,20 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Make one HTML page of a decision log: where the work ran, what others took, what moved and why.
+    ///
+    /// It needs neither root nor a running scx_vnuma. The page loads nothing from elsewhere.
+    Report {
+        /// Decision log, written with --log.
+        #[arg(value_name = "LOG.jsonl")]
+        log: std::path::PathBuf,
+        /// Page to write.
+        #[arg(short, long, value_name = "FILE.html")]
+        output: std::path::PathBuf,
+        /// Length of a round, as in `500ms`, for logs that don't record it.
+        #[arg(long, value_name = "DURATION", value_parser = parse_interval)]
+        interval: Option<Duration>,
+    },
 }
 
 /// The options of scheduling. Their help is the manual.

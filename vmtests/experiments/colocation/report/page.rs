@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use anyhow::Result;
+use scx_vnuma::html::{self, escape};
 
 use super::data::{Figure, Run};
 use super::prediction::Prediction;
@@ -24,11 +25,7 @@ th, td { padding: 0.25em 0.7em; border-bottom: 1px solid #ddd; text-align: left;
 
 /// The whole page.
 pub fn html(run: &Run, predictions: &[Prediction]) -> Result<String> {
-    let mut page = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>scx_vnuma: co-location</title>\n\
-         <meta name=\"viewport\" content=\"width=device-width\"><style>{STYLE}</style></head><body>\n\
-         <h1>Latency-critical hosts, best-effort guest</h1>\n"
-    );
+    let mut page = "<h1>Latency-critical hosts, best-effort guest</h1>\n".to_owned();
     introduction(&mut page, run);
     heading(&mut page, "What was measured");
     let rounds = format!("Medians of {} rounds; in brackets the lowest and the highest.", run.nr_rounds());
@@ -57,8 +54,7 @@ pub fn html(run: &Run, predictions: &[Prediction]) -> Result<String> {
     table(&mut page, &tables::published());
     add_figures(&mut page, run)?;
     simulator(&mut page, predictions);
-    page.push_str("</body></html>\n");
-    Ok(page)
+    Ok(html::page("scx_vnuma: co-location", STYLE, &page))
 }
 
 fn introduction(page: &mut String, run: &Run) {
@@ -199,10 +195,6 @@ fn heading(page: &mut String, text: &str) {
 
 fn paragraph(page: &mut String, class: &str, text: &str) {
     let _ = writeln!(page, "<p class=\"{class}\">{}</p>", escape(text));
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]
