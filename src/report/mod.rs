@@ -1,5 +1,6 @@
 //! What operators see: each decision explained in text, and metrics over scx_stats and as OpenMetrics.
 
+mod client;
 mod decision;
 mod history;
 mod http;
@@ -10,19 +11,22 @@ mod peers;
 mod server;
 mod sources;
 mod stats;
+mod status;
 mod visibility;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub use decision::{is_news, Decision};
+pub use client::{control, explain, links, monitor, status, NotRunning};
+pub use decision::{is_news, Decision, DecisionReport};
 pub use history::{DecisionHistory, HistoryEntry};
 pub use http::{BindError, MetricsServer};
 pub use links::{LinksReport, Sharer, SharingPair};
 pub use openmetrics::{page, CONTENT_TYPE};
 pub use output::{print, OutputError};
-pub use server::{describe_stats, explain, links, monitor, StatsServer};
+pub use server::{describe_stats, Control, StatsServer, DRAINED, RELOAD};
 pub use stats::{Metrics, NodeMetrics, SourceMetrics};
+pub use status::{NodeStatus, Setup, StatusReport};
 pub use visibility::Visibility;
 
 use crate::bpf::Retargeted;
