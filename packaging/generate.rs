@@ -4,9 +4,9 @@
 //! It is an example, so that neither program carries the generators and an ordinary build doesn't compile them.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{bail, Context, Result};
+use anyhow::{Context, Result};
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::roff::{bold, roman, Roff};
@@ -38,9 +38,12 @@ struct Program {
 }
 
 fn main() -> Result<()> {
-    let [_, folder] =
-        std::env::args_os().collect::<Vec<_>>().try_into().map_err(|_| anyhow::anyhow!("usage: generate FOLDER"))?;
-    let folder = PathBuf::from(folder);
+    let folder = std::env::args_os().nth(1).context("usage: generate FOLDER")?;
+    write_all(Path::new(&folder))
+}
+
+/// Write everything into a folder.
+pub fn write_all(folder: &Path) -> Result<()> {
     let programs = [
         Program {
             command: Cli::command(),
@@ -120,9 +123,6 @@ fn write_completions(command: &Command, folder: &Path) -> Result<()> {
         let folder = folder.join(shell.to_string());
         fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
         let name = command.get_name().to_string();
-        if name.is_empty() {
-            bail!("BUG: a program without a name");
-        }
         clap_complete::generate_to(shell, &mut command.clone(), name, &folder)
             .with_context(|| format!("writing to {}", folder.display()))?;
     }

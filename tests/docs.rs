@@ -7,6 +7,10 @@ use std::path::{Path, PathBuf};
 use clap::CommandFactory;
 use scx_vnuma::daemon::Cli;
 
+#[allow(dead_code, reason = "its main function is for the example")]
+#[path = "../packaging/generate.rs"]
+mod generate;
+
 fn project(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
@@ -67,11 +71,8 @@ fn the_readmes_option_table_is_current() {
 
 /// What `packaging/generate.rs` writes, as text by path.
 fn generated() -> std::collections::BTreeMap<PathBuf, String> {
-    // cargo builds examples for tests, beside the programs.
-    let generator = Path::new(env!("CARGO_BIN_EXE_scx_vnuma")).with_file_name("examples").join("generate");
     let folder = tempfile::tempdir().expect("a folder for what is generated");
-    let status = std::process::Command::new(generator).arg(folder.path()).status().expect("the generator starts");
-    assert!(status.success());
+    generate::write_all(folder.path()).expect("it can be written");
     let mut texts = std::collections::BTreeMap::new();
     let mut folders = vec![folder.path().to_path_buf()];
     while let Some(next) = folders.pop() {

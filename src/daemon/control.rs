@@ -56,7 +56,7 @@ impl Abilities {
 
 impl Rounds<'_> {
     /// Do what was asked since the last call. Return true if the next round should begin at once.
-    pub(super) fn serve_requests(&mut self) -> bool {
+    pub fn serve_requests(&mut self) -> bool {
         let mut is_changed = false;
         while let Some(asked) = self.control.as_ref().and_then(|control| control.asked.try_recv().ok()) {
             let answer: Answer = match asked.request {

@@ -16,6 +16,7 @@ mod reporter;
 mod requests;
 mod restarts;
 mod round;
+mod service;
 mod settings;
 mod shutdown;
 mod signals;
@@ -191,7 +192,11 @@ fn run_once(
     let mut rounds =
         rounds.controlled_by(Control { asked, settings, drained: &drained_file, start_probes: &start_probes });
     rounds.set_drained(drained);
+    service::ready();
     let outcome = rounds.run(shutdown);
+    if shutdown.is_requested() {
+        service::stopping();
+    }
     let (destination, must_load_again) = (rounds.destination(), rounds.must_load_again());
     // This also restores the affinities of IRQs and workqueues.
     drop(rounds);

@@ -13,6 +13,7 @@ use super::failures::Failures;
 use super::links::links_report;
 use super::pacing::Pace;
 use super::reporter::Reporter;
+use super::service::Watchdog;
 use super::Shutdown;
 use crate::act::{AffinityMover, AffinityThread, MemoryMover, OwnThreads};
 use crate::bpf::{Class, Hits};
@@ -52,6 +53,7 @@ pub struct Rounds<'a> {
     /// The class lacks something that the configuration needs by now.
     pub(super) must_load_again: bool,
     pub(super) control: Option<Control<'a>>,
+    watchdog: Watchdog,
     /// Moves IRQs and workqueues to where the work goes.
     affinity: AffinityThread,
     memory_mover: Option<MemoryMover>,
@@ -82,6 +84,7 @@ impl<'a> Rounds<'a> {
             must_load_again: false,
             drained: BTreeSet::new(),
             control: None,
+            watchdog: Watchdog::from_environment(),
             class,
             nodes,
             decider: config.decider(),
@@ -152,7 +155,8 @@ impl<'a> Rounds<'a> {
         false
     }
 
-    fn note_alive(&self) {
+    fn note_alive(&mut self) {
+        self.watchdog.note_alive();
         if let Err(err) = self.class.note_alive() {
             log::debug!("{err:#}");
         }
