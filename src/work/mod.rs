@@ -141,7 +141,8 @@ impl Workload {
         // A policy that doesn't steer may have followed one that did.
         let lifts = !plan.steers() && self.in_force.as_ref().is_some_and(KernelPlan::steers);
         let is_news = !hits.is_empty() || self.in_force.as_ref() != Some(&kernel_plan);
-        if !moves && !lifts && !(plan.steers() && is_news) {
+        let is_told = moves || lifts || (plan.steers() && is_news);
+        if !is_told {
             return Ok(None);
         }
         let told = KernelPlan { known_hits: hits.clone(), ..kernel_plan.clone() };
