@@ -6,15 +6,19 @@ SIM := target/release/vnuma-sim
 SIM_ONLY := --package scx_vnuma --no-default-features --features sim
 
 # Every shell script, by its first lines.
-SCRIPTS = $(shell grep -rlE '^(#!.*[/ ](ba)?sh|\# shellcheck shell=.*)$$' .ci benches examples fuzz/run vmtests --exclude-dir=.cache)
+SCRIPTS = $(shell grep -rlE '^(#!.*[/ ](ba)?sh|\# shellcheck shell=.*)$$' .ci benches examples fuzz/run packaging vmtests --exclude-dir=.cache)
 
 .NOTPARALLEL:
-.PHONY: help build demo experiment bench \
+.PHONY: help build dist demo experiment bench \
 	check tools fmt clippy unit-test doc shellcheck clang-format deny fuzz test vm-test long-test setup clean \
 	sim sim-test sim-demo sim-bench sim-scale sim-slurm
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+dist: ## a Debian package, and an archive with both programs, in target/dist
+	vmtests/setup --build-only
+	packaging/dist
 
 build: ## scx_vnuma and vnuma-sim, in target/release
 	vmtests/setup --build-only

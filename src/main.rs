@@ -3,20 +3,28 @@
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
-use clap::Parser;
-use scx_vnuma::daemon::{self, preflight, Cli, Command, InstanceLock, Log, RunOptions, Shutdown, LOCK_FILE};
-use scx_vnuma::report::OutputError;
+use scx_vnuma::daemon::{
+    self, preflight, Cli, Command, ConfigCommand, InstanceLock, Log, Requests, Settings, Shutdown, CONFIG_FILE,
+    LOCK_FILE,
+};
+use scx_vnuma::report::{NotRunning, OutputError};
 use scx_vnuma::work::make_migratable;
 use scx_vnuma::{act, report};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let log = match Log::start(cli.run.verbose) {
+    let (cli, settings) = match Settings::of(std::env::args_os().collect()) {
+        Ok(parsed) => parsed,
+        Err(err) => {
+            let _ = writeln!(io::stderr(), "scx_vnuma: {err:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let log = match Log::start(settings.options.verbose) {
         Ok(log) => log,
         Err(err) => {
             // Not eprintln!, which panics if standard error can't be written.
@@ -24,12 +32,12 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let outcome = run(cli);
+    let outcome = run(cli, settings);
     if log.nr_dropped() > 0 {
         log::warn!("{} log lines were dropped because standard error wasn't read", log.nr_dropped());
     }
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(err) if err.downcast_ref().is_some_and(OutputError::is_reader_gone) => ExitCode::SUCCESS,
         Err(err) => {
             // By the log's queue: a standard error that nobody reads must not keep the process from ending.
@@ -39,30 +47,74 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<()> {
+fn run(cli: Cli, settings: Settings) -> Result<ExitCode> {
     match cli.command {
+        Some(Command::Status { json }) => return status(json),
         Some(Command::Exec { command }) => exec(&command),
         Some(Command::Restore) => restore(),
-        Some(Command::Explain { nr }) => report::explain(nr, &mut io::stdout().lock()),
+        Some(Command::Explain { nr, json }) => report::explain(nr, json, &mut io::stdout().lock()),
         Some(Command::Links { json }) => report::links(json, &mut io::stdout().lock()),
         Some(Command::Report { log, output, interval }) => report_run(&log, &output, interval),
         None if cli.run.help_stats => report::describe_stats(&mut io::stdout()),
-        None => schedule(&cli.run),
+        Some(Command::Config { command: ConfigCommand::Check { file } }) => check_config(file),
+        Some(Command::Reload) => tell("reload", report::RELOAD, "there is nothing to reload"),
+        Some(Command::Drain { nodes }) => change_drained(&nodes, true),
+        Some(Command::Undrain { nodes }) => change_drained(&nodes, false),
+        None => schedule(settings),
+    }?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Print what the running daemon does. The exit code without one is systemctl's for a service that is not running.
+fn status(json: bool) -> Result<ExitCode> {
+    const NOT_RUNNING: u8 = 3;
+
+    // Colours are for a terminal, and for users that haven't set NO_COLOR.
+    let mut out = anstream::AutoStream::auto(io::stdout());
+    match report::status() {
+        Ok(status) => {
+            let text = if json { serde_json::to_string(&status)? + "\n" } else { status.text() };
+            report::print(&mut out, text)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(err) if err.is::<NotRunning>() => {
+            let text = if json { "{\"running\":false}\n".to_string() } else { daemon::status_without_daemon()? };
+            report::print(&mut out, text)?;
+            Ok(ExitCode::from(NOT_RUNNING))
+        }
+        Err(err) => Err(err),
     }
 }
 
-fn schedule(options: &RunOptions) -> Result<()> {
-    let shutdown = Shutdown::new().context("making the event that ends the rounds")?;
-    let for_handler = shutdown.clone();
-    ctrlc::set_handler(move || for_handler.request()).context("setting up the signal handler")?;
+/// Tell the running daemon to do something, and print what it did.
+fn tell(command: &str, target: &str, none: &'static str) -> Result<()> {
+    let done = report::control(command, target, none)?;
+    Ok(report::print(&mut io::stdout(), done + "\n")?)
+}
 
-    if let Some(interval) = options.monitor {
+fn change_drained(nodes: &[u32], drain: bool) -> Result<()> {
+    let done = daemon::drain(nodes, drain)?;
+    Ok(report::print(&mut io::stdout(), done + "\n")?)
+}
+
+fn check_config(file: Option<PathBuf>) -> Result<()> {
+    let file = file.unwrap_or_else(|| CONFIG_FILE.into());
+    daemon::check_config(&file)?;
+    Ok(report::print(&mut io::stdout(), format!("{} is fine\n", file.display()))?)
+}
+
+fn schedule(settings: Settings) -> Result<()> {
+    let shutdown = Shutdown::new().context("making the event that ends the rounds")?;
+    let (requests, asked) = Requests::channel();
+    daemon::handle_signals(shutdown.clone(), requests.clone()).context("setting up the signal handler")?;
+
+    if let Some(interval) = settings.options.monitor {
         if preflight::running_scheduler()?.is_none() {
             log::info!("no scx_vnuma is running yet; waiting for one");
         }
         return report::monitor(interval, || shutdown.is_requested());
     }
-    daemon::run(options, &shutdown)
+    daemon::run(settings, &requests, &asked, &shutdown)
 }
 
 fn report_run(log: &Path, output: &Path, interval: Option<Duration>) -> Result<()> {

@@ -68,6 +68,7 @@ fn an_invalid_option_is_refused_with_its_name() {
         (["--interval", "0"], "--interval"),
         (["--select", "nice=3"], "not one of cgroup, comm, uid, nice, policy"),
         (["--policy", "finest"], "--policy"),
+        (["--polcy", "fine"], "a similar argument exists: '--policy'"),
     ] {
         let output = scx_vnuma(&args);
         assert_eq!(output.status.code(), Some(2));
@@ -81,12 +82,25 @@ fn questions_without_a_daemon_fail_with_one_sentence() {
         eprintln!("skipped: a scheduler is running here");
         return;
     }
-    for args in [&["explain", "-n", "5"][..], &["links"], &["links", "--json"]] {
+    for args in [&["explain", "-n", "5"][..], &["explain", "--json"], &["links"], &["links", "--json"]] {
         let output = scx_vnuma(args);
         assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(1), ""));
         let message = stderr(&output);
         assert!(message.contains("no scx_vnuma is running") && message.trim_end().lines().count() == 1, "{message}");
     }
+}
+
+#[test]
+fn a_status_without_a_daemon_says_so_and_has_an_exit_code_of_its_own() {
+    if Path::new("/var/run/scx/root/stats").exists() {
+        eprintln!("skipped: a scheduler is running here");
+        return;
+    }
+    let output = scx_vnuma(&["status"]);
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(3), ""));
+    assert!(stdout(&output).starts_with("scx_vnuma not running"), "{}", stdout(&output));
+    let output = scx_vnuma(&["status", "--json"]);
+    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(3), "{\"running\":false}\n"));
 }
 
 #[test]
@@ -171,9 +185,9 @@ fn decision_log() -> Vec<u8> {
     let view = CellView { nodes, ..CellView::default() };
     let mut log = Vec::new();
     let header = Header { interval_s: Some(0.5), ..Header::new("coarse", None) };
-    let mut writer = LogWriter::new(&mut log, &header).unwrap();
+    let mut writer = LogWriter::new(&mut log, &header).expect("a vector takes all");
     for round in 1..=2 {
-        writer.append(round, &view, &Plan::default(), None).unwrap();
+        writer.append(round, &view, &Plan::default(), None).expect("a vector takes all");
     }
     log
 }

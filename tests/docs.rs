@@ -7,6 +7,10 @@ use std::path::{Path, PathBuf};
 use clap::CommandFactory;
 use scx_vnuma::daemon::Cli;
 
+#[allow(dead_code, reason = "its main function is for the example")]
+#[path = "../packaging/generate.rs"]
+mod generate;
+
 fn project(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
@@ -63,6 +67,51 @@ fn the_simulators_option_reference_is_current() {
 fn the_readmes_option_table_is_current() {
     let readme = std::fs::read_to_string(project("README.md")).unwrap();
     check("README.md", &with_option_table(&readme, &Cli::command()));
+}
+
+/// What `packaging/generate.rs` writes, as text by path.
+fn generated() -> std::collections::BTreeMap<PathBuf, String> {
+    let folder = tempfile::tempdir().expect("a folder for what is generated");
+    generate::write_all(folder.path()).expect("it can be written");
+    let mut texts = std::collections::BTreeMap::new();
+    let mut folders = vec![folder.path().to_path_buf()];
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(next).expect("the folder is there") {
+            let path = entry.expect("it is read").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).expect("the file is text");
+            texts.insert(path.strip_prefix(folder.path()).expect("it is below").to_path_buf(), text);
+        }
+    }
+    texts
+}
+
+#[test]
+fn every_option_and_exit_code_is_in_the_manual_and_every_option_is_completed() {
+    let generated = generated();
+    let text = |path: &str| &generated[Path::new(path)];
+    for (command, program, page) in [
+        (Cli::command(), "scx_vnuma", "man/scx_vnuma.8"),
+        (scx_vnuma::sim::cli::command(), "vnuma-sim", "man/vnuma-sim.1"),
+    ] {
+        let completions = ["bash/P.bash", "zsh/_P", "fish/P.fish"];
+        let completions = completions.map(|path| text(&format!("completions/{}", path.replace('P', program))));
+        for name in command.get_arguments().filter_map(clap::Arg::get_long) {
+            assert!(text(page).contains(&format!("\\-\\-{}", name.replace('-', "\\-"))), "--{name} is not in {page}");
+            assert!(completions.iter().all(|script| script.contains(name)), "--{name} is not completed");
+        }
+        for name in command.get_subcommands().map(clap::Command::get_name) {
+            assert!(generated.contains_key(Path::new(&page.replace('.', &format!("-{name}.")))), "{name} has no page");
+            assert!(completions.iter().all(|script| script.contains(name)), "{name} is not completed");
+        }
+        assert!(text(page).contains("EXIT STATUS"), "{page}");
+    }
+    for (code, meaning) in scx_vnuma::daemon::EXIT_CODES {
+        assert!(text("man/scx_vnuma-status.8").contains(&meaning.replace('-', "\\-")), "{code}: {meaning}");
+    }
 }
 
 /// The text of all Rust sources below a folder.

@@ -4,15 +4,19 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io::{Cursor, Read};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{bail, Result};
 use clap::Parser;
-use scx_vnuma::bpf::intf::vnuma_task_record;
+use scx_vnuma::bpf::intf::{vnuma_sentinel_VNUMA_NO_NODE, vnuma_task_record};
 use scx_vnuma::bpf::{Class, KernelCounters, KernelPlan, NoPadding, NodeStats, Retargeted, RunTimes};
 use scx_vnuma::cell::NodeId;
-use scx_vnuma::daemon::{Cli, Config, DecisionLog, Reporter, Rounds, Shutdown, Signals};
+use scx_vnuma::daemon::{
+    Answer, Cli, Config, Control, DecisionLog, DrainedFile, Reporter, Request, Requests, Rounds, Settings, Shutdown,
+    Signals,
+};
 use scx_vnuma::report::DecisionHistory;
 use scx_vnuma::sense::{Hosts, Nodes, Sampler};
 use scx_vnuma::work::policy;
@@ -67,6 +71,8 @@ impl Class for FakeClass {
         (record.tid, record.tgid) = (TGID as i32, TGID as i32);
         (record.policy, record.own_policy) = (policy::EXT, policy::EXT);
         record.rss_pages = 256;
+        let placed = self.state.borrow().placements.get(&TGID).map(|node| node.0 as i32);
+        record.placed_node = placed.unwrap_or(vnuma_sentinel_VNUMA_NO_NODE);
         Ok(Box::new(Cursor::new(record.as_bytes().to_vec())))
     }
 
@@ -165,6 +171,146 @@ fn rounds(class: &FakeClass, args: &[&str], stolen_shares: &[[f64; 3]]) -> Resul
         Ok(())
     })?;
     Ok(history)
+}
+
+/// Rounds that go by a configuration file, with what asks them to change.
+fn with_controlled_rounds<T>(
+    class: &FakeClass,
+    config: &Path,
+    history: &Arc<DecisionHistory>,
+    act: impl FnOnce(&mut Rounds<'_>, &Requests) -> Result<T>,
+) -> Result<T> {
+    let args = ["scx_vnuma", "--config", config.to_str().expect("a path"), "--no-probe", "--interval", "10ms"];
+    let (_, mut settings) = Settings::of(args.iter().map(Into::into).collect())?;
+    let config = Config::new(&settings.options)?;
+    let nodes = Nodes::new([(NodeId(0), vec![0]), (NodeId(1), vec![1]), (NodeId(2), vec![2])]);
+    let mut log = DecisionLog::create(None, &config.log_header())?;
+    let reporter = Reporter::new(history, &mut log, config.interval, NodeId(0));
+    let sampler = Sampler::open(Hosts::start(Vec::new(), config.interval)?, None)?;
+    let (requests, asked) = Requests::channel();
+    let drained = DrainedFile::at(config_folder(args[2]).join("drained"));
+    let start_probes = |_: &Config, _: &dyn Fn(NodeId) -> bool| Ok(None);
+    let control = Control { asked: &asked, settings: &mut settings, drained: &drained, start_probes: &start_probes };
+    let rounds = Rounds::new(&config, class, &nodes, NodeId(0), sampler, reporter, Signals::default())?;
+    let mut rounds = rounds.controlled_by(control);
+    act(&mut rounds, &requests)
+}
+
+fn config_folder(config: &str) -> &Path {
+    Path::new(config).parent().expect("the file is in a folder")
+}
+
+/// Let 20 ms pass, and run a round.
+fn pass_a_round(class: &FakeClass, rounds: &mut Rounds<'_>, shares: [f64; 3]) -> Result<()> {
+    std::thread::sleep(Duration::from_millis(20));
+    class.pass(Duration::from_millis(20), shares);
+    rounds.round()
+}
+
+/// Ask for something, let the rounds answer, and return the answer.
+fn answer(rounds: &mut Rounds<'_>, requests: &Requests, request: Request) -> Answer {
+    let requests = requests.clone();
+    let asker = std::thread::spawn(move || requests.ask(request));
+    while !asker.is_finished() {
+        rounds.serve_requests();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    asker.join().expect("it asks")
+}
+
+#[test]
+fn a_reload_changes_policy_and_thresholds_and_moves_nothing_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config.toml");
+    std::fs::write(&config, "policy = \"fine\"\nsevere = 0.9\nselect = [\"uid=1\"]").unwrap();
+    let (class, history) = (FakeClass::default(), Arc::new(DecisionHistory::start()));
+    with_controlled_rounds(&class, &config, &history, |rounds, requests| {
+        rounds.round()?;
+        pass_a_round(&class, rounds, [0.4, 0.0, 0.0])?;
+        assert_eq!(class.destination(), (NodeId(0), 0), "it is bad, but not severe");
+
+        std::fs::write(&config, "policy = \"coarse\"\nsevere = 0.3\nselect = [\"uid=2\"]")?;
+        let done = answer(rounds, requests, Request::Reload);
+        assert_eq!(done, Ok("reloaded: policy, severe, select changed".into()));
+        assert_eq!(history.status().setup.policy, "coarse");
+        pass_a_round(&class, rounds, [0.0, 0.0, 0.0])?;
+        assert_eq!(class.destination(), (NodeId(0), 0), "nothing moves needlessly");
+        pass_a_round(&class, rounds, [0.4, 0.0, 0.0])?;
+        assert_eq!(class.destination(), (NodeId(1), 1), "by the new threshold");
+        assert_eq!(class.placement(TGID)?, Some(NodeId(1)), "also where fine had placed it");
+        assert!(!rounds.must_load_again());
+
+        std::fs::write(&config, "policy = \"coarse\"\nsevere = 7")?;
+        let refused = answer(rounds, requests, Request::Reload).unwrap_err();
+        assert!(
+            refused.starts_with("nothing is changed: ") && refused.contains("config.toml:2: severe: "),
+            "{refused}"
+        );
+        std::fs::write(&config, "interval = \"1s\"")?;
+        // The interval is given as an argument, which wins.
+        assert!(answer(rounds, requests, Request::Reload).unwrap().contains("policy"));
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_policy_that_needs_more_of_the_class_has_it_loaded_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config.toml");
+    std::fs::write(&config, "policy = \"coarse\"").unwrap();
+    let class = FakeClass::default();
+    with_controlled_rounds(&class, &config, &Arc::default(), |rounds, requests| {
+        std::fs::write(&config, "policy = \"auto\"")?;
+        requests.post(Request::Reload);
+        rounds.run(&Shutdown::new()?)?;
+        assert!(rounds.must_load_again());
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_drained_node_is_left_at_once_and_gets_no_new_work() {
+    for policy in ["coarse", "fine"] {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("config.toml");
+        std::fs::write(&config, format!("policy = \"{policy}\"")).unwrap();
+        let (class, history) = (FakeClass::default(), Arc::new(DecisionHistory::start()));
+        with_controlled_rounds(&class, &config, &history, |rounds, requests| {
+            rounds.round()?;
+            pass_a_round(&class, rounds, [0.0; 3])?;
+            std::fs::write(folder.path().join("drained"), "0\n1\n")?;
+            let done = answer(rounds, requests, Request::Drained);
+            assert_eq!(done, Ok("nodes 0, 1 are drained: work leaves, and none comes".into()));
+            // Nothing has run: work that sleeps goes too.
+            std::thread::sleep(Duration::from_millis(20));
+            rounds.round()?;
+            assert_eq!(class.destination().0, NodeId(2), "{policy}");
+            // However busy node 2 is.
+            for _ in 0..3 {
+                pass_a_round(&class, rounds, [0.0, 0.0, 0.6])?;
+            }
+            assert_eq!(class.destination(), (NodeId(2), 1), "{policy}");
+            let status = history.status();
+            let drained: Vec<u32> = status.nodes.iter().filter(|node| node.is_drained).map(|node| node.id).collect();
+            assert_eq!(drained, [0, 1]);
+            std::fs::write(folder.path().join("drained"), "x\n")?;
+            assert!(answer(rounds, requests, Request::Drained).unwrap_err().contains("'x' is no node"));
+            std::fs::write(folder.path().join("drained"), "1\n")?;
+            assert_eq!(
+                answer(rounds, requests, Request::Drained).unwrap(),
+                "node 1 is drained: work leaves, and none comes"
+            );
+            pass_a_round(&class, rounds, [0.0, 0.0, 0.6])?;
+            pass_a_round(&class, rounds, [0.0, 0.0, 0.6])?;
+            // Under fine, nodes 0 and 2 are the two destinations now, and nothing leaves those.
+            let expected = if policy == "coarse" { NodeId(0) } else { NodeId(2) };
+            assert_eq!(class.destination().0, expected, "{policy}: node 0 may be used again");
+            Ok(())
+        })
+        .unwrap();
+    }
 }
 
 #[test]

@@ -41,6 +41,11 @@ impl KernelPlan {
         KernelPlan { first, second, ..KernelPlan::default() }
     }
 
+    /// Return true if it says more than where work goes.
+    pub fn steers(&self) -> bool {
+        !(self.limits.is_empty() && self.spread.is_empty() && self.overflow.is_empty() && self.fallback.is_empty())
+    }
+
     pub(super) fn to_args(&self, keeps_queues: bool) -> intf::vnuma_retarget_args {
         let no_node = intf::vnuma_sentinel_VNUMA_NO_NODE;
         intf::vnuma_retarget_args {

@@ -101,6 +101,9 @@ pub struct Node {
     /// it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub alarm: bool,
+    /// True if the node's host is under maintenance: work leaves the node, and none comes.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub drained: bool,
     /// The tasks that wait for admission; `None` where work starts without a reservation, as in a live guest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admission: Option<Admission>,
@@ -120,6 +123,7 @@ impl Default for Node {
             stolen_share: None,
             sample: None,
             alarm: false,
+            drained: false,
             admission: None,
         }
     }
@@ -141,9 +145,9 @@ impl Node {
         self.pressure.share().map(|share| share * self.capacity_cpus)
     }
 
-    /// Return true if work may be sent to this node: it has CPUs and its pressure is known.
+    /// Return true if work may be sent to this node: it has CPUs, its pressure is known, and it isn't drained.
     pub fn is_candidate(&self) -> bool {
-        self.capacity_cpus > 0.0 && self.pressure.share().is_some()
+        self.capacity_cpus > 0.0 && self.pressure.share().is_some() && !self.drained
     }
 }
 

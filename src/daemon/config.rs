@@ -11,7 +11,7 @@ use crate::bpf::{LoadOptions, Steering};
 use crate::cell::NodeId;
 use crate::decision_log::Header;
 use crate::linux::cgroup_mount::cgroup2_mount;
-use crate::policy::{Decider, GuardOptions, Order, PolicyName, PolicySettings};
+use crate::policy::{Decider, GuardOptions, Order, Policy, PolicyName, PolicySettings};
 use crate::sense::{host_specs, HostSpec, HostSpecError, ProbeOptions};
 use crate::work::{Accesses, Grouping, Selection, Selector, Workload, DEFAULT_SELECTORS};
 
@@ -84,7 +84,24 @@ impl Config {
 
     /// The policy with its guards.
     pub fn decider(&self) -> Decider {
-        Decider::new(self.policy.make(&self.policy_settings), self.guards)
+        let (policy, guards) = self.policy_and_guards();
+        Decider::new(policy, guards)
+    }
+
+    /// What a decider is made from.
+    pub fn policy_and_guards(&self) -> (Box<dyn Policy>, Option<GuardOptions>) {
+        (self.policy.make(&self.policy_settings), self.guards)
+    }
+
+    /// What makes tasks migratable.
+    pub fn selection(&self) -> Selection {
+        Selection::new(self.selectors.clone(), self.cgroup_root.as_deref())
+    }
+
+    /// Return true if the selectors differ from those of another configuration.
+    pub fn selects_otherwise_than(&self, other: &Config) -> bool {
+        let texts = |config: &Config| config.selectors.iter().map(Selector::to_string).collect::<Vec<_>>();
+        texts(self) != texts(other)
     }
 
     /// The header of a decision log of these options.
@@ -95,8 +112,7 @@ impl Config {
     /// The workload before the first round. New migratable tasks go to `start`.
     pub fn workload(&self, start: NodeId) -> Workload {
         let cgroup_root = self.cgroup_root.as_deref();
-        let selection = Selection::new(self.selectors.clone(), cgroup_root);
-        Workload::new(selection, self.grouping, self.accesses(), self.places_processes(), start, cgroup_root)
+        Workload::new(self.selection(), self.grouping, self.accesses(), self.places_processes(), start, cgroup_root)
     }
 
     /// The options of loading the scheduler class.
@@ -133,7 +149,7 @@ impl Config {
     }
 
     /// What `--order mai` picks by in this guest.
-    fn accesses(&self) -> Accesses {
+    pub fn accesses(&self) -> Accesses {
         if !self.picks_by_accesses() {
             return Accesses::by_faults();
         }

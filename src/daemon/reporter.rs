@@ -12,7 +12,7 @@ use crate::bpf::Class;
 use crate::cell::{NodeId, Plan};
 use crate::decision_log::{Header, LogWriter};
 use crate::linux::memory;
-use crate::report::{self, Decision, DecisionHistory, LinksReport, Metrics, Round, Visibility};
+use crate::report::{self, Decision, DecisionHistory, LinksReport, Metrics, Round, Setup, Visibility};
 use crate::work::SelectionChanges;
 
 /// The decision log of `--log`. It spans restarts of the scheduler class.
@@ -88,6 +88,16 @@ impl<'a> Reporter<'a> {
     /// Report who shares memory with whom.
     pub fn publish_links(&self, links: LinksReport) {
         self.history.publish_links(links);
+    }
+
+    /// Report how the daemon is set up.
+    pub fn publish_setup(&self, setup: Setup) {
+        self.history.publish_setup(setup);
+    }
+
+    /// Report which selectors have matched no task for a while.
+    pub fn publish_idle_selectors(&self, selectors: Vec<String>) {
+        self.history.publish_unmatched_selectors(selectors);
     }
 
     /// Report the tasks whose policy a round changed.

@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::config::Config;
+use super::control::{Abilities, Control};
 use super::failures::Failures;
 use super::links::links_report;
 use super::pacing::Pace;
 use super::reporter::Reporter;
+use super::service::Watchdog;
 use super::Shutdown;
 use crate::act::{AffinityMover, AffinityThread, MemoryMover, OwnThreads};
 use crate::bpf::{Class, Hits};
@@ -19,7 +21,7 @@ use crate::cell::{CellView, Link, NodeId, Plan};
 use crate::linux::clock::{thread_cpu_time, time_since_boot};
 use crate::policy::{Confirmation, Decider};
 use crate::report::Round;
-use crate::sense::{self, Found, NodeReadings, Nodes, Sampler, Sharing, ViewInputs, Window};
+use crate::sense::{self, Found, HostSpec, NodeReadings, Nodes, Sampler, Sharing, ViewInputs, Window};
 use crate::work::Workload;
 
 /// A confirmation loads every node, including busy ones: for work that is stuck there is at most one per this time.
@@ -36,17 +38,27 @@ pub struct Signals<'a> {
 
 /// The rounds between loading and unloading the scheduler class.
 pub struct Rounds<'a> {
-    config: &'a Config,
-    class: &'a dyn Class,
-    nodes: &'a Nodes,
-    decider: Decider,
-    workload: Workload,
-    sampler: Sampler,
+    pub(super) config: Config,
+    pub(super) class: &'a dyn Class,
+    pub(super) nodes: &'a Nodes,
+    pub(super) decider: Decider,
+    pub(super) workload: Workload,
+    pub(super) sampler: Sampler,
+    /// Nodes that work leaves and that get none.
+    pub(super) drained: BTreeSet<NodeId>,
+    /// The hosts that are asked.
+    pub(super) hosts: Vec<HostSpec>,
+    /// What the scheduler class was loaded for.
+    pub(super) abilities: Abilities,
+    /// The class lacks something that the configuration needs by now.
+    pub(super) must_load_again: bool,
+    pub(super) control: Option<Control<'a>>,
+    watchdog: Watchdog,
     /// Moves IRQs and workqueues to where the work goes.
     affinity: AffinityThread,
     memory_mover: Option<MemoryMover>,
     own_threads: OwnThreads,
-    reporter: Reporter<'a>,
+    pub(super) reporter: Reporter<'a>,
     signals: Signals<'a>,
     /// What [`Signals::sharing`] had found when it was last reported.
     reported: Option<Arc<Found>>,
@@ -56,7 +68,7 @@ pub struct Rounds<'a> {
 impl<'a> Rounds<'a> {
     /// Start before the first round, with all migratable work sent to `start`.
     pub fn new(
-        config: &'a Config,
+        config: &Config,
         class: &'a dyn Class,
         nodes: &'a Nodes,
         start: NodeId,
@@ -64,8 +76,15 @@ impl<'a> Rounds<'a> {
         reporter: Reporter<'a>,
         signals: Signals<'a>,
     ) -> Result<Self> {
+        let ids: Vec<NodeId> = nodes.iter().map(|(node, _)| node).collect();
         Ok(Rounds {
-            config,
+            config: config.clone(),
+            hosts: config.host_specs(&ids)?,
+            abilities: Abilities::needed_by(config),
+            must_load_again: false,
+            drained: BTreeSet::new(),
+            control: None,
+            watchdog: Watchdog::from_environment(),
             class,
             nodes,
             decider: config.decider(),
@@ -79,6 +98,17 @@ impl<'a> Rounds<'a> {
             reported: None,
             confirmed_at: None,
         })
+    }
+
+    /// Let what runs be changed.
+    pub fn controlled_by(mut self, control: Control<'a>) -> Self {
+        self.control = Some(control);
+        self
+    }
+
+    /// Return true if the rounds have ended because the scheduler class must be loaded again for the present settings.
+    pub fn must_load_again(&self) -> bool {
+        self.must_load_again
     }
 
     /// Run rounds at a steady pace until `shutdown` is requested or the kernel ends the scheduler class.
@@ -103,14 +133,18 @@ impl<'a> Rounds<'a> {
     }
 
     /// Sleep until `due`. Returns false if it is time to shut down.
-    fn wait_until(&self, due: Instant, shutdown: &Shutdown) -> bool {
+    fn wait_until(&mut self, due: Instant, shutdown: &Shutdown) -> bool {
         /// The kernel doesn't wake the daemon when it ends the scheduler class, and the class wants signs of life.
         const CHECK_EVERY: Duration = Duration::from_millis(250);
 
         while !shutdown.is_requested() && !self.class.has_exited() {
             self.note_alive();
+            let is_changed = self.serve_requests();
+            if self.must_load_again {
+                return false;
+            }
             let left = due.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if left.is_zero() || is_changed {
                 return true;
             }
             // A node was hit: its work is on its way elsewhere already, and wants a plan.
@@ -121,7 +155,8 @@ impl<'a> Rounds<'a> {
         false
     }
 
-    fn note_alive(&self) {
+    fn note_alive(&mut self) {
+        self.watchdog.note_alive();
         if let Err(err) = self.class.note_alive() {
             log::debug!("{err:#}");
         }
@@ -137,6 +172,9 @@ impl<'a> Rounds<'a> {
         // Sense. Tasks are selected first, so that a new task's time counts from the window that begins now.
         let changes = self.workload.refresh(self.class, self.config.dry_run)?;
         self.reporter.note_selection(changes, self.workload.nr_migratable());
+        if !self.config.dry_run {
+            self.reporter.publish_idle_selectors(self.workload.idle_selectors());
+        }
         // Under --all, tasks run that were never selected.
         let processes = (!self.config.all).then(|| self.workload.processes());
         let Some(window) = self.sampler.window(self.class, processes.as_deref())? else { return Ok(()) };
@@ -212,7 +250,7 @@ impl<'a> Rounds<'a> {
 
     /// Which processes share memory, as far as known. The thread that looks for that learns which there are.
     fn found_links(&self) -> Arc<Found> {
-        let Some(sharing) = &self.signals.sharing else { return Arc::default() };
+        let Some(sharing) = self.signals.sharing.as_ref().filter(|_| self.config.links) else { return Arc::default() };
         sharing.note_processes(self.workload.groups());
         sharing.found()
     }
@@ -234,7 +272,7 @@ impl<'a> Rounds<'a> {
         hit_nodes: &BTreeSet<NodeId>,
         links: &[Link],
     ) -> CellView {
-        sense::cell_view(&ViewInputs {
+        let mut view = sense::cell_view(&ViewInputs {
             window,
             readings,
             nodes: self.nodes,
@@ -246,7 +284,9 @@ impl<'a> Rounds<'a> {
             interval: self.config.interval,
             hit_nodes,
             now_ns: time_since_boot().as_nanos() as u64,
-        })
+        });
+        view.nodes.iter_mut().for_each(|node| node.drained = self.drained.contains(&node.id));
+        view
     }
 
     fn must_confirm(&self, view: &CellView, plan: &Plan) -> bool {

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 
+use super::drained::{self, without_drained};
 use super::{GuardOptions, Guards, Memory, Policy};
 use crate::cell::{CellView, GroupId, NodeId, Plan};
 
@@ -22,6 +23,23 @@ impl Decider {
     pub fn new(policy: Box<dyn Policy>, guards: Option<GuardOptions>) -> Self {
         let guards = guards.filter(|_| !policy.remembers()).map(Guards::new);
         Decider { policy, guards, memory: Memory::default() }
+    }
+
+    /// Decide by other settings from now on. The same policy goes on with what it remembers.
+    pub fn reconfigure(&mut self, policy: Box<dyn Policy>, guards: Option<GuardOptions>) {
+        let guards = guards.filter(|_| !policy.remembers());
+        if policy.name() != self.policy.name() {
+            *self = Decider::new(policy, guards);
+            return;
+        }
+        self.policy = policy;
+        self.guards = match (self.guards.take(), guards) {
+            (Some(mut present), Some(options)) => {
+                present.set_options(options);
+                Some(present)
+            }
+            (_, options) => options.map(Guards::new),
+        };
     }
 
     /// The policy's name, as in `--policy`.
@@ -51,6 +69,7 @@ impl Decider {
 
     /// Update the policy and the guards with a round's view. The first call of each round.
     pub fn observe(&mut self, view: &CellView) {
+        let view = &*without_drained(view);
         if let Some(guards) = &mut self.guards {
             guards.observe(view);
         }
@@ -59,11 +78,13 @@ impl Decider {
 
     /// The plan for a view. This changes no state, so it may be called again after a confirmation.
     pub fn decide(&self, view: &CellView) -> Plan {
-        let plan = self.policy.decide(view, &self.memory);
-        match &self.guards {
-            Some(guards) => guards.filter(view, plan),
+        let seen = &*without_drained(view);
+        let plan = self.policy.decide(seen, &self.memory);
+        let plan = match &self.guards {
+            Some(guards) => guards.filter(seen, plan),
             None => plan,
-        }
+        };
+        drained::obey(view, plan, self.steers())
     }
 
     /// Whether fresh measurements should confirm the plan before it is carried out: if it moves work, or if it leaves
@@ -84,7 +105,7 @@ impl Decider {
         if self.steers() && !plan.moves.is_empty() {
             plan.moves.iter().map(|step| step.to).collect()
         } else if plan.watch.is_empty() {
-            view.nodes.iter().map(|node| node.id).collect()
+            view.nodes.iter().filter(|node| !node.drained).map(|node| node.id).collect()
         } else {
             plan.watch.clone()
         }
@@ -92,6 +113,7 @@ impl Decider {
 
     /// Update the policy and the guards with the plan that is carried out. The last call of each round.
     pub fn commit(&mut self, view: &CellView, plan: &Plan) {
+        let view = &*without_drained(view);
         if let Some(guards) = &mut self.guards {
             guards.commit(plan);
         }
@@ -99,6 +121,7 @@ impl Decider {
     }
 
     fn is_stuck(&self, view: &CellView, plan: &Plan) -> bool {
+        let view = &*without_drained(view);
         let by_guards = self.guards.as_ref().is_some_and(|guards| guards.is_stuck(view, plan));
         by_guards || self.policy.is_stuck(view, plan, &self.memory)
     }

@@ -51,6 +51,12 @@ impl Guards {
         Guards { options, bad_rounds: BTreeMap::new(), cooling_rounds: 0, nr_corrections: 0 }
     }
 
+    /// Go by other conditions from now on, with the counts so far.
+    pub fn set_options(&mut self, options: GuardOptions) {
+        self.options = options;
+        self.cooling_rounds = self.cooling_rounds.min(options.cool_down_rounds);
+    }
+
     /// Update the series of bad rounds. The first call of each round.
     pub fn observe(&mut self, view: &CellView) {
         for node in &view.nodes {

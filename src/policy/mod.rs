@@ -3,6 +3,7 @@
 mod auto;
 mod coarse;
 mod decider;
+mod drained;
 mod fine;
 mod guards;
 mod order;

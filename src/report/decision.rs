@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+mod structured;
+
+pub use structured::DecisionReport;
+
 use super::sources::{source_lines, SourceLine};
 use super::Round;
 use crate::bpf::Retargeted;
@@ -83,11 +87,25 @@ impl Decision {
     /// One line: what is done, why, and the pressure of each node.
     pub fn line(&self) -> String {
         let mut line = format!("round {}: {}: {}; {}", self.number, self.what(), self.why(), self.pressures());
+        let drained: Vec<NodeId> = self.nodes.iter().filter(|node| node.drained).map(|node| node.id).collect();
+        if !drained.is_empty() {
+            line += &format!("; drained: {}", listed(&drained));
+        }
         if let Some(done) = self.done() {
             line += "; ";
             line += &done;
         }
         line
+    }
+
+    /// What is done and why: the line without the number and the measurements.
+    pub fn summary(&self) -> String {
+        format!("{}: {}", self.what(), self.why())
+    }
+
+    /// The nodes that migratable work ran on; if none ran, the one that it is sent to.
+    pub fn places(&self) -> &[NodeId] {
+        &self.places
     }
 
     /// What is done: `stay on node 0`, or `epoch 3: move from node 3 to 1`.
@@ -178,6 +196,7 @@ impl Decision {
             Outcome::Moves { moved_cpus } => {
                 let source = self.node(node);
                 let others = match source.and_then(|node| node.pressure_cpus()) {
+                    _ if source.is_some_and(|node| node.drained) => format!("node {node} is drained"),
                     Some(cpus) => format!("others take {cpus:.2} CPU of node {node}"),
                     None if source.is_some_and(|node| node.capacity_cpus > 0.0) => {
                         format!("node {node}'s pressure is unknown")
@@ -275,12 +294,13 @@ impl Decision {
         if node.capacity_cpus == 0.0 {
             return format!("node {id}: no CPU online");
         }
+        let drained = if node.drained { "drained; " } else { "" };
         let taken = match node.pressure {
-            Pressure::Fresh { share } => format!("others take {:.0} %", share * 100.0),
+            Pressure::Fresh { share } => format!("{drained}others take {:.0} %", share * 100.0),
             Pressure::Stale { age_rounds, .. } => {
-                format!("unknown, since the last reading is {} old", counted(age_rounds.into(), "round"))
+                format!("{drained}unknown, since the last reading is {} old", counted(age_rounds.into(), "round"))
             }
-            Pressure::Unknown => "unknown".into(),
+            Pressure::Unknown => format!("{drained}unknown"),
         };
         let readings = self.readings.get(&id);
         let psi = readings

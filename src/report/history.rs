@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Decision, LinksReport, Metrics};
+use crate::cell::NodeId;
+
+use super::{Decision, LinksReport, Metrics, NodeMetrics, NodeStatus, Setup, StatusReport};
 
 /// Number of decisions kept. Consecutive rounds that move nothing for the same reasons count as one.
 const NR_KEPT: usize = 256;
@@ -15,6 +17,9 @@ pub struct DecisionHistory {
     metrics: Mutex<Arc<Metrics>>,
     decisions: Mutex<VecDeque<Kept>>,
     links: Mutex<Arc<LinksReport>>,
+    setup: Mutex<Setup>,
+    unmatched_selectors: Mutex<Vec<String>>,
+    started_at: Option<Instant>,
 }
 
 #[derive(Clone, Debug)]
@@ -36,6 +41,54 @@ pub struct HistoryEntry {
 }
 
 impl DecisionHistory {
+    /// An empty history of a daemon that starts now.
+    pub fn start() -> Self {
+        DecisionHistory { started_at: Some(Instant::now()), ..DecisionHistory::default() }
+    }
+
+    /// Publish how the daemon is set up.
+    pub fn publish_setup(&self, setup: Setup) {
+        *self.setup.lock().unwrap_or_else(PoisonError::into_inner) = setup;
+    }
+
+    /// Publish which selectors have matched no task for a while.
+    pub fn publish_unmatched_selectors(&self, selectors: Vec<String>) {
+        *self.unmatched_selectors.lock().unwrap_or_else(PoisonError::into_inner) = selectors;
+    }
+
+    /// What the daemon does now.
+    pub fn status(&self) -> StatusReport {
+        let metrics = self.metrics();
+        let last = self.decisions(1).pop();
+        let places = last.as_ref().map(|last| last.decision.places()).unwrap_or_default();
+        let known = |value: f64| (value >= 0.0).then_some(value);
+        let node = |(&id, node): (&u32, &NodeMetrics)| NodeStatus {
+            id,
+            nr_cpus: node.nr_cpus,
+            pressure_share: known(node.pressure_pct).map(|pct| pct / 100.0),
+            is_drained: node.is_drained > 0,
+            limit_cpus: known(node.limit_cpus),
+            nr_queued: node.nr_queued,
+            has_work: places.contains(&NodeId(id)),
+        };
+        StatusReport {
+            running: true,
+            version: env!("CARGO_PKG_VERSION").into(),
+            process: std::process::id(),
+            running_s: self.started_at.map_or(0.0, |at| at.elapsed().as_secs_f64()),
+            setup: self.setup.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            nr_migratable: metrics.nr_migratable,
+            wanted_cpus: known(metrics.wanted_cpus),
+            supply_cpus: known(metrics.supply_cpus),
+            short_cpus: known(metrics.short_cpus),
+            nodes: metrics.nodes.iter().map(node).collect(),
+            decision: last.as_ref().map(|last| last.decision.summary()),
+            decided_s_ago: last.as_ref().map(|last| last.ago.as_secs_f64()),
+            nr_failed_rounds: metrics.nr_failed_rounds,
+            unmatched_selectors: self.unmatched_selectors.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
     /// Publish a round's metrics and decision.
     pub fn publish(&self, metrics: Metrics, decision: Decision) {
         *self.metrics.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(metrics);
@@ -118,6 +171,20 @@ mod tests {
         let history = DecisionHistory::default();
         publish(&history, [(7, round(STAYS, None)), (1, round(STAYS, None))]);
         assert_eq!(kept(&history), [(7, 7), (1, 1)]);
+    }
+
+    #[test]
+    fn the_status_has_the_last_decision_and_what_is_known_of_each_node() {
+        let history = DecisionHistory::start();
+        assert_eq!(history.status().decision, None);
+        history.publish(super::super::stats::tests::metrics(), Decision::of(&round(STAYS, None)));
+        history.publish_setup(Setup { policy: "coarse".into(), ..Setup::default() });
+        let status = history.status();
+        assert!(status.decision.as_ref().unwrap().starts_with("stay on node 0: others take 0.10 CPU"), "{status:?}");
+        assert_eq!((status.setup.policy.as_str(), status.wanted_cpus), ("coarse", None));
+        let node =
+            |id: usize| (status.nodes[id].pressure_share, status.nodes[id].has_work, status.nodes[id].limit_cpus);
+        assert_eq!((node(0), node(1)), ((Some(0.52), true, None), (Some(0.0), false, None)));
     }
 
     #[test]

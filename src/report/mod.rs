@@ -1,5 +1,6 @@
 //! What operators see: each decision explained in text, metrics over scx_stats and as OpenMetrics, and a page about a run.
 
+mod client;
 mod decision;
 mod history;
 mod http;
@@ -11,12 +12,14 @@ mod run;
 mod server;
 mod sources;
 mod stats;
+mod status;
 mod visibility;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub use decision::{is_news, Decision};
+pub use client::{control, explain, links, monitor, status, NotRunning};
+pub use decision::{is_news, Decision, DecisionReport};
 pub use history::{DecisionHistory, HistoryEntry};
 pub use http::{BindError, MetricsServer};
 pub use links::{LinksReport, Sharer, SharingPair};
@@ -25,8 +28,9 @@ pub use output::{print, OutputError};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use run::page_of;
 pub use run::{run_page, write_run_page, RunPage, RunPageError};
-pub use server::{describe_stats, explain, links, monitor, StatsServer};
+pub use server::{describe_stats, Control, StatsServer, DRAINED, RELOAD};
 pub use stats::{Metrics, NodeMetrics, SourceMetrics};
+pub use status::{NodeStatus, Setup, StatusReport};
 pub use visibility::Visibility;
 
 use crate::bpf::Retargeted;

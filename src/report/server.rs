@@ -1,22 +1,31 @@
-//! Metrics and decisions over scx_stats, as in other scx schedulers: the server, and the clients of --monitor and
-//! explain.
+//! Metrics and decisions over scx_stats, as in other scx schedulers: the server. `client` asks it.
 
-use std::io::{self, ErrorKind, Write};
+use std::collections::BTreeMap;
+use std::io::Write;
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::{bail, Context, Result};
+use anyhow::{Context, Result};
 use scx_stats::prelude::*;
-use serde::de::DeserializeOwned;
 
-use super::{print, DecisionHistory, HistoryEntry, LinksReport, Metrics, NodeMetrics, SourceMetrics};
+use super::{print, DecisionHistory, HistoryEntry, Metrics, NodeMetrics, SourceMetrics};
 
 /// The target of `explain`. The metrics' target is scx_stats' default, `top`.
-const DECISIONS: &str = "decisions";
+pub(super) const DECISIONS: &str = "decisions";
+/// The target of `explain --json`.
+pub(super) const DECISION_REPORTS: &str = "decision-reports";
 /// The target of `links`.
-const LINKS: &str = "links";
+pub(super) const LINKS: &str = "links";
+/// The target of `status`.
+pub(super) const STATUS: &str = "status";
+/// The target of `reload`.
+pub const RELOAD: &str = "reload";
+/// The target of `drain` and `undrain`.
+pub const DRAINED: &str = "drained";
 /// The argument for the number of decisions.
-const NR: &str = "n";
+pub(super) const NR: &str = "n";
+
+/// Does something, and returns what was done, or why nothing was.
+pub type Control = Box<dyn Fn() -> Result<String, String> + Send>;
 
 /// Answers from the history, in its own threads. Dropping it stops the server.
 pub struct StatsServer {
@@ -24,28 +33,46 @@ pub struct StatsServer {
 }
 
 impl StatsServer {
-    /// Start the server.
-    pub fn launch(history: Arc<DecisionHistory>) -> Result<Self> {
-        Ok(StatsServer { _server: scx_stats::prelude::StatsServer::new(data(history)).launch()? })
+    /// Start the server. `controls` are what it can be asked to do, by target.
+    pub fn launch(history: Arc<DecisionHistory>, controls: Vec<(&'static str, Control)>) -> Result<Self> {
+        let with_control = |data: StatsServerData<(), ()>, (target, control): (&str, Control)| {
+            data.add_stats(target, Box::new(move |_args, _channels| Ok(serde_json::to_value(control())?)))
+        };
+        let data = controls.into_iter().fold(data(history), with_control);
+        Ok(StatsServer { _server: scx_stats::prelude::StatsServer::new(data).launch()? })
     }
 }
 
 fn data(history: Arc<DecisionHistory>) -> StatsServerData<(), ()> {
-    let (for_decisions, for_links) = (history.clone(), history.clone());
+    let [for_decisions, for_reports, for_links, for_status] = [(); 4].map(|()| history.clone());
     StatsServerData::new()
         .add_meta(Metrics::meta())
         .add_meta(NodeMetrics::meta())
         .add_meta(SourceMetrics::meta())
         .add_stats("top", Box::new(move |_args, _channels| history.metrics().to_json()))
         .add_stats(LINKS, Box::new(move |_args, _channels| Ok(serde_json::to_value(&*for_links.links())?)))
+        .add_stats(STATUS, Box::new(move |_args, _channels| Ok(serde_json::to_value(for_status.status())?)))
         .add_stats(
             DECISIONS,
             Box::new(move |args, _channels| {
-                let nr = args.get(NR).map(|nr| nr.parse()).transpose().context("n takes a number")?;
-                let entries = for_decisions.decisions(nr.unwrap_or(usize::MAX));
+                let entries = for_decisions.decisions(nr_of(args)?);
                 Ok(serde_json::to_value(entries.iter().map(entry_text).collect::<Vec<_>>())?)
             }),
         )
+        .add_stats(
+            DECISION_REPORTS,
+            Box::new(move |args, _channels| {
+                let entries = for_reports.decisions(nr_of(args)?);
+                let report = |entry: &HistoryEntry| entry.decision.report(entry.first_round, entry.ago.as_secs_f64());
+                Ok(serde_json::to_value(entries.iter().map(report).collect::<Vec<_>>())?)
+            }),
+        )
+}
+
+/// The number of decisions asked for: all without the argument.
+fn nr_of(args: &BTreeMap<String, String>) -> Result<usize> {
+    let nr = args.get(NR).map(|nr| nr.parse()).transpose().context("n takes a number")?;
+    Ok(nr.unwrap_or(usize::MAX))
 }
 
 fn entry_text(entry: &HistoryEntry) -> String {
@@ -63,74 +90,6 @@ pub fn describe_stats(out: &mut impl Write) -> Result<()> {
     let mut text = Vec::new();
     data(Arc::default()).describe_meta(&mut text, None)?;
     Ok(print(out, text)?)
-}
-
-/// Print the running daemon's metrics every `interval` until `stopped` returns true.
-pub fn monitor(interval: Duration, stopped: impl Fn() -> bool) -> Result<()> {
-    scx_utils::monitor_stats::<Metrics>(&[], interval, stopped, |metrics| {
-        let mut text = Vec::new();
-        metrics.format(&mut text)?;
-        Ok(print(&mut io::stdout().lock(), text)?)
-    })
-}
-
-/// Print the last `nr` decisions of the running daemon, newest last.
-pub fn explain(nr: usize, out: &mut impl Write) -> Result<()> {
-    let entries: Vec<String> = ask(&Question {
-        command: "explain",
-        target: DECISIONS,
-        args: &[(NR, nr.to_string())],
-        none: "there are no decisions to explain; past ones are only in --log files",
-        what: "decisions",
-    })?;
-    let text = if entries.is_empty() { "no round has completed yet\n".to_string() } else { entries.join("\n") };
-    Ok(print(out, text)?)
-}
-
-/// Print which processes share memory as the running daemon knows it: in text, or as one line of JSON.
-pub fn links(json: bool, out: &mut impl Write) -> Result<()> {
-    let report: LinksReport = ask(&Question {
-        command: "links",
-        target: LINKS,
-        args: &[],
-        none: "nobody looks for processes that share memory",
-        what: "links",
-    })?;
-    let text = if json { serde_json::to_string(&report)? + "\n" } else { report.text() };
-    Ok(print(out, text)?)
-}
-
-/// A question to the running daemon, and what to say where there is no answer.
-struct Question<'a> {
-    /// The subcommand that asks.
-    command: &'a str,
-    target: &'a str,
-    args: &'a [(&'a str, String)],
-    /// What follows from no daemon running.
-    none: &'a str,
-    /// What another scheduler doesn't report.
-    what: &'a str,
-}
-
-fn ask<T: DeserializeOwned>(question: &Question<'_>) -> Result<T> {
-    const PATIENCE_MS: u64 = 5000;
-
-    let Question { command, target, args, none, what } = question;
-    let client = StatsClient::new().connect(Some(PATIENCE_MS));
-    let mut client = match client {
-        Ok(client) => client,
-        Err(err) => bail!(match err.downcast_ref::<io::Error>().map(io::Error::kind) {
-            Some(ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
-                format!("no scx_vnuma is running, so {none}")
-            }
-            Some(ErrorKind::PermissionDenied) => format!("{command} must run as root; try sudo"),
-            _ => format!("can't connect to the running scx_vnuma: {err:#}"),
-        }),
-    };
-    let target = [("target", (*target).to_string())];
-    let args = target.iter().chain(args.iter()).map(|(key, value)| ((*key).to_string(), value.clone())).collect();
-    let answer = client.request("stats", args);
-    answer.with_context(|| format!("the running scheduler reports no {what}; is it scx_vnuma?"))
 }
 
 #[cfg(test)]

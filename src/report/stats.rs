@@ -47,6 +47,8 @@ pub struct NodeMetrics {
     pub steal_pct: f64,
     #[stat(desc = "CPU in use by others and by all of the guest's tasks")]
     pub load_cpus: f64,
+    #[stat(desc = "1 if the node is drained: work leaves it, and none comes; otherwise 0")]
+    pub is_drained: u32,
     #[stat(desc = "CPU that migratable tasks may use; -1 (no sample) without a limit")]
     pub limit_cpus: f64,
     #[stat(desc = "migratable tasks that waited in the node's queue when the round began")]
@@ -272,6 +274,7 @@ impl NodeMetrics {
             sources: sources(&readings),
             steal_pct: readings.steal_share * 100.0,
             load_cpus: node.load_cpus,
+            is_drained: node.drained.into(),
             limit_cpus: round.plan.limits.get(&node.id).copied().unwrap_or(-1.0),
             nr_queued: round.nr_queued.get(node.id.0 as usize).copied().unwrap_or(0),
             run_ms: counters.run_ns / 1_000_000,
@@ -290,6 +293,7 @@ impl NodeMetrics {
 
     /// Print the node's line under the heading.
     fn format(&self, name: &str, out: &mut impl Write) -> Result<()> {
+        let drained = (self.is_drained > 0).then(|| "drained".to_string());
         let percent = |pct: f64| if pct < 0.0 { "?".to_string() } else { format!("{pct:.0}%") };
         let sources = self.sources.iter().map(|(source, reading)| match reading.pressure_pct {
             ..0.0 => format!("{source} ?"),
@@ -311,7 +315,7 @@ impl NodeMetrics {
             self.nr_arrived,
             self.nr_moved_in,
             self.nr_moved_out,
-            sources.chain(psi).collect::<Vec<_>>().join(", ")
+            drained.into_iter().chain(sources).chain(psi).collect::<Vec<_>>().join(", ")
         )?;
         Ok(())
     }

@@ -96,6 +96,8 @@ pub struct Sampler {
     hosts: Hosts,
     probes: Option<Probes>,
     watched: Watched,
+    /// Nodes that get no work, so that nobody needs to know how busy their hosts are.
+    drained: BTreeSet<NodeId>,
 }
 
 /// The nodes that are probed when they are empty: in a large cell the readings of most affect nothing.
@@ -119,7 +121,23 @@ impl Sampler {
             hosts,
             probes,
             watched: Watched::default(),
+            drained: BTreeSet::new(),
         })
+    }
+
+    /// Ask other hosts from now on.
+    pub fn set_hosts(&mut self, hosts: Hosts) {
+        self.hosts = hosts;
+    }
+
+    /// Don't probe these nodes from now on.
+    pub fn set_drained(&mut self, drained: BTreeSet<NodeId>) {
+        self.drained = drained;
+    }
+
+    /// Probe in another way from now on.
+    pub fn set_probes(&mut self, probes: Option<Probes>) {
+        self.probes = probes;
     }
 
     /// From now on, probe only these nodes; all of them if there are none. The readings of others go stale.
@@ -168,7 +186,8 @@ impl Sampler {
             let (host, host_psi_share) = (self.hosts.reading(node), self.hosts.psi_share(node));
             let mut readings = NodeReadings { host, host_psi_share, ..steal_readings(window, node, cpus) };
             if let Some(probes) = self.probes.as_ref().filter(|_| readings.host.is_none()) {
-                probes.ask(node, !readings.has_run && window.nr_online(cpus) > 0 && self.watched.has(node));
+                let is_wanted = self.watched.has(node) && !self.drained.contains(&node);
+                probes.ask(node, !readings.has_run && window.nr_online(cpus) > 0 && is_wanted);
                 readings.probe = probes.reading(node);
             }
             (node, readings)

@@ -49,11 +49,15 @@ pub struct Workload {
     groups: Groups,
     accesses: Accesses,
     quotas: Quotas,
-    /// Only for policies whose plans place processes one by one.
+    /// Only if the scheduler class can place processes one by one.
     placements: Option<Placements>,
+    /// The policy's plans place groups one by one. Otherwise a plan that moves any sends all to the first destination.
+    places_groups: bool,
     /// Where the current plan sends groups without a node of their own.
     destination: NodeId,
     no_homes: HashMap<GroupId, NodeId>,
+    /// Nodes that work leaves and that get none.
+    drained: BTreeSet<NodeId>,
     /// What the kernel side was last told.
     in_force: Option<KernelPlan>,
 }
@@ -77,10 +81,32 @@ impl Workload {
             accesses,
             quotas: Quotas::new(cgroup_root),
             placements: places_processes.then(Placements::default),
+            places_groups: places_processes,
             destination: start,
             no_homes: HashMap::new(),
+            drained: BTreeSet::new(),
             in_force: None,
         }
+    }
+
+    /// Select by other selectors from the next round on.
+    pub fn set_selection(&mut self, selection: Selection) {
+        self.selection = selection;
+    }
+
+    /// Count memory accesses in another way from the next round on.
+    pub fn set_accesses(&mut self, accesses: Accesses) {
+        self.accesses = accesses;
+    }
+
+    /// Let nothing run on these nodes from the next round on.
+    pub fn set_drained(&mut self, drained: BTreeSet<NodeId>) {
+        self.drained = drained;
+    }
+
+    /// Carry out the plans of another policy from the next round on. Groups stay where they are until a plan moves them.
+    pub fn set_places_groups(&mut self, places_groups: bool) {
+        self.places_groups = places_groups;
     }
 
     /// Read the tasks again, make those migratable that match a selector, and restore those that no longer match. A dry
@@ -109,8 +135,14 @@ impl Workload {
     ) -> Result<Option<Retargeted>> {
         let first = self.destination_under(plan);
         let kernel_plan = kernel_plan(plan, first);
-        let moves = !plan.moves.is_empty();
-        if !moves && !(plan.steers() && (!hits.is_empty() || self.in_force.as_ref() != Some(&kernel_plan))) {
+        // Groups that sleep on a drained node, and those yet to come, are in no plan's moves.
+        let vacates = plan.first.is_some_and(|first| !self.drained.contains(&first)) && self.is_on_drained();
+        let moves = !plan.moves.is_empty() || vacates;
+        // A policy that doesn't steer may have followed one that did.
+        let lifts = !plan.steers() && self.in_force.as_ref().is_some_and(KernelPlan::steers);
+        let is_news = !hits.is_empty() || self.in_force.as_ref() != Some(&kernel_plan);
+        let is_told = moves || lifts || (plan.steers() && is_news);
+        if !is_told {
             return Ok(None);
         }
         let told = KernelPlan { known_hits: hits.clone(), ..kernel_plan.clone() };
@@ -135,16 +167,30 @@ impl Workload {
     fn destination_under(&self, plan: &Plan) -> NodeId {
         let present = self.destination;
         let has_work = || self.homes().values().any(|&home| home == present);
-        match plan.moves.is_empty() && (plan.spread.contains_key(&present) || has_work()) {
+        match !self.drained.contains(&present)
+            && plan.moves.is_empty()
+            && (plan.spread.contains_key(&present) || has_work())
+        {
             true => present,
             false => plan.first.unwrap_or(present),
         }
     }
 
+    /// Return true if work is sent to a drained node, or has its home there.
+    fn is_on_drained(&self) -> bool {
+        self.drained.contains(&self.destination) || self.homes().values().any(|home| self.drained.contains(home))
+    }
+
     /// Name the node of each process whose node the kernel side doesn't know, before the first destination changes.
     fn place(&mut self, class: &dyn Class, plan: &Plan, epoch: u64) {
         let Some(placements) = &mut self.placements else { return };
-        placements.carry_out(plan);
+        match self.places_groups {
+            true => placements.carry_out(plan),
+            false => placements.gather(plan.first.unwrap_or(self.destination)),
+        }
+        if let Some(first) = plan.first.filter(|first| !self.drained.contains(first)) {
+            placements.vacate(&self.drained, first);
+        }
         // A process without a placement goes to the first destination, which is worse but no reason to stop.
         if let Err(err) = class.place(epoch + 1, &placements.news(&self.groups)) {
             log::warn!("some processes go to the first destination instead: {err:#}");
@@ -186,6 +232,11 @@ impl Workload {
     /// The groups' memory accesses per instruction over the last round.
     pub fn accesses(&self) -> &Accesses {
         &self.accesses
+    }
+
+    /// The selectors that have matched no task for a while.
+    pub fn idle_selectors(&self) -> Vec<String> {
+        self.selection.idle_selectors()
     }
 
     /// Number of migratable tasks.

@@ -1,6 +1,6 @@
 //! The nodes of groups, for plans that send work to several nodes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::Groups;
 use crate::cell::{GroupId, NodeId, Plan};
@@ -42,6 +42,16 @@ impl Placements {
         for step in &plan.moves {
             self.homes.insert(step.group, step.to);
         }
+    }
+
+    /// Assign the groups on `from` to another node: also those that no plan names because they sleep.
+    pub fn vacate(&mut self, from: &BTreeSet<NodeId>, to: NodeId) {
+        self.homes.values_mut().filter(|home| from.contains(home)).for_each(|home| *home = to);
+    }
+
+    /// Assign all groups to one node: also those that the plan doesn't name because they sleep.
+    pub fn gather(&mut self, node: NodeId) {
+        self.homes.values_mut().for_each(|home| *home = node);
     }
 
     /// Send the placement of every process again: the kernel may have missed some.
@@ -86,6 +96,16 @@ mod tests {
         placements.carry_out(&Plan { moves: vec![step], ..Plan::default() });
         assert_eq!(placements.news(&groups(&[7, 8, 9])), [(8, NodeId(1)), (9, NodeId(2))]);
         assert_eq!(placements.news(&groups(&[7, 8, 9])), []);
+    }
+
+    #[test]
+    fn groups_that_sleep_on_a_drained_node_leave_it_too() {
+        let mut placements = Placements::default();
+        placements.note(&groups(&[7]), NodeId(1));
+        placements.note(&groups(&[7, 8]), NodeId(0));
+        placements.news(&groups(&[7, 8]));
+        placements.vacate(&BTreeSet::from([NodeId(1)]), NodeId(2));
+        assert_eq!(placements.news(&groups(&[7, 8])), [(7, NodeId(2))]);
     }
 
     /// A process that the kernel side has placed.

@@ -50,6 +50,11 @@ impl Selection {
         }
     }
 
+    /// The selectors that have matched no task for a while.
+    pub fn idle_selectors(&self) -> Vec<String> {
+        self.selectors.idle(Instant::now()).into_iter().map(Selector::to_string).collect()
+    }
+
     fn change(&mut self, task: &TaskRecord) -> Option<Change> {
         if task.tgid == self.own_tgid {
             return None;

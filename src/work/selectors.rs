@@ -42,13 +42,21 @@ impl Selectors {
         matches
     }
 
-    /// Once, when they have been watched for a while: the selectors that have matched nothing. Of the default selectors,
-    /// which nobody has chosen, it is enough if one matches.
+    /// Once, when they have been watched for a while: the selectors that have matched nothing.
     pub fn unmatched(&mut self, now: Instant) -> Vec<&Selector> {
         if self.is_reported || now.saturating_duration_since(self.since) < PATIENCE {
             return Vec::new();
         }
         self.is_reported = true;
+        self.idle(now)
+    }
+
+    /// When they have been watched for a while: the selectors that have matched nothing so far. Of the default selectors,
+    /// which nobody has chosen, it is enough if one matches.
+    pub fn idle(&self, now: Instant) -> Vec<&Selector> {
+        if now.saturating_duration_since(self.since) < PATIENCE {
+            return Vec::new();
+        }
         let are_default = self.selectors.iter().all(|watched| DEFAULT_SELECTORS.contains(&watched.selector.text()));
         if are_default && self.selectors.iter().any(|watched| watched.has_matched) {
             return Vec::new();
@@ -87,6 +95,8 @@ mod tests {
         assert_eq!(unmatched(&mut selectors, start + PATIENCE / 2), [""; 0]);
         assert_eq!(unmatched(&mut selectors, start + PATIENCE), ["comm=mkae"]);
         assert_eq!(unmatched(&mut selectors, start + 2 * PATIENCE), [""; 0]);
+        assert!(selectors.idle(start + PATIENCE / 2).is_empty());
+        assert_eq!(selectors.idle(start + 2 * PATIENCE).len(), 1, "it is known for as long as it lasts");
     }
 
     #[test]

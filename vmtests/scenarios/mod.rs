@@ -15,6 +15,7 @@ mod hotplug;
 mod killing;
 mod leaving;
 pub(crate) mod moving;
+mod operating;
 mod real_time;
 mod register;
 mod runner;

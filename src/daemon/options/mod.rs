@@ -1,5 +1,7 @@
 //! The daemon's options. Their help is the manual.
 
+mod commands;
+mod file;
 mod values;
 
 use std::net::SocketAddr;
@@ -9,7 +11,9 @@ use crate::act::AffinityOptions;
 use crate::policy::{GuardOptions, Order, PolicyName, PolicySettings, World};
 use crate::sense::HostSpec;
 use crate::work::{Grouping, Selector};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, ValueHint};
+pub use commands::{Command, ConfigCommand, EXIT_CODES};
+pub use file::{check_file, config_file, with_file, ConfigFileError, CONFIG_FILE};
 use values::{
     parse_duration, parse_interval, parse_listen_address, parse_probe, parse_seconds, parse_share,
     parse_threshold_ticks,
@@ -20,7 +24,7 @@ use values::{
 /// A task is migratable if a selector matches it or if `scx_vnuma exec` started it; its children are migratable too. All
 /// other tasks are fixed: they stay in the kernel's fair class, which preempts migratable ones.
 #[derive(Debug, Parser)]
-#[command(name = "scx_vnuma", version, args_conflicts_with_subcommands = true)]
+#[command(name = "scx_vnuma", version, args_conflicts_with_subcommands = true, after_long_help = exit_codes_help())]
 pub struct Cli {
     /// What to do instead of scheduling.
     #[command(subcommand)]
@@ -28,47 +32,6 @@ pub struct Cli {
     /// How to schedule.
     #[command(flatten)]
     pub run: RunOptions,
-}
-
-/// What the program does instead of scheduling.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Run a command as a migratable task, whatever the selectors say. Its children are migratable too.
-    Exec {
-        /// The command and its arguments.
-        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-        command: Vec<std::ffi::OsString>,
-    },
-    /// Undo what a killed scx_vnuma left behind: restore tasks' policies, IRQ and workqueue affinities, and remove pinned maps.
-    Restore,
-    /// Explain the last decisions of the running scx_vnuma: what it measured and chose, what moved and stayed, and why.
-    Explain {
-        /// Number of decisions, at most 256. Consecutive rounds that moved nothing for the same reasons count as one.
-        #[arg(short, value_name = "NUMBER", default_value = "20")]
-        nr: usize,
-    },
-    /// Show which processes share memory, by which signal, on which nodes they are, and what a split costs.
-    ///
-    /// It asks the running scx_vnuma. The costliest pairs come first.
-    Links {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Make one HTML page of a decision log: where the work ran, what others took, what moved and why.
-    ///
-    /// It needs neither root nor a running scx_vnuma. The page loads nothing from elsewhere.
-    Report {
-        /// Decision log, written with --log.
-        #[arg(value_name = "LOG.jsonl")]
-        log: std::path::PathBuf,
-        /// Page to write.
-        #[arg(short, long, value_name = "FILE.html")]
-        output: std::path::PathBuf,
-        /// Length of a round, as in `500ms`, for logs that don't record it.
-        #[arg(long, value_name = "DURATION", value_parser = parse_interval)]
-        interval: Option<Duration>,
-    },
 }
 
 /// The options of scheduling. Their help is the manual.
@@ -216,8 +179,15 @@ pub struct RunOptions {
     ///
     /// It has a `[[host]]` for each node, with `node` and `url`, and optionally `cpus`, `user` and `password_file`,
     /// `bearer_token_file`, `ca_file`, `cert_file` and `key_file`.
-    #[arg(long, value_name = "FILE.toml")]
+    #[arg(long, value_name = "FILE.toml", value_hint = ValueHint::FilePath)]
     pub hosts: Option<std::path::PathBuf>,
+
+    /// File with any of these options, as TOML: `select = ["nice>=1"]`. Default: /etc/scx_vnuma/config.toml, if it exists.
+    ///
+    /// A key is the name of an option. Options that are given as arguments win. `scx_vnuma reload` or SIGHUP reads it again;
+    /// `scx_vnuma config check` checks it.
+    #[arg(long, value_name = "FILE.toml", value_hint = ValueHint::FilePath)]
+    pub config: Option<std::path::PathBuf>,
 
     /// Decide and report, but change nothing.
     #[arg(long)]
@@ -228,7 +198,7 @@ pub struct RunOptions {
     pub allow_single_node: bool,
 
     /// Record each round's view and plan in this new file, for `vnuma-sim replay`.
-    #[arg(long, value_name = "FILE.jsonl")]
+    #[arg(long, value_name = "FILE.jsonl", value_hint = ValueHint::FilePath)]
     pub log: Option<std::path::PathBuf>,
 
     /// Print statistics every SECONDS.
@@ -256,6 +226,12 @@ pub struct RunOptions {
     /// Log every round's decision, not only changes; given twice, also what libbpf says.
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
+}
+
+/// The exit codes as the end of `--help` has them.
+fn exit_codes_help() -> String {
+    let lines = EXIT_CODES.iter().map(|(code, meaning)| format!("  {code}  {meaning}\n"));
+    format!("Exit codes:\n{}", lines.collect::<String>())
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

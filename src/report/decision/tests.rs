@@ -162,3 +162,14 @@ fn a_repeated_verdict_is_no_news_but_a_move_always_is() {
     assert!(!is_news(Some(&stay), &still));
     assert!(is_news(Some(&moves), &moves));
 }
+
+#[test]
+fn a_drained_node_is_named_in_the_line_and_in_the_explanation() {
+    let mut round = round(MOVES, Some(DONE));
+    round.view.nodes[0].drained = true;
+    let line = line_of(&round);
+    assert!(line.contains("move from node 0 to 1: node 0 is drained; 1 group using 0.48 CPU"), "{line}");
+    assert!(line.contains("pressure 0:52% 1:0%; drained: 0; "), "{line}");
+    let text = Decision::of(&round).explained();
+    assert!(text.contains("node 0: drained; others take 52 %"), "{text}");
+}
