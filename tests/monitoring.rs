@@ -1,6 +1,9 @@
 //! The metrics page and examples/monitoring, as Prometheus's own tools see them.
 //!
 //! Tests that need promtool or Prometheus say so and pass where these are missing; `vmtests/setup` fetches them.
+
+// Test helpers may panic, like asserts.
+#![allow(clippy::unwrap_used)]
 #![cfg(feature = "daemon")]
 
 use std::collections::BTreeSet;
@@ -228,7 +231,11 @@ fn a_scrape_of_64_nodes_under_load_takes_less_than_a_second() {
     let mut bytes = 0;
     let slowest = std::thread::scope(|scope| {
         for _ in 0..2 * nr_cpus {
-            scope.spawn(|| while !is_over.load(std::sync::atomic::Ordering::Relaxed) {});
+            scope.spawn(|| {
+                while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
         }
         let mut scrape = |_| {
             let began = Instant::now();
