@@ -25,7 +25,7 @@ pub use http::{BindError, MetricsServer};
 pub use links::{LinksReport, Sharer, SharingPair};
 pub use openmetrics::{page, text_page, CONTENT_TYPE, TEXT_CONTENT_TYPE};
 pub use output::{print, OutputError};
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(any(all(test, feature = "sim"), feature = "fuzzing"))]
 pub(crate) use run::page_of;
 pub use run::{run_page, write_run_page, RunPage, RunPageError};
 pub use server::{describe_stats, Control, StatsServer, DRAINED, RELOAD};
