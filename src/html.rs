@@ -1,5 +1,8 @@
 //! HTML pages that stand alone: no page loads anything from elsewhere.
 
+/// What browsers are told: styles, scripts and pictures are in the page, and nothing is fetched.
+const CONTENT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
+
 /// Escape text for use in an element or in a quoted attribute.
 pub fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
@@ -9,6 +12,7 @@ pub fn escape(text: &str) -> String {
 pub fn page(title: &str, style: &str, body: &str) -> String {
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{}</title>\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"{CONTENT_POLICY}\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><style>\n{style}</style></head>\n\
          <body>\n{body}</body></html>\n",
         escape(title)

@@ -9,8 +9,8 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, IntoFont, RGBColor, ShapeStyle, BLACK, WHITE};
 use plotters_svg::SVGBackend;
 
-use super::page::escape;
 use super::DrawError;
+use crate::html::escape;
 
 /// Width and height in pixels of a chart that shares a row with another.
 pub(super) const HALF: (u32, u32) = (520, 320);

@@ -4,8 +4,8 @@
 use std::fmt::Write;
 
 use super::chart::{drawable, look, number, widened};
-use super::page::escape;
 use super::DrawError;
+use crate::html::escape;
 
 /// A chart of one quantity.
 pub(super) struct Dots {

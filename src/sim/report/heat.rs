@@ -5,8 +5,8 @@ use std::fmt::Write;
 use base64::prelude::{Engine, BASE64_STANDARD};
 
 use super::figures::Figure;
-use super::page::escape;
 use super::DrawError;
+use crate::html::escape;
 use crate::policy::PolicyName;
 use crate::sim::result::RunResult;
 

@@ -2,8 +2,9 @@
 
 use sha2::{Digest, Sha256};
 
-use super::page::{escape, line};
+use super::page::line;
 use super::Report;
+use crate::html::escape;
 use crate::sim::trace::Input;
 
 /// Files up to this number are listed without a click.

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::figures::{destinations, network, Figure};
 use super::inputs::Inputs;
 use super::{comparison, heat, sweeps, DrawError, Report};
+use crate::html::{self, escape};
 use crate::sim::sweep::SweepResult;
 use crate::sim::trace::Input;
 
@@ -52,19 +53,10 @@ for (const name of new Set(parts.map(part => part.dataset.policy))) {
 form.hidden = false;
 ";
 
-/// Nothing is fetched: styles, script and pictures are in the page.
-const CONTENT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
-
 /// Generate the whole page.
 pub(super) fn html(report: &Report) -> Result<String, DrawError> {
     let inputs = Inputs::of(report);
-    let mut page = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>vnuma-sim</title>\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"{CONTENT_POLICY}\">\n\
-         <meta name=\"viewport\" content=\"width=device-width\"><style>{STYLE}{}</style></head><body>\n\
-         <h1>Scheduling in a simulated cluster</h1>\n",
-        inputs.sheet_style()
-    );
+    let mut page = "<h1>Scheduling in a simulated cluster</h1>\n".to_owned();
     data(&mut page, report);
     line(&mut page, "<form id=\"policies\" hidden><strong>Show</strong></form>");
     let comparisons: Vec<&SweepResult> = report.sweeps.iter().filter(|sweep| sweep.varied.is_empty()).collect();
@@ -89,8 +81,8 @@ pub(super) fn html(report: &Report) -> Result<String, DrawError> {
     }
     parameters(&mut page, report);
     inputs.add(&mut page);
-    line(&mut page, &format!("<script>{SCRIPT}</script></body></html>"));
-    Ok(page)
+    line(&mut page, &format!("<script>{SCRIPT}</script>"));
+    Ok(html::page("vnuma-sim", &format!("{STYLE}{}", inputs.sheet_style()), &page))
 }
 
 /// Add the origin of the data, and which of them are synthetic.
@@ -153,8 +145,4 @@ fn parameters(page: &mut String, report: &Report) {
 pub(super) fn line(page: &mut String, text: &str) {
     // Writing to a String can't fail.
     let _ = writeln!(page, "{text}");
-}
-
-pub(super) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
