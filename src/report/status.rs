@@ -168,14 +168,14 @@ impl StatusReport {
     }
 
     fn work(&self) -> String {
-        let tasks = match self.nr_migratable {
-            1 => "1 migratable task".to_string(),
-            nr => format!("{nr} migratable tasks"),
+        let (tasks, want) = match self.nr_migratable {
+            1 => ("1 migratable task".to_string(), "it wants"),
+            nr => (format!("{nr} migratable tasks"), "they want"),
         };
         let (Some(wanted_cpus), Some(supply_cpus)) = (self.wanted_cpus, self.supply_cpus) else { return tasks };
         let short = self.short_cpus.filter(|cpus| *cpus >= 0.05);
         let short = short.map(|cpus| styled(YELLOW, &format!(": short of {cpus:.2}"))).unwrap_or_default();
-        format!("{tasks}; they want {wanted_cpus:.2} CPU, and {supply_cpus:.2} can be supplied{short}")
+        format!("{tasks}; {want} {wanted_cpus:.2} CPU, and {supply_cpus:.2} can be supplied{short}")
     }
 
     /// The nodes with a line of their own, in order of id.
