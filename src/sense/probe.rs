@@ -29,14 +29,16 @@ use crate::linux::{self, affinity, clock, CpuSet};
 pub struct ProbeOptions {
     /// CPU time that a vCPU spins for in each period, not counting stolen time.
     pub burst: Duration,
-    /// Time between two probes of a node; up to four times as long while the node is busy.
+    /// Time between two probes of a node; twice as long while the node is busy.
     pub period: Duration,
 }
 
 /// A node counts as busy from this share on.
 const BUSY_SHARE: f64 = 0.05;
-/// Maximum time between two probes of a busy node, in periods.
-const BUSY_PERIODS_MAX: u32 = 4;
+/// Time between two probes of a busy node, in periods.
+const BUSY_PERIODS: u32 = 2;
+/// Part of a period after which a first idle reading is confirmed by a second.
+const CONFIRM_DIVISOR: u32 = 4;
 /// Length of a probe before a move, in bursts.
 const HURRIED_BURSTS: u32 = 3;
 
@@ -46,12 +48,14 @@ impl ProbeOptions {
         ProbeOptions { burst, period: Duration::from_secs(1) }
     }
 
-    /// The time to the next probe after one that read `share`, and came after `period`. It goes by that reading alone, though
-    /// the one before may still count: a node that has become idle must not look busy for another four periods.
-    fn next_period(&self, period: Duration, share: Option<f64>) -> Duration {
-        match share {
-            Some(share) if share >= BUSY_SHARE => (period * 2).min(self.period * BUSY_PERIODS_MAX),
-            Some(_) | None => self.period,
+    /// The time to the next probe after one that read `share`, and before it `before`. As the worse of two readings counts, a
+    /// node that has become idle counts as busy until a second idle reading, which is taken soon.
+    fn next_period(&self, before: Option<f64>, share: Option<f64>) -> Duration {
+        let is_busy = |share: Option<f64>| share.is_some_and(|share| share >= BUSY_SHARE);
+        match (is_busy(before), is_busy(share)) {
+            (_, true) => self.period * BUSY_PERIODS,
+            (true, false) => self.period / CONFIRM_DIVISOR,
+            (false, false) => self.period,
         }
     }
 }
@@ -193,12 +197,11 @@ impl Probe {
         // SAFETY: no arguments.
         self.shared.tid.store(unsafe { libc::gettid() }, Ordering::Relaxed);
         let mut before = None;
-        let mut period = self.options.period;
         while !self.shared.is_over.load(Ordering::Relaxed) {
             let is_asked = self.shared.is_asked.load(Ordering::Relaxed);
             let must_refresh = self.shared.must_refresh.swap(false, Ordering::Relaxed);
             if !is_asked {
-                (before, period) = (None, self.options.period);
+                before = None;
             }
             if !is_asked && !must_refresh {
                 std::thread::park();
@@ -213,8 +216,8 @@ impl Probe {
             // as all or nothing. A probe before a move is longer and more recent, so it counts alone.
             let before_too = before.filter(|_| !must_refresh).unwrap_or(0.0);
             let worse = share.map(|share: f64| share.max(before_too));
+            let period = self.options.next_period(before, share);
             before = share;
-            period = self.options.next_period(period, share);
             self.shared.publish(Some(Measurement { share: worse, spin, began, period }));
             self.shared.cpu_ns.store(clock::thread_cpu_time().as_nanos() as u64, Ordering::Relaxed);
             std::thread::park_timeout(period.saturating_sub(began.elapsed()));
@@ -280,14 +283,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_busy_node_is_probed_less_often_until_the_first_idle_reading() {
+    fn a_busy_node_is_probed_less_often_and_its_first_idle_reading_is_confirmed_soon() {
         let options = ProbeOptions::new(Duration::from_millis(10));
-        let mut period = options.period;
-        let mut after = |share| {
-            period = options.next_period(period, share);
-            period.as_secs()
-        };
-        assert_eq!([0.9, 0.9, 0.9, 0.05].map(|share| after(Some(share))), [2, 4, 4, 4]);
-        assert_eq!([Some(0.0), Some(0.2), None].map(after), [1, 2, 1]);
+        let mut before = None;
+        let mut after = |share| options.next_period(std::mem::replace(&mut before, share), share).as_millis();
+        let readings = [0.9, 0.9, 0.0, 0.0, 0.2, 0.05, 0.0].map(Some);
+        assert_eq!(readings.map(&mut after), [2000, 2000, 250, 1000, 2000, 2000, 250]);
+        assert_eq!([None, Some(0.0)].map(after), [1000, 1000], "a probe that could not run says nothing");
     }
 }

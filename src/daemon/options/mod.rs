@@ -111,7 +111,7 @@ pub struct RunOptions {
     /// Time per second that a CPU of an empty node spins to measure steal.
     ///
     /// An idle vCPU accrues no steal, so an empty node looks idle however busy its host is. A probe spins at the lowest
-    /// priority on nodes that have no other source. A node found busy is probed less often, down to every four seconds.
+    /// priority on nodes that have no other source. A node found busy is probed less often, every two seconds.
     /// Before work moves, all such nodes are probed at once for three times as long.
     #[arg(long, value_name = "DURATION", default_value = "10ms", value_parser = parse_probe)]
     pub probe: Duration,
