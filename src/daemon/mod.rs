@@ -6,6 +6,7 @@ mod config;
 mod control;
 mod drained;
 mod failures;
+mod groups;
 mod links;
 mod lock;
 mod logging;

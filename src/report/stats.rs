@@ -49,6 +49,8 @@ pub struct NodeMetrics {
     pub load_cpus: f64,
     #[stat(desc = "1 if the node is drained: work leaves it, and none comes; otherwise 0")]
     pub is_drained: u32,
+    #[stat(desc = "CPU that migratable tasks used")]
+    pub work_cpus: f64,
     #[stat(desc = "CPU that migratable tasks may use; -1 (no sample) without a limit")]
     pub limit_cpus: f64,
     #[stat(desc = "migratable tasks that waited in the node's queue when the round began")]
@@ -275,6 +277,7 @@ impl NodeMetrics {
             steal_pct: readings.steal_share * 100.0,
             load_cpus: node.load_cpus,
             is_drained: node.drained.into(),
+            work_cpus: round.view.groups_on(node.id).iter().map(|group| group.demand.usage_cpus).sum(),
             limit_cpus: round.plan.limits.get(&node.id).copied().unwrap_or(-1.0),
             nr_queued: round.nr_queued.get(node.id.0 as usize).copied().unwrap_or(0),
             run_ms: counters.run_ns / 1_000_000,
