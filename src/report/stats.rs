@@ -277,7 +277,8 @@ impl NodeMetrics {
             steal_pct: readings.steal_share * 100.0,
             load_cpus: node.load_cpus,
             is_drained: node.drained.into(),
-            work_cpus: round.view.groups_on(node.id).iter().map(|group| group.demand.usage_cpus).sum(),
+            // Not `sum`, which is -0.0 for a node without groups.
+            work_cpus: round.view.groups_on(node.id).iter().fold(0.0, |sum, group| sum + group.demand.usage_cpus),
             limit_cpus: round.plan.limits.get(&node.id).copied().unwrap_or(-1.0),
             nr_queued: round.nr_queued.get(node.id.0 as usize).copied().unwrap_or(0),
             run_ms: counters.run_ns / 1_000_000,
@@ -360,6 +361,15 @@ pub(super) mod tests {
         assert_eq!(figures(&metrics), (3, 1, 3 << 20, 1));
         assert_eq!((metrics.nodes[&0].nr_moved_out, metrics.nodes[&1].nr_moved_in), (1, 1));
         assert_eq!(metrics.last_moved_bytes, 3 << 20);
+    }
+
+    #[test]
+    fn a_node_without_work_uses_zero_cpu_and_not_minus_zero() {
+        let mut round = round(STAYS, None);
+        round.view.groups.clear();
+        let mut metrics = Metrics::new(NodeId(0));
+        metrics.note(&round, &Decision::of(&round), NodeId(0), |_| Ok(NodeStats::default())).unwrap();
+        assert_eq!(format!("{:.2}", metrics.nodes[&1].work_cpus), "0.00");
     }
 
     #[test]
