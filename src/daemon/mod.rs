@@ -10,6 +10,7 @@ mod groups;
 mod links;
 mod lock;
 mod logging;
+mod neighbours;
 mod options;
 mod pacing;
 pub mod preflight;
