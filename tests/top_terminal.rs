@@ -26,7 +26,7 @@ fn top() -> (Child, File) {
     unsafe { libc::fcntl(master.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) };
     let mut command = Command::new(env!("CARGO_BIN_EXE_scx_vnuma"));
     command.args(["top", "--interval", "100ms"]).env("TERM", "xterm");
-    command.stdin(slave.try_clone().unwrap()).stdout(slave).stderr(Stdio::null());
+    command.stdin(slave.try_clone().expect("a copy of the descriptor")).stdout(slave).stderr(Stdio::null());
     let own_session = || {
         // SAFETY: no pointers; may be called after fork(2).
         match unsafe { libc::setsid() } {
@@ -60,13 +60,13 @@ fn read_until(terminal: &mut File, wanted: &str) -> String {
 fn end_of(mut child: Child) -> Option<ExitStatus> {
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(10) {
-        if let Some(status) = child.try_wait().unwrap() {
+        if let Some(status) = child.try_wait().expect("a child of ours") {
             return Some(status);
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    child.kill().expect("a child of ours");
+    child.wait().expect("a child of ours");
     None
 }
 
