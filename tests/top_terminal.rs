@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// `top` in a session of its own, on the slave of the returned terminal. The terminal doesn't control it: it gets no SIGHUP.
-fn top() -> (Child, File) {
+fn top(interval: &str) -> (Child, File) {
     /// A child that is started meanwhile would hold the master open.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -25,7 +25,7 @@ fn top() -> (Child, File) {
     // SAFETY: a descriptor of ours. The child must not hold the master open.
     unsafe { libc::fcntl(master.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) };
     let mut command = Command::new(env!("CARGO_BIN_EXE_scx_vnuma"));
-    command.args(["top", "--interval", "100ms"]).env("TERM", "xterm");
+    command.args(["top", "--interval", interval]).env("TERM", "xterm");
     command.stdin(slave.try_clone().expect("a copy of the descriptor")).stdout(slave).stderr(Stdio::null());
     let own_session = || {
         // SAFETY: no pointers; may be called after fork(2).
@@ -76,7 +76,8 @@ const SCREEN_IS_BACK: &str = "\u{1b}[?1049l";
 
 #[test]
 fn top_ends_when_its_terminal_goes_away() {
-    let (child, mut terminal) = top();
+    // It draws nothing meanwhile, which would fail.
+    let (child, mut terminal) = top("60s");
     read_until(&mut terminal, LAST_DRAWN);
     drop(terminal);
     assert!(end_of(child).is_some(), "it outlived its terminal");
@@ -84,7 +85,7 @@ fn top_ends_when_its_terminal_goes_away() {
 
 #[test]
 fn top_ends_at_sigterm_and_gives_the_screen_back() {
-    let (child, mut terminal) = top();
+    let (child, mut terminal) = top("100ms");
     read_until(&mut terminal, LAST_DRAWN);
     // SAFETY: no pointers; a child of ours that hasn't been waited for.
     unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGTERM) };
@@ -94,7 +95,7 @@ fn top_ends_at_sigterm_and_gives_the_screen_back() {
 
 #[test]
 fn a_key_that_quits_gives_the_screen_back() {
-    let (child, mut terminal) = top();
+    let (child, mut terminal) = top("100ms");
     read_until(&mut terminal, LAST_DRAWN);
     terminal.write_all(b"q").unwrap();
     read_until(&mut terminal, SCREEN_IS_BACK);
