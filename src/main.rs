@@ -55,6 +55,7 @@ fn run(cli: Cli, settings: Settings) -> Result<ExitCode> {
         Some(Command::Explain { nr, json }) => report::explain(nr, json, &mut io::stdout().lock()),
         Some(Command::Links { json }) => report::links(json, &mut io::stdout().lock()),
         Some(Command::Report { log, output, interval }) => report_run(&log, &output, interval),
+        Some(Command::Top { interval }) => top(interval),
         None if cli.run.help_stats => report::describe_stats(&mut io::stdout()),
         Some(Command::Config { command: ConfigCommand::Check { file } }) => check_config(file),
         Some(Command::Reload) => tell("reload", report::RELOAD, "there is nothing to reload"),
@@ -106,7 +107,7 @@ fn check_config(file: Option<PathBuf>) -> Result<()> {
 fn schedule(settings: Settings) -> Result<()> {
     let shutdown = Shutdown::new().context("making the event that ends the rounds")?;
     let (requests, asked) = Requests::channel();
-    daemon::handle_signals(shutdown.clone(), requests.clone()).context("setting up the signal handler")?;
+    daemon::handle_signals(shutdown.clone(), Some(requests.clone())).context("setting up the signal handler")?;
 
     if let Some(interval) = settings.options.monitor {
         if preflight::running_scheduler()?.is_none() {
@@ -115,6 +116,12 @@ fn schedule(settings: Settings) -> Result<()> {
         return report::monitor(interval, || shutdown.is_requested());
     }
     daemon::run(settings, &requests, &asked, &shutdown)
+}
+
+fn top(interval: Duration) -> Result<()> {
+    let shutdown = Shutdown::new().context("making the event that ends the screen")?;
+    daemon::handle_signals(shutdown.clone(), None).context("setting up the signal handler")?;
+    report::top(interval, || shutdown.is_requested())
 }
 
 fn report_run(log: &Path, output: &Path, interval: Option<Duration>) -> Result<()> {

@@ -176,6 +176,13 @@ fn a_pid_namespace_of_its_own_is_refused_with_the_remedy() {
     }
 }
 
+#[test]
+fn top_without_a_terminal_names_what_prints_the_same() {
+    let output = scx_vnuma(&["top"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("top needs a terminal; --monitor 2 prints"), "{}", stderr(&output));
+}
+
 /// A decision log of two rounds of a node.
 fn decision_log() -> Vec<u8> {
     use scx_vnuma::cell::{CellView, Node, Plan, Pressure};

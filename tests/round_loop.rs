@@ -326,6 +326,17 @@ fn severe_steal_moves_the_work_in_the_same_round() {
 }
 
 #[test]
+fn the_groups_that_ran_are_published_with_their_processes() {
+    let class = FakeClass::default();
+    let history = rounds(&class, &[], &[[0.0, 0.0, 0.0]]).unwrap();
+    let groups = history.groups();
+    let found: Vec<(u32, u32, f64)> = groups.iter().map(|group| (group.tgid, group.node, group.memory_bytes)).collect();
+    assert_eq!(found, [(TGID, 0, 256.0 * 4096.0)]);
+    assert!(groups[0].work_cpus > 0.0);
+    assert_eq!(history.metrics().nodes[&0].work_cpus, groups[0].work_cpus);
+}
+
+#[test]
 fn a_single_mildly_bad_round_moves_nothing() {
     let class = FakeClass::default();
     rounds(&class, &[], &[[0.0, 0.0, 0.0], [0.15, 0.0, 0.0], [0.0, 0.0, 0.0], [0.15, 0.0, 0.0]]).unwrap();

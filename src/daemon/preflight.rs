@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::boot_settings;
+use super::neighbours::{neighbours, Neighbour};
 use crate::bpf::{self, CPU_IDS, NODE_IDS, OPS_NAME};
 use crate::cell::NodeId;
 use crate::sense::Nodes;
@@ -109,12 +110,13 @@ pub fn warn_of_gaps() {
              /sys/fs/bpf, and mount it with mode=700"
         );
     }
-    if balances_numa() {
-        log::warn!(
-            "kernel.numa_balancing is on: it unmaps pages to see which tasks use them and moves them by itself, which \
-             slows guests whose nodes are on different hosts (to 0.38 of their speed at worst, as GiantVM's authors \
-             found); run sysctl kernel.numa_balancing=0"
-        );
+    for note in neighbours(Path::new("/")) {
+        match note.neighbour {
+            // What moves IRQs says so itself, where it does.
+            Neighbour::Irqbalance => {}
+            neighbour if neighbour.is_in_the_way() => log::warn!("{note}"),
+            _ => log::info!("{note}"),
+        }
     }
 }
 
@@ -122,12 +124,6 @@ fn is_writable_by_others(dir: &Path) -> bool {
     const WRITABLE_BY_OTHERS: u32 = 0o002;
 
     dir.metadata().is_ok_and(|metadata| metadata.mode() & WRITABLE_BY_OTHERS != 0)
-}
-
-/// Return true if the kernel moves tasks and pages between nodes by itself. The setting is 0, 1, or 2 for tiered
-/// memory.
-fn balances_numa() -> bool {
-    std::fs::read_to_string("/proc/sys/kernel/numa_balancing").is_ok_and(|text| text.trim() != "0")
 }
 
 /// The nodes as the scheduler class can have them: without those past its size that only have memory. Nodes or CPUs with larger

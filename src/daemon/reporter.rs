@@ -12,7 +12,7 @@ use crate::bpf::Class;
 use crate::cell::{NodeId, Plan};
 use crate::decision_log::{Header, LogWriter};
 use crate::linux::memory;
-use crate::report::{self, Decision, DecisionHistory, LinksReport, Metrics, Round, Setup, Visibility};
+use crate::report::{self, Decision, DecisionHistory, GroupReport, LinksReport, Metrics, Round, Setup, Visibility};
 use crate::work::SelectionChanges;
 
 /// The decision log of `--log`. It spans restarts of the scheduler class.
@@ -98,6 +98,11 @@ impl<'a> Reporter<'a> {
     /// Report which selectors have matched no task for a while.
     pub fn publish_idle_selectors(&self, selectors: Vec<String>) {
         self.history.publish_unmatched_selectors(selectors);
+    }
+
+    /// Report the busiest groups.
+    pub fn publish_groups(&self, groups: Vec<GroupReport>) {
+        self.history.publish_groups(groups);
     }
 
     /// Report the tasks whose policy a round changed.

@@ -10,6 +10,7 @@ use anyhow::Result;
 use super::config::Config;
 use super::control::{Abilities, Control};
 use super::failures::Failures;
+use super::groups::busiest_groups;
 use super::links::links_report;
 use super::pacing::Pace;
 use super::reporter::Reporter;
@@ -223,6 +224,7 @@ impl<'a> Rounds<'a> {
 
         // Report.
         self.report_links(found, &plan);
+        self.reporter.publish_groups(busiest_groups(&view, self.workload.groups()));
         let round = Round {
             number: self.reporter.round_number(),
             destination,

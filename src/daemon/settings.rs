@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{bail, Context, Result};
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
+use super::neighbours::neighbours;
 use super::options::{check_file, config_file, with_file};
 use super::{Cli, Config, RunOptions};
 use crate::cell::NodeId;
@@ -106,7 +107,13 @@ impl Settings {
     /// How the daemon is set up, for `status`.
     pub fn setup(&self) -> Setup {
         let RunOptions { policy, dry_run, .. } = &self.options;
-        Setup { policy: policy.to_string(), dry_run: *dry_run, config_file: self.file.clone() }
+        let names = neighbours(Path::new("/")).into_iter().map(|note| note.neighbour.to_string());
+        Setup {
+            policy: policy.to_string(),
+            dry_run: *dry_run,
+            config_file: self.file.clone(),
+            neighbours: names.collect(),
+        }
     }
 
     /// The configuration file that was read, if any.

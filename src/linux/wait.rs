@@ -39,6 +39,19 @@ pub fn until_readable<const N: usize>(fds: [BorrowedFd<'_>; N], at_most: Duratio
     Ok(polled.map(|fd| fd.revents != 0))
 }
 
+/// Whether the other end of a terminal or a pipe is gone.
+pub fn is_hung_up(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut polled = libc::pollfd { fd: fd.as_raw_fd(), events: 0, revents: 0 };
+    // SAFETY: one entry, which outlives the call.
+    match unsafe { libc::poll(&mut polled, 1, 0) } {
+        ..0 => match io::Error::last_os_error() {
+            err if err.kind() == io::ErrorKind::Interrupted => Ok(false),
+            err => Err(err),
+        },
+        _ => Ok(polled.revents != 0),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd;
@@ -58,5 +71,15 @@ mod tests {
             assert_eq!(woken, [true, false]);
         });
         assert!(start.elapsed() < Duration::from_secs(60));
+    }
+
+    #[test]
+    fn a_pipe_hangs_up_when_its_other_end_is_closed() {
+        let (reader, writer) = io::pipe().unwrap();
+        assert!(!is_hung_up(reader.as_fd()).unwrap());
+        raise(writer.as_fd());
+        assert!(!is_hung_up(reader.as_fd()).unwrap(), "there is something to read");
+        drop(writer);
+        assert!(is_hung_up(reader.as_fd()).unwrap());
     }
 }

@@ -1,4 +1,4 @@
-//! Asks the running daemon: --monitor, status, explain and links.
+//! Asks the running daemon: --monitor, status, explain, links and top.
 
 use std::io::{self, ErrorKind, Write};
 use std::time::Duration;
@@ -86,18 +86,31 @@ struct Question<'a> {
 }
 
 fn ask<T: DeserializeOwned>(question: &Question<'_>) -> Result<T> {
-    const PATIENCE_MS: u64 = 5000;
+    Connection::open(question.command, question.none)?.ask(question.target, question.args, question.what)
+}
 
-    let Question { command, target, args, none, what } = question;
-    let mut client = StatsClient::new().connect(Some(PATIENCE_MS)).map_err(|err| {
-        match err.downcast_ref::<io::Error>().map(io::Error::kind) {
-            Some(ErrorKind::NotFound | ErrorKind::ConnectionRefused) => NotRunning(none).into(),
-            Some(ErrorKind::PermissionDenied) => anyhow!("{command} must run as root; try sudo"),
-            _ => anyhow!("can't connect to the running scx_vnuma: {err:#}"),
-        }
-    })?;
-    let target = [("target", (*target).to_string())];
-    let args = target.iter().chain(args.iter()).map(|(key, value)| ((*key).to_string(), value.clone())).collect();
-    let answer = client.request("stats", args);
-    answer.with_context(|| format!("the running scheduler reports no {what}; is it scx_vnuma?"))
+/// A connection to the running daemon.
+pub(super) struct Connection(StatsClient);
+
+impl Connection {
+    /// Connect for a subcommand. `none` is what follows from no daemon running; the error is then [`NotRunning`].
+    pub(super) fn open(command: &str, none: &'static str) -> Result<Self> {
+        const PATIENCE_MS: u64 = 5000;
+
+        StatsClient::new().connect(Some(PATIENCE_MS)).map(Connection).map_err(|err| {
+            match err.downcast_ref::<io::Error>().map(io::Error::kind) {
+                Some(ErrorKind::NotFound | ErrorKind::ConnectionRefused) => NotRunning(none).into(),
+                Some(ErrorKind::PermissionDenied) => anyhow!("{command} must run as root; try sudo"),
+                _ => anyhow!("can't connect to the running scx_vnuma: {err:#}"),
+            }
+        })
+    }
+
+    /// Ask for a target. `what` is what another scheduler doesn't report.
+    pub(super) fn ask<T: DeserializeOwned>(&mut self, target: &str, args: &[(&str, String)], what: &str) -> Result<T> {
+        let target = [("target", target.to_string())];
+        let args = target.iter().chain(args.iter()).map(|(key, value)| ((*key).to_string(), value.clone())).collect();
+        let answer = self.0.request("stats", args);
+        answer.with_context(|| format!("the running scheduler reports no {what}; is it scx_vnuma?"))
+    }
 }

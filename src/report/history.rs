@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::cell::NodeId;
 
-use super::{Decision, LinksReport, Metrics, NodeMetrics, NodeStatus, Setup, StatusReport};
+use super::{Decision, GroupReport, LinksReport, Metrics, NodeMetrics, NodeStatus, Setup, StatusReport};
 
 /// Number of decisions kept. Consecutive rounds that move nothing for the same reasons count as one.
 const NR_KEPT: usize = 256;
@@ -20,6 +20,7 @@ pub struct DecisionHistory {
     setup: Mutex<Setup>,
     unmatched_selectors: Mutex<Vec<String>>,
     started_at: Option<Instant>,
+    groups: Mutex<Arc<Vec<GroupReport>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -118,6 +119,16 @@ impl DecisionHistory {
     /// Who shares memory with whom, as last published.
     pub fn links(&self) -> Arc<LinksReport> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Publish the busiest groups.
+    pub fn publish_groups(&self, groups: Vec<GroupReport>) {
+        *self.groups.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(groups);
+    }
+
+    /// The busiest groups, as last published.
+    pub fn groups(&self) -> Arc<Vec<GroupReport>> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The metrics of the last round.

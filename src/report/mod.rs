@@ -1,7 +1,8 @@
-//! What operators see: each decision explained in text, metrics over scx_stats and as OpenMetrics, and a page about a run.
+//! What operators see: each decision explained in text, metrics over scx_stats and as OpenMetrics, a page about a run, and a screen.
 
 mod client;
 mod decision;
+mod groups;
 mod history;
 mod http;
 mod links;
@@ -13,6 +14,7 @@ mod server;
 mod sources;
 mod stats;
 mod status;
+mod top;
 mod visibility;
 
 use std::collections::BTreeMap;
@@ -20,6 +22,7 @@ use std::time::Duration;
 
 pub use client::{control, explain, links, monitor, status, NotRunning};
 pub use decision::{is_news, Decision, DecisionReport};
+pub use groups::GroupReport;
 pub use history::{DecisionHistory, HistoryEntry};
 pub use http::{BindError, MetricsServer};
 pub use links::{LinksReport, Sharer, SharingPair};
@@ -31,6 +34,7 @@ pub use run::{run_page, write_run_page, RunPage, RunPageError};
 pub use server::{describe_stats, Control, StatsServer, DRAINED, RELOAD};
 pub use stats::{Metrics, NodeMetrics, SourceMetrics};
 pub use status::{NodeStatus, Setup, StatusReport};
+pub use top::top;
 pub use visibility::Visibility;
 
 use crate::bpf::Retargeted;

@@ -15,6 +15,8 @@ pub(super) const DECISIONS: &str = "decisions";
 pub(super) const DECISION_REPORTS: &str = "decision-reports";
 /// The target of `links`.
 pub(super) const LINKS: &str = "links";
+/// The target of `top` for the busiest groups.
+pub(super) const GROUPS: &str = "groups";
 /// The target of `status`.
 pub(super) const STATUS: &str = "status";
 /// The target of `reload`.
@@ -44,7 +46,7 @@ impl StatsServer {
 }
 
 fn data(history: Arc<DecisionHistory>) -> StatsServerData<(), ()> {
-    let [for_decisions, for_reports, for_links, for_status] = [(); 4].map(|()| history.clone());
+    let [for_decisions, for_reports, for_links, for_status, for_groups] = [(); 5].map(|()| history.clone());
     StatsServerData::new()
         .add_meta(Metrics::meta())
         .add_meta(NodeMetrics::meta())
@@ -52,6 +54,7 @@ fn data(history: Arc<DecisionHistory>) -> StatsServerData<(), ()> {
         .add_stats("top", Box::new(move |_args, _channels| history.metrics().to_json()))
         .add_stats(LINKS, Box::new(move |_args, _channels| Ok(serde_json::to_value(&*for_links.links())?)))
         .add_stats(STATUS, Box::new(move |_args, _channels| Ok(serde_json::to_value(for_status.status())?)))
+        .add_stats(GROUPS, Box::new(move |_args, _channels| Ok(serde_json::to_value(&*for_groups.groups())?)))
         .add_stats(
             DECISIONS,
             Box::new(move |args, _channels| {

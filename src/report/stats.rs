@@ -49,6 +49,8 @@ pub struct NodeMetrics {
     pub load_cpus: f64,
     #[stat(desc = "1 if the node is drained: work leaves it, and none comes; otherwise 0")]
     pub is_drained: u32,
+    #[stat(desc = "CPU that migratable tasks used")]
+    pub work_cpus: f64,
     #[stat(desc = "CPU that migratable tasks may use; -1 (no sample) without a limit")]
     pub limit_cpus: f64,
     #[stat(desc = "migratable tasks that waited in the node's queue when the round began")]
@@ -275,6 +277,8 @@ impl NodeMetrics {
             steal_pct: readings.steal_share * 100.0,
             load_cpus: node.load_cpus,
             is_drained: node.drained.into(),
+            // Not `sum`, which is -0.0 for a node without groups.
+            work_cpus: round.view.groups_on(node.id).iter().fold(0.0, |sum, group| sum + group.demand.usage_cpus),
             limit_cpus: round.plan.limits.get(&node.id).copied().unwrap_or(-1.0),
             nr_queued: round.nr_queued.get(node.id.0 as usize).copied().unwrap_or(0),
             run_ms: counters.run_ns / 1_000_000,
@@ -357,6 +361,15 @@ pub(super) mod tests {
         assert_eq!(figures(&metrics), (3, 1, 3 << 20, 1));
         assert_eq!((metrics.nodes[&0].nr_moved_out, metrics.nodes[&1].nr_moved_in), (1, 1));
         assert_eq!(metrics.last_moved_bytes, 3 << 20);
+    }
+
+    #[test]
+    fn a_node_without_work_uses_zero_cpu_and_not_minus_zero() {
+        let mut round = round(STAYS, None);
+        round.view.groups.clear();
+        let mut metrics = Metrics::new(NodeId(0));
+        metrics.note(&round, &Decision::of(&round), NodeId(0), |_| Ok(NodeStats::default())).unwrap();
+        assert_eq!(format!("{:.2}", metrics.nodes[&1].work_cpus), "0.00");
     }
 
     #[test]

@@ -19,6 +19,9 @@ pub struct Setup {
     pub dry_run: bool,
     /// The configuration file that was read, if any.
     pub config_file: Option<PathBuf>,
+    /// What else places tasks, IRQs or pages in this guest, by name.
+    #[serde(default)]
+    pub neighbours: Vec<String>,
 }
 
 /// What a daemon does now.
@@ -135,7 +138,7 @@ impl StatusReport {
     /// As text with colours. Writers that are no terminal must remove them.
     pub fn text(&self) -> String {
         let mut text = String::new();
-        let Setup { policy, dry_run, config_file } = &self.setup;
+        let Setup { policy, dry_run, config_file, neighbours } = &self.setup;
         let dry_run = if *dry_run { ", dry run" } else { "" };
         let mut line = |heading: &str, value: &str| {
             // Writing to a String can't fail.
@@ -147,6 +150,9 @@ impl StatusReport {
         let from = config_file.as_ref().map(|file| format!("; configured by {}", file.display())).unwrap_or_default();
         line("policy", &format!("{policy}{dry_run}{from}"));
         line("work", &self.work());
+        if !neighbours.is_empty() {
+            line("beside", &neighbours.join(", "));
+        }
         for (heading, node) in self.shown().map(|node| (format!("node {}", node.id), node)) {
             line(&heading, &styled(node.style(), &node.text()));
         }
@@ -221,11 +227,13 @@ mod tests {
         report.nodes[1] = NodeStatus { pressure_share: None, nr_queued: 1, ..report.nodes[1].clone() };
         report.nodes.push(NodeStatus { id: 2, nr_cpus: 4, is_drained: true, ..NodeStatus::default() });
         report.unmatched_selectors.push("comm=mkae".into());
+        report.setup.neighbours = vec!["NUMA balancing".into(), "cpusets".into()];
         assert_eq!(
             plain(&report),
             "scx_vnuma running for 3h 25m, process 123, release 0.1.0\n\
              policy    auto\n\
              work      8 migratable tasks; they want 2.95 CPU, and 2.00 can be supplied: short of 0.95\n\
+             beside    NUMA balancing, cpusets\n\
              node 0    others take 52 % of 4 CPUs; work is limited to 1.20 CPU\n\
              node 1    what others take of 4 CPUs is unknown; 1 task queued\n\
              node 2    drained: no work runs there\n\

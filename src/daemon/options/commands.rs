@@ -77,6 +77,14 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show nodes, groups and decisions of the running scx_vnuma on the terminal, as top(1) shows processes.
+    ///
+    /// Keys are on the last line. Colours are off if NO_COLOR is set.
+    Top {
+        /// Time between two looks, as in `500ms` or `2s`.
+        #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_interval)]
+        interval: Duration,
+    },
     /// Make one HTML page of a decision log: where the work ran, what others took, what moved and why.
     ///
     /// It needs neither root nor a running scx_vnuma. The page loads nothing from elsewhere.
