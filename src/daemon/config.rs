@@ -38,6 +38,7 @@ pub struct Config {
     pub guards: Option<GuardOptions>,
     policy_settings: PolicySettings,
     selectors: Vec<Selector>,
+    lifts_quotas: bool,
     /// Where the v2 hierarchy is mounted, if it is.
     cgroup_root: Option<PathBuf>,
     grouping: Grouping,
@@ -71,6 +72,7 @@ impl Config {
             guards: options.guards(),
             policy_settings: options.policy_settings(),
             selectors,
+            lifts_quotas: options.lift_quotas,
             cgroup_root,
             grouping: options.group.into(),
             hosts: options.host.clone(),
@@ -95,13 +97,18 @@ impl Config {
 
     /// What makes tasks migratable.
     pub fn selection(&self) -> Selection {
-        Selection::new(self.selectors.clone(), self.cgroup_root.as_deref())
+        let selection = Selection::new(self.selectors.clone(), self.cgroup_root.as_deref());
+        if self.lifts_quotas {
+            selection.lift_quotas()
+        } else {
+            selection
+        }
     }
 
-    /// Return true if the selectors differ from those of another configuration.
+    /// Return true if other tasks are to be migratable than by another configuration.
     pub fn selects_otherwise_than(&self, other: &Config) -> bool {
         let texts = |config: &Config| config.selectors.iter().map(Selector::to_string).collect::<Vec<_>>();
-        texts(self) != texts(other)
+        texts(self) != texts(other) || self.lifts_quotas != other.lifts_quotas
     }
 
     /// The header of a decision log of these options.

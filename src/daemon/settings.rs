@@ -14,13 +14,14 @@ use crate::report::Setup;
 use crate::sense::Nodes;
 
 /// The options that a reload may change. All others are in force from the start to the end.
-const RELOADABLE: [&str; 15] = [
+const RELOADABLE: [&str; 16] = [
     "bad",
     "bad-rounds",
     "calm",
     "cool-down",
     "host",
     "hosts",
+    "lift-quotas",
     "no-guards",
     "no-probe",
     "order",

@@ -1,11 +1,8 @@
 //! Groups: the migratable tasks that move together, and the CPU a group requests.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use super::cgroups::CgroupPaths;
-use super::quota::cpu_quota;
+use super::quota::Quotas;
 use super::TaskRecord;
 use crate::cell::{GroupId, NodeId};
 
@@ -47,7 +44,7 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// Group the migratable ones of `tasks`. Each group requests one CPU per task until [`Quotas::apply`].
+    /// Group the migratable ones of `tasks`. Each group requests one CPU per task until [`Groups::request_quotas`].
     pub fn of(tasks: &[TaskRecord], grouping: Grouping) -> Self {
         let mut groups = Groups::default();
         for task in tasks.iter().filter(|task| task.is_migratable()) {
@@ -85,52 +82,19 @@ impl Groups {
         self.members.get(&id)
     }
 
-    /// All groups in order of id.
-    pub fn iter(&self) -> impl Iterator<Item = (GroupId, &Members)> {
-        self.members.iter().map(|(&id, members)| (id, members))
-    }
-}
-
-/// The CPU quotas of groups' cgroups, cached.
-pub struct Quotas {
-    root: Option<PathBuf>,
-    paths: CgroupPaths,
-    /// Quota in CPUs by cgroup id, as of `read_at`; `None` without a limit.
-    known: HashMap<u64, Option<f64>>,
-    read_at: Option<Instant>,
-}
-
-impl Quotas {
-    /// Use the v2 hierarchy mounted at `root`. Without one there are no quotas.
-    pub fn new(root: Option<&Path>) -> Self {
-        Quotas {
-            paths: root.map(CgroupPaths::new).unwrap_or_default(),
-            root: root.map(Path::to_path_buf),
-            known: HashMap::new(),
-            read_at: None,
-        }
-    }
-
-    /// Set the request of each group whose cgroup has a quota to that quota. Quotas are read at most once a second,
-    /// because each takes one file per level of the hierarchy.
-    pub fn apply(&mut self, groups: &mut Groups) {
-        const PERIOD: Duration = Duration::from_secs(1);
-
-        let Some(root) = &self.root else { return };
-        if self.read_at.is_none_or(|at| at.elapsed() >= PERIOD) {
-            self.known.clear();
-            self.read_at = Some(Instant::now());
-        }
-        self.paths.begin_round();
-        for members in groups.members.values_mut() {
-            let quota = self.known.entry(members.cgroup_id).or_insert_with(|| {
-                let path = self.paths.path(members.cgroup_id)?;
-                cpu_quota(root, path)
-            });
-            if let Some(quota_cpus) = *quota {
+    /// Set the request of each group whose cgroup has a quota to that quota.
+    pub fn request_quotas(&mut self, quotas: &mut Quotas) {
+        quotas.begin_round();
+        for members in self.members.values_mut() {
+            if let Some(quota_cpus) = quotas.of(members.cgroup_id) {
                 members.request_cpus = quota_cpus;
             }
         }
+    }
+
+    /// All groups in order of id.
+    pub fn iter(&self) -> impl Iterator<Item = (GroupId, &Members)> {
+        self.members.iter().map(|(&id, members)| (id, members))
     }
 }
 
@@ -171,7 +135,7 @@ mod tests {
         let id = root.join("batch").metadata().unwrap().ino();
         let mut groups =
             Groups::of(&[migratable(7, 7, id), migratable(8, 7, id), migratable(9, 9, 1)], Grouping::Process);
-        Quotas::new(Some(&root)).apply(&mut groups);
+        groups.request_quotas(&mut Quotas::new(Some(&root)));
         assert_eq!(groups.get(GroupId(7)).unwrap().request_cpus, 0.25);
         assert_eq!(groups.get(GroupId(9)).unwrap().request_cpus, 1.0);
         std::fs::remove_dir_all(&root).unwrap();

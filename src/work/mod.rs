@@ -25,10 +25,11 @@ use anyhow::Result;
 pub use accesses::Accesses;
 pub use cgroups::CgroupPaths;
 pub use give_back::give_back_all;
-pub use groups::{Grouping, Groups, Members, Quotas};
+pub use groups::{Grouping, Groups, Members};
 pub use placements::Placements;
 pub use pmu::NoPmu;
 pub use policy_change::make_migratable;
+pub use quota::Quotas;
 pub use selection::{Selection, SelectionChanges};
 pub use selector::{Selector, SelectorError, DEFAULT_SELECTORS};
 pub use task::{policy, read_tasks, TaskRecord};
@@ -118,7 +119,7 @@ impl Workload {
         self.groups = Groups::of(&self.tasks, self.grouping);
         self.accesses.look(&self.tasks, &self.groups);
         if let Some(placements) = &mut self.placements {
-            self.quotas.apply(&mut self.groups);
+            self.groups.request_quotas(&mut self.quotas);
             placements.note(&self.groups, self.destination);
         }
         Ok(changes)

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use super::selectors::{unmatched_text, Selectors};
-use super::{policy, policy_change, CgroupPaths, Selector, TaskRecord};
+use super::{policy, policy_change, CgroupPaths, Quotas, Selector, TaskRecord};
 use crate::bpf::Class;
 
 /// The change that a round makes to one task.
@@ -22,9 +22,13 @@ enum Change {
 pub struct Selection {
     selectors: Selectors,
     cgroups: CgroupPaths,
+    /// The fair class keeps `cpu.max`, and sched_ext leaves it to the scheduler, so tasks with a quota stay fixed. `None` if they
+    /// don't.
+    quotas: Option<Quotas>,
     own_tgid: i32,
     /// The refusals, by error number, whose reason has been told.
     told: HashSet<Option<i32>>,
+    has_told_of_quotas: bool,
 }
 
 /// Numbers of tasks that a round changed.
@@ -45,9 +49,16 @@ impl Selection {
         Selection {
             selectors: Selectors::new(selectors, Instant::now()),
             cgroups: cgroup_root.map(CgroupPaths::new).unwrap_or_default(),
+            quotas: Some(Quotas::new(cgroup_root)),
             own_tgid: std::process::id() as i32,
             told: HashSet::new(),
+            has_told_of_quotas: false,
         }
+    }
+
+    /// Select tasks whose cgroup has a CPU quota, too. Nothing keeps it then.
+    pub fn lift_quotas(self) -> Self {
+        Selection { quotas: None, ..self }
     }
 
     /// The selectors that have matched no task for a while.
@@ -59,7 +70,7 @@ impl Selection {
         if task.tgid == self.own_tgid {
             return None;
         }
-        let matches = self.selectors.matches(task, &mut self.cgroups);
+        let matches = self.selectors.matches(task, &mut self.cgroups) && !self.has_quota(task);
         if task.is_migratable_by_choice() {
             return None;
         }
@@ -68,6 +79,21 @@ impl Selection {
             (false, true) => Some(Change::GiveBack),
             _ => None,
         }
+    }
+
+    /// Return true if a quota limits the task. That is told of the first such cgroup.
+    fn has_quota(&mut self, task: &TaskRecord) -> bool {
+        let Some(quotas) = &mut self.quotas else { return false };
+        let Some(quota_cpus) = quotas.of(task.cgroup_id) else { return false };
+        let level = match std::mem::replace(&mut self.has_told_of_quotas, true) {
+            false => log::Level::Warn,
+            true => log::Level::Trace,
+        };
+        if log::log_enabled!(level) {
+            let path = quotas.path(task.cgroup_id).unwrap_or(Path::new("/"));
+            log::log!(level, "{}", quota_text(path, quota_cpus));
+        }
+        true
     }
 
     /// The reason of a refusal is told once, as refused tasks are tried again in each round.
@@ -84,6 +110,9 @@ impl Selection {
     pub fn apply(&mut self, class: &dyn Class, tasks: &mut [TaskRecord]) -> Result<SelectionChanges> {
         let mut changes = SelectionChanges::default();
         self.cgroups.begin_round();
+        if let Some(quotas) = &mut self.quotas {
+            quotas.begin_round();
+        }
         for task in tasks {
             let Some(change) = self.change(task) else { continue };
             let outcome = match change {
@@ -106,6 +135,15 @@ impl Selection {
         }
         Ok(changes)
     }
+}
+
+/// What to say of tasks that stay fixed because of their quota.
+fn quota_text(cgroup: &Path, quota_cpus: f64) -> String {
+    format!(
+        "tasks with a CPU quota stay fixed, as those of cgroup {}, which may use {quota_cpus} CPUs: a migratable task escapes its \
+         cpu.max; --lift-quotas makes them migratable all the same",
+        cgroup.display()
+    )
 }
 
 /// What to say of a refusal.
@@ -175,6 +213,32 @@ mod tests {
     fn a_task_migratable_by_choice_is_left_alone() {
         let task = TaskRecord { policy: policy::EXT, ..test_task(7, "job") };
         assert_eq!(selection().change(&task), None);
+    }
+
+    #[test]
+    fn a_task_with_a_quota_stays_fixed_until_the_quota_goes() {
+        use std::os::unix::fs::MetadataExt;
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("pods/job")).unwrap();
+        let limit = |text| std::fs::write(root.path().join("pods/cpu.max"), text).unwrap();
+        let cgroup_id = root.path().join("pods/job").metadata().unwrap().ino();
+        let fixed = TaskRecord { nice: 5, cgroup_id, ..test_task(7, "job") };
+        let selected = TaskRecord { policy: policy::EXT, is_selected: true, ..fixed };
+        let change = |task: &TaskRecord, lifts: bool| {
+            let selection = Selection::new(vec!["nice>=1".parse().unwrap()], Some(root.path()));
+            if lifts { selection.lift_quotas() } else { selection }.change(task)
+        };
+        limit("50000 100000\n");
+        assert_eq!([change(&fixed, false), change(&selected, false)], [None, Some(Change::GiveBack)]);
+        assert_eq!([change(&fixed, true), change(&selected, true)], [Some(Change::Select), None]);
+        limit("max 100000\n");
+        assert_eq!([change(&fixed, false), change(&selected, false)], [Some(Change::Select), None]);
+    }
+
+    #[test]
+    fn the_first_cgroup_with_a_quota_is_told_with_the_remedy() {
+        let text = quota_text(Path::new("/pods/job"), 0.5);
+        assert!(text.contains("/pods/job, which may use 0.5 CPUs") && text.contains("--lift-quotas"), "{text}");
     }
 
     #[test]

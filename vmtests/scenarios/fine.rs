@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::BufReader;
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
 
@@ -16,6 +14,7 @@ use scx_vnuma::policy::{Fine, Memory, Order, Policy};
 
 use super::fake_exporter::{FakeExporter, Says};
 use super::hosts::liar_host;
+use crate::guest::cgroup::Cgroup;
 use crate::guest::workers::{Setting, Worker};
 use crate::guest::{hog, node_cpus, nr_nodes, placement, process_run_ns, target, wait_for, Scheduler};
 
@@ -214,37 +213,11 @@ pub fn a_forked_process_runs_on_its_parents_node() -> Result<String> {
     Ok(format!("parent and child on node {second}"))
 }
 
-/// A child of the root cgroup. It is removed when dropped: its processes must have exited by then.
-struct Cgroup(PathBuf);
-
-impl Cgroup {
-    fn new(name: &str) -> Result<Self> {
-        let path = Path::new("/sys/fs/cgroup").join(name);
-        std::fs::create_dir(&path).with_context(|| format!("making {}", path.display()))?;
-        Ok(Cgroup(path))
-    }
-
-    fn id(&self) -> Result<u64> {
-        Ok(self.0.metadata()?.ino())
-    }
-
-    fn add(&self, worker: &Worker) -> Result<()> {
-        Ok(std::fs::write(self.0.join("cgroup.procs"), worker.pid.to_string())?)
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir(&self.0);
-    }
-}
-
 /// Two cgroups of two processes each. One has a quota of a CPU and a half, which its use never approaches.
 pub fn a_cgroup_moves_whole() -> Result<String> {
     const QUOTA_CPUS: f64 = 1.5;
     let cgroups = [Cgroup::new("vnuma-free")?, Cgroup::new("vnuma-limited")?];
-    std::fs::write(cgroups[1].0.join("cpu.max"), format!("{} 100000", QUOTA_CPUS * 1e5))
-        .context("limiting a cgroup")?;
+    cgroups[1].limit(Some(QUOTA_CPUS))?;
     let workers = Worker::start_many(4, &Setting::migratable())?;
     let mut cgroup_of = HashMap::new();
     for (worker, cgroup) in workers.iter().zip(cgroups.iter().cycle()) {
@@ -252,7 +225,9 @@ pub fn a_cgroup_moves_whole() -> Result<String> {
         cgroup_of.insert(worker.pid, cgroup.id()?);
     }
     // The limited cgroup requests less, so it is picked first.
-    let round = flees_as_planned(&workers, Order::Request, &["--group", "cgroup"], |worker| cgroup_of[&worker.pid])?;
+    let round = flees_as_planned(&workers, Order::Request, &["--group", "cgroup", "--lift-quotas"], |worker| {
+        cgroup_of[&worker.pid]
+    })?;
     let asked =
         |id: u64| round.view.groups.iter().find(|group| group.id.0 == id).map(|group| group.demand.request_cpus);
     let asked = [asked(cgroups[0].id()?), asked(cgroups[1].id()?)];

@@ -16,6 +16,7 @@ mod killing;
 mod leaving;
 pub(crate) mod moving;
 mod operating;
+mod quotas;
 mod real_time;
 mod register;
 mod runner;

@@ -169,6 +169,13 @@ pub struct RunOptions {
     #[arg(long, conflicts_with = "select")]
     pub all: bool,
 
+    /// Make tasks migratable even if their cgroup has a CPU quota (`cpu.max`), which nothing keeps then.
+    ///
+    /// The kernel's fair class keeps quotas and leaves them to the scheduler that is loaded; scx_vnuma doesn't keep them. By default
+    /// tasks with a quota stay fixed, whatever the selectors say. --all doesn't ask.
+    #[arg(long)]
+    pub lift_quotas: bool,
+
     /// URL of the node_exporter of a node's host, as in `0=http://host-a:9100?cpus=0-7`; repeatable.
     ///
     /// `cpus=` names the host's CPUs that the node runs on. Without it all CPUs of the host count.
