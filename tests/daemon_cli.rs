@@ -261,3 +261,11 @@ fn an_unread_log_blocks_nothing() {
     let _unread = child.stderr.take();
     assert!(child.wait().unwrap().success(), "it blocked, or it dropped nothing");
 }
+
+#[test]
+fn the_systems_error_is_told_once() {
+    let output = scx_vnuma(&["config", "check", "/nonexistent"]);
+    let said = stderr(&output);
+    assert!(!output.status.success() && said.contains("/nonexistent: it must be a readable file"), "{said}");
+    assert_eq!(said.matches("No such file or directory").count(), 1, "{said}");
+}

@@ -37,10 +37,10 @@ const STACK_BYTES: usize = 256 << 10;
 
 /// The address of the page can't be used.
 #[derive(Debug, thiserror::Error)]
-#[error("--metrics {address}: {source}; use an address of this machine that nothing else listens on")]
+#[error("--metrics {address}: {cause}; use an address of this machine that nothing else listens on")]
 pub struct BindError {
     address: SocketAddr,
-    source: io::Error,
+    cause: io::Error,
 }
 
 /// A bound listener that answers once [`MetricsServer::serve`] is called.
@@ -58,7 +58,7 @@ impl MetricsServer {
             listener.set_nonblocking(true)?;
             Ok(MetricsServer { address: listener.local_addr()?, listener })
         };
-        bound().map_err(|source| BindError { address, source })
+        bound().map_err(|cause| BindError { address, cause })
     }
 
     /// The address that it listens on.

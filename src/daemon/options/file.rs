@@ -26,12 +26,12 @@ const NOT_IN_FILES: [&str; 5] = ["config", "help", "help-stats", "monitor", "ver
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigFileError {
     /// The file can't be read.
-    #[error("{}: it must be a readable file: {source}", path.display())]
+    #[error("{}: it must be a readable file: {cause}", path.display())]
     Unreadable {
         /// The path of the file.
         path: PathBuf,
         /// The system's error.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A line is wrong.
     #[error("{}:{line}: {reason}", path.display())]
@@ -62,7 +62,7 @@ pub fn config_file(named: Option<&Path>) -> Option<PathBuf> {
 /// The arguments and the file together. `given` are the matches of `args`, which include the program's name.
 pub fn with_file(args: &[OsString], given: &ArgMatches, path: &Path) -> Result<ArgMatches, ConfigFileError> {
     let text = std::fs::read_to_string(path)
-        .map_err(|source| ConfigFileError::Unreadable { path: path.to_path_buf(), source })?;
+        .map_err(|cause| ConfigFileError::Unreadable { path: path.to_path_buf(), cause })?;
     let command = built_command();
     let overridden = overridden(&command, given);
     let mut all: Vec<OsString> = args.iter().take(1).cloned().collect();

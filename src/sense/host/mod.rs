@@ -55,20 +55,20 @@ const STACK_BYTES: usize = 512 << 10;
 #[derive(Debug, thiserror::Error)]
 pub enum HostsError {
     /// A file that a host's entry names can't be used.
-    #[error("host of node {node}: {source}")]
+    #[error("host of node {node}: {cause}")]
     Host {
         /// The host's node.
         node: NodeId,
         /// The underlying error.
-        source: ScrapeError,
+        cause: ScrapeError,
     },
     /// A host's thread can't be started.
-    #[error("starting a thread to ask the host of node {node}: {source}")]
+    #[error("starting a thread to ask the host of node {node}: {cause}")]
     Thread {
         /// The host's node.
         node: NodeId,
         /// The system's error.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -111,11 +111,11 @@ impl Hosts {
         let mut hosts = Hosts { hosts: Vec::new(), period, stop: Some(stop), ended };
         let hosts_specs = by_host(specs);
         let Some(first) = hosts_specs.first() else { return Ok(hosts) };
-        let names = Names::start().map_err(|source| HostsError::Thread { node: first[0].node, source })?;
+        let names = Names::start().map_err(|cause| HostsError::Thread { node: first[0].node, cause })?;
         for specs in hosts_specs {
             let node = specs[0].node;
             let scraper = Scraper::new(specs[0].clone(), timeout, names.clone())
-                .map_err(|source| HostsError::Host { node, source })?;
+                .map_err(|cause| HostsError::Host { node, cause })?;
             for warning in secrets::warnings(scraper.spec()) {
                 log::warn!("host of node {node}, {warning}");
             }
@@ -130,7 +130,7 @@ impl Hosts {
                 drop(alive);
             };
             linux::thread::spawn(format!("host-{node}"), STACK_BYTES, watch)
-                .map_err(|source| HostsError::Thread { node, source })?;
+                .map_err(|cause| HostsError::Thread { node, cause })?;
         }
         Ok(hosts)
     }

@@ -50,12 +50,12 @@ pub enum ScrapeError {
     #[error("the answer is not text")]
     NotText,
     /// A local file can't be used.
-    #[error("{} of --hosts: {source}", path.display())]
+    #[error("{} of --hosts: {cause}", path.display())]
     File {
         /// The file with a password, a token or certificates.
         path: PathBuf,
         /// Why it can't be used.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 

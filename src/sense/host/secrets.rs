@@ -62,11 +62,11 @@ pub(super) fn client_certificate(files: &ClientFiles, provider: &CryptoProvider)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ScrapeError> {
-    std::fs::read(path).map_err(|source| ScrapeError::File { path: path.to_path_buf(), source })
+    std::fs::read(path).map_err(|cause| ScrapeError::File { path: path.to_path_buf(), cause })
 }
 
 fn unusable(path: &Path, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ScrapeError {
-    ScrapeError::File { path: path.to_path_buf(), source: io::Error::new(io::ErrorKind::InvalidData, why) }
+    ScrapeError::File { path: path.to_path_buf(), cause: io::Error::new(io::ErrorKind::InvalidData, why) }
 }
 
 /// What endangers the secrets of a host's entry, each a sentence with its remedy.

@@ -68,12 +68,12 @@ pub enum HostSpecError {
         reason: String,
     },
     /// The file can't be read.
-    #[error("--hosts {}: it must be a readable file: {source}", path.display())]
+    #[error("--hosts {}: it must be a readable file: {cause}", path.display())]
     Unreadable {
         /// The path that was given.
         path: PathBuf,
         /// The system's error.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// The file isn't TOML of the expected form, or one of its hosts is refused.
     #[error("--hosts {}: {reason}", path.display())]
@@ -243,8 +243,8 @@ impl Entry {
 
 /// The hosts of a `--hosts` file. Paths in it are relative to the file's folder.
 fn read_file(path: &Path) -> Result<Vec<HostSpec>, HostSpecError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| HostSpecError::Unreadable { path: path.to_path_buf(), source })?;
+    let text =
+        std::fs::read_to_string(path).map_err(|cause| HostSpecError::Unreadable { path: path.to_path_buf(), cause })?;
     parse_file(path, &text)
 }
 
