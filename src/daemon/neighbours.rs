@@ -6,7 +6,7 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
-use crate::linux::CpuSet;
+use crate::linux::{process, CpuSet};
 
 /// Something else that places tasks, IRQs or pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,14 +120,9 @@ fn numa_balancing(root: &Path) -> Option<String> {
         .map(|_| "kernel.numa_balancing is on".into())
 }
 
-/// A process of this name.
+/// Whether a process of this name is there.
 fn process(root: &Path, name: &str) -> Option<String> {
-    let is_it = |entry: &fs::DirEntry| {
-        let id = entry.file_name();
-        id.to_string_lossy().bytes().all(|byte| byte.is_ascii_digit())
-            && fs::read_to_string(entry.path().join("comm")).is_ok_and(|comm| comm.trim_end() == name)
-    };
-    fs::read_dir(root.join("proc")).ok()?.flatten().find(is_it).map(|_| "it runs".into())
+    process::runs(root, name).then(|| "it runs".into())
 }
 
 /// tuned keeps the name of its profile while it runs, and may keep settings when it has ended.

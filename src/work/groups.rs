@@ -84,7 +84,6 @@ impl Groups {
 
     /// Set the request of each group whose cgroup has a quota to that quota.
     pub fn request_quotas(&mut self, quotas: &mut Quotas) {
-        quotas.begin_round();
         for members in self.members.values_mut() {
             if let Some(quota_cpus) = quotas.of(members.cgroup_id) {
                 members.request_cpus = quota_cpus;

@@ -114,8 +114,11 @@ impl Workload {
     /// run only reads.
     pub fn refresh(&mut self, class: &dyn Class, dry_run: bool) -> Result<SelectionChanges> {
         read_tasks(class.task_records()?, &mut self.tasks)?;
-        let changes =
-            if dry_run { SelectionChanges::default() } else { self.selection.apply(class, &mut self.tasks)? };
+        self.quotas.begin_round();
+        let changes = match dry_run {
+            true => SelectionChanges::default(),
+            false => self.selection.apply(class, &mut self.tasks, &mut self.quotas)?,
+        };
         self.groups = Groups::of(&self.tasks, self.grouping);
         self.accesses.look(&self.tasks, &self.groups);
         if let Some(placements) = &mut self.placements {

@@ -22,9 +22,9 @@ enum Change {
 pub struct Selection {
     selectors: Selectors,
     cgroups: CgroupPaths,
-    /// The fair class keeps `cpu.max`, and sched_ext leaves it to the scheduler, so tasks with a quota stay fixed. `None` if they
-    /// don't.
-    quotas: Option<Quotas>,
+    /// The fair class keeps `cpu.max`, and sched_ext leaves it to the scheduler, so tasks with a quota stay fixed unless this is
+    /// true.
+    lifts_quotas: bool,
     own_tgid: i32,
     /// The refusals, by error number, whose reason has been told.
     told: HashSet<Option<i32>>,
@@ -49,7 +49,7 @@ impl Selection {
         Selection {
             selectors: Selectors::new(selectors, Instant::now()),
             cgroups: cgroup_root.map(CgroupPaths::new).unwrap_or_default(),
-            quotas: Some(Quotas::new(cgroup_root)),
+            lifts_quotas: false,
             own_tgid: std::process::id() as i32,
             told: HashSet::new(),
             has_told_of_quotas: false,
@@ -58,7 +58,7 @@ impl Selection {
 
     /// Select tasks whose cgroup has a CPU quota, too. Nothing keeps it then.
     pub fn lift_quotas(self) -> Self {
-        Selection { quotas: None, ..self }
+        Selection { lifts_quotas: true, ..self }
     }
 
     /// The selectors that have matched no task for a while.
@@ -66,11 +66,11 @@ impl Selection {
         self.selectors.idle(Instant::now()).into_iter().map(Selector::to_string).collect()
     }
 
-    fn change(&mut self, task: &TaskRecord) -> Option<Change> {
+    fn change(&mut self, task: &TaskRecord, quotas: &mut Quotas) -> Option<Change> {
         if task.tgid == self.own_tgid {
             return None;
         }
-        let matches = self.selectors.matches(task, &mut self.cgroups) && !self.has_quota(task);
+        let matches = self.selectors.matches(task, &mut self.cgroups) && !self.is_kept_by_quota(task, quotas);
         if task.is_migratable_by_choice() {
             return None;
         }
@@ -81,17 +81,15 @@ impl Selection {
         }
     }
 
-    /// Return true if a quota limits the task. That is told of the first such cgroup.
-    fn has_quota(&mut self, task: &TaskRecord) -> bool {
-        let Some(quotas) = &mut self.quotas else { return false };
+    /// Return true if the task stays fixed because of a quota. That is told of the first such cgroup.
+    fn is_kept_by_quota(&mut self, task: &TaskRecord, quotas: &mut Quotas) -> bool {
+        if self.lifts_quotas {
+            return false;
+        }
         let Some(quota_cpus) = quotas.of(task.cgroup_id) else { return false };
-        let level = match std::mem::replace(&mut self.has_told_of_quotas, true) {
-            false => log::Level::Warn,
-            true => log::Level::Trace,
-        };
-        if log::log_enabled!(level) {
+        if !std::mem::replace(&mut self.has_told_of_quotas, true) {
             let path = quotas.path(task.cgroup_id).unwrap_or(Path::new("/"));
-            log::log!(level, "{}", quota_text(path, quota_cpus));
+            log::warn!("{}", quota_text(path, quota_cpus));
         }
         true
     }
@@ -107,14 +105,16 @@ impl Selection {
 
     /// Make matching tasks migratable and restore those that no longer match. Tasks may end meanwhile; that is no
     /// error.
-    pub fn apply(&mut self, class: &dyn Class, tasks: &mut [TaskRecord]) -> Result<SelectionChanges> {
+    pub fn apply(
+        &mut self,
+        class: &dyn Class,
+        tasks: &mut [TaskRecord],
+        quotas: &mut Quotas,
+    ) -> Result<SelectionChanges> {
         let mut changes = SelectionChanges::default();
         self.cgroups.begin_round();
-        if let Some(quotas) = &mut self.quotas {
-            quotas.begin_round();
-        }
         for task in tasks {
-            let Some(change) = self.change(task) else { continue };
+            let Some(change) = self.change(task, quotas) else { continue };
             let outcome = match change {
                 Change::Select => select(class, task)?,
                 Change::GiveBack => give_back(class, task)?,
@@ -194,25 +194,29 @@ mod tests {
         Selection::new(vec!["nice>=1".parse().unwrap()], None)
     }
 
+    fn no_quotas() -> Quotas {
+        Quotas::new(None)
+    }
+
     #[test]
     fn a_matching_task_is_selected_once() {
         let mut task = TaskRecord { nice: 5, ..test_task(7, "job") };
-        assert_eq!(selection().change(&task), Some(Change::Select));
+        assert_eq!(selection().change(&task, &mut no_quotas()), Some(Change::Select));
         task.policy = policy::EXT;
         task.is_selected = true;
-        assert_eq!(selection().change(&task), None);
+        assert_eq!(selection().change(&task, &mut no_quotas()), None);
     }
 
     #[test]
     fn a_task_that_stops_matching_is_given_back() {
         let task = TaskRecord { policy: policy::EXT, is_selected: true, ..test_task(7, "job") };
-        assert_eq!(selection().change(&task), Some(Change::GiveBack));
+        assert_eq!(selection().change(&task, &mut no_quotas()), Some(Change::GiveBack));
     }
 
     #[test]
     fn a_task_migratable_by_choice_is_left_alone() {
         let task = TaskRecord { policy: policy::EXT, ..test_task(7, "job") };
-        assert_eq!(selection().change(&task), None);
+        assert_eq!(selection().change(&task, &mut no_quotas()), None);
     }
 
     #[test]
@@ -225,8 +229,8 @@ mod tests {
         let fixed = TaskRecord { nice: 5, cgroup_id, ..test_task(7, "job") };
         let selected = TaskRecord { policy: policy::EXT, is_selected: true, ..fixed };
         let change = |task: &TaskRecord, lifts: bool| {
-            let selection = Selection::new(vec!["nice>=1".parse().unwrap()], Some(root.path()));
-            if lifts { selection.lift_quotas() } else { selection }.change(task)
+            let mut selection = if lifts { selection().lift_quotas() } else { selection() };
+            selection.change(task, &mut Quotas::new(Some(root.path())))
         };
         limit("50000 100000\n");
         assert_eq!([change(&fixed, false), change(&selected, false)], [None, Some(Change::GiveBack)]);
@@ -267,6 +271,6 @@ mod tests {
     #[test]
     fn the_daemon_itself_never_migrates() {
         let own = std::process::id() as i32;
-        assert_eq!(selection().change(&TaskRecord { nice: 5, ..test_task(own, "scx_vnuma") }), None);
+        assert_eq!(selection().change(&TaskRecord { nice: 5, ..test_task(own, "scx_vnuma") }, &mut no_quotas()), None);
     }
 }

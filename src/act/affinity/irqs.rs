@@ -23,16 +23,6 @@ pub fn is_permanent(refusal: &io::Error) -> bool {
     matches!(refusal.raw_os_error(), Some(libc::EPERM | libc::EIO))
 }
 
-/// Return true if irqbalance is running, which moves IRQs as well.
-pub fn irqbalance_runs(root: &Path) -> bool {
-    let Ok(entries) = std::fs::read_dir(root.join("proc")) else { return false };
-    let is_process = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit());
-    entries.filter_map(Result::ok).filter(|entry| entry.file_name().to_str().is_some_and(is_process)).any(|entry| {
-        // A process that has ended meanwhile has no name.
-        std::fs::read_to_string(entry.path().join("comm")).is_ok_and(|comm| comm.trim_end() == "irqbalance")
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::fake_root::FakeRoot;
@@ -45,13 +35,5 @@ mod tests {
         std::fs::remove_dir_all(root.path().join("proc/irq")).unwrap();
         let message = list(root.path()).unwrap_err().to_string();
         assert!(message.contains("proc/irq: ") && message.contains("--move-irqs=false"), "{message}");
-    }
-
-    #[test]
-    fn a_running_irqbalance_is_found_by_its_name() {
-        let root = FakeRoot::new();
-        assert!(!irqbalance_runs(root.path()));
-        root.put("proc/77/comm", "irqbalance\n");
-        assert!(irqbalance_runs(root.path()));
     }
 }

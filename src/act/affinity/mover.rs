@@ -10,7 +10,7 @@ use super::owner::Owner;
 use super::undo::undo;
 use super::undo_log::{UndoLog, UndoLogFile};
 use super::{irqs, online_cpus, AffinityCounts, AffinityError, AffinityOptions};
-use crate::linux::CpuSet;
+use crate::linux::{process, CpuSet};
 
 /// Moves IRQs and unbound workqueues. Dropping it restores their original affinities, except those that someone else has set.
 pub struct AffinityMover {
@@ -32,7 +32,7 @@ impl AffinityMover {
     /// For the files below `root`, usually `/`. Changes nothing yet.
     pub fn new(options: AffinityOptions, root: impl Into<PathBuf>) -> Result<Self, AffinityError> {
         let root = root.into();
-        if options.irqs && irqs::irqbalance_runs(&root) {
+        if options.irqs && process::runs(&root, "irqbalance") {
             log::warn!(
                 "irqbalance is running and moves IRQs too; those that it moves are left to it: stop it, or run with \
                  --move-irqs=false"

@@ -172,7 +172,7 @@ pub struct RunOptions {
     /// Make tasks migratable even if their cgroup has a CPU quota (`cpu.max`), which nothing keeps then.
     ///
     /// The kernel's fair class keeps quotas and leaves them to the scheduler that is loaded; scx_vnuma doesn't keep them. By default
-    /// tasks with a quota stay fixed, whatever the selectors say. --all doesn't ask.
+    /// tasks with a quota stay fixed, whatever the selectors say. Under --all no quota is kept, with or without this option.
     #[arg(long)]
     pub lift_quotas: bool,
 

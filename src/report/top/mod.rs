@@ -88,18 +88,14 @@ struct Source {
 impl Source {
     fn ask(&mut self) -> Result<Answer> {
         let had_connection = self.connection.is_some();
-        let answer = self.try_ask();
-        if answer.is_ok() {
-            return answer;
+        let mut answer = self.try_ask();
+        if answer.is_err() && had_connection {
+            // The daemon at the other end has ended. Another may have come, or none has, which the error should say.
+            self.connection = None;
+            answer = self.try_ask();
         }
-        self.connection = None;
-        // The daemon at the other end has ended. Another may have come, or none has, which the error should say.
-        if had_connection {
-            let answer = self.try_ask();
-            if answer.is_err() {
-                self.connection = None;
-            }
-            return answer;
+        if answer.is_err() {
+            self.connection = None;
         }
         answer
     }
