@@ -33,8 +33,9 @@ pub struct ProbeOptions {
     pub period: Duration,
 }
 
-/// A node counts as busy from this share on.
-const BUSY_SHARE: f64 = 0.05;
+/// A node counts as busy from this share on. Less leaves room for work, which tells more than a probe, so that it is worth knowing
+/// soon.
+const BUSY_SHARE: f64 = 0.25;
 /// Time between two probes of a busy node, in periods.
 const BUSY_PERIODS: u32 = 2;
 /// Part of a period after which a first idle reading is confirmed by a second.
@@ -287,7 +288,7 @@ mod tests {
         let options = ProbeOptions::new(Duration::from_millis(10));
         let mut before = None;
         let mut after = |share| options.next_period(std::mem::replace(&mut before, share), share).as_millis();
-        let readings = [0.9, 0.9, 0.0, 0.0, 0.2, 0.05, 0.0].map(Some);
+        let readings = [0.9, 0.9, 0.0, 0.1, 0.3, 0.25, 0.2].map(Some);
         assert_eq!(readings.map(&mut after), [2000, 2000, 250, 1000, 2000, 2000, 250]);
         assert_eq!([None, Some(0.0)].map(after), [1000, 1000], "a probe that could not run says nothing");
     }

@@ -358,10 +358,14 @@ impl Cell {
         let sensor = &mut self.sensors[node];
         sensor.probe = share.max(sensor.probe_before);
         sensor.spin = Some((share, 1.0 / (1.0 + share)));
+        // As `sense::probe` has it: a busy node is probed less often, and its first idle reading is confirmed soon.
+        let (was_busy, is_busy) = (sensor.probe_before >= 0.25, share >= 0.25);
         sensor.probe_before = share;
-        // As `sense::probe` has it: a node that is still busy is probed less often.
-        let is_busy = share >= 0.05;
-        sensor.probe_period_ms = if is_busy { (sensor.probe_period_ms * 2).min(4000) } else { 1000 };
+        sensor.probe_period_ms = match (was_busy, is_busy) {
+            (_, true) => 2000,
+            (true, false) => 250,
+            (false, false) => 1000,
+        };
         sensor.probe_due_ms = self.now_ms + sensor.probe_period_ms + jitter_ms;
     }
 

@@ -44,8 +44,9 @@ pub(super) struct NodeMemory {
     pub(super) hit_at: Option<f64>,
     /// It was hit and has not been calm for long enough since.
     pub(super) is_pressed: bool,
-    /// Rounds in a row in which others took next to nothing.
+    /// Rounds in a row in which others took next to nothing: no more than this share.
     pub(super) calm_rounds: f64,
+    pub(super) calm_below_share: f64,
     /// How long it has to be calm before it counts as such.
     pub(super) wait_rounds: f64,
     /// When it last became calm after a hit, and since when work has been there.

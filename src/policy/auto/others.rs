@@ -19,6 +19,10 @@ const JUMP_COUNTS_ROUNDS: f64 = 1.0;
 const KNOWN_FROM: f64 = 0.5;
 const KNOWN_COUNTS_ROUNDS: f64 = 4.0;
 
+/// A node of one CPU is calm from a reading of this part of others' mean on: what a hog leaves behind, such as the kernel threads of
+/// its host, may take more than noise. Work may then hold more, and steal from it tells more than probes do.
+const LEFT_BEHIND: f64 = 0.25;
+
 /// One round's reading of a node. Shares are of its capacity.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Reading {
@@ -79,18 +83,22 @@ impl NodeMemory {
             let least_mean_share = if is_known { 0.0 } else { wanted_share.max(least_share) };
             self.hit(options, least_mean_share, now);
         } else {
+            if self.calm_rounds == 0.0 {
+                let left_share = if is_sampled { LEFT_BEHIND * self.mean_share } else { 0.0 };
+                self.calm_below_share = options.calm_share.max(left_share);
+            }
             if !is_sampled {
                 self.level_weight = 1.0;
             }
             self.follow(options, sample);
-            self.calm_rounds = if share <= options.calm_share { self.calm_rounds + window_rounds } else { 0.0 };
+            self.calm_rounds = if share <= self.calm_below_share { self.calm_rounds + window_rounds } else { 0.0 };
         }
         // Others that came without a jump, or to a node without work, leave as those do that came with one.
         if self.is_shared(options) && self.calm_rounds >= self.wait_rounds {
             self.is_pressed = false;
             self.opened_at = Some(now);
             (self.mean_share, self.variance) = (wanted_share, 0.0);
-            self.level_weight = 0.0;
+            (self.level_weight, self.calm_rounds) = (0.0, 0.0);
         }
         let level_share = self.mean_share + DEVIATIONS * self.variance.sqrt();
         self.is_closed = match self.is_closed {

@@ -170,6 +170,29 @@ fn after_a_jump_a_node_is_shared_until_it_was_calm_for_long_enough() {
 }
 
 #[test]
+fn what_a_hog_leaves_behind_counts_alone_as_soon_as_it_has_gone() {
+    /// Probes of an empty node read these shares, twice a second. Returns the limit after them.
+    fn probed(run: &mut Run, shares: &[f64]) -> f64 {
+        let mut plan = Plan::default();
+        for &share in shares {
+            let mut view = Scene::new(1.0, &[share]).view();
+            view.nodes[0].sample = Some(Sample { share, rounds: 1.0 / (1.0 + share) });
+            plan = run.round(&view);
+        }
+        plan.limits[&NodeId(0)]
+    }
+    let mut run = Run::new();
+    assert!(probed(&mut run, &[1.0; 10]) < 0.1);
+    // The headroom of a burst is not wanted in full for so little.
+    let ruled_cpus = 0.92 - 0.6 * 2.0 * (0.08_f64 * 0.92).sqrt();
+    let left_cpus = probed(&mut run, &[0.08, 0.08]);
+    assert!((left_cpus - ruled_cpus).abs() < 1e-6, "{left_cpus} of {ruled_cpus}");
+    // Half of a hog is not calm.
+    assert!(probed(&mut run, &[1.0; 10]) < 0.1);
+    assert!(probed(&mut run, &[0.5, 0.5]) < 0.1);
+}
+
+#[test]
 fn others_that_came_without_a_jump_are_forgotten_as_soon_as_those_that_came_with_one() {
     let mut run = Run::new();
     assert_eq!(limit(&mut run, 1.0, 0.0, 5.0), None);
