@@ -21,6 +21,7 @@ pub mod replay;
 pub mod report;
 pub mod result;
 pub mod sample;
+pub mod series;
 pub mod spread;
 pub mod sweep;
 pub mod synthesise;

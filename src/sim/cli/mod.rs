@@ -10,6 +10,7 @@ mod report;
 mod run;
 mod say;
 mod seeds;
+mod series;
 mod spreads;
 mod sweep;
 mod synthesise;

@@ -20,6 +20,7 @@ use std::path::Path;
 
 use parquet::errors::ParquetError;
 
+pub(in crate::sim) use page::Column;
 pub use read::{nr_row_groups, read};
 pub use write::ParquetWriter;
 

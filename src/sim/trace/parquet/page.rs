@@ -15,9 +15,9 @@ use parquet::schema::types::ColumnDescPtr;
 
 /// A column of a row group, as it is written.
 #[derive(Clone)]
-pub(super) struct Column {
-    pub(super) described: ColumnDescPtr,
-    pub(super) properties: WriterPropertiesPtr,
+pub(in crate::sim) struct Column {
+    pub(in crate::sim) described: ColumnDescPtr,
+    pub(in crate::sim) properties: WriterPropertiesPtr,
 }
 
 /// The pages of a column so far. The column's writer owns the page writer, so both share the bytes.
@@ -26,7 +26,7 @@ struct Pages(Arc<Mutex<Vec<u8>>>);
 
 impl Column {
     /// Append values, with their levels where the column has levels, to a row group whose next column this is.
-    pub(super) fn write<T: DataType, W: Write + Send>(
+    pub(in crate::sim) fn write<T: DataType, W: Write + Send>(
         self,
         group: &mut SerializedRowGroupWriter<'_, W>,
         values: &[T::T],
