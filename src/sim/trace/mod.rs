@@ -26,6 +26,7 @@ pub use oddities::{Oddities, Oddity, OddityKind};
 pub(in crate::sim) use parquet::Column as ParquetColumn;
 pub use parquet::{nr_row_groups, read as from_parquet, ParquetWriter};
 pub use parts::expand;
+pub use source::open_file as open;
 
 /// Identifies a task. The order is the one used where no other order is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
