@@ -12,6 +12,7 @@ pub mod figures;
 pub(crate) mod fuzzing;
 pub mod output;
 pub mod params;
+pub mod pieces;
 pub mod placement;
 mod progress;
 pub mod quantity;

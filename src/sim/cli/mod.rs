@@ -1,8 +1,10 @@
 //! The command line of `vnuma-sim`.
 
 mod compare;
+mod experiment;
 mod load;
 mod merge;
+mod model_line;
 mod options;
 mod prepare;
 mod replay;
@@ -40,6 +42,8 @@ enum Command {
     Compare(compare::Compare),
     /// Run every combination of varied options
     Sweep(sweep::Sweep),
+    /// Run what a file asks for: traces, policies, options and seeds; resumable
+    Experiment(experiment::Experiment),
     /// Parse a trace once, so that other commands can load it with --trace
     Prepare(prepare::Prepare),
     /// Write a synthetic trace of any size, calibrated on real ones
@@ -65,6 +69,7 @@ pub fn main() -> ExitCode {
         Command::Prepare(command) => command.run(),
         Command::Synthesise(command) => command.run(),
         Command::Sweep(command) => command.run(),
+        Command::Experiment(command) => command.run(),
         Command::Report(command) => command.run(),
         Command::Replay(command) => command.run(),
         Command::Merge(command) => command.run(),
