@@ -2,6 +2,7 @@
 
 mod csv;
 mod events;
+pub mod foreign;
 #[cfg(any(all(test, feature = "daemon"), feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod gzip;

@@ -29,10 +29,12 @@ pub enum OddityKind {
     LongWindow,
     /// A task requests or uses more than the largest machine has. The row is used.
     AboveMachine,
+    /// A row of another format says what the model has no place for. It is skipped.
+    Unmapped,
 }
 
 impl OddityKind {
-    const ALL: [OddityKind; 10] = [
+    const ALL: [OddityKind; 11] = [
         OddityKind::FieldCount,
         OddityKind::Number,
         OddityKind::TimeBackwards,
@@ -43,6 +45,7 @@ impl OddityKind {
         OddityKind::MissingParts,
         OddityKind::LongWindow,
         OddityKind::AboveMachine,
+        OddityKind::Unmapped,
     ];
 
     fn consequence(self) -> &'static str {
@@ -57,6 +60,7 @@ impl OddityKind {
             OddityKind::MissingParts => "tables of which parts are missing, so all figures are those of the rest",
             OddityKind::LongWindow => "usage windows of more than an hour, used",
             OddityKind::AboveMachine => "rows with more than the largest machine has, used",
+            OddityKind::Unmapped => "rows for which the model has no place, skipped",
         }
     }
 }
