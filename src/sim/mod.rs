@@ -10,6 +10,8 @@ mod error;
 pub mod figures;
 #[cfg(any(all(test, feature = "daemon"), feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+#[cfg(test)]
+mod mutants;
 pub mod output;
 pub mod params;
 pub mod pieces;

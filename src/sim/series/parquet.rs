@@ -9,12 +9,12 @@ use parquet::basic::Compression;
 use parquet::data_type::{DoubleType, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
-use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 
 use super::{Table, Values};
 use crate::sim::error::SimError;
-use crate::sim::trace::ParquetColumn;
+use crate::sim::trace::{EncodedColumn, ParquetColumn};
 
 /// Number of rows in a row group.
 const GROUP_ROWS: usize = 1 << 20;
@@ -44,29 +44,24 @@ fn groups<W: Write + Send>(table: &Table, file: W) -> Result<W, ParquetError> {
         let mut group = writer.next_row_group()?;
         for (column, described) in table.columns.iter().zip(&described) {
             let to = ParquetColumn { described: described.clone(), properties: properties.clone() };
-            write_values(&column.values, rows.clone(), to, &mut group)?;
+            encoded(&column.values, rows.clone(), to)?.append(&mut group)?;
         }
         group.close()?;
     }
     writer.into_inner()
 }
 
-fn write_values<W: Write + Send>(
-    values: &Values,
-    rows: Range<usize>,
-    to: ParquetColumn,
-    group: &mut SerializedRowGroupWriter<'_, W>,
-) -> Result<(), ParquetError> {
+fn encoded(values: &Values, rows: Range<usize>, to: ParquetColumn) -> Result<EncodedColumn, ParquetError> {
     match values {
         Values::Whole(values) => {
             let values: Vec<i64> = values[rows].iter().map(|&value| value as i64).collect();
-            to.write::<Int64Type, W>(group, &values, None, None)
+            to.encode::<Int64Type>(&values, None, None)
         }
-        Values::Number(values) => to.write::<DoubleType, W>(group, &values[rows], None, None),
+        Values::Number(values) => to.encode::<DoubleType>(&values[rows], None, None),
         Values::Optional(values) => {
             let levels: Vec<i16> = values[rows.clone()].iter().map(|value| i16::from(value.is_some())).collect();
             let values: Vec<f64> = values[rows].iter().copied().flatten().collect();
-            to.write::<DoubleType, W>(group, &values, Some(&levels), None)
+            to.encode::<DoubleType>(&values, Some(&levels), None)
         }
     }
 }

@@ -31,10 +31,12 @@ pub enum OddityKind {
     AboveMachine,
     /// A row of another format says what the model has no place for. It is skipped.
     Unmapped,
+    /// A prepared trace of an earlier release has no checksums, so that a change of it would go unnoticed. It is used.
+    Unsummed,
 }
 
 impl OddityKind {
-    const ALL: [OddityKind; 11] = [
+    const ALL: [OddityKind; 12] = [
         OddityKind::FieldCount,
         OddityKind::Number,
         OddityKind::TimeBackwards,
@@ -46,6 +48,7 @@ impl OddityKind {
         OddityKind::LongWindow,
         OddityKind::AboveMachine,
         OddityKind::Unmapped,
+        OddityKind::Unsummed,
     ];
 
     fn consequence(self) -> &'static str {
@@ -61,6 +64,7 @@ impl OddityKind {
             OddityKind::LongWindow => "usage windows of more than an hour, used",
             OddityKind::AboveMachine => "rows with more than the largest machine has, used",
             OddityKind::Unmapped => "rows for which the model has no place, skipped",
+            OddityKind::Unsummed => "prepared traces without checksums, used",
         }
     }
 }
