@@ -23,7 +23,11 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use options::ModelOptions;
 use say::say;
+
+use crate::sim::params::Params;
+use crate::sim::SimError;
 
 /// Replay a cluster trace in a simulated cluster under the schedulers of scx_vnuma, and show how each affects CPU
 /// utilisation, balance, overcommit, task duration and the network.
@@ -59,6 +63,15 @@ enum Command {
 /// The definition of the command line, for generated documentation.
 pub fn command() -> clap::Command {
     Cli::command()
+}
+
+/// The parameters that options of the model give, by their names without dashes and values as on the command line: for other
+/// front ends.
+pub fn params(options: &[(String, String)], of_sample: bool) -> Result<Params, SimError> {
+    let set = |model: ModelOptions, (name, value): &(String, String)| {
+        model.with(name, value).map_err(|what| SimError::Parameters(format!("{name}: {what}")))
+    };
+    options.iter().try_fold(ModelOptions::default(), set)?.params(of_sample)
 }
 
 /// Run the command line. The exit code is 0, 1 after an error, or 2 after wrong usage.

@@ -142,6 +142,8 @@ impl Synthetic {
         let mean_cpus = job.request_cpus * tier.cpu_over_request.draw(random);
         let memory = job.request_memory * tier.memory_over_request.draw(random);
         let mai = (tier.mai_log.0 + tier.mai_log.1 * random.normal()).exp();
+        // The same in all windows, and slow to round.
+        let (memory, mai) = (four_digits(memory) as f32, four_digits(mai) as f32);
         let fresh = (1.0 - calibration::WINDOW_MEMORY.powi(2)).sqrt();
         let mut deviation = random.normal();
         let mut start_us = first_us;
@@ -153,8 +155,8 @@ impl Synthetic {
                 start_us,
                 cpu_mean: four_digits(cpu_mean) as f32,
                 cpu_max: four_digits((cpu_mean * tier.max_over_mean_cpu.draw(random)).min(1.0)) as f32,
-                memory: four_digits(memory) as f32,
-                accesses_per_instruction: four_digits(mai) as f32,
+                memory,
+                accesses_per_instruction: mai,
             });
             deviation = calibration::WINDOW_MEMORY * deviation + fresh * random.normal();
             start_us = (start_us / WINDOW_US + 1) * WINDOW_US;
