@@ -179,3 +179,24 @@ fn a_policy_of_the_callers_runs_as_a_built_in_one_does() {
         assert_eq!((own.cells, own.rounds), (built_in.cells.clone(), built_in.rounds.clone()));
     }
 }
+
+#[test]
+fn latency_critical_work_is_slowed_down_by_the_share_of_time_that_others_run() {
+    use scx_vnuma::sim::models::{LcModel, ModelFigures, Models};
+
+    let models = Models { lc: Some(LcModel { from_priority: Some(9), cpus: 16, weight: 1.0 }) };
+    // A fifth of the machine is latency-critical. Others use a quarter of the rest in the first half of the time, and then
+    // nothing.
+    let story = Story::new(1, 200).with(Part { work_s: 200, ..PART }).with(Part { priority: 0, ..PART });
+    let mean = |models: Models| {
+        let params = Params { machines: 1, models, ..Params::default() }.with_policy(PolicyName::NONE, None);
+        let outcome = Prepared::new(&story.trace, &params, Shard::WHOLE).run(&params, &|| {});
+        (ModelFigures::new(&outcome.cells), outcome.cells[0].busy_cpu_s.clone())
+    };
+    let (figures, busy_cpu_s) = mean(models);
+    assert!((figures.lc_slowdown_mean.unwrap() - 1.125).abs() < 0.01, "{figures:?}");
+    // Slowdowns are multiples of 1/16, rounded down to a 64th.
+    assert!((1.4..1.7).contains(&figures.lc_slowdown_p99.unwrap()), "{figures:?}");
+    // It is a reading: nothing else changes, and without the model nothing is read.
+    assert_eq!(mean(Models::default()), (ModelFigures::default(), busy_cpu_s));
+}

@@ -10,11 +10,13 @@ mod error;
 pub mod figures;
 #[cfg(any(all(test, feature = "daemon"), feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+pub mod models;
 pub mod output;
 pub mod params;
 pub mod placement;
 mod progress;
 pub mod quantity;
+mod random;
 pub mod ranking;
 pub mod repeat;
 pub mod replay;

@@ -1,6 +1,7 @@
 //! The parameters of a simulation, as stored in its result.
 
 use super::error::SimError;
+use super::models::Models;
 use super::placement::Placement;
 use super::tasks::{seconds, Horizon};
 use super::trace::Trace;
@@ -58,6 +59,9 @@ pub struct Params {
     pub start_s: Option<f64>,
     /// t1 in seconds of trace time; the trace's own end if `None`.
     pub end_s: Option<f64>,
+    /// What is simulated besides the thesis's model; nothing by default.
+    #[serde(default, skip_serializing_if = "Models::is_off")]
+    pub models: Models,
 }
 
 /// On trace A the lowest price at which `auto` moves a tenth of `coarse`'s bytes.
@@ -86,6 +90,7 @@ impl Default for Params {
             seed: 1,
             start_s: None,
             end_s: None,
+            models: Models::default(),
         }
     }
 }
@@ -193,7 +198,7 @@ impl Params {
         if self.machine_memory_bytes > MAX_MACHINE_MEMORY_BYTES {
             return Err(SimError::Parameters("--machine-memory: must be at most 16TiB".to_owned()));
         }
-        Ok(())
+        self.models.check()
     }
 
     /// Why a span that isn't empty can't be simulated; `None` if it can be.

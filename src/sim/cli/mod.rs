@@ -3,6 +3,7 @@
 mod compare;
 mod load;
 mod merge;
+mod models;
 mod options;
 mod prepare;
 mod replay;

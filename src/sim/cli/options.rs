@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::models::ModelsOptions;
 use crate::policy::{Order, PolicyName, World};
 use crate::sim::params::Params;
 use crate::sim::placement::Shard;
@@ -89,6 +90,8 @@ pub struct ModelOptions {
     /// End of the simulation, in trace time [default: end of the last usage window]
     #[arg(long, value_name = "TIME")]
     pub end: Option<Seconds>,
+    #[command(flatten)]
+    pub models: ModelsOptions,
 }
 
 impl ModelOptions {
@@ -116,6 +119,7 @@ impl ModelOptions {
             seed: self.seed.unwrap_or(default.seed),
             start_s: self.start.map(|start| start.0),
             end_s: self.end.map(|end| end.0),
+            models: self.models.models()?,
         };
         params.check()?;
         Ok(params)

@@ -1,5 +1,6 @@
 //! One cell. Its machines run independently from one rebalance to the next.
 
+use super::lc::{LcOutcome, LcReader, Meter};
 use super::machine::{Finished, Machine, World};
 use super::series::{Bins, Heat, Rounds};
 use super::slowdowns::Slowdowns;
@@ -40,6 +41,9 @@ pub struct CellOutcome {
     pub busy_cpu_s: Vec<f64>,
     /// ∫ max(0, u - C) dt of each machine, CPU-seconds.
     pub over_cpu_s: Vec<f64>,
+    /// Slowdowns of latency-critical work, if they are asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lc: Option<LcOutcome>,
 }
 
 /// Runs cells one after another and reuses the memory.
@@ -55,6 +59,7 @@ pub(super) struct CellRun<'a> {
     view: CellView,
     /// Number of the cell's events when the policy last found nothing to move.
     settled_at: Option<u64>,
+    lc: Option<LcReader>,
     /// Rank and time from submission to end of each task that finished in the last cell, seconds.
     pub(super) turnarounds_s: Vec<(u32, f64)>,
 }
@@ -78,6 +83,7 @@ impl<'a> CellRun<'a> {
             machines: Vec::new(),
             view: CellView::default(),
             settled_at: None,
+            lc: params.models.lc.as_ref().map(|model| LcReader::new(model, params)),
             turnarounds_s: Vec::new(),
         }
     }
@@ -118,7 +124,7 @@ impl<'a> CellRun<'a> {
         self.memory = Memory::default();
         for (machine, id) in self.machines.iter_mut().zip(first_machine..) {
             let bins = heat.has(id).then(|| Bins::new(self.horizon.length_s()));
-            machine.reset(bins);
+            machine.reset(bins, self.lc.as_ref().map(|lc| Box::new(Meter::new(lc.rule))));
             let pressure = Pressure::Fresh { share: 0.0 };
             let capacity_cpus = self.params.capacity;
             self.view.nodes.push(Node { id: NodeId(id), capacity_cpus, pressure, ..Node::default() });
@@ -243,6 +249,8 @@ impl<'a> CellRun<'a> {
         outcome.work_left_s = self.machines.iter().map(|machine| machine.work_left_s(&self.world)).sum();
         outcome.busy_cpu_s = self.machines.iter().map(|machine| machine.busy_s).collect();
         outcome.over_cpu_s = self.machines.iter().map(|machine| machine.over_s).collect();
+        let meters = self.machines.iter().filter_map(|machine| machine.lc.as_deref());
+        outcome.lc = self.lc.as_mut().map(|lc| lc.read(meters));
         for (machine, id) in self.machines.iter().zip(first_machine..) {
             if let Some(bins) = &machine.bins {
                 heat.record(id, &bins.busy_s);

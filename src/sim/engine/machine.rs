@@ -13,6 +13,7 @@ use std::collections::binary_heap::{BinaryHeap, PeekMut};
 use running::Change;
 pub(super) use running::{Carried, Running};
 
+use super::lc::Meter;
 use super::series::Bins;
 use super::slowdowns::Slowdowns;
 use super::INSTANT_S;
@@ -64,12 +65,14 @@ pub(super) struct Machine {
     /// Work done by all tasks, in seconds at full speed.
     pub(super) work_done_s: f64,
     pub(super) bins: Option<Bins>,
+    /// Latency-critical work, if it is asked for.
+    pub(super) lc: Option<Box<Meter>>,
     pub(super) events: u64,
 }
 
 impl Machine {
     /// Make the machine empty at t0 again, keeping its allocations.
-    pub(super) fn reset(&mut self, bins: Option<Bins>) {
+    pub(super) fn reset(&mut self, bins: Option<Bins>, lc: Option<Box<Meter>>) {
         let old = std::mem::take(self);
         *self = Machine {
             slots: cleared(old.slots),
@@ -79,6 +82,7 @@ impl Machine {
             waiting: cleared(old.waiting),
             least_waiting_cpus: f64::INFINITY,
             bins,
+            lc,
             ..Machine::default()
         };
     }
@@ -139,6 +143,9 @@ impl Machine {
         if let Some(bins) = &mut self.bins {
             bins.add(self.now_s, to_s, busy_cpus);
         }
+        if let Some(lc) = &mut self.lc {
+            lc.pass(dt_s, self.load_cpus, capacity_cpus);
+        }
         self.now_s = to_s;
     }
 
@@ -193,8 +200,14 @@ impl Machine {
                 released = true;
             } else {
                 self.load_cpus -= running.cpus;
+                if let Some(lc) = &mut self.lc {
+                    lc.end(running);
+                }
                 running.next_window(task);
                 self.load_cpus += running.cpus;
+                if let Some(lc) = &mut self.lc {
+                    lc.begin(running);
+                }
                 // Reuse the place of the processed change, which is cheaper than a pop and a push.
                 next.0.due = running.next_due(task);
             }
@@ -297,6 +310,9 @@ impl Machine {
     fn enter(&mut self, running: Running, world: &World<'_>) {
         self.load_cpus += running.cpus;
         self.reserved_cpus += running.reserved_cpus;
+        if let Some(lc) = &mut self.lc {
+            lc.begin(&running);
+        }
         let slot = match self.free.pop() {
             Some(slot) => {
                 let visit = self.slots[slot as usize].visit;
@@ -332,6 +348,9 @@ impl Machine {
         running.visit += 1;
         self.load_cpus -= running.cpus;
         self.reserved_cpus -= running.reserved_cpus;
+        if let Some(lc) = &mut self.lc {
+            lc.end(running);
+        }
         self.free.push(slot);
         if let Ok(place) = self.running.binary_search_by_key(&rank, |&(rank, _)| rank) {
             self.running.remove(place);

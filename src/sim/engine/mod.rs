@@ -2,12 +2,14 @@
 
 mod cell;
 mod finished_by_all;
+mod lc;
 mod machine;
 mod series;
 mod slowdowns;
 
 pub use cell::CellOutcome;
 pub use finished_by_all::FinishedByAll;
+pub use lc::LcOutcome;
 pub use series::{Heat, Rounds};
 pub use slowdowns::Slowdowns;
 

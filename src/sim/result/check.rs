@@ -3,6 +3,7 @@
 use super::RunResult;
 use crate::sim::engine::CellOutcome;
 use crate::sim::figures::Figures;
+use crate::sim::models::ModelFigures;
 use crate::sim::placement::Placement;
 use crate::sim::tasks::Horizon;
 
@@ -41,7 +42,9 @@ impl RunResult {
         self.check_rounds(horizon)?;
         self.check_heat()?;
         self.figures.check()?;
-        if self.figures != Figures::new(&self.cells, &self.parameters, horizon.length_s()) {
+        self.model_figures.check()?;
+        let figures_are_theirs = self.figures == Figures::new(&self.cells, &self.parameters, horizon.length_s());
+        if !figures_are_theirs || self.model_figures != ModelFigures::new(&self.cells) {
             return Err("its figures are not those of its cells".to_owned());
         }
         match self.crc32.is_none_or(|crc32| crc32 == self.sum()) {
@@ -126,6 +129,9 @@ fn check_cell(cell: &CellOutcome, placement: Placement, most: f64) -> Checked {
     let amounts = [cell.turnaround_s, cell.work_done_s, cell.unhindered_cpu_s];
     if amounts.iter().chain(over_cpu_s).any(|amount| !(0.0..f64::INFINITY).contains(amount)) {
         return Err("a time is below 0".to_owned());
+    }
+    if let Some(lc) = &cell.lc {
+        lc.check(machines)?;
     }
     if cell.slowdowns.tasks() != Some(cell.tasks) {
         return Err(format!("it doesn't have the slowdowns of its {} tasks", cell.tasks));

@@ -67,7 +67,7 @@ proptest! {
         let mut machines = [Machine::default(), Machine::default()];
         let mut finished = Finished::default();
         for machine in &mut machines {
-            machine.reset(None);
+            machine.reset(None, None);
         }
         for ((from, which), minute) in moves.into_iter().zip(1..) {
             let at_s = f64::from(minute) * 60.0;
@@ -93,7 +93,7 @@ fn what_waits_is_told_smallest_first_in_what_tasks_ask_for() {
     // Reservations are one and a half times the requests: the first task reserves 0.3 of 0.5, so no other one fits.
     let world = World { tasks: &tasks, capacity_cpus: 0.5, overcommit: 1.5 };
     let mut machine = Machine::default();
-    machine.reset(None);
+    machine.reset(None, None);
     machine.run_until(60.0, &[0, 1, 2, 3], &world, &mut Finished::default());
     let mut admission = Admission::default();
     machine.admission(&world, &mut admission);
