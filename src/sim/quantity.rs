@@ -58,7 +58,7 @@ impl Format {
 
 /// The quantities by which policies are compared, in the order of tables. The mean duration of the tasks that finished is none
 /// of them: under another policy these are other tasks.
-pub const QUANTITIES: [Quantity; 13] = [
+pub const QUANTITIES: [Quantity; 14] = [
     Quantity {
         name: "cpu_utilisation",
         title: "CPU utilisation",
@@ -175,6 +175,15 @@ pub const QUANTITIES: [Quantity; 13] = [
         better: Better::Less,
         format: Format::Decimals(3),
         of: |run| run.models.lc_slowdown_p999,
+    },
+    Quantity {
+        name: "page_wait_share",
+        title: "Waiting for pages",
+        unit: "% of running tasks' time",
+        factor: 100.0,
+        better: Better::Less,
+        format: Format::Exponent(2),
+        of: |run| run.models.page_wait_share,
     },
 ];
 

@@ -11,6 +11,7 @@ mod report;
 mod run;
 mod say;
 mod seeds;
+mod shapes;
 mod spreads;
 mod sweep;
 mod synthesise;

@@ -1,10 +1,13 @@
 //! Options of the models that are off by default.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Args;
 
-use crate::sim::models::{LcModel, Models};
+use super::options::Bytes;
+use super::shapes;
+use crate::sim::models::{LcModel, Models, Pages, Sensing};
 
 /// What is simulated besides the thesis's model. No default is set in clap, see [`super::options::ModelOptions`].
 #[derive(Args, Clone, Debug, Default)]
@@ -20,6 +23,27 @@ pub struct ModelsOptions {
     /// --lc: weight of a latency-critical thread, where that of one of the guest's vCPUs is 1 [default: 1]
     #[arg(long, value_name = "W")]
     pub lc_weight: Option<f64>,
+    /// Machines that are not identical: a TOML file with [[machines]], each with count and cpu, or a part of the machine_events
+    /// table, whose machines are those at time 0. Instead of --machines and --capacity
+    #[arg(long, value_name = "F", conflicts_with_all = ["machines", "capacity"])]
+    pub shapes: Option<PathBuf>,
+    /// Standard deviation of what policies see of others' load, as a share of a machine's CPU [default: 0]
+    #[arg(long, value_name = "SHARE")]
+    pub sensing_noise: Option<f64>,
+    /// Age of what policies see of others' load, in rebalances [default: 0]
+    #[arg(long, value_name = "ROUNDS")]
+    pub sensing_age: Option<u32>,
+    /// Share of the machines without migratable tasks of whose load policies see nothing, in each rebalance [default: 0]
+    #[arg(long, value_name = "SHARE")]
+    pub sensing_blind: Option<f64>,
+    /// A moved task makes no progress until its memory has come, at SIZE bytes per second, such as 1.25GB [default: moves take no
+    /// time]
+    #[arg(long, value_name = "SIZE")]
+    pub link: Option<Bytes>,
+    /// Pages per second that a task exchanges with the other tasks of its job in the cell: of those that are on other machines it
+    /// waits 10 us for each [default: 0]
+    #[arg(long, value_name = "PAGES")]
+    pub sharing: Option<f64>,
 }
 
 impl ModelsOptions {
@@ -35,7 +59,15 @@ impl ModelsOptions {
             lc.is_some(),
             &[("--lc-cpus", self.lc_cpus.is_some()), ("--lc-weight", self.lc_weight.is_some())],
         )?;
-        Ok(Models { lc })
+        let sensing = Sensing {
+            noise: self.sensing_noise.unwrap_or(0.0),
+            age_rounds: self.sensing_age.unwrap_or(0),
+            blind: self.sensing_blind.unwrap_or(0.0),
+        };
+        let pages =
+            Pages { link_bytes_per_s: self.link.map(|link| link.0 as f64), shared_per_s: self.sharing.unwrap_or(0.0) };
+        let shapes = self.shapes.as_deref().map(shapes::read).transpose()?;
+        Ok(Models { lc, shapes, sensing, pages: Some(pages).filter(|pages| *pages != Pages::default()) })
     }
 }
 

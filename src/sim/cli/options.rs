@@ -100,6 +100,9 @@ impl ModelOptions {
         let default = Params::default();
         let policy = self.policy.unwrap_or(default.policy);
         let machines = if of_sample { sample::MACHINES } else { default.machines };
+        let models = self.models.models()?;
+        let machines =
+            models.shapes.as_ref().map_or(machines, |shapes| shapes.nr_machines().min(u64::from(u32::MAX)) as u32);
         let params = Params {
             policy,
             order: policy.has_orders().then(|| self.order.unwrap_or_default()),
@@ -119,7 +122,7 @@ impl ModelOptions {
             seed: self.seed.unwrap_or(default.seed),
             start_s: self.start.map(|start| start.0),
             end_s: self.end.map(|end| end.0),
-            models: self.models.models()?,
+            models,
         };
         params.check()?;
         Ok(params)

@@ -2,6 +2,7 @@
 
 mod cell;
 mod finished_by_all;
+mod jobs;
 mod lc;
 mod machine;
 mod series;

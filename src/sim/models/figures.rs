@@ -19,6 +19,9 @@ pub struct ModelFigures {
     /// Its 99.9th percentile, likewise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lc_slowdown_p999: Option<f64>,
+    /// Share of the time of running tasks for which they waited for pages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub page_wait_share: Option<f64>,
 }
 
 impl ModelFigures {
@@ -30,6 +33,7 @@ impl ModelFigures {
             lc_slowdown_p50: lc.percentile(0.5),
             lc_slowdown_p99: lc.percentile(0.99),
             lc_slowdown_p999: lc.percentile(0.999),
+            page_wait_share: page_wait_share(cells),
         }
     }
 
@@ -40,6 +44,7 @@ impl ModelFigures {
             ("lc_slowdown_p50", self.lc_slowdown_p50, ""),
             ("lc_slowdown_p99", self.lc_slowdown_p99, ""),
             ("lc_slowdown_p999", self.lc_slowdown_p999, ""),
+            ("page_wait_share", self.page_wait_share, " of the running tasks' time"),
         ];
         all.into_iter().filter_map(|(name, value, unit)| Some((name, value?, unit))).collect()
     }
@@ -51,4 +56,11 @@ impl ModelFigures {
             None => Ok(()),
         }
     }
+}
+
+fn page_wait_share(cells: &[CellOutcome]) -> Option<f64> {
+    let waited_s =
+        cells.iter().map(|cell| cell.page_wait_s).collect::<Option<Vec<f64>>>().filter(|all| !all.is_empty())?;
+    let ran_s: f64 = cells.iter().map(|cell| cell.work_done_s).sum();
+    Some(if ran_s > 0.0 { waited_s.iter().sum::<f64>() / ran_s } else { 0.0 })
 }

@@ -247,7 +247,7 @@ mod tests {
         let bound = bound.sum::<f64>() / 4.0;
         let held = mean_in_the_experiment([0.2, 0.2, 0.75, 1.0]);
         let on_the_idle_host = mean_in_the_experiment([0.0, 0.0, 0.0, 1.0]);
-        assert_eq!((unbound, on_the_idle_host), (2.0, 1.0));
+        assert!((unbound - 2.0).abs() < 0.01 && on_the_idle_host == 1.0, "{unbound} {on_the_idle_host}");
         assert!((bound - 1.25).abs() < 0.01 && (held - 1.23).abs() < 0.02, "{bound} {held}");
     }
 }

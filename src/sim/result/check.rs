@@ -59,7 +59,9 @@ impl RunResult {
         if !self.cells.iter().map(|cell| cell.cell).eq(own) {
             return Err(format!("its cells are not those of shard {}/{}", self.shard.index, self.shard.of));
         }
-        let most = self.parameters.capacity * horizon.length_s() * (1.0 + SLACK);
+        let capacity =
+            self.parameters.models.shapes.as_ref().map_or(self.parameters.capacity, |shapes| shapes.most_cpus());
+        let most = capacity * horizon.length_s() * (1.0 + SLACK);
         self.cells.iter().try_for_each(|cell| {
             check_cell(cell, placement, most).map_err(|what| format!("cell {}: {what}", cell.cell))
         })
@@ -127,7 +129,7 @@ fn check_cell(cell: &CellOutcome, placement: Placement, most: f64) -> Checked {
         return Err(format!("a machine was busy for {busy} s of CPU, and had {most} s"));
     }
     let amounts = [cell.turnaround_s, cell.work_done_s, cell.unhindered_cpu_s];
-    if amounts.iter().chain(over_cpu_s).any(|amount| !(0.0..f64::INFINITY).contains(amount)) {
+    if amounts.iter().chain(over_cpu_s).chain(&cell.page_wait_s).any(|amount| !(0.0..f64::INFINITY).contains(amount)) {
         return Err("a time is below 0".to_owned());
     }
     if let Some(lc) = &cell.lc {
