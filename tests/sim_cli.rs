@@ -419,3 +419,39 @@ fn a_report_of_an_impossible_figure_is_refused_at_once() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("sweep.json: point 1: overcommit is 1e308, which no run gives"), "{said}");
 }
+
+#[test]
+fn shards_with_every_model_merge_to_the_whole_and_are_drawn() {
+    let out = folder("models");
+    let shapes = out.join("shapes.toml");
+    fs::write(&shapes, "[[machines]]\ncount = 20\ncpu = 0.5\n[[machines]]\ncount = 20\ncpu = 1.0\n").unwrap();
+    let models = ["--shapes", text(&shapes), "--lc", "--link", "1GB", "--sharing", "1000", "--sensing-noise", "0.05"];
+    let run = |more: &[&str]| ok(&[&["run", "--json"], models.as_slice(), more].concat());
+    let whole = run(&["--out", text(&out)]);
+    let shards = [0, 1].map(|shard| {
+        let path = out.join(format!("{shard}.json"));
+        fs::write(&path, run(&["--shard", &format!("{shard}/2")])).unwrap();
+        path
+    });
+    assert_eq!(ok(&["merge", "--json", text(&shards[0]), text(&shards[1])]), whole);
+    let compared = ok(&[&["compare", "--seeds", "1"], models.as_slice(), &["--out", text(&out)]].concat());
+    assert!(compared.contains("lc_slowdown_p99") && compared.contains("page_wait_share"), "{compared}");
+    assert!(fs::read_to_string(out.join("report.html")).unwrap().contains("lc_<wbr>slowdown_<wbr>p99"));
+    assert!(!ok(&["compare", "--seeds", "1"]).contains("lc_slowdown_p99"));
+}
+
+#[test]
+fn settings_of_models_that_mean_nothing_are_refused_by_option_and_line() {
+    let shapes = folder("bad-models").join("shapes.toml");
+    fs::write(&shapes, "[[machines]]\ncount = 2\ncpus = 1\n").unwrap();
+    for (options, said) in [
+        (["--shapes", text(&shapes)], "shapes.toml:3: unknown field `cpus`"),
+        (["--lc-cpus", "3"], "without --lc"),
+        (["--sensing-blind", "2"], "--sensing-blind 2"),
+        (["--link", "0"], "--link 0"),
+    ] {
+        let output = sim(&[&["run"], options.as_slice()].concat());
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && error.contains(said), "{options:?}: {error}");
+    }
+}

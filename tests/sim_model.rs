@@ -5,6 +5,8 @@
 
 use scx_vnuma::policy::{Order, PolicyName};
 use scx_vnuma::sim::engine::{Outcome, Prepared};
+use scx_vnuma::sim::figures::Figures;
+use scx_vnuma::sim::models::{LcModel, ModelFigures, Models, Pages, Shapes};
 use scx_vnuma::sim::params::Params;
 use scx_vnuma::sim::placement::{Placement, Shard};
 use scx_vnuma::sim::trace::{TaskId, Trace, TracedTask, UsageWindow};
@@ -178,4 +180,78 @@ fn a_policy_of_the_callers_runs_as_a_built_in_one_does() {
         let own = prepared.run_policy(params, &*PolicyName::COARSE.make(&params.policy_settings()));
         assert_eq!((own.cells, own.rounds), (built_in.cells.clone(), built_in.rounds.clone()));
     }
+}
+
+#[test]
+fn latency_critical_work_is_slowed_down_by_the_share_of_time_that_others_run() {
+    let lc = Some(LcModel { from_priority: Some(9), cpus: 16, weight: 1.0 });
+    let models = Models { lc, ..Models::default() };
+    // A fifth of the machine is latency-critical. Others use a quarter of the rest in the first half of the time, and then
+    // nothing.
+    let story = Story::new(1, 200).with(Part { work_s: 200, ..PART }).with(Part { priority: 0, ..PART });
+    let mean = |models: Models| {
+        let params = Params { machines: 1, models, ..Params::default() }.with_policy(PolicyName::NONE, None);
+        let outcome = Prepared::new(&story.trace, &params, Shard::WHOLE).run(&params, &|| {});
+        (ModelFigures::new(&outcome.cells), outcome.cells[0].busy_cpu_s.clone())
+    };
+    let (figures, busy_cpu_s) = mean(models);
+    assert!((figures.lc_slowdown_mean.unwrap() - 1.125).abs() < 0.01, "{figures:?}");
+    // Slowdowns are multiples of 1/16, rounded down to a 64th.
+    assert!((1.4..1.7).contains(&figures.lc_slowdown_p99.unwrap()), "{figures:?}");
+    // It is a reading: nothing else changes, and without the model nothing is read.
+    assert_eq!(mean(Models::default()), (ModelFigures::default(), busy_cpu_s));
+}
+
+#[test]
+fn machines_that_differ_have_capacities_of_their_own() {
+    // Both machines have a task that wants 0.5: on the one of 0.25 it takes twice as long.
+    let half = Part { cpus: 0.5, request: 0.2, ..PART };
+    let story = Story::new(2, 1000).with(half).with(Part { machine: 1, ..half });
+    let models = Models { shapes: Some(Shapes::of([0.25, 1.0])), ..Models::default() };
+    let params = Params { machines: 2, models, ..Params::default() }.with_policy(PolicyName::NONE, None);
+    let outcome = Prepared::new(&story.trace, &params, Shard::WHOLE).run(&params, &|| {});
+    let figures = Figures::new(&outcome.cells, &params, 1000.0);
+    assert!(about(figures.duration_s.unwrap(), 150.0), "{figures:?}");
+    assert!(about(figures.cpu_utilisation, 100.0 / 1250.0), "{figures:?}");
+    // Busy for 0.2 and 0.05 of the time.
+    assert!(about(figures.gini, 0.3) && about(figures.gini_bound, 0.0), "{figures:?}");
+    assert!(about(figures.overcommit, 0.25 * 200.0 / 1250.0), "{figures:?}");
+}
+
+/// Mean duration and share of waiting.
+fn waiting(story: &Story, policy: PolicyName, pages: Pages) -> (f64, f64) {
+    let models = Models { pages: Some(pages), ..Models::default() };
+    let params =
+        Params { machines: story.machines, models, ..Params::default() }.with_policy(policy, Some(Order::Memory));
+    let outcome = Prepared::new(&story.trace, &params, Shard::WHOLE).run(&params, &|| {});
+    let cell = &outcome.cells[0];
+    (cell.turnaround_s / cell.finished as f64, ModelFigures::new(&outcome.cells).page_wait_share.unwrap())
+}
+
+#[test]
+fn a_moved_task_waits_until_its_memory_has_come() {
+    // After a minute the light task leaves for the idle machine, with 64 GiB.
+    let story = Story::new(2, 1000).with(Part { work_s: 900, ..PART }).with(LIGHT);
+    let link = Some((64u64 << 30) as f64 / 8.0);
+    let (duration_s, share) = waiting(&story, PolicyName::COARSE, Pages { link_bytes_per_s: link, ..Pages::default() });
+    assert!(about(duration_s, (900.0 + 108.0) / 2.0), "{duration_s}");
+    assert!(about(share, 8.0 / 1008.0), "{share}");
+    let stays = waiting(&story, PolicyName::NONE, Pages { link_bytes_per_s: link, ..Pages::default() });
+    assert_eq!(stays, (500.0, 0.0));
+}
+
+#[test]
+fn tasks_of_a_job_on_two_machines_wait_for_each_other() {
+    let mut story = Story::new(2, 1000).with(PART).with(Part { machine: 1, ..PART });
+    let placement = Placement { seed: 1, machines: 2, cell_size: 4 };
+    let id_on =
+        |machine| (0..).map(|index| TaskId { job: 7, index }).find(|&id| placement.machine(id) == machine).unwrap();
+    story.trace.tasks[0].id = id_on(0);
+    story.trace.tasks[1].id = id_on(1);
+    // A second of pages for each second of work: at 60 s, 30 s of it are done, at 120 s 60. The last 40 s are not charged.
+    let pages = Pages { shared_per_s: 1e5, ..Pages::default() };
+    let (duration_s, share) = waiting(&story, PolicyName::NONE, pages);
+    assert!(about(duration_s, 160.0) && about(share, 60.0 / 160.0), "{duration_s} {share}");
+    story.trace.tasks[1].id.job = 8;
+    assert_eq!(waiting(&story, PolicyName::NONE, pages), (100.0, 0.0));
 }

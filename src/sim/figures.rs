@@ -44,7 +44,10 @@ impl Figures {
         let busy_cpu_s: Vec<f64> = cells.iter().flat_map(|cell| &cell.busy_cpu_s).copied().collect();
         let over_cpu_s: f64 = cells.iter().flat_map(|cell| &cell.over_cpu_s).sum();
         let machine_cpu_s = length_s * params.capacity;
-        let cluster_cpu_s = machine_cpu_s * busy_cpu_s.len() as f64;
+        let cluster_cpu_s = match &params.models.shapes {
+            None => machine_cpu_s * busy_cpu_s.len() as f64,
+            Some(_) => cells.iter().flat_map(|cell| machines_cpu_s(cell, params, length_s)).sum(),
+        };
         let finished = sum(|cell| cell.finished);
         // A shard may have no cells at all, and JSON has no NaN.
         let share = |part: f64| if cluster_cpu_s > 0.0 { part / cluster_cpu_s } else { 0.0 };
@@ -57,8 +60,8 @@ impl Figures {
             cpu_utilisation_bound: share(
                 cells.iter().map(|cell| cell.unhindered_cpu_s).sum::<f64>().min(cluster_cpu_s),
             ),
-            gini: gini(busy_cpu_s.iter().map(|busy| busy / machine_cpu_s).collect()),
-            gini_bound: gini(cells.iter().flat_map(mean_busy_cpu_s).collect()),
+            gini: gini(cells.iter().flat_map(|cell| busy_shares(cell, params, length_s)).collect()),
+            gini_bound: gini(cells.iter().flat_map(|cell| mean_busy(cell, params)).collect()),
             overcommit: share(over_cpu_s),
             duration_s: mean(cells.iter().map(|cell| cell.turnaround_s).sum()),
             slowdown_p50: slowdowns.percentile(0.5),
@@ -101,10 +104,25 @@ impl Figures {
     }
 }
 
-/// The mean busy time of a cell's machines, once for each machine.
-fn mean_busy_cpu_s(cell: &CellOutcome) -> impl Iterator<Item = f64> {
+/// The CPU that each machine of a cell had, CPU-seconds.
+fn machines_cpu_s<'a>(cell: &CellOutcome, params: &'a Params, length_s: f64) -> impl Iterator<Item = f64> + 'a {
+    let capacities = params.capacities_from(cell.cell * params.cell).take(cell.busy_cpu_s.len());
+    capacities.map(move |capacity| length_s * capacity)
+}
+
+/// The share of its CPU for which each machine of a cell was busy.
+fn busy_shares<'a>(cell: &'a CellOutcome, params: &'a Params, length_s: f64) -> impl Iterator<Item = f64> + 'a {
+    cell.busy_cpu_s.iter().zip(machines_cpu_s(cell, params, length_s)).map(|(busy, all)| busy / all)
+}
+
+/// The mean busy time of a cell's machines, once for each machine; of machines that are not identical, by their CPU.
+fn mean_busy(cell: &CellOutcome, params: &Params) -> impl Iterator<Item = f64> {
     let machines = cell.busy_cpu_s.len();
-    std::iter::repeat_n(cell.busy_cpu_s.iter().sum::<f64>() / machines as f64, machines)
+    let cpus = match &params.models.shapes {
+        None => machines as f64,
+        Some(_) => machines_cpu_s(cell, params, 1.0).sum(),
+    };
+    std::iter::repeat_n(cell.busy_cpu_s.iter().sum::<f64>() / cpus, machines)
 }
 
 /// The Gini coefficient: 0 if all values are equal, close to 1 if one has everything. 0 if the sum is 0.

@@ -10,6 +10,7 @@ mod error;
 pub mod figures;
 #[cfg(any(all(test, feature = "daemon"), feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+pub mod models;
 #[cfg(test)]
 mod mutants;
 pub mod output;
@@ -18,6 +19,7 @@ pub mod pieces;
 pub mod placement;
 mod progress;
 pub mod quantity;
+mod random;
 pub mod ranking;
 pub mod repeat;
 pub mod replay;

@@ -1,6 +1,7 @@
 //! The parameters of a simulation, as stored in its result.
 
 use super::error::SimError;
+use super::models::Models;
 use super::placement::Placement;
 use super::tasks::{seconds, Horizon};
 use super::trace::Trace;
@@ -58,6 +59,9 @@ pub struct Params {
     pub start_s: Option<f64>,
     /// t1 in seconds of trace time; the trace's own end if `None`.
     pub end_s: Option<f64>,
+    /// What is simulated besides the thesis's model; nothing by default.
+    #[serde(default, skip_serializing_if = "Models::is_off")]
+    pub models: Models,
 }
 
 /// On trace A the lowest price at which `auto` moves a tenth of `coarse`'s bytes.
@@ -86,6 +90,7 @@ impl Default for Params {
             seed: 1,
             start_s: None,
             end_s: None,
+            models: Models::default(),
         }
     }
 }
@@ -126,6 +131,14 @@ impl Params {
         }
     }
 
+    /// The CPU of each machine from `first` on, endlessly if the machines are identical.
+    pub fn capacities_from(&self, first: u32) -> Box<dyn Iterator<Item = f64> + '_> {
+        match &self.models.shapes {
+            Some(shapes) => Box::new(shapes.cpus_from(first)),
+            None => Box::new(std::iter::repeat(self.capacity)),
+        }
+    }
+
     /// The machines at which tasks arrive.
     pub fn placement(&self) -> Placement {
         Placement { seed: self.seed, machines: self.machines, cell_size: self.cell }
@@ -139,9 +152,14 @@ impl Params {
 
     /// Number of rebalances: at `interval`, `2 interval`, … after t0, before t1.
     pub fn rounds(&self, horizon: Horizon) -> usize {
-        if self.policy == PolicyName::NONE {
-            return 0;
+        match self.policy == PolicyName::NONE {
+            true => 0,
+            false => self.intervals(horizon),
         }
+    }
+
+    /// Number of multiples of the interval after t0 and before t1.
+    pub(super) fn intervals(&self, horizon: Horizon) -> usize {
         let length_s = horizon.length_s();
         let mut rounds = (length_s / self.interval_s) as usize;
         while rounds > 0 && rounds as f64 * self.interval_s >= length_s {
@@ -193,7 +211,7 @@ impl Params {
         if self.machine_memory_bytes > MAX_MACHINE_MEMORY_BYTES {
             return Err(SimError::Parameters("--machine-memory: must be at most 16TiB".to_owned()));
         }
-        Ok(())
+        self.models.check(self.machines)
     }
 
     /// Why a span that isn't empty can't be simulated; `None` if it can be.

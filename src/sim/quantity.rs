@@ -58,7 +58,7 @@ impl Format {
 
 /// The quantities by which policies are compared, in the order of tables. The mean duration of the tasks that finished is none
 /// of them: under another policy these are other tasks.
-pub const QUANTITIES: [Quantity; 9] = [
+pub const QUANTITIES: [Quantity; 14] = [
     Quantity {
         name: "cpu_utilisation",
         title: "CPU utilisation",
@@ -140,4 +140,59 @@ pub const QUANTITIES: [Quantity; 9] = [
         format: Format::Exponent(3),
         of: |run| Some(run.figures.network_bytes_per_s),
     },
+    Quantity {
+        name: "lc_slowdown_mean",
+        title: "Slowdown of latency-critical work, mean",
+        unit: "response / response alone",
+        factor: 1.0,
+        better: Better::Less,
+        format: Format::Decimals(4),
+        of: |run| run.models.lc_slowdown_mean,
+    },
+    Quantity {
+        name: "lc_slowdown_p50",
+        title: "Slowdown of latency-critical work, median",
+        unit: "response / response alone",
+        factor: 1.0,
+        better: Better::Less,
+        format: Format::Decimals(3),
+        of: |run| run.models.lc_slowdown_p50,
+    },
+    Quantity {
+        name: "lc_slowdown_p99",
+        title: "Slowdown of latency-critical work, 99th percentile",
+        unit: "response / response alone",
+        factor: 1.0,
+        better: Better::Less,
+        format: Format::Decimals(3),
+        of: |run| run.models.lc_slowdown_p99,
+    },
+    Quantity {
+        name: "lc_slowdown_p999",
+        title: "Slowdown of latency-critical work, 99.9th percentile",
+        unit: "response / response alone",
+        factor: 1.0,
+        better: Better::Less,
+        format: Format::Decimals(3),
+        of: |run| run.models.lc_slowdown_p999,
+    },
+    Quantity {
+        name: "page_wait_share",
+        title: "Waiting for pages",
+        unit: "% of running tasks' time",
+        factor: 100.0,
+        better: Better::Less,
+        format: Format::Exponent(2),
+        of: |run| run.models.page_wait_share,
+    },
 ];
+
+/// Number of quantities that every run has; those after them belong to models that are off by default.
+const OF_EVERY_RUN: usize = 9;
+
+/// The quantities of these runs: those of every run, and of the others those that a run has.
+pub fn of_runs<'a>(runs: impl Iterator<Item = &'a Measured> + Clone) -> Vec<&'static Quantity> {
+    let (always, others) = QUANTITIES.split_at(OF_EVERY_RUN);
+    let has = |quantity: &&Quantity| runs.clone().any(|run| (quantity.of)(run).is_some());
+    always.iter().chain(others.iter().filter(has)).collect()
+}

@@ -46,6 +46,7 @@ mod tests {
     use super::*;
     use crate::policy::PolicyName;
     use crate::sim::figures::Figures;
+    use crate::sim::models::ModelFigures;
     use crate::sim::params::Params;
     use crate::sim::quantity::QUANTITIES;
     use crate::sim::repeat::Measured;
@@ -53,8 +54,13 @@ mod tests {
     fn point(policy: PolicyName, ginis: &[f64]) -> Point {
         let parameters = Params::default().with_policy(policy, None);
         let figures = |gini| Figures { gini, ..Figures::new(&[], &parameters, 1.0) };
-        let run =
-            |(&gini, seed)| Measured { seed, figures: figures(gini), finished_by_all: 0, duration_by_all_s: None };
+        let run = |(&gini, seed)| Measured {
+            seed,
+            figures: figures(gini),
+            finished_by_all: 0,
+            duration_by_all_s: None,
+            models: ModelFigures::default(),
+        };
         Point { values: Vec::new(), runs: ginis.iter().zip(1..).map(run).collect(), parameters }
     }
 

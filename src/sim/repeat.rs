@@ -7,6 +7,7 @@
 use super::engine::{Outcome, Prepared};
 use super::error::SimError;
 use super::figures::Figures;
+use super::models::ModelFigures;
 use super::params::Params;
 use super::placement::Shard;
 use super::tasks::Horizon;
@@ -24,12 +25,16 @@ pub struct Measured {
     pub finished_by_all: u64,
     /// Mean time from submission to end over those tasks, seconds.
     pub duration_by_all_s: Option<f64>,
+    /// Its figures of models that are off by default.
+    #[serde(flatten)]
+    pub models: ModelFigures,
 }
 
 impl Measured {
     /// Check that a run can have these figures. The error names one that it can't have.
     pub fn check(&self) -> Result<(), String> {
         self.figures.check()?;
+        self.models.check()?;
         // As large as any other duration.
         Figures { duration_s: self.duration_by_all_s, ..self.figures }.check()
     }
@@ -62,6 +67,7 @@ pub fn run(trace: &Trace, policies: &[Params], seed: u64, done: &(dyn Fn() + Syn
         figures: Figures::new(&outcome.cells, params, horizon.length_s()),
         finished_by_all: together.finished_by_all.tasks,
         duration_by_all_s: together.finished_by_all.mean_s(run),
+        models: ModelFigures::new(&outcome.cells),
     });
     Ok(Repetition { measured: measured.collect(), outcomes: together.outcomes, horizon })
 }

@@ -100,9 +100,12 @@ pub fn from_tables(
     if !machine_parts.is_empty() {
         let machines = machine_events::read(&machine_parts, options.strict, &mut oddities)?;
         say(format_args!(
-            "the trace starts with {} machines of {:.4} CPU on average; the model uses --machines and --capacity",
+            "the trace starts with {} machines of {:.4} CPU on average, {} are added later and {} removed; the model uses --machines \
+             and --capacity, or --shapes",
             machines.count,
-            machines.cpus / machines.count.max(1) as f64
+            machines.cpus / machines.count.max(1) as f64,
+            machines.added_later,
+            machines.removed
         ));
     }
     oddities.merge(std::mem::take(&mut trace.oddities));

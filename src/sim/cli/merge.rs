@@ -33,9 +33,9 @@ impl Merge {
         }
         let mut stdout = std::io::stdout().lock();
         if self.json {
-            writeln!(stdout, "{}", serde_json::to_string_pretty(&result.figures)?)?;
+            writeln!(stdout, "{}", table::json(&result)?)?;
         } else {
-            stdout.write_all(table::run(&result.parameters.policy_label(), &result.figures).as_bytes())?;
+            stdout.write_all(table::run(&result).as_bytes())?;
         }
         Ok(stdout.flush()?)
     }

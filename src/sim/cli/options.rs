@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::models::ModelsOptions;
 use crate::policy::{Order, PolicyName, World};
 use crate::sim::params::Params;
 use crate::sim::placement::Shard;
@@ -89,6 +90,8 @@ pub struct ModelOptions {
     /// End of the simulation, in trace time [default: end of the last usage window]
     #[arg(long, value_name = "TIME")]
     pub end: Option<Seconds>,
+    #[command(flatten)]
+    pub models: ModelsOptions,
 }
 
 impl ModelOptions {
@@ -97,6 +100,9 @@ impl ModelOptions {
         let default = Params::default();
         let policy = self.policy.unwrap_or(default.policy);
         let machines = if of_sample { sample::MACHINES } else { default.machines };
+        let models = self.models.models()?;
+        let machines =
+            models.shapes.as_ref().map_or(machines, |shapes| shapes.nr_machines().min(u64::from(u32::MAX)) as u32);
         let params = Params {
             policy,
             order: policy.has_orders().then(|| self.order.unwrap_or_default()),
@@ -116,6 +122,7 @@ impl ModelOptions {
             seed: self.seed.unwrap_or(default.seed),
             start_s: self.start.map(|start| start.0),
             end_s: self.end.map(|end| end.0),
+            models,
         };
         params.check()?;
         Ok(params)

@@ -64,8 +64,8 @@ impl Run {
         let mut stdout = std::io::stdout().lock();
         match (self.json, self.shard) {
             (true, Some(_)) => writeln!(stdout, "{}", serde_json::to_string(&result)?)?,
-            (true, None) => writeln!(stdout, "{}", serde_json::to_string_pretty(&result.figures)?)?,
-            (false, _) => stdout.write_all(table::run(&params.policy_label(), &result.figures).as_bytes())?,
+            (true, None) => writeln!(stdout, "{}", table::json(&result)?)?,
+            (false, _) => stdout.write_all(table::run(&result).as_bytes())?,
         }
         Ok(stdout.flush()?)
     }

@@ -2,7 +2,7 @@
 
 use super::table;
 use crate::sim::figures::Figures;
-use crate::sim::quantity::{Quantity, QUANTITIES};
+use crate::sim::quantity::{self, Quantity};
 use crate::sim::ranking::{self, ranking};
 use crate::sim::spread::Spread;
 use crate::sim::sweep::{Point, SweepResult};
@@ -27,15 +27,19 @@ pub fn text(result: &SweepResult) -> String {
     )
 }
 
+fn quantities(result: &SweepResult) -> Vec<&'static Quantity> {
+    quantity::of_runs(result.points.iter().flat_map(|point| &point.runs))
+}
+
 fn heads(result: &SweepResult) -> Vec<String> {
     let varied = result.varied.iter().cloned();
-    let names = QUANTITIES.iter().map(|quantity| quantity.name.to_owned());
+    let names = quantities(result).into_iter().map(|quantity| quantity.name.to_owned());
     varied.chain(["policy".to_owned()]).chain(names).collect()
 }
 
 /// Two rows of a point: values, and below them half of their intervals; one row if no value has an interval.
-fn rows(point: &Point, cell: impl Fn(&Quantity) -> (String, Option<String>)) -> Vec<Vec<String>> {
-    let (values, halves): (Vec<String>, Vec<Option<String>>) = QUANTITIES.iter().map(cell).unzip();
+fn rows(result: &SweepResult, point: &Point, cell: impl Fn(&Quantity) -> (String, Option<String>)) -> Vec<Vec<String>> {
+    let (values, halves): (Vec<String>, Vec<Option<String>>) = quantities(result).into_iter().map(cell).unzip();
     let row = [point.values.clone(), vec![point.label()], values].concat();
     if halves.iter().all(Option::is_none) {
         return vec![row];
@@ -49,7 +53,7 @@ fn means(result: &SweepResult) -> String {
         Some(spread) => (quantity.format.text(spread.mean), half(&spread, quantity)),
         None => ("-".to_owned(), None),
     };
-    let of_point = |point| rows(point, |quantity| cell(point, quantity));
+    let of_point = |point| rows(result, point, |quantity| cell(point, quantity));
     let rows = std::iter::once(heads(result)).chain(result.points.iter().flat_map(of_point));
     // Bounds are those of a trace and a cluster, which a sweep varies.
     let bounds = result.varied.is_empty().then(|| bounds(&result.points)).flatten();
@@ -77,7 +81,7 @@ fn differences(result: &SweepResult) -> String {
     };
     let of_point = |point| {
         let baseline = result.baseline_of(point);
-        baseline.map(|baseline| rows(point, |quantity| cell(point, baseline, quantity))).unwrap_or_default()
+        baseline.map(|baseline| rows(result, point, |quantity| cell(point, baseline, quantity))).unwrap_or_default()
     };
     table::aligned(&std::iter::once(heads(result)).chain(result.points.iter().flat_map(of_point)).collect::<Vec<_>>())
 }
@@ -92,7 +96,7 @@ fn rankings(result: &SweepResult) -> String {
         let ranked = ranking(&points, quantity);
         (!ranked.is_empty()).then(|| format!("{:<20} {}\n", quantity.name, ranking::line(&ranked, quantity.better)))
     };
-    QUANTITIES.iter().filter_map(row).collect()
+    quantities(result).into_iter().filter_map(row).collect()
 }
 
 /// The points as printed: means under the figures' names, their intervals, and the differences to the baseline. The varied
@@ -108,7 +112,7 @@ pub fn listed(result: &SweepResult) -> Vec<serde_json::Value> {
             object["varied"][name] = value.parse::<f64>().map_or_else(|_| value.clone().into(), Into::into);
         }
         add_means(&mut object, point);
-        for quantity in &QUANTITIES {
+        for quantity in quantities(result) {
             if let Some(half) = point.spread(quantity).and_then(|spread| spread.half_interval) {
                 object["half_interval"][quantity.name] = half.into();
             }

@@ -3,6 +3,8 @@
 use std::fmt::Write;
 
 use crate::sim::figures::Figures;
+use crate::sim::models::ModelFigures;
+use crate::sim::result::RunResult;
 
 /// Align the columns: the first to the left, the others to the right.
 pub fn aligned(rows: &[Vec<String>]) -> String {
@@ -23,13 +25,28 @@ pub fn aligned(rows: &[Vec<String>]) -> String {
     text
 }
 
+/// What `--json` prints of one run.
+#[derive(serde::Serialize)]
+struct AllFigures<'a> {
+    #[serde(flatten)]
+    figures: &'a Figures,
+    #[serde(flatten)]
+    models: &'a ModelFigures,
+}
+
+/// All figures of one run as JSON.
+pub fn json(result: &RunResult) -> serde_json::Result<String> {
+    serde_json::to_string_pretty(&AllFigures { figures: &result.figures, models: &result.model_figures })
+}
+
 /// All figures of one run, one per line with its unit.
-pub fn run(label: &str, figures: &Figures) -> String {
+pub fn run(result: &RunResult) -> String {
+    let figures = &result.figures;
     let mean = |value: Option<f64>, unit: &str| {
         value.map_or_else(|| "- (nothing finished)".to_owned(), |value| format!("{value:.4}{unit}"))
     };
-    let rows = [
-        ("policy", label.to_owned()),
+    let rows = vec![
+        ("policy", result.parameters.policy_label()),
         ("cpu_utilisation", format!("{:.6} of the cluster's CPU", figures.cpu_utilisation)),
         ("", format!("{:.6} would be the most", figures.cpu_utilisation_bound)),
         ("gini", format!("{:.6} (0: all machines alike)", figures.gini)),
@@ -45,5 +62,7 @@ pub fn run(label: &str, figures: &Figures) -> String {
         ("tasks", figures.tasks.to_string()),
         ("finished", figures.finished.to_string()),
     ];
-    rows.into_iter().fold(String::new(), |text, (name, value)| text + &format!("{name:<20} {value}\n"))
+    let of_models =
+        result.model_figures.named().into_iter().map(|(name, value, unit)| (name, format!("{value:.4}{unit}")));
+    rows.into_iter().chain(of_models).fold(String::new(), |text, (name, value)| text + &format!("{name:<20} {value}\n"))
 }

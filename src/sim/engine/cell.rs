@@ -1,11 +1,14 @@
 //! One cell. Its machines run independently from one rebalance to the next.
 
+use super::jobs::Jobs;
+use super::lc::{LcOutcome, LcReader, Meter};
 use super::machine::{Finished, Machine, World};
 use super::recording::{CellRecording, Grid, MoveRecord, Recorder};
 use super::series::{Bins, Heat, Rounds};
 use super::slowdowns::Slowdowns;
 use crate::cell::{Admission, CellView, Demand, Group, GroupId, Node, NodeId, Plan, Pressure};
 use crate::policy::{Memory, Policy};
+use crate::sim::models::Sensors;
 use crate::sim::params::Params;
 use crate::sim::tasks::{Horizon, SimTask};
 
@@ -41,6 +44,12 @@ pub struct CellOutcome {
     pub busy_cpu_s: Vec<f64>,
     /// ∫ max(0, u - C) dt of each machine, CPU-seconds.
     pub over_cpu_s: Vec<f64>,
+    /// Slowdowns of latency-critical work, if they are asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lc: Option<LcOutcome>,
+    /// Time for which tasks waited for pages, seconds, if they do at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page_wait_s: Option<f64>,
 }
 
 /// Runs cells one after another and reuses the memory.
@@ -56,6 +65,9 @@ pub(super) struct CellRun<'a> {
     view: CellView,
     /// Number of the cell's events when the policy last found nothing to move.
     settled_at: Option<u64>,
+    lc: Option<LcReader>,
+    sensors: Sensors,
+    jobs: Jobs,
     /// Rank and time from submission to end of each task that finished in the last cell, seconds.
     pub(super) turnarounds_s: Vec<(u32, f64)>,
     /// `None` if cells are not recorded.
@@ -76,13 +88,16 @@ impl<'a> CellRun<'a> {
             policy,
             memory: Memory::default(),
             horizon,
-            world: World { tasks, capacity_cpus: params.capacity, overcommit: params.overcommit },
-            nr_rounds: params.rounds(horizon),
+            world: World { tasks, overcommit: params.overcommit },
+            nr_rounds: if params.models.pages.is_some() { params.intervals(horizon) } else { params.rounds(horizon) },
             // Windows have single precision, so the limit must be rounded like the trace's values.
             max_cpu: params.max_cpu as f32,
             machines: Vec::new(),
             view: CellView::default(),
             settled_at: None,
+            lc: params.models.lc.as_ref().map(|model| LcReader::new(model, params)),
+            sensors: Sensors::default(),
+            jobs: Jobs::default(),
             turnarounds_s: Vec::new(),
             grid: None,
             recording: None,
@@ -109,13 +124,15 @@ impl<'a> CellRun<'a> {
         let mut finished = Finished { turnarounds_s, ..Finished::default() };
         finished.turnarounds_s.clear();
         finished.recorded = self.grid.map(|_| Vec::new());
-        let mut outcome = CellOutcome { cell, ..CellOutcome::default() };
+        let page_wait_s = self.params.models.pages.map(|_| 0.0);
+        let mut outcome = CellOutcome { cell, page_wait_s, ..CellOutcome::default() };
         for round in 0..self.nr_rounds {
             let at_s = (round + 1) as f64 * self.params.interval_s;
             for (machine, arrivals) in self.machines.iter_mut().zip(arrivals) {
                 machine.run_until(at_s, arrivals, &self.world, &mut finished);
                 machine.end_interval(at_s);
             }
+            self.wait_for_shared_pages(&mut outcome);
             self.rebalance(round, rounds, &mut outcome);
         }
         let end_s = self.horizon.length_s();
@@ -131,12 +148,14 @@ impl<'a> CellRun<'a> {
         self.view.nodes.clear();
         self.settled_at = None;
         self.memory = Memory::default();
-        for (machine, id) in self.machines.iter_mut().zip(first_machine..) {
+        self.sensors.reset();
+        self.jobs.reset(len);
+        let capacities = self.params.capacities_from(first_machine);
+        for ((machine, id), capacity_cpus) in self.machines.iter_mut().zip(first_machine..).zip(capacities) {
             let bins = heat.has(id).then(|| Bins::new(self.horizon.length_s()));
-            machine.reset(bins);
+            machine.reset(capacity_cpus, bins, self.lc.as_ref().map(|lc| Box::new(Meter::new(lc.rule))));
             machine.recorder = self.grid.map(Recorder::new);
             let pressure = Pressure::Fresh { share: 0.0 };
-            let capacity_cpus = self.params.capacity;
             self.view.nodes.push(Node { id: NodeId(id), capacity_cpus, pressure, ..Node::default() });
         }
     }
@@ -145,9 +164,13 @@ impl<'a> CellRun<'a> {
         let Some(policy) = self.policy else { return };
         // A policy without memory that moved nothing moves nothing until an event changes the cell.
         let events = self.events();
-        let settled = self.settled_at == Some(events) && !policy.remembers();
+        let is_exact = self.params.models.sensing.is_exact();
+        let settled = self.settled_at == Some(events) && !policy.remembers() && is_exact;
         if !settled {
             self.look();
+        }
+        if !is_exact {
+            self.sensors.read(&self.params.models.sensing, self.params.seed, round, &mut self.view);
         }
         rounds.migratable[round] += self.view.groups.len() as u64;
         if settled || (self.view.groups.is_empty() && !policy.remembers()) {
@@ -156,6 +179,11 @@ impl<'a> CellRun<'a> {
         if policy.remembers() {
             self.look_at_queues();
         }
+        if let Some(pages) = self.params.models.pages.filter(|pages| pages.shared_per_s > 0.0 && policy.uses_links()) {
+            let (jobs, tasks) = (&self.jobs, self.world.tasks);
+            let job = |group: &Group| jobs.of(tasks[group.id.0 as usize].id.job);
+            pages.link(&mut self.view, self.params.interval_s, job);
+        }
         policy.observe(&self.view, &mut self.memory);
         let plan = policy.decide(&self.view, &self.memory);
         policy.commit(&self.view, &plan, &mut self.memory);
@@ -163,6 +191,21 @@ impl<'a> CellRun<'a> {
             self.settled_at = Some(events);
         } else {
             self.carry_out(&plan, round, rounds, outcome);
+        }
+    }
+
+    /// Charge the tasks of jobs that were on several machines for the pages that they exchanged since the last round.
+    fn wait_for_shared_pages(&mut self, outcome: &mut CellOutcome) {
+        let Some(pages) = self.params.models.pages.filter(|pages| pages.shared_per_s > 0.0) else { return };
+        self.jobs.look(&self.machines, &self.world);
+        let progress_s = self.jobs.progress_s(&self.machines);
+        for (machine, rank, remote) in self.jobs.split() {
+            // A task that started within the round, and one on an overcommitted machine, has made less progress.
+            let started_s = self.machines[machine].started_s(rank).unwrap_or(0.0);
+            let ran_s = (self.machines[machine].now_s - started_s).min(progress_s[machine]);
+            let waited_s = pages.waiting_share(remote) * ran_s;
+            self.machines[machine].set_back(rank, waited_s, &self.world);
+            outcome.page_wait_s.iter_mut().for_each(|sum| *sum += waited_s);
         }
     }
 
@@ -226,8 +269,10 @@ impl<'a> CellRun<'a> {
                 recording.moves.push(MoveRecord { round, rank, from, to, bytes: moved_bytes });
             }
             bytes += moved_bytes;
+            let warm_up_s = self.params.models.pages.map_or(0.0, |pages| pages.warm_up_s(moved_bytes));
+            outcome.page_wait_s.iter_mut().for_each(|waited_s| *waited_s += warm_up_s);
             to_first += u64::from(Some(step.to) == plan.first);
-            self.machines[machine(step.to)].put(carried, &self.world);
+            self.machines[machine(step.to)].put(carried, warm_up_s, &self.world);
         }
         let moves = plan.moves.len() as u64;
         rounds.bytes[round] += bytes;
@@ -269,6 +314,8 @@ impl<'a> CellRun<'a> {
         outcome.work_left_s = self.machines.iter().map(|machine| machine.work_left_s(&self.world)).sum();
         outcome.busy_cpu_s = self.machines.iter().map(|machine| machine.busy_s).collect();
         outcome.over_cpu_s = self.machines.iter().map(|machine| machine.over_s).collect();
+        let meters = self.machines.iter().filter_map(|machine| machine.lc.as_deref());
+        outcome.lc = self.lc.as_mut().map(|lc| lc.read(meters));
         for (machine, id) in self.machines.iter().zip(first_machine..) {
             if let Some(bins) = &machine.bins {
                 heat.record(id, &bins.busy_s);

@@ -5,6 +5,7 @@
 //! change is due at a fixed amount of work, so the heap of these amounts is never reordered when the rate changes. At
 //! full speed the lag is constant and rounding errors don't accumulate.
 
+mod moves;
 mod record;
 mod running;
 
@@ -14,6 +15,7 @@ use std::collections::binary_heap::{BinaryHeap, PeekMut};
 use running::Change;
 pub(super) use running::{Carried, Running};
 
+use super::lc::Meter;
 use super::recording::{Recorder, Started};
 use super::series::Bins;
 use super::slowdowns::Slowdowns;
@@ -27,7 +29,6 @@ const ADMISSION_SLACK_CPUS: f64 = 1e-9;
 /// What the machines of a cell have in common.
 pub(super) struct World<'a> {
     pub(super) tasks: &'a [SimTask<'a>],
-    pub(super) capacity_cpus: f64,
     pub(super) overcommit: f64,
 }
 
@@ -48,6 +49,7 @@ pub(super) struct Finished {
 /// One machine. Times are in seconds since t0.
 #[derive(Debug, Default)]
 pub(super) struct Machine {
+    capacity_cpus: f64,
     pub(super) now_s: f64,
     lag_s: f64,
     pub(super) load_cpus: f64,
@@ -69,14 +71,17 @@ pub(super) struct Machine {
     pub(super) work_done_s: f64,
     pub(super) bins: Option<Bins>,
     pub(super) recorder: Option<Recorder>,
+    /// Latency-critical work, if it is asked for.
+    pub(super) lc: Option<Box<Meter>>,
     pub(super) events: u64,
 }
 
 impl Machine {
     /// Make the machine empty at t0 again, keeping its allocations.
-    pub(super) fn reset(&mut self, bins: Option<Bins>) {
+    pub(super) fn reset(&mut self, capacity_cpus: f64, bins: Option<Bins>, lc: Option<Box<Meter>>) {
         let old = std::mem::take(self);
         *self = Machine {
+            capacity_cpus,
             slots: cleared(old.slots),
             free: cleared(old.free),
             running: cleared(old.running),
@@ -84,6 +89,7 @@ impl Machine {
             waiting: cleared(old.waiting),
             least_waiting_cpus: f64::INFINITY,
             bins,
+            lc,
             ..Machine::default()
         };
     }
@@ -106,7 +112,7 @@ impl Machine {
 
     fn run(&mut self, until_s: f64, last_due_s: f64, arrivals: &[u32], world: &World<'_>, finished: &mut Finished) {
         loop {
-            let change_s = self.next_change_s(world.capacity_cpus);
+            let change_s = self.next_change_s();
             let arrival_s = match arrivals.get(self.next_arrival) {
                 Some(&rank) => world.tasks[rank as usize].submit_s,
                 None => f64::INFINITY,
@@ -115,7 +121,7 @@ impl Machine {
             if due_s > last_due_s {
                 break;
             }
-            self.advance(due_s.min(until_s), world.capacity_cpus);
+            self.advance(due_s.min(until_s));
             if change_s <= due_s + INSTANT_S {
                 self.apply_changes(world, finished);
             }
@@ -123,11 +129,12 @@ impl Machine {
                 self.apply_arrivals(due_s, arrivals, world);
             }
         }
-        self.advance(until_s, world.capacity_cpus);
+        self.advance(until_s);
     }
 
     /// Advance the time to `to_s`. Nothing changes until then.
-    fn advance(&mut self, to_s: f64, capacity_cpus: f64) {
+    fn advance(&mut self, to_s: f64) {
+        let capacity_cpus = self.capacity_cpus;
         let dt_s = to_s - self.now_s;
         if dt_s <= 0.0 {
             return;
@@ -147,6 +154,9 @@ impl Machine {
         if self.recorder.is_some() {
             self.record(to_s, capacity_cpus);
         }
+        if let Some(lc) = &mut self.lc {
+            lc.pass(dt_s, self.load_cpus, capacity_cpus);
+        }
         self.now_s = to_s;
     }
 
@@ -155,7 +165,8 @@ impl Machine {
         self.now_s - self.lag_s
     }
 
-    fn next_change_s(&mut self, capacity_cpus: f64) -> f64 {
+    fn next_change_s(&mut self) -> f64 {
+        let capacity_cpus = self.capacity_cpus;
         let Some(due) = self.next_due() else {
             return f64::INFINITY;
         };
@@ -181,7 +192,7 @@ impl Machine {
 
     /// Apply all changes due at this instant, then start waiting tasks that fit.
     fn apply_changes(&mut self, world: &World<'_>, finished: &mut Finished) {
-        let rate = (world.capacity_cpus / self.load_cpus).min(1.0);
+        let rate = (self.capacity_cpus / self.load_cpus).min(1.0);
         let instant_work = self.work() + INSTANT_S * rate;
         let mut released = false;
         while self.next_due().is_some_and(|due| due <= instant_work) {
@@ -202,8 +213,14 @@ impl Machine {
                 released = true;
             } else {
                 self.load_cpus -= running.cpus;
+                if let Some(lc) = &mut self.lc {
+                    lc.end(running);
+                }
                 running.next_window(task);
                 self.load_cpus += running.cpus;
+                if let Some(lc) = &mut self.lc {
+                    lc.begin(running);
+                }
                 // Reuse the place of the processed change, which is cheaper than a pop and a push.
                 next.0.due = running.next_due(task);
             }
@@ -222,7 +239,7 @@ impl Machine {
             self.next_arrival += 1;
             self.events += 1;
             let reserve_cpus = reservation(rank, world);
-            if self.admits(reserve_cpus, world.capacity_cpus) {
+            if self.admits(reserve_cpus) {
                 self.start(rank, reserve_cpus, world);
             } else {
                 self.least_waiting_cpus = self.least_waiting_cpus.min(reserve_cpus);
@@ -232,20 +249,20 @@ impl Machine {
     }
 
     /// Return true if a task may start: its reservation fits, or nothing runs.
-    fn admits(&self, reserve_cpus: f64, capacity_cpus: f64) -> bool {
-        self.running.is_empty() || self.reserved_cpus + reserve_cpus <= capacity_cpus + ADMISSION_SLACK_CPUS
+    fn admits(&self, reserve_cpus: f64) -> bool {
+        self.running.is_empty() || self.reserved_cpus + reserve_cpus <= self.capacity_cpus + ADMISSION_SLACK_CPUS
     }
 
     /// Start each waiting task that fits, in order of arrival.
     pub(super) fn start_waiting(&mut self, world: &World<'_>) {
-        if self.waiting.is_empty() || !self.admits(self.least_waiting_cpus, world.capacity_cpus) {
+        if self.waiting.is_empty() || !self.admits(self.least_waiting_cpus) {
             return;
         }
         let mut waiting = std::mem::take(&mut self.waiting);
         self.least_waiting_cpus = f64::INFINITY;
         waiting.retain(|&rank| {
             let reserve_cpus = reservation(rank, world);
-            let admitted = self.admits(reserve_cpus, world.capacity_cpus);
+            let admitted = self.admits(reserve_cpus);
             if admitted {
                 self.start(rank, reserve_cpus, world);
             } else {
@@ -262,7 +279,7 @@ impl Machine {
         const MOST: usize = 256;
 
         let request_cpus = |&rank: &u32| world.tasks[rank as usize].request_cpus;
-        admission.free_cpus = (world.capacity_cpus + ADMISSION_SLACK_CPUS - self.reserved_cpus) / world.overcommit;
+        admission.free_cpus = (self.capacity_cpus + ADMISSION_SLACK_CPUS - self.reserved_cpus) / world.overcommit;
         admission.waiting_cpus.clear();
         admission.waiting_cpus.extend(self.waiting.iter().map(request_cpus));
         admission.waiting_cpus.sort_unstable_by(f64::total_cmp);
@@ -297,15 +314,12 @@ impl Machine {
         self.enter(running, world);
     }
 
-    /// Add a moved task, whatever the reservations are.
-    pub(super) fn put(&mut self, carried: Carried, world: &World<'_>) {
-        let Carried { running, work_done } = carried;
-        self.enter(Running { origin: self.work() - work_done, ..running }, world);
-    }
-
     fn enter(&mut self, running: Running, world: &World<'_>) {
         self.load_cpus += running.cpus;
         self.reserved_cpus += running.reserved_cpus;
+        if let Some(lc) = &mut self.lc {
+            lc.begin(&running);
+        }
         let slot = match self.free.pop() {
             Some(slot) => {
                 let visit = self.slots[slot as usize].visit;
@@ -324,23 +338,14 @@ impl Machine {
         self.changes.push(Reverse(Change { due, rank: running.rank, slot, visit: running.visit }));
     }
 
-    /// Remove a task for a move; `None` if it doesn't run here.
-    pub(super) fn take(&mut self, rank: u32) -> Option<Carried> {
-        let place = self.running.binary_search_by_key(&rank, |&(rank, _)| rank).ok()?;
-        let (_, slot) = self.running[place];
-        let running = self.slots[slot as usize];
-        let work_done = self.work() - running.origin;
-        self.remove(rank, slot);
-        self.events += 1;
-        self.forget_stale_changes();
-        Some(Carried { running, work_done })
-    }
-
     fn remove(&mut self, rank: u32, slot: u32) {
         let running = &mut self.slots[slot as usize];
         running.visit += 1;
         self.load_cpus -= running.cpus;
         self.reserved_cpus -= running.reserved_cpus;
+        if let Some(lc) = &mut self.lc {
+            lc.end(running);
+        }
         self.free.push(slot);
         if let Ok(place) = self.running.binary_search_by_key(&rank, |&(rank, _)| rank) {
             self.running.remove(place);

@@ -2,6 +2,8 @@
 
 mod cell;
 mod finished_by_all;
+mod jobs;
+mod lc;
 mod machine;
 mod recording;
 mod series;
@@ -9,6 +11,7 @@ mod slowdowns;
 
 pub use cell::CellOutcome;
 pub use finished_by_all::FinishedByAll;
+pub use lc::LcOutcome;
 pub use recording::{intervals, CellRecording, Interval, MoveRecord, Started};
 pub use series::{Heat, Rounds};
 pub use slowdowns::Slowdowns;

@@ -19,7 +19,8 @@ pub(super) fn of_runs(runs: &[RunResult]) -> Option<SweepResult> {
     let first = runs.first()?;
     let point = |run: &RunResult| {
         let seed = run.parameters.seed;
-        let measured = Measured { seed, figures: run.figures, finished_by_all: 0, duration_by_all_s: None };
+        let (figures, models) = (run.figures, run.model_figures);
+        let measured = Measured { seed, figures, finished_by_all: 0, duration_by_all_s: None, models };
         Point { values: Vec::new(), parameters: run.parameters.clone(), runs: vec![measured] }
     };
     Some(SweepResult {

@@ -3,7 +3,7 @@
 use super::chart::{lines, Frame, Line, HALF};
 use super::figures::Figure;
 use super::DrawError;
-use crate::sim::quantity::{Quantity, QUANTITIES};
+use crate::sim::quantity::{self, Quantity};
 use crate::sim::sweep::{Point, SweepResult};
 
 /// The first option is the x axis. There is one figure for each combination of the other options' values.
@@ -32,7 +32,7 @@ fn figure(sweep: &SweepResult, x_name: &str, rest: &[String]) -> Result<Figure, 
         }
     }
     let mut drawings = Vec::new();
-    for quantity in &QUANTITIES {
+    for quantity in quantity::of_runs(sweep.points.iter().flat_map(|point| &point.runs)) {
         let of_policy = |label: &String| {
             let of_label: Vec<&Point> = points.iter().copied().filter(|point| point.label() == *label).collect();
             line(label, &of_label, quantity)

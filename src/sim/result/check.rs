@@ -7,6 +7,7 @@ use serde::de::IgnoredAny;
 use super::RunResult;
 use crate::sim::engine::CellOutcome;
 use crate::sim::figures::Figures;
+use crate::sim::models::ModelFigures;
 use crate::sim::placement::Placement;
 use crate::sim::tasks::Horizon;
 
@@ -56,7 +57,9 @@ impl RunResult {
         self.check_rounds(horizon)?;
         self.check_heat()?;
         self.figures.check()?;
-        if self.figures != Figures::new(&self.cells, &self.parameters, horizon.length_s()) {
+        self.model_figures.check()?;
+        let figures_are_theirs = self.figures == Figures::new(&self.cells, &self.parameters, horizon.length_s());
+        if !figures_are_theirs || self.model_figures != ModelFigures::new(&self.cells) {
             return Err("its figures are not those of its cells".to_owned());
         }
         match self.crc32.is_none_or(|crc32| crc32 == self.sum()) {
@@ -71,7 +74,9 @@ impl RunResult {
         if !self.cells.iter().map(|cell| cell.cell).eq(own) {
             return Err(format!("its cells are not those of shard {}/{}", self.shard.index, self.shard.of));
         }
-        let most = self.parameters.capacity * horizon.length_s() * (1.0 + SLACK);
+        let capacity =
+            self.parameters.models.shapes.as_ref().map_or(self.parameters.capacity, |shapes| shapes.most_cpus());
+        let most = capacity * horizon.length_s() * (1.0 + SLACK);
         self.cells.iter().try_for_each(|cell| {
             check_cell(cell, placement, most).map_err(|what| format!("cell {}: {what}", cell.cell))
         })
@@ -139,8 +144,11 @@ fn check_cell(cell: &CellOutcome, placement: Placement, most: f64) -> Checked {
         return Err(format!("a machine was busy for {busy} s of CPU, and had {most} s"));
     }
     let amounts = [cell.turnaround_s, cell.work_done_s, cell.unhindered_cpu_s];
-    if amounts.iter().chain(over_cpu_s).any(|amount| !(0.0..f64::INFINITY).contains(amount)) {
+    if amounts.iter().chain(over_cpu_s).chain(&cell.page_wait_s).any(|amount| !(0.0..f64::INFINITY).contains(amount)) {
         return Err("a time is below 0".to_owned());
+    }
+    if let Some(lc) = &cell.lc {
+        lc.check(machines)?;
     }
     if cell.slowdowns.tasks() != Some(cell.tasks) {
         return Err(format!("it doesn't have the slowdowns of its {} tasks", cell.tasks));

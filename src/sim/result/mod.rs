@@ -11,6 +11,7 @@ use std::path::Path;
 use crate::sim::engine::{CellOutcome, Heat, Outcome, Rounds};
 use crate::sim::error::SimError;
 use crate::sim::figures::Figures;
+use crate::sim::models::ModelFigures;
 use crate::sim::output::NewFile;
 use crate::sim::params::Params;
 use crate::sim::placement::Shard;
@@ -26,6 +27,9 @@ pub struct RunResult {
     /// The figures; for a shard, those of its own cells.
     #[serde(flatten)]
     pub figures: Figures,
+    /// The figures of models that are off by default; likewise.
+    #[serde(flatten)]
+    pub model_figures: ModelFigures,
     /// Equals [`FORMAT`].
     pub format: String,
     /// The simulator's version.
@@ -83,6 +87,7 @@ impl RunResult {
     pub fn new(trace: &Trace, params: &Params, shard: Shard, horizon: Horizon, outcome: Outcome) -> RunResult {
         let mut result = RunResult {
             figures: Figures::new(&outcome.cells, params, horizon.length_s()),
+            model_figures: ModelFigures::new(&outcome.cells),
             format: FORMAT.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             parameters: params.clone(),
@@ -139,6 +144,7 @@ impl RunResult {
         whole.shard = Shard::WHOLE;
         whole.oddities = oddities;
         whole.figures = Figures::new(&whole.cells, &whole.parameters, whole.length_s());
+        whole.model_figures = ModelFigures::new(&whole.cells);
         match whole.figures.tasks {
             0 => Err(MergeError::NoTasks),
             _ => {

@@ -1,7 +1,7 @@
 //! Distributions measured on Google's cluster-usage traces (Reiss, Wilkes, Hellerstein 2011; Wilkes et al. 2019; CC-BY
 //! 4.0). Tasks, requests, durations and machine load are from clusterdata-2011-2, usage relative to requests from both.
 
-use super::random::Random;
+use crate::sim::random::Random;
 
 /// Mean number of tasks that run on a machine at the start.
 pub(super) const RUNNING_PER_MACHINE: f64 = 10.648;

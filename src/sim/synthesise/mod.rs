@@ -5,7 +5,6 @@
 
 mod calibration;
 mod csv;
-mod random;
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -14,9 +13,9 @@ pub use csv::write_csv;
 use rayon::prelude::*;
 
 use self::calibration::{Tier, TIERS};
-use self::random::Random;
 use super::error::SimError;
 use super::placement::{Placement, Shard};
+use super::random::Random;
 use super::trace::{Input, ParquetWriter, TaskId, Trace, TracedTask, UsageWindow};
 
 /// Start of the trace: ten minutes after time 0, as in the published one.

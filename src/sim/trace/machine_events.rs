@@ -1,5 +1,6 @@
 //! The machine_events table: checked and summed up. The model's machines are identical, so the table sets none of them.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::csv::{read_part, Gather, Row, RowError, Table};
@@ -8,25 +9,43 @@ use crate::sim::error::SimError;
 
 const MACHINE_EVENTS: Table = Table { name: "machine_events", min_fields: 6, max_fields: 6 };
 const ADD: u64 = 0;
+const REMOVE: u64 = 1;
 
 /// The machines at the start of a trace.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Machines {
     /// Number of machines added at time 0.
     pub count: u64,
     /// Sum of their CPU, as shares of the largest machine.
     pub cpus: f64,
+    /// CPU of each of them that has any, by machine ID.
+    pub cpus_by_id: BTreeMap<u64, f64>,
+    /// Number of them without CPU.
+    pub without_cpus: u64,
+    /// Number of times that a machine was added later.
+    pub added_later: u64,
+    /// Number of times that a machine was removed.
+    pub removed: u64,
+    /// Number of times that a machine's CPU or memory changed.
+    pub updated: u64,
 }
 
 impl Gather for Machines {
     fn row(&mut self, row: &Row<'_>) -> Result<Option<RowError>, RowError> {
         let time_us = row.time_us(0, "time")?;
-        row.integer(1, "machine ID")?;
+        let id = row.integer(1, "machine ID")?;
         let kind = row.integer(2, "event type")?;
         let cpus = row.optional_share(4, "CPUs")?;
         if time_us == 0 && kind == ADD {
             self.count += 1;
             self.cpus += cpus.unwrap_or(0.0);
+        }
+        match (kind, cpus.filter(|&cpus| cpus > 0.0)) {
+            (ADD, Some(cpus)) if time_us == 0 => drop(self.cpus_by_id.insert(id, cpus)),
+            (ADD, None) if time_us == 0 => self.without_cpus += 1,
+            (ADD, _) => self.added_later += 1,
+            (REMOVE, _) => self.removed += 1,
+            _ => self.updated += 1,
         }
         Ok(None)
     }

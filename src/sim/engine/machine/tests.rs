@@ -63,11 +63,11 @@ proptest! {
             trace.tasks.iter().filter_map(|task| SimTask::new(&trace, task, horizon)).collect();
         let mut arrivals: Vec<u32> = (0..tasks.len() as u32).collect();
         arrivals.sort_by_key(|&rank| tasks[rank as usize].submit_us);
-        let world = World { tasks: &tasks, capacity_cpus: 0.5, overcommit };
+        let world = World { tasks: &tasks, overcommit };
         let mut machines = [Machine::default(), Machine::default()];
         let mut finished = Finished::default();
         for machine in &mut machines {
-            machine.reset(None);
+            machine.reset(0.5, None, None);
         }
         for ((from, which), minute) in moves.into_iter().zip(1..) {
             let at_s = f64::from(minute) * 60.0;
@@ -76,7 +76,7 @@ proptest! {
             if !machines[from].running.is_empty() {
                 let (rank, _) = machines[from].running[which.index(machines[from].running.len())];
                 let carried = machines[from].take(rank).expect("the task doesn't run there");
-                machines[1 - from].put(carried, &world);
+                machines[1 - from].put(carried, 0.0, &world);
                 machines.iter_mut().for_each(|machine| machine.start_waiting(&world));
             }
             machines.iter().try_for_each(sums_are_right)?;
@@ -91,9 +91,9 @@ fn what_waits_is_told_smallest_first_in_what_tasks_ask_for() {
     let horizon = Horizon { start_us: trace.first_us, end_us: trace.last_us };
     let tasks: Vec<SimTask<'_>> = trace.tasks.iter().filter_map(|task| SimTask::new(&trace, task, horizon)).collect();
     // Reservations are one and a half times the requests: the first task reserves 0.3 of 0.5, so no other one fits.
-    let world = World { tasks: &tasks, capacity_cpus: 0.5, overcommit: 1.5 };
+    let world = World { tasks: &tasks, overcommit: 1.5 };
     let mut machine = Machine::default();
-    machine.reset(None);
+    machine.reset(0.5, None, None);
     machine.run_until(60.0, &[0, 1, 2, 3], &world, &mut Finished::default());
     let mut admission = Admission::default();
     machine.admission(&world, &mut admission);
