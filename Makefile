@@ -10,7 +10,7 @@ SCRIPTS = $(shell grep -rlE '^(#!.*[/ ](ba)?sh|\# shellcheck shell=.*)$$' .ci be
 
 .NOTPARALLEL:
 .PHONY: help build dist demo experiment bench \
-	check tools fmt clippy unit-test doc shellcheck clang-format deny fuzz mutants python test vm-test long-test setup clean \
+	check tools fmt clippy unit-test doc shellcheck clang-format deny fuzz mutants python test vm-test long-test systemd-test setup clean \
 	sim sim-test sim-demo sim-bench sim-scale sim-slurm
 
 help: ## this list
@@ -95,6 +95,11 @@ long-test: setup ## long forms: ten calm minutes, short tasks timed, twenty kill
 	$(BUILD) --workspace
 	vmtests/run long short-tasks killing
 	vmtests/run killing
+
+systemd-test: setup ## docs/getting-started.md, command by command, in Debian 12 under systemd, with what make dist makes
+	$(BUILD) --workspace
+	packaging/dist
+	vmtests/run systemd
 
 setup: ## what builds, checks and virtual machines need, from packages, into the system and vmtests/.cache
 	vmtests/setup

@@ -10,7 +10,7 @@ mod plan;
 use std::fmt;
 
 pub use link::Link;
-pub use plan::{Balance, Move, Moved, Outcome, Plan, Verdict};
+pub use plan::{Balance, JudgedMove, Move, Moved, Outcome, Payoff, Plan, Verdict};
 
 /// A vNUMA node of the guest (live), or a machine of the cell (simulated). Ids may have gaps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]

@@ -154,6 +154,40 @@ pub struct Plan {
     /// The clusters of which groups move: groups that share memory and are kept on one node, each cluster in order of id.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clusters: Vec<Vec<GroupId>>,
+    /// What earlier moves brought, of those whose trial has ended since the last round; from policies that look back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub judged: Vec<JudgedMove>,
+}
+
+/// What a move brought, by what was measured until its trial had ended. CPU in the view's unit.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct JudgedMove {
+    /// The group that moved.
+    pub group: GroupId,
+    /// The node it left.
+    pub from: NodeId,
+    /// The node it went to.
+    pub to: NodeId,
+    /// Rounds since the move.
+    pub age_rounds: f64,
+    /// CPU that it uses, a mean.
+    pub used_cpus: f64,
+    /// CPU that it would have got where it was, as estimated when it moved.
+    pub instead_cpus: f64,
+    /// Whether it paid.
+    pub payoff: Payoff,
+}
+
+/// Whether a move paid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Payoff {
+    /// The group uses clearly more CPU than it would have got.
+    Gained,
+    /// It uses about as much, or wants no more.
+    Even,
+    /// It gets clearly less, and wants more.
+    Lost,
 }
 
 /// What migratable work wants of a cell and what the cell can give it. CPU in the view's unit.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::service;
 use crate::act::{AffinityCounts, MemoryCounts};
 use crate::bpf::Class;
 use crate::cell::{NodeId, Plan};
@@ -138,6 +139,7 @@ impl<'a> Reporter<'a> {
         let text = &self.metrics.decision;
         if report::is_news(self.last_plan.as_ref(), &round.plan) {
             log::info!("{text}");
+            service::status(&decision.summary());
         } else {
             log::debug!("{text}");
         }

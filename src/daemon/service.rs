@@ -37,6 +37,11 @@ pub fn ready() {
     notify(NotifyState::Ready);
 }
 
+/// What `systemctl status` shows.
+pub fn status(text: &str) {
+    notify(NotifyState::Status(text));
+}
+
 /// The daemon is about to end.
 pub fn stopping() {
     notify(NotifyState::Stopping);

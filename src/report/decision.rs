@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+mod clusters;
+mod judged;
 mod structured;
 
 pub use structured::DecisionReport;
@@ -10,12 +12,14 @@ pub use structured::DecisionReport;
 use super::sources::{source_lines, SourceLine};
 use super::Round;
 use crate::bpf::Retargeted;
-use crate::cell::{Balance, GroupId, Moved, Node, NodeId, Outcome, Plan, Pressure, Verdict};
+use crate::cell::{Balance, GroupId, JudgedMove, Moved, Node, NodeId, Outcome, Plan, Pressure, Verdict};
 use crate::sense::NodeReadings;
 
-/// Return true if `now` moves work or has other reasons than `before`, so that it deserves a log line.
+/// Return true if `now` moves work, judges earlier moves or has other reasons than `before`, so that it deserves a log line.
 pub fn is_news(before: Option<&Plan>, now: &Plan) -> bool {
-    !now.moves.is_empty() || before.is_none_or(|before| kinds(&before.verdicts) != kinds(&now.verdicts))
+    !now.moves.is_empty()
+        || !now.judged.is_empty()
+        || before.is_none_or(|before| kinds(&before.verdicts) != kinds(&now.verdicts))
 }
 
 fn kinds(verdicts: &[Verdict]) -> Vec<(NodeId, std::mem::Discriminant<Outcome>)> {
@@ -37,6 +41,7 @@ pub struct Decision {
     /// The groups that move because of each other or together, by the node that they leave, each cluster in order of id.
     clusters: Vec<(NodeId, Vec<GroupId>)>,
     routes: BTreeMap<(NodeId, NodeId), Moved>,
+    judged: Vec<JudgedMove>,
     retargeted: Option<Retargeted>,
     retarget_cpu_us: u64,
     picked_by: Option<&'static str>,
@@ -60,8 +65,9 @@ impl Decision {
             second: round.plan.second,
             verdicts: round.plan.verdicts.clone(),
             balance: round.plan.balance,
-            clusters: moving_clusters(&round.plan),
+            clusters: clusters::moving(&round.plan),
             routes: round.plan.routes(&round.view),
+            judged: round.plan.judged.clone(),
             retargeted: round.retargeted,
             retarget_cpu_us: round.retarget_cpu_us,
             picked_by: round.picked_by,
@@ -78,10 +84,13 @@ impl Decision {
         self.number
     }
 
-    /// Return true if both decisions leave all work where it is, for the same reasons.
+    /// Return true if both decisions leave all work where it is, for the same reasons, and judge no earlier move.
     pub fn is_like(&self, other: &Decision) -> bool {
-        let stays = self.routes.is_empty() && other.routes.is_empty();
-        stays && self.places == other.places && kinds(&self.verdicts) == kinds(&other.verdicts)
+        let is_quiet = |it: &Decision| it.routes.is_empty() && it.judged.is_empty();
+        is_quiet(self)
+            && is_quiet(other)
+            && self.places == other.places
+            && kinds(&self.verdicts) == kinds(&other.verdicts)
     }
 
     /// One line: what is done, why, and the pressure of each node.
@@ -91,9 +100,9 @@ impl Decision {
         if !drained.is_empty() {
             line += &format!("; drained: {}", listed(&drained));
         }
-        if let Some(done) = self.done() {
+        for more in self.done().into_iter().chain(judged::judged_text(&self.judged)) {
             line += "; ";
-            line += &done;
+            line += &more;
         }
         line
     }
@@ -136,6 +145,7 @@ impl Decision {
         add(&mut text, "stays", stay.iter().map(verdict_text));
         let done = self.done().or_else(|| (!self.routes.is_empty()).then(|| "nothing (dry run)".into()));
         add(&mut text, "done", done);
+        add(&mut text, "judged", judged::judged_lines(&self.judged));
         text
     }
 
@@ -259,26 +269,6 @@ impl Decision {
         }
     }
 
-    /// `; 101 and 102 share memory and are kept together`, for each cluster of which groups leave a node.
-    fn clusters_text(&self, node: NodeId) -> String {
-        /// Of a cluster, and of clusters: a line has to end.
-        const SHOWN: usize = 4;
-
-        let clusters: Vec<&Vec<GroupId>> =
-            self.clusters.iter().filter(|(from, _)| *from == node).map(|(_, cluster)| cluster).collect();
-        let shown = clusters.iter().take(SHOWN).map(|cluster| {
-            let ids: Vec<String> = cluster.iter().take(SHOWN).map(|id| id.0.to_string()).collect();
-            let (more, last) = (cluster.len().saturating_sub(SHOWN), ids.last().cloned().unwrap_or_default());
-            match more {
-                0 => format!("; {} and {last} share memory and are kept together", ids[..ids.len() - 1].join(", ")),
-                _ => format!("; {} and {more} more share memory and are kept together", ids.join(", ")),
-            }
-        });
-        let more = clusters.len().saturating_sub(SHOWN);
-        let rest = (more > 0).then(|| format!("; {} alike", counted(more as u64, "more cluster")));
-        shown.chain(rest).collect()
-    }
-
     /// Each node's pressure: `pressure 0:52% 1:0% 2:?`.
     fn pressures(&self) -> String {
         let nodes = self.nodes.iter().map(|node| match node.pressure {
@@ -325,18 +315,6 @@ impl Decision {
         let (moved, kicked) = (counted(nr_moved.into(), "queued task"), counted(nr_kicked.into(), "CPU"));
         Some(format!("{moved} moved, {kicked} kicked, {} us", self.retarget_cpu_us))
     }
-}
-
-/// The clusters of a plan, by the node that groups of them leave.
-fn moving_clusters(plan: &Plan) -> Vec<(NodeId, Vec<GroupId>)> {
-    let mut clusters = Vec::new();
-    for cluster in &plan.clusters {
-        let leaving = plan.moves.iter().filter(|step| cluster.binary_search(&step.group).is_ok());
-        for from in distinct(leaving.map(|step| step.from)) {
-            clusters.push((from, cluster.clone()));
-        }
-    }
-    clusters
 }
 
 /// Add a heading and its lines, one below the other; nothing if there are no lines.

@@ -14,7 +14,7 @@ use super::sources::source_lines;
 use super::{Decision, Round};
 use crate::act::{AffinityCounts, MemoryCounts};
 use crate::bpf::NodeStats;
-use crate::cell::{Node, NodeId, Pressure};
+use crate::cell::{Node, NodeId, Payoff, Pressure};
 use crate::sense::NodeReadings;
 
 /// One source's reading of a node's pressure.
@@ -113,6 +113,12 @@ pub struct Metrics {
     pub nr_refused: u64,
     #[stat(desc = "changes of plan, since load", _om_counter)]
     pub nr_retargets: u64,
+    #[stat(desc = "moves after which a group used clearly more CPU than it would have got, since load", _om_counter)]
+    pub nr_moves_gained: u64,
+    #[stat(desc = "moves that made no difference to a group's CPU, since load", _om_counter)]
+    pub nr_moves_even: u64,
+    #[stat(desc = "moves after which a group got clearly less CPU and wanted more, since load", _om_counter)]
+    pub nr_moves_lost: u64,
     #[stat(desc = "resident memory of the groups that moved, since load", _om_counter)]
     pub moved_bytes: u64,
     #[stat(desc = "resident memory of the groups that the last change of plan moved")]
@@ -193,6 +199,13 @@ impl Metrics {
         if let Some(balance) = round.plan.balance {
             (self.wanted_cpus, self.supply_cpus) = (balance.wanted_cpus, balance.supply_cpus);
             self.short_cpus = balance.short_cpus;
+        }
+        for judged in &round.plan.judged {
+            *match judged.payoff {
+                Payoff::Gained => &mut self.nr_moves_gained,
+                Payoff::Even => &mut self.nr_moves_even,
+                Payoff::Lost => &mut self.nr_moves_lost,
+            } += 1;
         }
         for node in &round.view.nodes {
             let metrics = self.nodes.entry(node.id.0).or_default();
@@ -340,6 +353,7 @@ fn sources(readings: &NodeReadings) -> BTreeMap<String, SourceMetrics> {
 pub(super) mod tests {
     use super::super::decision::tests::{round, DONE, MOVES, STAYS};
     use super::*;
+    use crate::cell::{GroupId, JudgedMove};
 
     /// The metrics after a move of 3 MiB from node 0 to node 1; both nodes have the same counters.
     pub(in crate::report) fn metrics() -> Metrics {
@@ -361,6 +375,24 @@ pub(super) mod tests {
         assert_eq!(figures(&metrics), (3, 1, 3 << 20, 1));
         assert_eq!((metrics.nodes[&0].nr_moved_out, metrics.nodes[&1].nr_moved_in), (1, 1));
         assert_eq!(metrics.last_moved_bytes, 3 << 20);
+    }
+
+    #[test]
+    fn judged_moves_are_counted_by_what_they_brought() {
+        let mut round = round(STAYS, None);
+        let it = |payoff| JudgedMove {
+            group: GroupId(7),
+            from: NodeId(0),
+            to: NodeId(1),
+            age_rounds: 4.0,
+            used_cpus: 0.5,
+            instead_cpus: 0.5,
+            payoff,
+        };
+        round.plan.judged = [Payoff::Gained, Payoff::Lost, Payoff::Gained].map(it).into();
+        let mut metrics = Metrics::new(NodeId(0));
+        metrics.note(&round, &Decision::of(&round), NodeId(0), |_| Ok(NodeStats::default())).unwrap();
+        assert_eq!((metrics.nr_moves_gained, metrics.nr_moves_even, metrics.nr_moves_lost), (2, 0, 1));
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! What operators do to a daemon that runs: reload its settings, drain a node.
+//! What operators do: all that the guide says, under systemd; reload the settings of a daemon that runs, drain a node.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -109,4 +110,14 @@ pub fn a_drained_node_is_left_and_gets_nothing_also_after_a_restart() -> Result<
         drop((workers, more));
     }
     Ok(format!("until nothing ran on the drained node: {}", took.join(", ")))
+}
+
+/// Boots a machine of its own: see `vmtests/systemd/run`.
+pub fn the_guide_works_in_debian_under_systemd() -> Result<String> {
+    let vmtests = PathBuf::from(std::env::var("VMTESTS").context("VMTESTS, which vmtests/run sets")?);
+    let output = Command::new(vmtests.join("systemd/run")).output().context("starting systemd/run")?;
+    let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
+    ensure!(output.status.success(), "{}: {said}", output.status);
+    let passed = said.lines().filter_map(|line| line.strip_prefix("systemd| ok "));
+    Ok(passed.map(|line| format!("\n    {}", line.trim())).collect())
 }

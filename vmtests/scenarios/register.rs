@@ -123,6 +123,13 @@ const FAULTS: Group = Group {
     nr_boots: 1,
     by_name_only: false,
 };
+const SYSTEMD: Group = Group {
+    name: "systemd",
+    about: "docs/getting-started.md in Debian 12 under systemd, with the package: from the installation to the purge",
+    lab: "",
+    nr_boots: 1,
+    by_name_only: true,
+};
 const COLOCATION: Group = Group {
     name: "colocation",
     about: "the co-location experiment in its shortest form: each arm works, whatever its figures",
@@ -207,6 +214,7 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!(FAULTS, Shape("2x2"), cpus::cpus_that_were_offline_at_the_start_are_used_when_they_come),
     scenario!(FAULTS, Shape("2x2"), cpus::a_storm_of_hotplug_of_the_destinations_last_cpus_loses_nothing),
     scenario!(FAULTS, Shape("2x2"), cpus::fair_load_on_the_destination_starves_no_migratable_task),
+    scenario!(SYSTEMD, Here, operating::the_guide_works_in_debian_under_systemd),
     scenario!(LONG, Lab, harvesting::half_a_nodes_demand_stays_on_one_node_for_ten_minutes),
     scenario!(SHORT_TASKS, Shape("2x2"), short_tasks::short_tasks_take_no_longer_than_under_the_fair_class),
     scenario!(COLOCATION, Here, experiment::each_arm_of_the_experiment_works),

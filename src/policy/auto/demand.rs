@@ -3,7 +3,7 @@
 
 use super::memory::{AutoMemory, GroupMemory};
 use super::options::{decay, AutoOptions};
-use crate::cell::{CellView, Group, Node};
+use crate::cell::{CellView, Group, JudgedMove, Node, Payoff};
 
 /// Sums over the groups of one node.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -75,7 +75,18 @@ pub(super) fn observe_groups(
             true => remembered.want_cpus + rise * (want_cpus - remembered.want_cpus),
             false => want_cpus.max(remembered.want_cpus * fall),
         };
-        remembered.judge(options, now, want_cpus);
+        let (node, used_cpus) = (remembered.node, remembered.used_cpus);
+        if let (Some(payoff), Some(moved)) = (remembered.judge(options, now, want_cpus), remembered.moved) {
+            memory.judged.push(JudgedMove {
+                group: group.id,
+                from: moved.from,
+                to: node,
+                age_rounds: now - moved.at,
+                used_cpus,
+                instead_cpus: moved.instead_cpus,
+                payoff,
+            });
+        }
         wanted_cpus += remembered.want_cpus;
     }
     NodeUse { wanted_cpus, ..used }
@@ -83,22 +94,36 @@ pub(super) fn observe_groups(
 
 impl GroupMemory {
     /// Judges the last move once its trial is over: it was bad if the group gets clearly less than it would have got on its old
-    /// node, although it wants more. A bad move makes the next ones more expensive, a good one cheaper again.
-    pub(super) fn judge(&mut self, options: &AutoOptions, now: f64, want_cpus: f64) {
+    /// node, although it wants more. A bad move makes the next ones more expensive, a good one cheaper again. Returns the
+    /// judgement, once.
+    pub(super) fn judge(&mut self, options: &AutoOptions, now: f64, want_cpus: f64) -> Option<Payoff> {
         const CLEARLY_LESS: f64 = 0.9;
         const DEAREST: f64 = 16.0;
 
         let used_cpus = self.used_cpus;
-        let Some(moved) = &mut self.moved else { return };
+        let moved = self.moved.as_mut()?;
         if moved.from == self.node {
             // The plan could not be carried out.
             self.moved = None;
-        } else if !moved.is_judged && now - moved.at >= options.trial_rounds {
-            moved.is_judged = true;
-            let wants_more = want_cpus * CLEARLY_LESS > used_cpus;
-            let is_bad = used_cpus < CLEARLY_LESS * moved.instead_cpus && wants_more;
-            self.dearness = if is_bad { (self.dearness * 2.0).min(DEAREST) } else { (self.dearness / 2.0).max(1.0) };
+            return None;
         }
+        if moved.is_judged || now - moved.at < options.trial_rounds {
+            return None;
+        }
+        moved.is_judged = true;
+        let wants_more = want_cpus * CLEARLY_LESS > used_cpus;
+        let payoff = if used_cpus < CLEARLY_LESS * moved.instead_cpus && wants_more {
+            Payoff::Lost
+        } else if moved.instead_cpus < CLEARLY_LESS * used_cpus {
+            Payoff::Gained
+        } else {
+            Payoff::Even
+        };
+        self.dearness = match payoff {
+            Payoff::Lost => (self.dearness * 2.0).min(DEAREST),
+            Payoff::Gained | Payoff::Even => (self.dearness / 2.0).max(1.0),
+        };
+        Some(payoff)
     }
 
     /// Rounds since the group began, as far as known.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::options::AutoOptions;
-use crate::cell::{GroupId, NodeId};
+use crate::cell::{GroupId, JudgedMove, NodeId};
 
 /// All that [`Auto`](super::Auto) remembers of one cell. Instants are rounds since the first one.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -24,6 +24,8 @@ pub struct AutoMemory {
     pub(super) clusters: Vec<Vec<GroupId>>,
     /// When clusters were last looked for.
     pub(super) clustered_at: Option<f64>,
+    /// Moves whose trial ended in this round.
+    pub(super) judged: Vec<JudgedMove>,
 }
 
 /// What is remembered of a node.

@@ -54,6 +54,7 @@ impl Auto {
         memory.now += window_rounds;
         let kept_bytes = options.bytes_per_round * options.bytes_kept_rounds;
         memory.bytes_left = (memory.bytes_left + options.bytes_per_round * window_rounds).min(kept_bytes);
+        memory.judged.clear();
         for node in &view.nodes {
             let groups = view.groups_on(node.id);
             let work = demand::observe_groups(options, memory, view, node, groups);

@@ -19,6 +19,7 @@ pub(super) fn plan(table: Table<'_>, before: &[Row], chosen: &BTreeSet<NodeId>) 
         watch: watch(&table, chosen),
         balance: Some(balance(&table)),
         clusters: table.sharing.moved(table.memory, &table.is_moved),
+        judged: table.memory.judged.clone(),
         moves: table.moves,
     }
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::Decision;
-use crate::cell::{Balance, Node, NodeId, Verdict};
+use crate::cell::{Balance, JudgedMove, Node, NodeId, Verdict};
 
 /// A decision of one or more rounds that were alike. CPU in CPUs of the guest, memory in bytes.
 #[derive(Clone, Debug, Serialize)]
@@ -32,6 +32,8 @@ pub struct DecisionReport {
     pub balance: Option<Balance>,
     /// What moves.
     pub routes: Vec<RouteReport>,
+    /// What earlier moves brought, of those whose trial has just ended.
+    pub judged: Vec<JudgedMove>,
     /// The change of plan that was carried out; `None` if nothing moved, or in a dry run.
     pub epoch: Option<u64>,
 }
@@ -74,6 +76,7 @@ impl Decision {
             verdicts: self.verdicts.clone(),
             balance: self.balance,
             routes: routes.collect(),
+            judged: self.judged.clone(),
             epoch: self.retargeted.map(|done| done.epoch),
         }
     }

@@ -6,7 +6,7 @@ use super::*;
 use crate::cell::{CellView, Demand, Group, Move};
 use crate::sense::Reading;
 
-fn line_of(round: &Round) -> String {
+pub(super) fn line_of(round: &Round) -> String {
     Decision::of(round).line()
 }
 

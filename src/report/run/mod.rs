@@ -105,7 +105,7 @@ fn interval_s(header: &Header, otherwise: Option<Duration>) -> Option<f64> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::cell::{CellView, Move, NodeId, Outcome, Plan, Verdict};
+    use crate::cell::{CellView, JudgedMove, Move, NodeId, Outcome, Payoff, Plan, Verdict};
     use crate::decision_log::{LogWriter, LoggedRound};
     use crate::policy::test_cell::{cell, group, node};
 
@@ -155,6 +155,27 @@ pub(super) mod tests {
             assert!(!html.contains(outside), "{outside}");
         }
         assert_eq!(page.torn_line, None);
+    }
+
+    #[test]
+    fn the_page_says_how_many_moves_paid() {
+        let mut judging = logged(3);
+        let it = |used_cpus, payoff| JudgedMove {
+            group: judging.view.groups[0].id,
+            from: NodeId(0),
+            to: NodeId(1),
+            age_rounds: 4.0,
+            used_cpus,
+            instead_cpus: 0.4,
+            payoff,
+        };
+        judging.plan.judged = vec![it(0.9, Payoff::Gained), it(0.1, Payoff::Lost)];
+        let html = page(&log(&Header::new("auto", None), [logged(1), moving(2), judging])).html;
+        let tile =
+            "<dt>moves that paid</dt><dd>1 of 2</dd><dd class=\"about\">of the moves that were judged; 0 made no \
+                    difference, 1 lost; +0.20 CPU in all</dd>";
+        assert!(html.contains(tile), "{html}");
+        assert!(!page(&log(&Header::new("auto", None), [moving(1)])).html.contains("moves that paid"));
     }
 
     #[test]

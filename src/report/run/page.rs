@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::chart;
 use super::text::{self, percent, Clock};
 use super::timeline::{NodeBin, NodeTotals, Timeline};
-use crate::cell::NodeId;
+use crate::cell::{NodeId, Payoff};
 use crate::decision_log::Header;
 use crate::html::{self, escape};
 
@@ -96,6 +96,17 @@ fn summary(body: &mut String, run: &Run<'_>) {
     let rounds = if totals.moving_rounds == 1 { "round" } else { "rounds" };
     tiles.push(("groups moved", totals.moved.groups.to_string(), format!("in {} {rounds}", totals.moving_rounds)));
     tiles.push(("memory moved", text::bytes(totals.moved.bytes), "resident memory of these groups".to_owned()));
+    if !totals.judged.is_empty() {
+        let nr = |payoff| totals.judged.get(&payoff).copied().unwrap_or(0);
+        let all: u64 = totals.judged.values().sum();
+        let about = format!(
+            "of the moves that were judged; {} made no difference, {} lost; {:+.2} CPU in all",
+            nr(Payoff::Even),
+            nr(Payoff::Lost),
+            totals.gained_cpus
+        );
+        tiles.push(("moves that paid", format!("{} of {all}", nr(Payoff::Gained)), about));
+    }
     let hits: u64 = nodes.values().map(|node| node.sums.hits).sum();
     if hits > 0 {
         tiles.push(("hits", hits.to_string(), "times that others' use of a node jumped".to_owned()));

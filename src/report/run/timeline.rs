@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::text;
-use crate::cell::{Moved, Node, NodeId, Outcome};
+use crate::cell::{Moved, Node, NodeId, Outcome, Payoff};
 use crate::decision_log::LoggedRound;
 use crate::report::{Decision, Round};
 
@@ -96,6 +96,9 @@ pub(super) struct Totals {
     pub supply: f64,
     pub short: f64,
     pub balanced: f64,
+    /// Moves that were judged, by what they brought, and the CPU that they gained.
+    pub judged: BTreeMap<Payoff, u64>,
+    pub gained_cpus: f64,
 }
 
 /// A round that moved something.
@@ -144,6 +147,10 @@ impl Timeline {
         for verdict in &round.plan.verdicts {
             let verdicts = &mut self.nodes.entry(verdict.node).or_default().verdicts;
             *verdicts.entry(kind(&verdict.outcome)).or_default() += 1;
+        }
+        for judged in &round.plan.judged {
+            *self.totals.judged.entry(judged.payoff).or_default() += 1;
+            self.totals.gained_cpus += judged.used_cpus - judged.instead_cpus;
         }
         self.spread(start, length, &whole, &round);
         self.note_decision(&whole, &round);

@@ -100,7 +100,7 @@ impl ModelOptions {
         let default = Params::default();
         let policy = self.policy.unwrap_or(default.policy);
         let machines = if of_sample { sample::MACHINES } else { default.machines };
-        let models = self.models.models()?;
+        let models = self.models.models().map_err(|err| SimError::Parameters(format!("{err:#}")))?;
         let machines =
             models.shapes.as_ref().map_or(machines, |shapes| shapes.nr_machines().min(u64::from(u32::MAX)) as u32);
         let params = Params {
