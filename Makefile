@@ -10,7 +10,7 @@ SCRIPTS = $(shell grep -rlE '^(#!.*[/ ](ba)?sh|\# shellcheck shell=.*)$$' .ci be
 
 .NOTPARALLEL:
 .PHONY: help build dist demo experiment bench \
-	check tools fmt clippy unit-test doc shellcheck clang-format deny fuzz test vm-test long-test setup clean \
+	check tools fmt clippy unit-test doc shellcheck clang-format deny fuzz mutants python test vm-test long-test setup clean \
 	sim sim-test sim-demo sim-bench sim-scale sim-slurm
 
 help: ## this list
@@ -74,6 +74,13 @@ clang-format: ## BPF sources are formatted
 
 deny: ## licences and sources of what the binaries link
 	.ci/deny
+
+mutants: sim ## vnuma-sim on damaged traces and results, as whole programs; prints what becomes of them
+	fuzz/mutants
+
+python: ## the simulator as a Python module, a wheel in target/wheels; needs maturin
+	$(call need,command -v maturin,maturin)
+	cd python && maturin build --release --locked --out ../target/wheels
 
 fuzz: ## every parser on inputs that a fuzzer makes, for T seconds each (60); needs a nightly toolchain
 	fuzz/run $(T)

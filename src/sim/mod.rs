@@ -10,8 +10,11 @@ mod error;
 pub mod figures;
 #[cfg(any(all(test, feature = "daemon"), feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+#[cfg(test)]
+mod mutants;
 pub mod output;
 pub mod params;
+pub mod pieces;
 pub mod placement;
 mod progress;
 pub mod quantity;
@@ -21,6 +24,7 @@ pub mod replay;
 pub mod report;
 pub mod result;
 pub mod sample;
+pub mod series;
 pub mod spread;
 pub mod sweep;
 pub mod synthesise;

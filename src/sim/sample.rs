@@ -14,7 +14,11 @@ pub const MACHINES: u32 = 40;
 pub fn load(keep: &(dyn Fn(TaskId) -> bool + Sync)) -> Result<Trace, SimError> {
     let mut trace = from_readers(EVENTS_GZ, USAGE_GZ, keep)?;
     trace.provenance = Some(PROVENANCE.trim().to_owned());
-    trace.inputs =
-        vec![Input::of_bytes("task_events", "sample", EVENTS_GZ), Input::of_bytes("task_usage", "sample", USAGE_GZ)];
+    trace.inputs = inputs();
     Ok(trace)
+}
+
+/// The sample's files.
+pub fn inputs() -> Vec<Input> {
+    vec![Input::of_bytes("task_events", "sample", EVENTS_GZ), Input::of_bytes("task_usage", "sample", USAGE_GZ)]
 }

@@ -9,6 +9,7 @@ use super::say::say;
 use crate::sim::params::Params;
 use crate::sim::placement::Shard;
 use crate::sim::progress::Progress;
+use crate::sim::trace::foreign::{self, Format, Host};
 use crate::sim::trace::{self, machine_events, CsvTables, Oddities, TaskId, Trace};
 use crate::sim::{sample, SimError};
 
@@ -59,16 +60,27 @@ pub fn load(options: &TraceOptions, running: &RunningOptions, wanted: &Wanted<'_
     Ok(trace)
 }
 
-/// Load the tasks that `keep` accepts from the CSV tables.
+/// Load the tasks that `keep` accepts from Google's tables of 2011.
 pub fn from_csv(
     options: &TraceOptions,
     keep: &(dyn Fn(TaskId) -> bool + Sync),
     checksums: bool,
 ) -> anyhow::Result<Trace> {
+    from_tables(options, None, keep, checksums)
+}
+
+/// Load the tasks that `keep` accepts from the tables of the format, with its host, or from Google's of 2011 without one.
+pub fn from_tables(
+    options: &TraceOptions,
+    foreign: Option<(Format, Host)>,
+    keep: &(dyn Fn(TaskId) -> bool + Sync),
+    checksums: bool,
+) -> anyhow::Result<Trace> {
     let mut oddities = Oddities::default();
+    let (events, usage) = foreign.map_or_else(|| Format::default().tables(), |(format, _)| format.tables());
     let tables = CsvTables {
-        events: trace::expand(&options.events, "task_events", &mut oddities).context("--events")?,
-        usage: trace::expand(&options.usage, "task_usage", &mut oddities).context("--usage")?,
+        events: trace::expand(&options.events, events, &mut oddities).context("--events")?,
+        usage: trace::expand(&options.usage, usage, &mut oddities).context("--usage")?,
         checksums,
     };
     if let Some(part) = tables.events.iter().find(|part| !part.is_file() && tables.usage.contains(part)) {
@@ -80,7 +92,10 @@ pub fn from_csv(
         return Err(SimError::Strict(first.clone()).into());
     }
     let progress = Progress::new("loading", (tables.events.len() + tables.usage.len()) as u64);
-    let mut trace = trace::from_csv(&tables, options.strict, keep, &|_| progress.step())?;
+    let mut trace = match foreign {
+        None => trace::from_csv(&tables, options.strict, keep, &|_| progress.step())?,
+        Some((format, host)) => foreign::load(format, host, &tables, options.strict, keep, &|_| progress.step())?,
+    };
     drop(progress);
     if !machine_parts.is_empty() {
         let machines = machine_events::read(&machine_parts, options.strict, &mut oddities)?;

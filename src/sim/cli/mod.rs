@@ -1,8 +1,10 @@
 //! The command line of `vnuma-sim`.
 
 mod compare;
+mod experiment;
 mod load;
 mod merge;
+mod model_line;
 mod options;
 mod prepare;
 mod replay;
@@ -10,6 +12,7 @@ mod report;
 mod run;
 mod say;
 mod seeds;
+mod series;
 mod spreads;
 mod sweep;
 mod synthesise;
@@ -20,7 +23,11 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use options::ModelOptions;
 use say::say;
+
+use crate::sim::params::Params;
+use crate::sim::SimError;
 
 /// Replay a cluster trace in a simulated cluster under the schedulers of scx_vnuma, and show how each affects CPU
 /// utilisation, balance, overcommit, task duration and the network.
@@ -39,6 +46,8 @@ enum Command {
     Compare(compare::Compare),
     /// Run every combination of varied options
     Sweep(sweep::Sweep),
+    /// Run what a file asks for: traces, policies, options and seeds; resumable
+    Experiment(experiment::Experiment),
     /// Parse a trace once, so that other commands can load it with --trace
     Prepare(prepare::Prepare),
     /// Write a synthetic trace of any size, calibrated on real ones
@@ -56,6 +65,15 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
+/// The parameters that options of the model give, by their names without dashes and values as on the command line: for other
+/// front ends.
+pub fn params(options: &[(String, String)], of_sample: bool) -> Result<Params, SimError> {
+    let set = |model: ModelOptions, (name, value): &(String, String)| {
+        model.with(name, value).map_err(|what| SimError::Parameters(format!("{name}: {what}")))
+    };
+    options.iter().try_fold(ModelOptions::default(), set)?.params(of_sample)
+}
+
 /// Run the command line. The exit code is 0, 1 after an error, or 2 after wrong usage.
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
@@ -64,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Prepare(command) => command.run(),
         Command::Synthesise(command) => command.run(),
         Command::Sweep(command) => command.run(),
+        Command::Experiment(command) => command.run(),
         Command::Report(command) => command.run(),
         Command::Replay(command) => command.run(),
         Command::Merge(command) => command.run(),

@@ -9,7 +9,7 @@ use clap::Args;
 use crate::policy::{Order, PolicyName, World};
 use crate::sim::params::Params;
 use crate::sim::placement::Shard;
-use crate::sim::sample;
+use crate::sim::{sample, SimError};
 
 /// The trace to read. Without any of these options, the bundled sample is used.
 #[derive(Args, Clone, Debug, Default)]
@@ -93,7 +93,7 @@ pub struct ModelOptions {
 
 impl ModelOptions {
     /// The checked parameters. `of_sample` selects the sample's number of machines as the default.
-    pub fn params(&self, of_sample: bool) -> anyhow::Result<Params> {
+    pub fn params(&self, of_sample: bool) -> Result<Params, SimError> {
         let default = Params::default();
         let policy = self.policy.unwrap_or(default.policy);
         let machines = if of_sample { sample::MACHINES } else { default.machines };

@@ -1,7 +1,6 @@
 //! `vnuma-sim replay`
 
-use std::fs::File;
-use std::io::{BufReader, Write};
+use std::io::{BufReader, Read, Write};
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -12,13 +11,13 @@ use crate::cell::{Moved, NodeId, Plan};
 use crate::decision_log::LogReader;
 use crate::policy::{Decider, GuardOptions, Order, PolicyName, PolicySettings, World};
 use crate::sim::replay::{replay, Replayed};
+use crate::sim::trace;
 use crate::sim::what_if::{what_if, WhatIf};
-use crate::sim::SimError;
 
 /// Options of `replay`.
 #[derive(Args)]
 pub struct Replay {
-    /// Decision log of the daemon, written with --log
+    /// Decision log of the daemon, written with --log; plain or .gz
     log: PathBuf,
     /// Policy to replay the log with
     #[arg(long, value_parser = PolicyName::value_parser(World::Simulated), default_value = "fine")]
@@ -56,18 +55,20 @@ pub struct Replay {
     json: bool,
 }
 
+type Log = Box<dyn Read + Send>;
+
 impl Replay {
     pub fn run(self) -> anyhow::Result<()> {
-        let file = File::open(&self.log).map_err(SimError::file(&self.log))?;
-        let log = LogReader::new(BufReader::new(file)).with_context(|| self.log.display().to_string())?;
-        let decider = self.decider(log.header.guards);
+        let log = BufReader::new(trace::open(&self.log)?);
+        let log = LogReader::new(log).with_context(|| self.log.display().to_string())?;
+        let decider = self.decider(log.header.guards, log.header.interval_s);
         if self.follow {
             return self.what_if(log, decider);
         }
         self.replay(log, decider)
     }
 
-    fn replay(&self, log: LogReader<BufReader<File>>, mut decider: Option<Decider>) -> anyhow::Result<()> {
+    fn replay(&self, log: LogReader<BufReader<Log>>, mut decider: Option<Decider>) -> anyhow::Result<()> {
         let logged_policy = log.header.policy.clone();
         let mut stdout = std::io::stdout().lock();
         let mut rounds = Vec::new();
@@ -86,16 +87,18 @@ impl Replay {
         Ok(stdout.flush()?)
     }
 
-    fn what_if(&self, log: LogReader<BufReader<File>>, decider: Option<Decider>) -> anyhow::Result<()> {
+    fn what_if(&self, log: LogReader<BufReader<Log>>, decider: Option<Decider>) -> anyhow::Result<()> {
         let rounds = log.collect::<Result<Vec<_>, _>>().with_context(|| self.log.display().to_string())?;
         let outcome = what_if(rounds, decider);
         let text = if self.json { serde_json::to_string(&outcome)? + "\n" } else { what_if_text(&outcome) };
         Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
     }
 
-    /// The policy under the log's guards, with the changes that the options ask for.
-    fn decider(&self, logged: Option<GuardOptions>) -> Option<Decider> {
-        /// The daemon's default cool-down, in rounds of 2 s.
+    /// The policy under the log's guards and with the length of its rounds, with the changes that the options ask for.
+    fn decider(&self, logged: Option<GuardOptions>, interval_s: Option<f64>) -> Option<Decider> {
+        /// The interval of logs that don't name it.
+        const INTERVAL_S: f64 = 2.0;
+        /// The daemon's default cool-down, in rounds of that.
         const COOL_DOWN_ROUNDS: u32 = 3;
 
         let mut guards = logged.unwrap_or(GuardOptions::with_cool_down(COOL_DOWN_ROUNDS));
@@ -107,6 +110,7 @@ impl Replay {
             warning_share: self.warning,
             min_gain_cpus: self.min_gain,
             order: self.order,
+            round_s: interval_s.unwrap_or(INTERVAL_S),
             ..PolicySettings::default()
         };
         let policy = (self.policy != PolicyName::NONE).then(|| self.policy.make(&settings))?;

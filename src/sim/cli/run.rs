@@ -9,6 +9,7 @@ use clap::Args;
 use super::load::{is_sample, load, Wanted};
 use super::options::{ModelOptions, RunningOptions, ShardOption, TraceOptions};
 use super::say::say;
+use super::series::SeriesOptions;
 use super::table;
 use crate::sim::engine::Prepared;
 use crate::sim::params::Params;
@@ -27,6 +28,8 @@ pub struct Run {
     model: ModelOptions,
     #[command(flatten)]
     running: RunningOptions,
+    #[command(flatten)]
+    series: SeriesOptions,
     /// Run only the cells i, i + n, i + 2n, …; merge the shards with `merge`
     #[arg(long, value_name = "i/n")]
     shard: Option<ShardOption>,
@@ -48,7 +51,7 @@ impl Run {
         let trace = load(&self.trace, &self.running, &Wanted { params: &params, shard, checksums })?;
         let loading_s = began.elapsed().as_secs_f64();
         let began = Instant::now();
-        let result = run_once(&trace, &params, shard)?;
+        let result = run_once(&trace, &params, shard, &self.series)?;
         if !self.json {
             let (events, running_s) =
                 (result.cells.iter().map(|cell| cell.events).sum(), began.elapsed().as_secs_f64());
@@ -75,10 +78,12 @@ fn speed(loading_s: f64, events: u64, running_s: f64) -> String {
     )
 }
 
-fn run_once(trace: &Trace, params: &Params, shard: Shard) -> Result<RunResult, SimError> {
+fn run_once(trace: &Trace, params: &Params, shard: Shard, series: &SeriesOptions) -> Result<RunResult, SimError> {
     let prepared = Prepared::new(trace, params, shard);
     prepared.check_tasks()?;
+    let prepared = series.recording(prepared, params, shard)?;
     let progress = Progress::new("cells", prepared.nr_cells() as u64);
     let outcome = prepared.run(params, &|| progress.step());
+    series.write(&prepared, params, &outcome)?;
     Ok(RunResult::new(trace, params, shard, prepared.horizon(), outcome))
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::anyhow;
-use clap::{Args, Parser};
+use clap::Args;
 use rayon::prelude::*;
 
 use super::load::{is_sample, load, Wanted};
@@ -43,14 +43,6 @@ pub struct Sweep {
     /// Write sweep.json and report.html to DIR
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-}
-
-/// The model's options alone, to set one by its name.
-#[derive(Parser)]
-#[command(no_binary_name = true, disable_help_flag = true)]
-struct ModelLine {
-    #[command(flatten)]
-    model: ModelOptions,
 }
 
 impl Sweep {
@@ -106,12 +98,9 @@ impl Sweep {
 
     /// The model's options with the varied ones set to `values`.
     fn varied(&self, values: &[String]) -> anyhow::Result<ModelOptions> {
-        let mut line = ModelLine { model: self.model.clone() };
-        for (vary, value) in self.vary.iter().zip(values) {
-            line.try_update_from([format!("--{}={value}", vary.option)])
-                .map_err(|error| anyhow!("--vary {}: {}", vary.option, first_line(&error)))?;
-        }
-        Ok(line.model)
+        self.vary.iter().zip(values).try_fold(self.model.clone(), |model, (vary, value)| {
+            model.with(&vary.option, value).map_err(|what| anyhow!("--vary {}: {what}", vary.option))
+        })
     }
 
     /// The policies to run. If none is named: none, coarse, fine by memory, and auto.
@@ -129,12 +118,6 @@ impl Sweep {
             params.with_policy(PolicyName::AUTO, None),
         ]
     }
-}
-
-/// Clap's message without its usage lines, since no such command line was typed.
-fn first_line(error: &clap::Error) -> String {
-    let text = error.to_string();
-    text.lines().next().map_or("", |line| line.trim_start_matches("error: ")).to_owned()
 }
 
 /// Run all that is planned with each seed. Runs that differ in nothing but the policy run together.

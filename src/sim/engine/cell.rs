@@ -1,6 +1,7 @@
 //! One cell. Its machines run independently from one rebalance to the next.
 
 use super::machine::{Finished, Machine, World};
+use super::recording::{CellRecording, Grid, MoveRecord, Recorder};
 use super::series::{Bins, Heat, Rounds};
 use super::slowdowns::Slowdowns;
 use crate::cell::{Admission, CellView, Demand, Group, GroupId, Node, NodeId, Plan, Pressure};
@@ -57,6 +58,10 @@ pub(super) struct CellRun<'a> {
     settled_at: Option<u64>,
     /// Rank and time from submission to end of each task that finished in the last cell, seconds.
     pub(super) turnarounds_s: Vec<(u32, f64)>,
+    /// `None` if cells are not recorded.
+    grid: Option<Grid>,
+    /// The recording of the last cell.
+    pub(super) recording: Option<CellRecording>,
 }
 
 impl<'a> CellRun<'a> {
@@ -79,7 +84,14 @@ impl<'a> CellRun<'a> {
             view: CellView::default(),
             settled_at: None,
             turnarounds_s: Vec::new(),
+            grid: None,
+            recording: None,
         }
+    }
+
+    /// Record what happens in each cell.
+    pub(super) fn record(&mut self) {
+        self.grid = Some(Grid::new(self.params, self.horizon));
     }
 
     /// Run a cell from t0 to t1. `arrivals` holds, for each of its machines, the ranks of the tasks that arrive there.
@@ -92,14 +104,17 @@ impl<'a> CellRun<'a> {
     ) -> CellOutcome {
         let first_machine = cell * self.params.cell;
         self.reset(first_machine, arrivals.len(), heat);
+        self.recording = self.grid.map(|_| CellRecording { cell, ..CellRecording::default() });
         let turnarounds_s = std::mem::take(&mut self.turnarounds_s);
         let mut finished = Finished { turnarounds_s, ..Finished::default() };
         finished.turnarounds_s.clear();
+        finished.recorded = self.grid.map(|_| Vec::new());
         let mut outcome = CellOutcome { cell, ..CellOutcome::default() };
         for round in 0..self.nr_rounds {
             let at_s = (round + 1) as f64 * self.params.interval_s;
             for (machine, arrivals) in self.machines.iter_mut().zip(arrivals) {
                 machine.run_until(at_s, arrivals, &self.world, &mut finished);
+                machine.end_interval(at_s);
             }
             self.rebalance(round, rounds, &mut outcome);
         }
@@ -119,6 +134,7 @@ impl<'a> CellRun<'a> {
         for (machine, id) in self.machines.iter_mut().zip(first_machine..) {
             let bins = heat.has(id).then(|| Bins::new(self.horizon.length_s()));
             machine.reset(bins);
+            machine.recorder = self.grid.map(Recorder::new);
             let pressure = Pressure::Fresh { share: 0.0 };
             let capacity_cpus = self.params.capacity;
             self.view.nodes.push(Node { id: NodeId(id), capacity_cpus, pressure, ..Node::default() });
@@ -204,7 +220,12 @@ impl<'a> CellRun<'a> {
             let Some(carried) = self.machines[machine(step.from)].take(rank) else {
                 unreachable!("BUG: a plan moves task {rank}, which doesn't run on machine {}", step.from);
             };
-            bytes += carried.bytes(self.params.machine_memory_bytes);
+            let moved_bytes = carried.bytes(self.params.machine_memory_bytes);
+            if let Some(recording) = &mut self.recording {
+                let (from, to) = (step.from.0, step.to.0);
+                recording.moves.push(MoveRecord { round, rank, from, to, bytes: moved_bytes });
+            }
+            bytes += moved_bytes;
             to_first += u64::from(Some(step.to) == plan.first);
             self.machines[machine(step.to)].put(carried, &self.world);
         }
@@ -232,6 +253,11 @@ impl<'a> CellRun<'a> {
         outcome.turnaround_s = finished.turnaround_s;
         outcome.slowdowns = finished.slowdowns;
         self.turnarounds_s = finished.turnarounds_s;
+        if let (Some(recording), Some(finished)) = (&mut self.recording, finished.recorded) {
+            recording.started = finished;
+            let machines = self.machines.iter_mut();
+            recording.machines = machines.map(|machine| machine.close_recording(&mut recording.started)).collect();
+        }
         for machine in &self.machines {
             machine.count_unfinished(&self.world, &mut outcome.slowdowns);
         }

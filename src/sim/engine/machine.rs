@@ -5,6 +5,7 @@
 //! change is due at a fixed amount of work, so the heap of these amounts is never reordered when the rate changes. At
 //! full speed the lag is constant and rounding errors don't accumulate.
 
+mod record;
 mod running;
 
 use std::cmp::Reverse;
@@ -13,6 +14,7 @@ use std::collections::binary_heap::{BinaryHeap, PeekMut};
 use running::Change;
 pub(super) use running::{Carried, Running};
 
+use super::recording::{Recorder, Started};
 use super::series::Bins;
 use super::slowdowns::Slowdowns;
 use super::INSTANT_S;
@@ -39,6 +41,8 @@ pub(super) struct Finished {
     pub(super) slowdowns: Slowdowns,
     /// Rank and time from submission to end of each task.
     pub(super) turnarounds_s: Vec<(u32, f64)>,
+    /// The same tasks, if the run is recorded.
+    pub(super) recorded: Option<Vec<Started>>,
 }
 
 /// One machine. Times are in seconds since t0.
@@ -64,6 +68,7 @@ pub(super) struct Machine {
     /// Work done by all tasks, in seconds at full speed.
     pub(super) work_done_s: f64,
     pub(super) bins: Option<Bins>,
+    pub(super) recorder: Option<Recorder>,
     pub(super) events: u64,
 }
 
@@ -139,6 +144,9 @@ impl Machine {
         if let Some(bins) = &mut self.bins {
             bins.add(self.now_s, to_s, busy_cpus);
         }
+        if self.recorder.is_some() {
+            self.record(to_s, capacity_cpus);
+        }
         self.now_s = to_s;
     }
 
@@ -189,6 +197,7 @@ impl Machine {
                 finished.turnaround_s += turnaround_s;
                 finished.turnarounds_s.push((change.rank, turnaround_s));
                 finished.slowdowns.count(turnaround_s / task.duration_s);
+                finished.record(change.rank, running.started_s, self.now_s, task.duration_s);
                 self.remove(change.rank, change.slot);
                 released = true;
             } else {

@@ -3,11 +3,13 @@
 mod cell;
 mod finished_by_all;
 mod machine;
+mod recording;
 mod series;
 mod slowdowns;
 
 pub use cell::CellOutcome;
 pub use finished_by_all::FinishedByAll;
+pub use recording::{intervals, CellRecording, Interval, MoveRecord, Started};
 pub use series::{Heat, Rounds};
 pub use slowdowns::Slowdowns;
 
@@ -37,6 +39,8 @@ pub struct Outcome {
     pub rounds: Rounds,
     /// Busy time of the first machines.
     pub heat: Heat,
+    /// What happened in each cell, in order of cell; nothing unless it was [asked for](Prepared::recording).
+    pub recordings: Vec<CellRecording>,
 }
 
 /// The outcomes of several runs of the same tasks, in the order of their parameters.
@@ -68,6 +72,7 @@ pub struct Prepared<'a> {
     tasks: Vec<SimTask<'a>>,
     /// For each machine, the ranks of its tasks in order of arrival.
     arrivals: Vec<Vec<u32>>,
+    records: bool,
 }
 
 impl<'a> Prepared<'a> {
@@ -87,7 +92,17 @@ impl<'a> Prepared<'a> {
         }
         // Ranks are in order of id, and the sort is stable, so tasks with the same time stay in that order.
         arrivals.par_iter_mut().for_each(|ranks| ranks.sort_by_key(|&rank| tasks[rank as usize].submit_us));
-        Prepared { horizon, shard, params, tasks, arrivals }
+        Prepared { horizon, shard, params, tasks, arrivals, records: false }
+    }
+
+    /// Record in [`Outcome::recordings`] what happens to each task and machine, which takes memory and changes nothing else.
+    pub fn recording(self) -> Self {
+        Prepared { records: true, ..self }
+    }
+
+    /// The tasks that arrive, in order of id. A task's rank is its position here.
+    pub fn tasks(&self) -> &[SimTask<'a>] {
+        &self.tasks
     }
 
     /// The simulated time span.
@@ -201,13 +216,19 @@ impl<'a> Partial<'a> {
             cells: Vec::new(),
             rounds: Rounds::new(params, horizon),
             heat: Heat::new(params.machines.min(HEAT_MACHINES), horizon),
+            recordings: Vec::new(),
         };
-        Partial { run: CellRun::new(params, policy, horizon, &prepared.tasks), outcome }
+        let mut run = CellRun::new(params, policy, horizon, &prepared.tasks);
+        if prepared.records {
+            run.record();
+        }
+        Partial { run, outcome }
     }
 
     fn add(&mut self, cell: u32, arrivals: &[Vec<u32>]) {
-        let Outcome { cells, rounds, heat } = &mut self.outcome;
+        let Outcome { cells, rounds, heat, recordings } = &mut self.outcome;
         cells.push(self.run.run(cell, arrivals, rounds, heat));
+        recordings.extend(self.run.recording.take());
     }
 
     fn outcome(self) -> Outcome {
@@ -220,6 +241,7 @@ impl Outcome {
         self.cells.extend(other.cells);
         self.rounds.add(&other.rounds);
         self.heat.add(&other.heat);
+        self.recordings.extend(other.recordings);
         self
     }
 }

@@ -1,5 +1,9 @@
 //! Checks that a result is what a run wrote: its checksum, and that its parts agree.
 
+use std::collections::BTreeMap;
+
+use serde::de::IgnoredAny;
+
 use super::RunResult;
 use crate::sim::engine::CellOutcome;
 use crate::sim::figures::Figures;
@@ -21,6 +25,17 @@ impl RunResult {
     fn sum(&self) -> u32 {
         let unsealed = RunResult { crc32: None, ..self.clone() };
         crc32fast::hash(&serde_json::to_vec(&unsealed).expect("BUG: a result is plain data"))
+    }
+
+    /// Check that the text it was parsed from has no other keys. A checksum under another name would be none.
+    pub(super) fn check_keys(&self, text: &[u8]) -> Checked {
+        let found: BTreeMap<String, IgnoredAny> = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        let own =
+            serde_json::to_value(RunResult { crc32: Some(0), ..self.clone() }).map_err(|error| error.to_string())?;
+        match found.into_keys().find(|key| own.get(key).is_none()) {
+            Some(key) => Err(format!("no result has a field '{}'", key.escape_debug())),
+            None => Ok(()),
+        }
     }
 
     /// Check all that figures are made from, before it is merged or drawn.
@@ -137,7 +152,7 @@ fn check_cell(cell: &CellOutcome, placement: Placement, most: f64) -> Checked {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::path::Path;
 
     use serde_json::{json, Value};
@@ -149,7 +164,8 @@ mod tests {
     use crate::sim::sample;
     use crate::sim::SimError;
 
-    fn shard(index: u32) -> RunResult {
+    /// One of the two shards of a run.
+    pub(in crate::sim::result) fn shard(index: u32) -> RunResult {
         let params = Params { machines: sample::MACHINES, interval_s: 600.0, ..Params::default() };
         let trace = sample::load(&|_| true).unwrap();
         let shard = Shard { index, of: 2 };
@@ -168,6 +184,14 @@ mod tests {
         assert_eq!(parsed(&value).unwrap(), result);
         value.as_object_mut().unwrap().remove("crc32");
         assert_eq!(parsed(&value).unwrap(), RunResult { crc32: None, ..result });
+    }
+
+    #[test]
+    fn a_checksum_under_another_name_is_noticed() {
+        let text = serde_json::to_string(&shard(0)).unwrap();
+        let renamed = text.replace("\"crc32\"", "\"crc33\"").replace("\"seed\":1", "\"seed\":2");
+        let message = RunResult::parse(Path::new("shard.json"), renamed.as_bytes()).unwrap_err().to_string();
+        assert!(message.contains("no result has a field 'crc33'"), "{message}");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The result of a run: its figures, and all that is needed to repeat, merge and draw it.
 
 mod check;
+#[cfg(test)]
+mod mutants;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufWriter, Write};
@@ -160,7 +162,7 @@ impl RunResult {
     pub fn parse(path: &Path, text: &[u8]) -> Result<RunResult, SimError> {
         let result: RunResult = parse_json(path, text)?;
         check_format(path, &result.format, FORMAT)?;
-        match result.check() {
+        match result.check_keys(text).and_then(|()| result.check()) {
             Ok(()) => Ok(result),
             Err(what) => Err(SimError::Format { path: path.into(), what: format!("{what}; run it again") }),
         }

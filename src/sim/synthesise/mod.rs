@@ -8,6 +8,7 @@ mod csv;
 mod random;
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 pub use csv::write_csv;
 use rayon::prelude::*;
@@ -142,6 +143,8 @@ impl Synthetic {
         let mean_cpus = job.request_cpus * tier.cpu_over_request.draw(random);
         let memory = job.request_memory * tier.memory_over_request.draw(random);
         let mai = (tier.mai_log.0 + tier.mai_log.1 * random.normal()).exp();
+        // The same in all windows, and slow to round.
+        let (memory, mai) = (four_digits(memory) as f32, four_digits(mai) as f32);
         let fresh = (1.0 - calibration::WINDOW_MEMORY.powi(2)).sqrt();
         let mut deviation = random.normal();
         let mut start_us = first_us;
@@ -153,8 +156,8 @@ impl Synthetic {
                 start_us,
                 cpu_mean: four_digits(cpu_mean) as f32,
                 cpu_max: four_digits((cpu_mean * tier.max_over_mean_cpu.draw(random)).min(1.0)) as f32,
-                memory: four_digits(memory) as f32,
-                accesses_per_instruction: four_digits(mai) as f32,
+                memory,
+                accesses_per_instruction: mai,
             });
             deviation = calibration::WINDOW_MEMORY * deviation + fresh * random.normal();
             start_us = (start_us / WINDOW_US + 1) * WINDOW_US;
@@ -180,40 +183,49 @@ impl Synthetic {
         done: &dyn Fn(),
     ) -> Result<(), SimError> {
         let mut writer = ParquetWriter::create(path)?;
-        let mut part = Trace { first_us: START_US, last_us: self.end_us(), ..Trace::default() };
+        let mut whole = Trace { first_us: START_US, last_us: self.end_us(), ..Trace::default() };
         for index in 0..shards {
             let shard = Shard { index, of: shards };
             let names = self.jobs().flat_map(|job| (0..job.tasks).map(move |index| (job, index)));
             let mut names = names.filter(|&(job, index)| shard.has_cell(placement.cell(TaskId { job: job.id, index })));
-            loop {
+            let mut drawn = Vec::new().into_iter();
+            let mut part = self.part(&mut names, &mut drawn);
+            while !part.tasks.is_empty() {
+                let (written, next) =
+                    rayon::join(|| writer.add(&part, &part.tasks), || self.part(&mut names, &mut drawn));
+                written?;
+                part = next;
+            }
+            done();
+        }
+        whole.provenance = Some(self.provenance());
+        let name = format!("--machines {} --hours {} --seed {}", self.machines, self.hours, self.seed);
+        whole.inputs.push(Input { table: "synthesised".to_owned(), name, sha256: String::new() });
+        writer.finish(&whole)
+    }
+
+    /// Draw the next tasks until their windows fill a part; none at the end. `drawn` are those that the last part had no room for.
+    fn part(
+        &self,
+        names: &mut (impl Iterator<Item = (Job, u32)> + Send),
+        drawn: &mut std::vec::IntoIter<(TracedTask, Vec<UsageWindow>)>,
+    ) -> Trace {
+        let mut part = Trace::default();
+        while part.windows.len() < PART_WINDOWS {
+            let Some((task, windows)) = drawn.next() else {
                 let batch: Vec<(Job, u32)> = names.by_ref().take(BATCH_TASKS).collect();
                 if batch.is_empty() {
                     break;
                 }
-                for (task, windows) in self.draw(&batch) {
-                    let first = part.windows.len();
-                    part.tasks.push(TracedTask { windows: first..first + windows.len(), ..task });
-                    part.windows.extend(windows);
-                    if part.windows.len() >= PART_WINDOWS {
-                        flush(&mut writer, &mut part)?;
-                    }
-                }
-            }
-            flush(&mut writer, &mut part)?;
-            done();
+                *drawn = self.draw(&batch).into_iter();
+                continue;
+            };
+            let first = part.windows.len();
+            part.tasks.push(TracedTask { windows: first..first + windows.len(), ..task });
+            part.windows.extend(windows);
         }
-        part.provenance = Some(self.provenance());
-        let name = format!("--machines {} --hours {} --seed {}", self.machines, self.hours, self.seed);
-        part.inputs.push(Input { table: "synthesised".to_owned(), name, sha256: String::new() });
-        writer.finish(&part)
+        part
     }
-}
-
-fn flush(writer: &mut ParquetWriter<'_>, part: &mut Trace) -> Result<(), SimError> {
-    writer.add(part, &part.tasks)?;
-    part.tasks.clear();
-    part.windows.clear();
-    Ok(())
 }
 
 /// Round to four significant digits, as in the published tables.
@@ -221,8 +233,24 @@ fn four_digits(value: f64) -> f64 {
     if value <= 0.0 {
         return 0.0;
     }
-    let scale = 10f64.powi(3 - value.log10().floor() as i32);
+    let scale = scale(value);
     (value * scale).round() / scale
+}
+
+/// The power of ten that makes a positive number one of four digits. `log10` and `powi` would take most of the time of a draw.
+fn scale(value: f64) -> f64 {
+    /// 10^-LEAST is the smallest number in the table; others are computed.
+    const LEAST: i32 = 12;
+    static POWERS: LazyLock<[f64; LEAST as usize + 2]> =
+        LazyLock::new(|| std::array::from_fn(|at| 10f64.powi(at as i32 - LEAST)));
+    static SCALES: LazyLock<[f64; LEAST as usize + 2]> =
+        LazyLock::new(|| std::array::from_fn(|at| 10f64.powi(3 + LEAST - at as i32)));
+
+    match POWERS.partition_point(|&power| power <= value) {
+        0 => 10f64.powi(3 - value.log10().floor() as i32),
+        above if above == POWERS.len() => 10f64.powi(3 - value.log10().floor() as i32),
+        above => SCALES[above - 1],
+    }
 }
 
 #[cfg(test)]
@@ -261,6 +289,18 @@ mod tests {
     #[test]
     fn numbers_have_four_significant_digits() {
         assert_eq!(four_digits(0.012_345_6), 0.01235);
+        for at in 0..2_000_000 {
+            let value = 1e-14 * (f64::from(at) * 17e-6).exp();
+            let scale = 10f64.powi(3 - value.log10().floor() as i32);
+            assert_eq!(four_digits(value), (value * scale).round() / scale, "{value}");
+        }
+        for power in -14..4 {
+            let power = 10f64.powi(power);
+            for value in [power.next_down(), power, power.next_up()] {
+                let scale = 10f64.powi(3 - value.log10().floor() as i32);
+                assert_eq!(four_digits(value), (value * scale).round() / scale, "{value}");
+            }
+        }
         assert_eq!(four_digits(0.0), 0.0);
     }
 }

@@ -21,7 +21,7 @@ pub(super) const LARGEST_MACHINE: f64 = 1.0;
 pub(super) const MAX_RATIO: f64 = 1e30;
 
 /// U+FEFF in UTF-8, which spreadsheets write at the start of a file.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A table of the published format and its number of fields.
 #[derive(Clone, Copy, Debug)]

@@ -1,5 +1,6 @@
 //! The task_events table, with the events of each task combined in file order.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -59,6 +60,19 @@ pub(super) struct Life {
     pub(super) priority: Option<u32>,
 }
 
+/// What an event of another format means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The task arrives.
+    Submit,
+    /// It starts.
+    Schedule,
+    /// It ends, for whatever reason.
+    End,
+    /// It asks for something else than before.
+    Update,
+}
+
 /// The parts of an event that the model needs.
 pub(super) struct Event {
     pub(super) task: TaskId,
@@ -66,6 +80,30 @@ pub(super) struct Event {
     kind: u8,
     request_cpus: Option<f64>,
     priority: Option<u32>,
+}
+
+impl Event {
+    /// An event of another format.
+    pub(super) fn new(
+        task: TaskId,
+        time_us: i64,
+        kind: Kind,
+        request_cpus: Option<f64>,
+        priority: Option<u32>,
+    ) -> Event {
+        let kind = match kind {
+            Kind::Submit => SUBMIT,
+            Kind::Schedule => SCHEDULE,
+            Kind::End => *ENDS.end(),
+            Kind::Update => LAST_TYPE,
+        };
+        Event { task, time_us, kind: kind as u8, request_cpus, priority }
+    }
+
+    /// The order of a task's life: by time, and at one time by what comes first in it.
+    pub(super) fn in_time(&self, other: &Event) -> Ordering {
+        (self.task, self.time_us, self.kind).cmp(&(other.task, other.time_us, other.kind))
+    }
 }
 
 impl Life {

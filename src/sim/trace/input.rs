@@ -1,11 +1,14 @@
 //! The files that a trace was read from, with checksums that are computed while they are read: a pipe can be read only
 //! once.
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use sha2::{Digest, Sha256};
+
+use crate::sim::error::SimError;
 
 /// A file that was read.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -24,6 +27,14 @@ impl Input {
         let name = if path.is_file() { path.file_name().unwrap_or(path.as_os_str()) } else { "pipe".as_ref() };
         let sha256 = sum.0.get().cloned().expect("BUG: a part was not read to its end");
         Input { table: table.to_owned(), name: name.to_string_lossy().into_owned(), sha256 }
+    }
+
+    /// Read a file for its checksum.
+    pub fn of_file(table: &str, path: &Path) -> Result<Input, SimError> {
+        let sum = Checksum::default();
+        let file = File::open(path).map_err(SimError::file(path))?;
+        io::copy(&mut Summed::new(file, sum.clone()), &mut io::sink()).map_err(SimError::file(path))?;
+        Ok(Input::of_part(table, path, &sum))
     }
 
     /// Compute the checksum of bundled bytes.

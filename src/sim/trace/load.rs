@@ -117,7 +117,7 @@ fn note(odd: Option<RowError>, path: &Path, strict: bool, oddities: &mut Odditie
     oddities.note(Oddity { kind, path: path.to_owned(), line: 0, what }, strict)
 }
 
-fn traced(id: TaskId, life: &Life, windows: std::ops::Range<usize>) -> TracedTask {
+pub(super) fn traced(id: TaskId, life: &Life, windows: std::ops::Range<usize>) -> TracedTask {
     TracedTask {
         id,
         submit_us: life.submit_us,

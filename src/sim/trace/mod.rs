@@ -2,6 +2,7 @@
 
 mod csv;
 mod events;
+pub mod foreign;
 #[cfg(any(all(test, feature = "daemon"), feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod gzip;
@@ -24,7 +25,9 @@ pub use input::Input;
 pub use load::{from_csv, from_readers, CsvTables};
 pub use oddities::{Oddities, Oddity, OddityKind};
 pub use parquet::{nr_row_groups, read as from_parquet, ParquetWriter};
+pub(in crate::sim) use parquet::{Column as ParquetColumn, Encoded as EncodedColumn};
 pub use parts::expand;
+pub use source::open_file as open;
 
 /// Identifies a task. The order is the one used where no other order is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

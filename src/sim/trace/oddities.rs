@@ -29,10 +29,14 @@ pub enum OddityKind {
     LongWindow,
     /// A task requests or uses more than the largest machine has. The row is used.
     AboveMachine,
+    /// A row of another format says what the model has no place for. It is skipped.
+    Unmapped,
+    /// A prepared trace of an earlier release has no checksums, so that a change of it would go unnoticed. It is used.
+    Unsummed,
 }
 
 impl OddityKind {
-    const ALL: [OddityKind; 10] = [
+    const ALL: [OddityKind; 12] = [
         OddityKind::FieldCount,
         OddityKind::Number,
         OddityKind::TimeBackwards,
@@ -43,6 +47,8 @@ impl OddityKind {
         OddityKind::MissingParts,
         OddityKind::LongWindow,
         OddityKind::AboveMachine,
+        OddityKind::Unmapped,
+        OddityKind::Unsummed,
     ];
 
     fn consequence(self) -> &'static str {
@@ -57,6 +63,8 @@ impl OddityKind {
             OddityKind::MissingParts => "tables of which parts are missing, so all figures are those of the rest",
             OddityKind::LongWindow => "usage windows of more than an hour, used",
             OddityKind::AboveMachine => "rows with more than the largest machine has, used",
+            OddityKind::Unmapped => "rows for which the model has no place, skipped",
+            OddityKind::Unsummed => "prepared traces without checksums, used",
         }
     }
 }

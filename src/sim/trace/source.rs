@@ -33,6 +33,11 @@ pub(super) fn open(path: &Path, sum: Option<&Checksum>) -> Result<Box<dyn Read +
     Ok(decompressed(magic == GZIP_MAGIC, io::Cursor::new(magic).chain(bytes)))
 }
 
+/// Open a file, decompressed if it is gzipped.
+pub fn open_file(path: &Path) -> Result<Box<dyn Read + Send>, SimError> {
+    open(path, None)
+}
+
 /// A reader of the decompressed bytes.
 pub(super) fn decompressed<'a>(gzip: bool, bytes: impl Read + Send + 'a) -> Box<dyn Read + Send + 'a> {
     if gzip {

@@ -8,7 +8,10 @@
 
 mod check;
 mod checksum;
+#[cfg(test)]
+mod mutants;
 mod page;
+mod page_header;
 mod page_reader;
 mod positioned;
 mod read;
@@ -20,6 +23,7 @@ use std::path::Path;
 
 use parquet::errors::ParquetError;
 
+pub(in crate::sim) use page::{Column, Encoded};
 pub use read::{nr_row_groups, read};
 pub use write::ParquetWriter;
 
@@ -56,6 +60,9 @@ message trace {
 /// The number of columns, and of those that a file of an earlier release has: all but the checksum.
 const NR_COLUMNS: usize = 14;
 const NR_COLUMNS_UNSUMMED: usize = 13;
+
+/// Windows of a row group, unless it is one task's: enough to make it worth its overhead, and few enough to give every core one.
+const ROW_GROUP_WINDOWS: usize = 1 << 17;
 
 /// Changed when a reader of older files would misread newer ones.
 const FORMAT: &str = "vnuma-sim trace 1";

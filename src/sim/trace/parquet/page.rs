@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use parquet::basic::PageType;
 use parquet::column::page::{CompressedPage, Page, PageWriteSpec, PageWriter};
-use parquet::column::writer::{get_column_writer, get_typed_column_writer, ColumnWriterImpl};
+use parquet::column::writer::{get_column_writer, get_typed_column_writer, ColumnCloseResult, ColumnWriterImpl};
 use parquet::data_type::DataType;
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterPropertiesPtr;
@@ -15,9 +15,9 @@ use parquet::schema::types::ColumnDescPtr;
 
 /// A column of a row group, as it is written.
 #[derive(Clone)]
-pub(super) struct Column {
-    pub(super) described: ColumnDescPtr,
-    pub(super) properties: WriterPropertiesPtr,
+pub(in crate::sim) struct Column {
+    pub(in crate::sim) described: ColumnDescPtr,
+    pub(in crate::sim) properties: WriterPropertiesPtr,
 }
 
 /// The pages of a column so far. The column's writer owns the page writer, so both share the bytes.
@@ -25,21 +25,36 @@ pub(super) struct Column {
 struct Pages(Arc<Mutex<Vec<u8>>>);
 
 impl Column {
-    /// Append values, with their levels where the column has levels, to a row group whose next column this is.
-    pub(super) fn write<T: DataType, W: Write + Send>(
+    /// Encode values, with their levels where the column has levels.
+    pub(in crate::sim) fn encode<T: DataType>(
         self,
-        group: &mut SerializedRowGroupWriter<'_, W>,
         values: &[T::T],
         definition: Option<&[i16]>,
         repetition: Option<&[i16]>,
-    ) -> Result<(), ParquetError> {
+    ) -> Result<Encoded, ParquetError> {
         let pages = Pages::default();
         let writer = get_column_writer(self.described, self.properties, Box::new(pages.clone()));
         let mut writer: ColumnWriterImpl<'_, T> = get_typed_column_writer(writer);
         writer.write_batch(values, definition, repetition)?;
         let closed = writer.close()?;
         let bytes = std::mem::take(&mut *pages.0.lock().unwrap_or_else(PoisonError::into_inner));
-        group.append_column(&Bytes::from(bytes), closed)
+        Ok(Encoded { bytes: bytes.into(), closed })
+    }
+}
+
+/// The pages of a column of a row group, and what the file says of them.
+pub(in crate::sim) struct Encoded {
+    bytes: Bytes,
+    closed: ColumnCloseResult,
+}
+
+impl Encoded {
+    /// Append the column to a row group whose next column this is.
+    pub(in crate::sim) fn append<W: Write + Send>(
+        self,
+        group: &mut SerializedRowGroupWriter<'_, W>,
+    ) -> Result<(), ParquetError> {
+        group.append_column(&self.bytes, self.closed)
     }
 }
 

@@ -10,11 +10,12 @@ pub(super) struct CheckedPages {
     pages: Box<dyn PageReader>,
     /// The values that further data pages may have.
     left: u64,
+    has_dictionary: bool,
 }
 
 impl CheckedPages {
     pub(super) fn new(pages: Box<dyn PageReader>, values: u64) -> Self {
-        CheckedPages { pages, left: values }
+        CheckedPages { pages, left: values, has_dictionary: false }
     }
 
     fn check(&mut self, page: &Page) -> Result<(), ParquetError> {
@@ -30,6 +31,11 @@ impl CheckedPages {
         };
         if !is_known || of_levels != [Encoding::RLE; 2] {
             return Err(ParquetError::General(format!("a page is encoded in {}, which is not read", page.encoding())));
+        }
+        self.has_dictionary |= page.is_dictionary_page();
+        let of_dictionary = matches!(page.encoding(), Encoding::PLAIN_DICTIONARY | Encoding::RLE_DICTIONARY);
+        if of_dictionary && !self.has_dictionary {
+            return Err(ParquetError::General("a page needs a dictionary that isn't there".into()));
         }
         let values = u64::from(page.num_values());
         let left = if page.is_data_page() { self.left.checked_sub(values) } else { Some(self.left) };

@@ -13,6 +13,7 @@ use parquet::file::reader::{ChunkReader, Length};
 use crate::sim::error::SimError;
 
 /// A file that many threads read at once. Threads would share its file offset, so each read has its own.
+#[derive(Clone)]
 pub(super) struct Positioned {
     file: Arc<File>,
     len: u64,

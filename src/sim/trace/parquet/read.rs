@@ -13,9 +13,9 @@ use rayon::prelude::*;
 
 use super::page_reader::CheckedPages;
 use super::positioned::Positioned;
-use super::{check, checksum, failed, Head, FORMAT, HEAD_KEY};
+use super::{check, checksum, failed, page_header, Head, FORMAT, HEAD_KEY};
 use crate::sim::error::SimError;
-use crate::sim::trace::{TaskId, Trace, TracedTask, UsageWindow};
+use crate::sim::trace::{Oddity, OddityKind, TaskId, Trace, TracedTask, UsageWindow};
 
 /// Read the tasks that `keep` accepts. `read` is called after each row group.
 pub fn read(path: &Path, keep: &(dyn Fn(TaskId) -> bool + Sync), read: &(dyn Fn() + Sync)) -> Result<Trace, SimError> {
@@ -23,14 +23,14 @@ pub fn read(path: &Path, keep: &(dyn Fn(TaskId) -> bool + Sync), read: &(dyn Fn(
 }
 
 /// The same from an open file, whose path is for messages only.
-pub(in crate::sim::trace) fn read_from<R: ChunkReader + 'static>(
+pub(in crate::sim::trace) fn read_from<R: ChunkReader + Clone + 'static>(
     path: &Path,
     file: R,
     keep: &(dyn Fn(TaskId) -> bool + Sync),
     read: &(dyn Fn() + Sync),
 ) -> Result<Trace, SimError> {
     let options = ReadOptionsBuilder::new().with_page_index().build();
-    let reader = SerializedFileReader::new_with_options(file, options).map_err(failed(path))?;
+    let reader = SerializedFileReader::new_with_options(file.clone(), options).map_err(failed(path))?;
     let head = head(path, reader.metadata())?;
     check::metadata(&head, reader.metadata()).map_err(failed(path))?;
     let mut trace = Trace {
@@ -42,13 +42,22 @@ pub(in crate::sim::trace) fn read_from<R: ChunkReader + 'static>(
         oddities: head.oddities.clone(),
         provenance: head.provenance.clone(),
     };
+    if head.sums.is_none() {
+        trace.oddities.count(OddityKind::Unsummed, || Oddity {
+            kind: OddityKind::Unsummed,
+            path: path.to_owned(),
+            line: 0,
+            what: "an earlier release wrote it, so a change of it goes unnoticed; create it again with `prepare`"
+                .to_owned(),
+        });
+    }
     // A few groups at a time, so that of a large file only the kept tasks are in memory.
     let groups: Vec<usize> = (0..reader.num_row_groups()).collect();
     for batch in groups.chunks(8 * rayon::current_num_threads()) {
         let batch: Vec<(Vec<TracedTask>, Vec<UsageWindow>)> = batch
             .par_iter()
             .map(|&group| {
-                let group = Group { reader: &reader, group, head: &head };
+                let group = Group { file: &file, reader: &reader, group, head: &head };
                 // The crate checks less than a damaged file takes, and a panic says less than an error.
                 let group = catch_unwind(AssertUnwindSafe(|| group.read(keep))).unwrap_or_else(|_| {
                     Err(ParquetError::General("it is damaged in a way that stopped the reader".into()))
@@ -99,6 +108,7 @@ fn head(path: &Path, metadata: &ParquetMetaData) -> Result<Head, SimError> {
 
 /// One row group of a file.
 struct Group<'a, R: ChunkReader> {
+    file: &'a R,
     reader: &'a SerializedFileReader<R>,
     group: usize,
     head: &'a Head,
@@ -156,6 +166,7 @@ impl<R: ChunkReader + 'static> Group<'_, R> {
 
     fn column<T: DataType>(&self, column: usize) -> Result<ColumnReaderImpl<T>, ParquetError> {
         let group = self.reader.get_row_group(self.group)?;
+        page_header::check(self.file, group.metadata().column(column))?;
         let values = group.metadata().column(column).num_values().max(0) as u64;
         let pages = CheckedPages::new(group.get_column_page_reader(column)?, values);
         let described = group.metadata().column(column).column_descr_ptr();

@@ -9,18 +9,17 @@ use parquet::data_type::{DataType, DoubleType, FloatType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
-use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::ColumnPath;
+use rayon::prelude::*;
 
-use super::page::Column;
-use super::{checksum, failed, Head, FORMAT, HEAD_KEY, SCHEMA};
+use super::check::TASK_WINDOWS_MAX;
+use super::page::{Column, Encoded};
+use super::{checksum, failed, Head, FORMAT, HEAD_KEY, ROW_GROUP_WINDOWS, SCHEMA};
 use crate::sim::error::SimError;
 use crate::sim::output::NewFile;
 use crate::sim::trace::{Trace, TracedTask, UsageWindow};
-
-/// Enough windows to make a row group worth its overhead, and few enough to give every core one.
-const ROW_GROUP_WINDOWS: usize = 1 << 17;
 
 /// Writes a trace in parts.
 pub struct ParquetWriter<'a, W: Write + Send = NewFile> {
@@ -63,46 +62,27 @@ impl<'a, W: Write + Send> ParquetWriter<'a, W> {
 
     /// Add `tasks` of a trace.
     pub fn add(&mut self, trace: &Trace, tasks: &[TracedTask]) -> Result<(), SimError> {
-        let mut rest = tasks;
-        while !rest.is_empty() {
-            let mut windows = 0;
-            let len = rest
-                .iter()
-                .take_while(|task| {
-                    let fits = windows == 0 || windows + task.windows.len() <= ROW_GROUP_WINDOWS;
-                    windows += task.windows.len();
-                    fits
-                })
-                .count();
-            let (group, left) = rest.split_at(len);
-            self.add_group(trace, group).map_err(failed(self.path))?;
-            rest = left;
+        if let Some(task) = tasks.iter().find(|task| task.windows.len() > TASK_WINDOWS_MAX) {
+            let what =
+                format!("task {} has more than {TASK_WINDOWS_MAX} windows, which could not be read again", task.id);
+            return Err(SimError::Format { path: self.path.to_owned(), what });
+        }
+        self.tasks += tasks.len() as u64;
+        self.windows += tasks.iter().map(|task| task.windows.len() as u64).sum::<u64>();
+        // As many groups at a time as there are threads, since encoding takes most of the time, and memory.
+        for groups in groups(tasks).chunks(rayon::current_num_threads()) {
+            let encoded = groups.par_iter().map(|group| encode(&self.columns, trace, group));
+            for columns in encoded.collect::<Vec<_>>() {
+                self.append(columns).map_err(failed(self.path))?;
+            }
         }
         Ok(())
     }
 
-    fn add_group(&mut self, trace: &Trace, tasks: &[TracedTask]) -> Result<(), ParquetError> {
-        self.tasks += tasks.len() as u64;
-        self.windows += tasks.iter().map(|task| task.windows.len() as u64).sum::<u64>();
-        let mut group = GroupWriter { group: self.writer.next_row_group()?, columns: self.columns.iter() };
-        group.required::<Int64Type>(tasks.iter().map(|task| task.id.job as i64))?;
-        group.required::<Int32Type>(tasks.iter().map(|task| task.id.index as i32))?;
-        group.optional_times(tasks.iter().map(|task| task.submit_us))?;
-        group.optional_times(tasks.iter().map(|task| task.schedule_us))?;
-        group.optional_times(tasks.iter().map(|task| task.end_us))?;
-        group.required::<DoubleType>(tasks.iter().map(|task| task.request_cpus))?;
-        group.required::<Int32Type>(tasks.iter().map(|task| task.priority as i32))?;
-        group.required::<Int32Type>(tasks.iter().map(|task| task.windows.len() as i32))?;
-        let windows = WindowColumns::new(trace, tasks);
-        group.windows::<Int64Type>(&windows, |window| window.start_us)?;
-        group.windows::<FloatType>(&windows, |window| window.cpu_mean)?;
-        group.windows::<FloatType>(&windows, |window| window.cpu_max)?;
-        group.windows::<FloatType>(&windows, |window| window.memory)?;
-        group.windows::<FloatType>(&windows, |window| window.accesses_per_instruction)?;
-        let mut bytes = Vec::new();
-        let sums = tasks.iter().map(|task| checksum::of_task(task, trace.windows_of(task), &mut bytes) as i32);
-        group.required::<Int32Type>(sums)?;
-        group.group.close()?;
+    fn append(&mut self, columns: Result<Vec<Encoded>, ParquetError>) -> Result<(), ParquetError> {
+        let mut group = self.writer.next_row_group()?;
+        columns?.into_iter().try_for_each(|column| column.append(&mut group))?;
+        group.close()?;
         Ok(())
     }
 
@@ -124,25 +104,73 @@ impl<'a, W: Write + Send> ParquetWriter<'a, W> {
     }
 }
 
-/// Writes a row group's columns in their order.
-struct GroupWriter<'a, W: Write + Send> {
-    group: SerializedRowGroupWriter<'a, W>,
-    columns: std::slice::Iter<'a, Column>,
+/// The tasks of each row group.
+fn groups(tasks: &[TracedTask]) -> Vec<&[TracedTask]> {
+    let mut groups = Vec::new();
+    let mut rest = tasks;
+    while !rest.is_empty() {
+        let mut windows = 0;
+        let fits = |task: &&TracedTask| {
+            let fits = windows == 0 || windows + task.windows.len() <= ROW_GROUP_WINDOWS;
+            windows += task.windows.len();
+            fits
+        };
+        let (group, left) = rest.split_at(rest.iter().take_while(fits).count());
+        groups.push(group);
+        rest = left;
+    }
+    groups
 }
 
-impl<W: Write + Send> GroupWriter<'_, W> {
-    fn next_column(&mut self) -> Column {
-        self.columns.next().expect("BUG: fewer columns in the schema than are written").clone()
+/// Encode the columns of a row group.
+fn encode(columns: &[Column], trace: &Trace, tasks: &[TracedTask]) -> Result<Vec<Encoded>, ParquetError> {
+    let mut group = GroupEncoder { columns: columns.iter(), encoded: Vec::with_capacity(columns.len()) };
+    group.required::<Int64Type>(tasks.iter().map(|task| task.id.job as i64))?;
+    group.required::<Int32Type>(tasks.iter().map(|task| task.id.index as i32))?;
+    group.optional_times(tasks.iter().map(|task| task.submit_us))?;
+    group.optional_times(tasks.iter().map(|task| task.schedule_us))?;
+    group.optional_times(tasks.iter().map(|task| task.end_us))?;
+    group.required::<DoubleType>(tasks.iter().map(|task| task.request_cpus))?;
+    group.required::<Int32Type>(tasks.iter().map(|task| task.priority as i32))?;
+    group.required::<Int32Type>(tasks.iter().map(|task| task.windows.len() as i32))?;
+    let windows = WindowColumns::new(trace, tasks);
+    group.windows::<Int64Type>(&windows, |window| window.start_us)?;
+    group.windows::<FloatType>(&windows, |window| window.cpu_mean)?;
+    group.windows::<FloatType>(&windows, |window| window.cpu_max)?;
+    group.windows::<FloatType>(&windows, |window| window.memory)?;
+    group.windows::<FloatType>(&windows, |window| window.accesses_per_instruction)?;
+    let mut bytes = Vec::new();
+    let sums = tasks.iter().map(|task| checksum::of_task(task, trace.windows_of(task), &mut bytes) as i32);
+    group.required::<Int32Type>(sums)?;
+    Ok(group.encoded)
+}
+
+/// Encodes a row group's columns in their order.
+struct GroupEncoder<'a> {
+    columns: std::slice::Iter<'a, Column>,
+    encoded: Vec<Encoded>,
+}
+
+impl GroupEncoder<'_> {
+    fn add<T: DataType>(
+        &mut self,
+        values: &[T::T],
+        definition: Option<&[i16]>,
+        repetition: Option<&[i16]>,
+    ) -> Result<(), ParquetError> {
+        let column = self.columns.next().expect("BUG: fewer columns in the schema than are written").clone();
+        self.encoded.push(column.encode::<T>(values, definition, repetition)?);
+        Ok(())
     }
 
     fn required<T: DataType>(&mut self, values: impl Iterator<Item = T::T>) -> Result<(), ParquetError> {
-        self.next_column().write::<T, W>(&mut self.group, &values.collect::<Vec<_>>(), None, None)
+        self.add::<T>(&values.collect::<Vec<_>>(), None, None)
     }
 
     fn optional_times(&mut self, values: impl Iterator<Item = Option<i64>> + Clone) -> Result<(), ParquetError> {
         let levels: Vec<i16> = values.clone().map(|value| i16::from(value.is_some())).collect();
         let values: Vec<i64> = values.flatten().collect();
-        self.next_column().write::<Int64Type, W>(&mut self.group, &values, Some(&levels), None)
+        self.add::<Int64Type>(&values, Some(&levels), None)
     }
 
     fn windows<T: DataType>(
@@ -151,8 +179,7 @@ impl<W: Write + Send> GroupWriter<'_, W> {
         value: fn(&UsageWindow) -> T::T,
     ) -> Result<(), ParquetError> {
         let values: Vec<T::T> = windows.windows.iter().map(|window| value(window)).collect();
-        let WindowColumns { definition, repetition, .. } = windows;
-        self.next_column().write::<T, W>(&mut self.group, &values, Some(definition), Some(repetition))
+        self.add::<T>(&values, Some(&windows.definition), Some(&windows.repetition))
     }
 }
 
