@@ -72,6 +72,28 @@ pub fn migratable_tasks_keep_their_quotas() -> Result<String> {
     ))
 }
 
+/// A hundred tasks that share a millisecond in each tenth of a second: one turn each would take far longer than the kernel's watchdog
+/// waits for a task.
+pub fn many_tasks_of_a_tiny_quota_do_not_end_the_class() -> Result<String> {
+    /// Longer than the watchdog waits.
+    const LONGER_THAN_THE_WATCHDOG: Duration = Duration::from_secs(40);
+    /// A turn of a tick or two for each task in ten seconds.
+    const TURNS_CPUS: f64 = 0.1;
+    let cgroup = Cgroup::new("vnuma-tiny")?;
+    cgroup.limit(Some(0.01))?;
+    let workers = Worker::start_many(100, &Setting::migratable())?;
+    workers.iter().try_for_each(|worker| cgroup.add(worker))?;
+    let all: Vec<&Worker> = workers.iter().collect();
+
+    let mut scheduler = Scheduler::start(&[])?;
+    wait_for("the tasks to become migratable", PATIENCE, || Ok(workers.iter().all(Worker::is_migratable)))?;
+    std::thread::sleep(SETTLE);
+    let [used] = used_cpus([&all], LONGER_THAN_THE_WATCHDOG)?;
+    ensure!(scheduler.is_alive()? && workers.iter().all(Worker::is_migratable), "the class ended");
+    ensure!(used <= TURNS_CPUS, "of a hundredth of a CPU they used {used:.3}");
+    Ok(format!("a hundred tasks used {used:.3} CPUs of .01 in {LONGER_THAN_THE_WATCHDOG:?}, and the class runs"))
+}
+
 /// The CPUs that each of several sets of workers uses, in the same window.
 fn used_cpus<const N: usize>(sets: [&[&Worker]; N], window: Duration) -> Result<[f64; N]> {
     let sum = |workers: &[&Worker]| workers.iter().map(|worker| worker.cpu_time()).sum::<Result<Duration>>();
