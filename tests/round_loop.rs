@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{bail, Result};
 use clap::Parser;
 use scx_vnuma::bpf::intf::{vnuma_sentinel_VNUMA_NO_NODE, vnuma_task_record};
-use scx_vnuma::bpf::{Class, KernelCounters, KernelPlan, NoPadding, NodeStats, Retargeted, RunTimes};
+use scx_vnuma::bpf::{Class, KernelCounters, KernelPlan, KernelQuota, NoPadding, NodeStats, Retargeted, RunTimes};
 use scx_vnuma::cell::NodeId;
 use scx_vnuma::daemon::{
     Answer, Cli, Config, Control, DecisionLog, DrainedFile, Reporter, Request, Requests, Rounds, Settings, Shutdown,
@@ -122,6 +122,10 @@ impl Class for FakeClass {
         let mut state = self.state.borrow_mut();
         state.destination = plan.first;
         Ok(Retargeted { epoch: state.epoch, ..Retargeted::default() })
+    }
+
+    fn set_quota(&self, quota: &KernelQuota) -> Result<()> {
+        bail!("a quota was set for cgroup {}, and there are none", quota.cgroup_id)
     }
 
     fn node_stats(&self, _node: NodeId) -> Result<NodeStats> {

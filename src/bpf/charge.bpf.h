@@ -8,6 +8,7 @@
 #include "fairness.bpf.h"
 #include "limit.bpf.h"
 #include "reflex.bpf.h"
+#include "quota.bpf.h"
 
 /* Charge @p, the current task of its CPU, whose context is @cctx, with its time since it was put there or last charged. */
 static void charge_current(struct task_struct *p, struct task_ctx *tctx, struct cpu_ctx *cctx, u64 now)
@@ -16,6 +17,7 @@ static void charge_current(struct task_struct *p, struct task_ctx *tctx, struct 
 	struct vnuma_node_stats *stats = node_stats_of(node);
 	const u64 stolen_now = kvm_stolen_ns(cpu);
 	u64 run_ns = now - cctx->started_at, stolen_ns = stolen_now - cctx->stolen_at;
+	s32 quota;
 
 	if (!stats)
 		return;
@@ -37,6 +39,9 @@ static void charge_current(struct task_struct *p, struct task_ctx *tctx, struct 
 	scx_bpf_task_set_dsq_vtime(p,
 				   p->scx.dsq_vtime + (run_ns - stolen_ns) * WEIGHT_BASE / effective_weight(p, tctx));
 	cctx->vtime = p->scx.dsq_vtime;
+	quota = task_quota(p, tctx);
+	if (quota >= 0)
+		charge_quotas(quota, node, run_ns - stolen_ns, limit_clock_ns());
 	if (!steers)
 		return;
 	if (node_limit(node) != VNUMA_NO_LIMIT)

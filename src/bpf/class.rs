@@ -4,7 +4,7 @@ use std::io::Read;
 
 use anyhow::Result;
 
-use super::{KernelCounters, KernelPlan, NodeStats, Retargeted, RunTimes};
+use super::{KernelCounters, KernelPlan, KernelQuota, NodeStats, Retargeted, RunTimes};
 use crate::cell::NodeId;
 
 /// The scheduler class as a round sees it: the loaded one, or a fake that a test scripts.
@@ -39,6 +39,9 @@ pub trait Class {
     /// hit. It goes through the queues only if work of a node that was hit returns. The epoch stays the same, unless a destination
     /// changes.
     fn update(&self, plan: &KernelPlan) -> Result<Retargeted>;
+
+    /// Sets a CPU quota, changes it, or ends it.
+    fn set_quota(&self, quota: &KernelQuota) -> Result<()>;
 
     /// A node's counters since load.
     fn node_stats(&self, node: NodeId) -> Result<NodeStats>;

@@ -151,6 +151,22 @@ enum vnuma_task_flags {
 	VNUMA_TASK_RECORDED = 1 << 1, /* the scheduler has seen the task: own_policy is valid */
 };
 
+/* CPU quotas of cgroups that are kept at the same time, and how many of them may be on the path to one cgroup. */
+enum vnuma_quotas {
+	VNUMA_MAX_QUOTAS = 256,
+	VNUMA_QUOTA_DEPTH = 8,
+	VNUMA_NO_QUOTA = -1,
+};
+
+/* Sets the quota with this index, changes it, or ends it. */
+struct vnuma_quota_args {
+	u64 cgroup_id;
+	u64 period_ns;
+	u64 quota_ns; /* run time in each period; 0: no quota any more */
+	s32 index;
+	s32 parent; /* index of the nearest quota above it, else VNUMA_NO_QUOTA */
+};
+
 /* Changes with the meaning of fields of vnuma_task_record. New fields go to its end. No id of a cgroup is as large. */
 enum vnuma_record { VNUMA_RECORD_VERSION = 0x564e5501 };
 

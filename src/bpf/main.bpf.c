@@ -18,6 +18,7 @@
 #include "retarget.bpf.h"
 #include "limit.bpf.h"
 #include "reflex.bpf.h"
+#include "quota.bpf.h"
 #include "charge.bpf.h"
 #include "exec.bpf.h"
 #include "sharing.bpf.h"
@@ -37,7 +38,7 @@ s32 BPF_STRUCT_OPS(vnuma_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wa
 	u64 nr;
 
 	sample_wakeup(p, wake_flags);
-	if (may_go_directly(node))
+	if (tctx && may_go_directly(node) && holding_quota(p, tctx, node) < 0)
 		cpu = claim_idle_cpu(p, node, prev_cpu);
 	if (cpu < 0 || !tctx)
 		return busy_cpu(p, node, prev_cpu);
@@ -53,15 +54,21 @@ void BPF_STRUCT_OPS(vnuma_enqueue, struct task_struct *p, u64 enq_flags)
 {
 	struct task_ctx *tctx = task_ctx_of(p);
 	u64 vtime, slice_ns, nr;
-	s32 node, cpu;
+	s32 node, cpu, quota;
 
 	if (!tctx || is_stuck_on_cpu(p)) {
 		scx_bpf_dsq_insert(p, SCX_DSQ_LOCAL, slice_min_ns, enq_flags);
 		return;
 	}
 
-	start_waiting(tctx);
 	node = task_node(p);
+	quota = holding_quota(p, tctx, node);
+	if (quota >= 0) {
+		scx_bpf_dsq_insert(p, held_dsq(quota), slice_min_ns, enq_flags);
+		note_held(tctx, quota);
+		return;
+	}
+	start_waiting(tctx);
 	nr = nr_queued(node);
 	vtime = task_vtime_on(p, tctx, node, nr);
 	tctx->vtime_node = node;
@@ -122,6 +129,7 @@ void BPF_STRUCT_OPS(vnuma_dispatch, s32 cpu, struct task_struct *prev)
 	/* If the node's limit is used up, SCX_OPS_ENQ_LAST makes the kernel enqueue @prev too. */
 	if (node < 0 || !is_within_limit(cpu, node, prev))
 		return;
+	hold_queued(node);
 	if (scx_bpf_dsq_move_to_local(node_dsq(node), 0))
 		return;
 	/*
@@ -131,7 +139,7 @@ void BPF_STRUCT_OPS(vnuma_dispatch, s32 cpu, struct task_struct *prev)
 	if (!prev || !(prev->scx.flags & SCX_TASK_QUEUED) || task_node(prev) != node)
 		return;
 	tctx = task_ctx_of(prev);
-	if (!tctx)
+	if (!tctx || holding_quota(prev, tctx, node) >= 0)
 		return;
 	/* It isn't stopped, so stopping() won't charge it. */
 	cctx = cpu_ctx_of(cpu);
@@ -159,6 +167,7 @@ void BPF_STRUCT_OPS(vnuma_running, struct task_struct *p)
 		__sync_fetch_and_add(&stats->nr_running, 1);
 	cctx->is_running = true;
 	stop_waiting(p, tctx, node, cctx->started_at);
+	tctx->held_since = 0;
 	__sync_fetch_and_add(&stats->nr_runs, 1);
 	if (time_before(stats->vtime_now, p->scx.dsq_vtime))
 		stats->vtime_now = p->scx.dsq_vtime;
@@ -181,8 +190,8 @@ void BPF_STRUCT_OPS(vnuma_running, struct task_struct *p)
 }
 
 /*
- * Charge the current task at once if plans steer: limits and the reflex can't wait for the end of its slice. The daemon
- * removes this callback otherwise, except where CPUs can't be kicked.
+ * Charge the current task at once if plans steer or there are quotas: limits, quotas and the reflex can't wait for the end of
+ * its slice.
  *
  * Ending the slice makes the kernel enqueue the task, for SCX_OPS_ENQ_LAST even if it's the only one, which sends it to its
  * node.
@@ -191,7 +200,7 @@ void BPF_STRUCT_OPS(vnuma_tick, struct task_struct *p)
 {
 	const s32 cpu = scx_bpf_task_cpu(p), node = cpu_to_node(cpu);
 
-	if (steers) {
+	if (steers || nr_quotas) {
 		const struct vnuma_node_stats *stats = node_stats_of(node);
 		struct cpu_ctx *cctx = cpu_ctx_of(cpu);
 		struct task_ctx *tctx = task_ctx_of(p);
@@ -199,7 +208,7 @@ void BPF_STRUCT_OPS(vnuma_tick, struct task_struct *p)
 		if (!stats || !cctx || !tctx || !cctx->is_running)
 			return;
 		charge_current(p, tctx, cctx, scx_bpf_now());
-		if (node_limit(node) != VNUMA_NO_LIMIT && stats->budget_ns <= 0)
+		if ((node_limit(node) != VNUMA_NO_LIMIT && stats->budget_ns <= 0) || holding_quota(p, tctx, node) >= 0)
 			scx_bpf_task_set_slice(p, 0);
 	}
 	if (!can_kick() && task_node(p) != node)
@@ -246,6 +255,7 @@ s32 BPF_STRUCT_OPS(vnuma_init_task, struct task_struct *p, struct scx_init_task_
 	if (!tctx)
 		return -ENOMEM;
 	tctx->vtime_node = VNUMA_NO_NODE;
+	tctx->quota = VNUMA_NO_QUOTA;
 	tctx->own_policy = p->policy;
 	tctx->flags |= VNUMA_TASK_RECORDED;
 

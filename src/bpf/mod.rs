@@ -7,6 +7,7 @@ mod hits;
 mod pins;
 mod plain;
 mod plan;
+mod quota;
 mod scheduler_class;
 mod steal;
 mod timers;
@@ -19,6 +20,7 @@ pub use hits::{Hit, Hits};
 pub use pins::{pins, PinError, Pins, PINNED_TASKS, PIN_DIR};
 pub use plain::{NoPadding, Plain};
 pub use plan::{KernelPlan, Steering};
+pub use quota::KernelQuota;
 pub use scheduler_class::{
     cannot_exit, cannot_kick_cpus, LoadOptions, NodeStats, Retargeted, RunTime, RunTimes, SchedulerClass, OPS_NAME,
 };

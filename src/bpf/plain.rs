@@ -90,6 +90,7 @@ plain! {
     packed vnuma_counters_args { has_cpu_times, nr_queued }
     packed vnuma_steal_args { steal_ns }
     packed vnuma_select_args { started_at_ns, tid, selected, own_policy, _pad }
+    packed vnuma_quota_args { cgroup_id, period_ns, quota_ns, index, parent }
     packed vnuma_task_record {
         version, size, cgroup_id, run_ns, rss_pages, nr_faults, started_at_ns, tid, tgid, parent_tgid, uid, nice, policy, own_policy, flags,
         placed_node, _pad, comm

@@ -16,6 +16,7 @@ use super::exit::{self, Exit, ExitCause};
 use super::hits::Hits;
 use super::pins::{pins, PINNED_TASKS, PIN_DIR};
 use super::plan::{KernelPlan, Steering};
+use super::quota::KernelQuota;
 use super::steal::StealReader;
 use super::timers::init_timers;
 use super::wakeups::{self, WakeupReader};
@@ -140,9 +141,6 @@ impl<'a> SchedulerClass<'a> {
         }
         if immediate != 0 {
             ops.cpu_release = std::ptr::null_mut();
-        }
-        if !cannot_kick_cpus() && options.steering.is_none() {
-            ops.tick = std::ptr::null_mut();
         }
 
         let knobs = skel.maps.rodata_data.as_deref_mut().context("BUG: the scheduler class has no .rodata")?;
@@ -322,6 +320,11 @@ impl Class for SchedulerClass<'_> {
             }
             _ => self.all_run_times(),
         }
+    }
+
+    fn set_quota(&self, quota: &KernelQuota) -> Result<()> {
+        run(&self.skel.progs.set_quota, &mut quota.to_args())
+            .with_context(|| format!("setting the CPU quota of the cgroup with id {}", quota.cgroup_id))
     }
 
     fn node_stats(&self, node: NodeId) -> Result<NodeStats> {

@@ -177,6 +177,10 @@ struct task_ctx {
 	s32 vtime_node;			/* the node whose clock the task's vtime belongs to */
 	u32 own_policy;
 	u32 flags;
+	s32 quota;	    /* the nearest quota on the path to the cgroup… */
+	u64 quota_cgroup;   /* …with this id… */
+	u64 quotas_version; /* …when quotas had this version */
+	u64 held_since;	    /* when the task was first held by a quota, 0 if it has run since */
 };
 
 struct {
@@ -216,6 +220,10 @@ struct {
 } node_cpus SEC(".maps");
 
 static u32 nr_online[VNUMA_MAX_NODES];
+
+/* CPU quotas in force, and the number of times that one changed. */
+static u32 nr_quotas;
+static u64 quotas_version;
 
 /* Look-ups. */
 

@@ -97,12 +97,14 @@ impl Config {
 
     /// What makes tasks migratable.
     pub fn selection(&self) -> Selection {
-        let selection = Selection::new(self.selectors.clone(), self.cgroup_root.as_deref());
+        let mut selection = Selection::new(self.selectors.clone(), self.cgroup_root.as_deref());
         if self.lifts_quotas {
-            selection.lift_quotas()
-        } else {
-            selection
+            selection = selection.lift_quotas();
         }
+        if self.all {
+            selection = selection.take_all();
+        }
+        selection
     }
 
     /// Return true if other tasks are to be migratable than by another configuration.

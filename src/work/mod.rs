@@ -8,6 +8,7 @@ pub(crate) mod fuzzing;
 mod give_back;
 mod glob;
 mod groups;
+mod kept_quotas;
 mod placements;
 mod pmu;
 mod policy_change;
@@ -26,10 +27,11 @@ pub use accesses::Accesses;
 pub use cgroups::CgroupPaths;
 pub use give_back::give_back_all;
 pub use groups::{Grouping, Groups, Members};
+pub use kept_quotas::KeptQuotas;
 pub use placements::Placements;
 pub use pmu::NoPmu;
 pub use policy_change::make_migratable;
-pub use quota::Quotas;
+pub use quota::{Quota, Quotas};
 pub use selection::{Selection, SelectionChanges};
 pub use selector::{Selector, SelectorError, DEFAULT_SELECTORS};
 pub use task::{policy, read_tasks, TaskRecord};
@@ -92,7 +94,7 @@ impl Workload {
 
     /// Select by other selectors from the next round on.
     pub fn set_selection(&mut self, selection: Selection) {
-        self.selection = selection;
+        self.selection.replace_by(selection);
     }
 
     /// Count memory accesses in another way from the next round on.

@@ -8,8 +8,8 @@ use std::time::Instant;
 use anyhow::Result;
 
 use super::selectors::{unmatched_text, Selectors};
-use super::{policy, policy_change, CgroupPaths, Quotas, Selector, TaskRecord};
-use crate::bpf::Class;
+use super::{policy, policy_change, CgroupPaths, KeptQuotas, Quotas, Selector, TaskRecord};
+use crate::bpf::{Class, KernelQuota};
 
 /// The change that a round makes to one task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,9 +22,11 @@ enum Change {
 pub struct Selection {
     selectors: Selectors,
     cgroups: CgroupPaths,
-    /// The fair class keeps `cpu.max`, and sched_ext leaves it to the scheduler, so tasks with a quota stay fixed unless this is
-    /// true.
+    kept_quotas: KeptQuotas,
+    /// Migratable tasks escape the quotas of their cgroups.
     lifts_quotas: bool,
+    /// The class has all tasks, not only those that are selected.
+    takes_all: bool,
     own_tgid: i32,
     /// The refusals, by error number, whose reason has been told.
     told: HashSet<Option<i32>>,
@@ -49,16 +51,29 @@ impl Selection {
         Selection {
             selectors: Selectors::new(selectors, Instant::now()),
             cgroups: cgroup_root.map(CgroupPaths::new).unwrap_or_default(),
+            kept_quotas: KeptQuotas::default(),
             lifts_quotas: false,
+            takes_all: false,
             own_tgid: std::process::id() as i32,
             told: HashSet::new(),
             has_told_of_quotas: false,
         }
     }
 
-    /// Select tasks whose cgroup has a CPU quota, too. Nothing keeps it then.
+    /// Let migratable tasks escape the quotas of their cgroups.
     pub fn lift_quotas(self) -> Self {
         Selection { lifts_quotas: true, ..self }
+    }
+
+    /// Keep the quotas of all tasks: the class has them all, whatever the selectors say.
+    pub fn take_all(self) -> Self {
+        Selection { takes_all: true, ..self }
+    }
+
+    /// Select by other selectors from now on, and keep or lift quotas as `new` does. What the class was told of quotas is remembered.
+    pub fn replace_by(&mut self, new: Selection) {
+        let kept_quotas = std::mem::take(&mut self.kept_quotas);
+        *self = Selection { kept_quotas, ..new };
     }
 
     /// The selectors that have matched no task for a while.
@@ -66,32 +81,34 @@ impl Selection {
         self.selectors.idle(Instant::now()).into_iter().map(Selector::to_string).collect()
     }
 
-    fn change(&mut self, task: &TaskRecord, quotas: &mut Quotas) -> Option<Change> {
+    fn change(&mut self, class: &dyn Class, task: &TaskRecord, quotas: &mut Quotas) -> Result<Option<Change>> {
         if task.tgid == self.own_tgid {
-            return None;
+            return Ok(None);
         }
-        let matches = self.selectors.matches(task, &mut self.cgroups) && !self.is_kept_by_quota(task, quotas);
-        if task.is_migratable_by_choice() {
-            return None;
+        let mut matches = self.selectors.matches(task, &mut self.cgroups);
+        if (matches || task.is_migratable() || self.takes_all) && !self.keep_quotas(class, task, quotas)? {
+            matches = false;
         }
-        match (matches, task.is_migratable()) {
+        Ok(match (matches, task.is_migratable()) {
+            _ if task.is_migratable_by_choice() => None,
             (true, false) => Some(Change::Select),
             (false, true) => Some(Change::GiveBack),
             _ => None,
-        }
+        })
     }
 
-    /// Return true if the task stays fixed because of a quota. That is told of the first such cgroup.
-    fn is_kept_by_quota(&mut self, task: &TaskRecord, quotas: &mut Quotas) -> bool {
-        if self.lifts_quotas {
-            return false;
+    /// Make the class keep the quotas of the task's cgroup. Returns false if it can't, so that the task must stay fixed. That is told of
+    /// the first such cgroup.
+    fn keep_quotas(&mut self, class: &dyn Class, task: &TaskRecord, quotas: &mut Quotas) -> Result<bool> {
+        let path = quotas.on_path(task.cgroup_id);
+        if path.is_empty() || self.lifts_quotas || self.kept_quotas.keep(class, path)? {
+            return Ok(true);
         }
-        let Some(quota_cpus) = quotas.of(task.cgroup_id) else { return false };
         if !std::mem::replace(&mut self.has_told_of_quotas, true) {
             let path = quotas.path(task.cgroup_id).unwrap_or(Path::new("/"));
-            log::warn!("{}", quota_text(path, quota_cpus));
+            log::warn!("{}", too_many_quotas_text(path));
         }
-        true
+        Ok(false)
     }
 
     /// The reason of a refusal is told once, as refused tasks are tried again in each round.
@@ -114,7 +131,7 @@ impl Selection {
         let mut changes = SelectionChanges::default();
         self.cgroups.begin_round();
         for task in tasks {
-            let Some(change) = self.change(task, quotas) else { continue };
+            let Some(change) = self.change(class, task, quotas)? else { continue };
             let outcome = match change {
                 Change::Select => select(class, task)?,
                 Change::GiveBack => give_back(class, task)?,
@@ -130,6 +147,7 @@ impl Selection {
                 }
             }
         }
+        self.kept_quotas.end_round(class)?;
         for selector in self.selectors.unmatched(Instant::now()) {
             log::warn!("{}", unmatched_text(selector));
         }
@@ -137,12 +155,13 @@ impl Selection {
     }
 }
 
-/// What to say of tasks that stay fixed because of their quota.
-fn quota_text(cgroup: &Path, quota_cpus: f64) -> String {
+/// What to say of tasks that stay fixed because of quotas.
+fn too_many_quotas_text(cgroup: &Path) -> String {
     format!(
-        "tasks with a CPU quota stay fixed, as those of cgroup {}, which may use {quota_cpus} CPUs: a migratable task escapes its \
-         cpu.max; --lift-quotas makes them migratable all the same",
-        cgroup.display()
+        "tasks of cgroup {} stay fixed: scx_vnuma keeps {} CPU quotas at a time, of which {} may be on the path to one cgroup; select          fewer cgroups, or lift quotas with --lift-quotas",
+        cgroup.display(),
+        KernelQuota::NR_MAX,
+        KernelQuota::DEPTH_MAX
     )
 }
 
@@ -187,62 +206,86 @@ fn give_back(class: &dyn Class, task: &mut TaskRecord) -> Result<io::Result<bool
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
+    use crate::work::kept_quotas::tests::FakeClass;
     use crate::work::test_task;
 
     fn selection() -> Selection {
         Selection::new(vec!["nice>=1".parse().unwrap()], None)
     }
 
-    fn no_quotas() -> Quotas {
-        Quotas::new(None)
+    fn change(selection: &mut Selection, task: &TaskRecord) -> Option<Change> {
+        selection.change(&FakeClass::default(), task, &mut Quotas::new(None)).unwrap()
     }
 
     #[test]
     fn a_matching_task_is_selected_once() {
         let mut task = TaskRecord { nice: 5, ..test_task(7, "job") };
-        assert_eq!(selection().change(&task, &mut no_quotas()), Some(Change::Select));
+        assert_eq!(change(&mut selection(), &task), Some(Change::Select));
         task.policy = policy::EXT;
         task.is_selected = true;
-        assert_eq!(selection().change(&task, &mut no_quotas()), None);
+        assert_eq!(change(&mut selection(), &task), None);
     }
 
     #[test]
     fn a_task_that_stops_matching_is_given_back() {
         let task = TaskRecord { policy: policy::EXT, is_selected: true, ..test_task(7, "job") };
-        assert_eq!(selection().change(&task, &mut no_quotas()), Some(Change::GiveBack));
+        assert_eq!(change(&mut selection(), &task), Some(Change::GiveBack));
     }
 
     #[test]
     fn a_task_migratable_by_choice_is_left_alone() {
         let task = TaskRecord { policy: policy::EXT, ..test_task(7, "job") };
-        assert_eq!(selection().change(&task, &mut no_quotas()), None);
+        assert_eq!(change(&mut selection(), &task), None);
     }
 
     #[test]
-    fn a_task_with_a_quota_stays_fixed_until_the_quota_goes() {
-        use std::os::unix::fs::MetadataExt;
+    fn the_class_is_told_of_a_migratable_tasks_quotas_and_of_their_end() {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(root.path().join("pods/job")).unwrap();
         let limit = |text| std::fs::write(root.path().join("pods/cpu.max"), text).unwrap();
-        let cgroup_id = root.path().join("pods/job").metadata().unwrap().ino();
-        let fixed = TaskRecord { nice: 5, cgroup_id, ..test_task(7, "job") };
-        let selected = TaskRecord { policy: policy::EXT, is_selected: true, ..fixed };
-        let change = |task: &TaskRecord, lifts: bool| {
-            let mut selection = if lifts { selection().lift_quotas() } else { selection() };
-            selection.change(task, &mut Quotas::new(Some(root.path())))
+        let [pods_id, job_id] = ["pods", "pods/job"].map(|path| root.path().join(path).metadata().unwrap().ino());
+        let mut tasks =
+            [TaskRecord { policy: policy::EXT, is_selected: true, nice: 5, cgroup_id: job_id, ..test_task(7, "job") }];
+        let class = FakeClass::default();
+        let mut apply = |selection: &mut Selection| {
+            selection.apply(&class, &mut tasks, &mut Quotas::new(Some(root.path()))).unwrap();
+            class.quotas.take().iter().map(|quota| (quota.cgroup_id, quota.quota_ns)).collect::<Vec<_>>()
         };
+        let mut keeping = selection();
         limit("50000 100000\n");
-        assert_eq!([change(&fixed, false), change(&selected, false)], [None, Some(Change::GiveBack)]);
-        assert_eq!([change(&fixed, true), change(&selected, true)], [Some(Change::Select), None]);
+        assert_eq!([apply(&mut keeping), apply(&mut keeping)], [vec![(pods_id, 50_000_000)], vec![]]);
+        limit("25000 100000\n");
+        assert_eq!(apply(&mut keeping), [(pods_id, 25_000_000)]);
+        keeping.replace_by(selection().lift_quotas());
+        assert_eq!([apply(&mut keeping), apply(&mut keeping)], [vec![(pods_id, 0)], vec![]], "lifted");
+        keeping.replace_by(selection());
+        assert_eq!(apply(&mut keeping), [(pods_id, 25_000_000)], "kept again");
         limit("max 100000\n");
-        assert_eq!([change(&fixed, false), change(&selected, false)], [Some(Change::Select), None]);
+        assert_eq!(apply(&mut keeping), [(pods_id, 0)]);
     }
 
     #[test]
-    fn the_first_cgroup_with_a_quota_is_told_with_the_remedy() {
-        let text = quota_text(Path::new("/pods/job"), 0.5);
-        assert!(text.contains("/pods/job, which may use 0.5 CPUs") && text.contains("--lift-quotas"), "{text}");
+    fn a_task_below_more_quotas_than_can_be_kept_stays_fixed() {
+        let root = tempfile::tempdir().unwrap();
+        let mut path = root.path().to_path_buf();
+        for level in 0..=KernelQuota::DEPTH_MAX {
+            path.push(format!("level-{level}"));
+            std::fs::create_dir(&path).unwrap();
+            std::fs::write(path.join("cpu.max"), "50000 100000\n").unwrap();
+        }
+        let id = |path: &Path| path.metadata().unwrap().ino();
+        let change = |cgroup_id, selection: &mut Selection| {
+            let task = TaskRecord { nice: 5, cgroup_id, ..test_task(7, "job") };
+            selection.change(&FakeClass::default(), &task, &mut Quotas::new(Some(root.path()))).unwrap()
+        };
+        assert_eq!(change(id(path.parent().unwrap()), &mut selection()), Some(Change::Select));
+        assert_eq!(change(id(&path), &mut selection()), None);
+        assert_eq!(change(id(&path), &mut selection().lift_quotas()), Some(Change::Select));
+        let text = too_many_quotas_text(Path::new("/pods/job"));
+        assert!(text.contains("/pods/job stay fixed") && text.contains("--lift-quotas"), "{text}");
     }
 
     #[test]
@@ -271,6 +314,6 @@ mod tests {
     #[test]
     fn the_daemon_itself_never_migrates() {
         let own = std::process::id() as i32;
-        assert_eq!(selection().change(&TaskRecord { nice: 5, ..test_task(own, "scx_vnuma") }, &mut no_quotas()), None);
+        assert_eq!(change(&mut selection(), &TaskRecord { nice: 5, ..test_task(own, "scx_vnuma") }), None);
     }
 }

@@ -7,12 +7,20 @@ use anyhow::{Context, Result};
 
 use super::workers::Worker;
 
-/// A child of the root cgroup. It is removed when dropped: its processes must have exited by then.
+/// A cgroup below the root. It is removed when dropped: its processes must have exited by then.
 pub struct Cgroup(PathBuf);
 
 impl Cgroup {
     pub fn new(name: &str) -> Result<Self> {
         let path = Path::new("/sys/fs/cgroup").join(name);
+        std::fs::create_dir(&path).with_context(|| format!("making {}", path.display()))?;
+        Ok(Cgroup(path))
+    }
+
+    /// Make a child of this one.
+    pub fn child(&self, name: &str) -> Result<Self> {
+        std::fs::write(self.0.join("cgroup.subtree_control"), "+cpu").context("enabling the cpu controller")?;
+        let path = self.0.join(name);
         std::fs::create_dir(&path).with_context(|| format!("making {}", path.display()))?;
         Ok(Cgroup(path))
     }

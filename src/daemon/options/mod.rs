@@ -169,10 +169,9 @@ pub struct RunOptions {
     #[arg(long, conflicts_with = "select")]
     pub all: bool,
 
-    /// Make tasks migratable even if their cgroup has a CPU quota (`cpu.max`), which nothing keeps then.
+    /// Let migratable tasks escape the CPU quotas of their cgroups (`cpu.max`).
     ///
-    /// The kernel's fair class keeps quotas and leaves them to the scheduler that is loaded; scx_vnuma doesn't keep them. By default
-    /// tasks with a quota stay fixed, whatever the selectors say. Under --all no quota is kept, with or without this option.
+    /// By default they keep them, those of the cgroups above theirs included.
     #[arg(long)]
     pub lift_quotas: bool,
 
