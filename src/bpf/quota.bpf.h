@@ -18,12 +18,18 @@
 #include "fairness.bpf.h"
 #include "limit.bpf.h"
 
+/* From include/linux/sched/signal.h: the process was killed, or one of its threads ends it. */
+#define SIGNAL_GROUP_EXIT 0x00000004
+
 /* A node fetches a quarter of a period's time at once, within these bounds. */
 #define PORTION_MIN_NS (NSEC_PER_MSEC / 4)
 #define PORTION_MAX_NS (5 * NSEC_PER_MSEC)
 
 /* A task is held for this long at most, well below the watchdog's 30 s: then it has a turn, which adds to the debt. */
 #define HELD_MAX_NS (10 * NSEC_PER_SEC)
+
+/* A node's debt stays within this many periods' time, about: turns of tasks that were held for too long would add up for ever. */
+#define DEBT_MAX_PERIODS 16
 
 struct quota {
 	u64 cgroup_id;
@@ -145,6 +151,8 @@ __noinline s32 charge_quotas(s32 index, s32 node, u64 run_ns, u64 now)
 			break;
 		if (quota->quota_ns) {
 			left_ns = run_ns ? __sync_fetch_and_sub(portion, run_ns) - (s64)run_ns : *portion;
+			if (left_ns < -DEBT_MAX_PERIODS * (s64)quota->quota_ns)
+				left_ns = __sync_fetch_and_add(portion, run_ns) + run_ns;
 			if (left_ns <= 0)
 				left_ns = fetch_portion(quota, state, portion, left_ns, now);
 			if (left_ns <= 0)
@@ -206,8 +214,8 @@ static s32 holding_quota(const struct task_struct *p, struct task_ctx *tctx, s32
 	const s32 quota = task_quota(p, tctx);
 	u64 now;
 
-	/* A task that exits holds what others wait for. */
-	if (quota < 0 || (p->flags & PF_EXITING))
+	/* A task that exits, or was killed, holds what others wait for. */
+	if (quota < 0 || (p->flags & PF_EXITING) || (p->signal->flags & SIGNAL_GROUP_EXIT))
 		return VNUMA_NO_QUOTA;
 	now = limit_clock_ns();
 	if (tctx->held_since && time_before(tctx->held_since + HELD_MAX_NS, now))

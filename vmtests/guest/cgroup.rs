@@ -31,9 +31,14 @@ impl Cgroup {
 
     /// Let it use so many CPUs at most.
     pub fn limit(&self, quota_cpus: Option<f64>) -> Result<()> {
-        const PERIOD_US: f64 = 1e5;
-        let quota = quota_cpus.map_or("max".to_string(), |cpus| format!("{}", (cpus * PERIOD_US).round()));
-        std::fs::write(self.0.join("cpu.max"), format!("{quota} {PERIOD_US}")).context("limiting a cgroup")
+        const PERIOD_US: u64 = 100_000;
+        self.set_quota(quota_cpus.map(|cpus| (cpus * PERIOD_US as f64).round() as u64), PERIOD_US)
+    }
+
+    /// Let it run for so long in each period.
+    pub fn set_quota(&self, quota_us: Option<u64>, period_us: u64) -> Result<()> {
+        let quota = quota_us.map_or("max".to_string(), |quota_us| quota_us.to_string());
+        std::fs::write(self.0.join("cpu.max"), format!("{quota} {period_us}")).context("limiting a cgroup")
     }
 
     pub fn add(&self, worker: &Worker) -> Result<()> {

@@ -11,8 +11,8 @@ use crate::guest::{wait_for, Scheduler};
 /// A hundred periods, and fifty.
 const LONG: Duration = Duration::from_secs(10);
 const SHORT: Duration = Duration::from_secs(5);
-/// Of a quota's CPUs in a short window.
-const TOLERANCE_CPUS: f64 = 0.03;
+/// Of a quota, as a hundredth of a CPU is of a quarter.
+const TOLERANCE_SHARE: f64 = 0.04;
 /// Quotas are read once a second, in a round.
 const PATIENCE: Duration = Duration::from_secs(10);
 const SETTLE: Duration = Duration::from_secs(3);
@@ -32,12 +32,12 @@ pub fn migratable_tasks_keep_their_quotas() -> Result<String> {
     let mut quarters = [used_cpus([&all], LONG)?[0], used_cpus([&all], LONG)?[0], used_cpus([&all], LONG)?[0]];
     quarters.sort_by(f64::total_cmp);
     let quarter = quarters[1];
-    ensure!((quarter - 0.25).abs() <= 0.01, "of a quarter of a CPU they used {quarters:?}");
+    ensure!((quarter - 0.25).abs() <= 0.25 * TOLERANCE_SHARE, "of a quarter of a CPU they used {quarters:?}");
 
     pods.limit(Some(1.5))?;
     std::thread::sleep(SETTLE);
     let [more] = used_cpus([&all], SHORT)?;
-    ensure!((more - 1.5).abs() <= TOLERANCE_CPUS, "of a quota that was raised to 1.5 CPUs they used {more:.3}");
+    ensure!((more - 1.5).abs() <= 1.5 * TOLERANCE_SHARE, "of a quota that was raised to 1.5 CPUs they used {more:.3}");
 
     // A quota below another one: of what all four may use, two use at most half a CPU.
     job.limit(Some(0.5))?;
@@ -45,14 +45,17 @@ pub fn migratable_tasks_keep_their_quotas() -> Result<String> {
     pods.limit(Some(0.9))?;
     std::thread::sleep(SETTLE);
     let [inner, both] = used_cpus([&all[..2], &all], SHORT)?;
-    ensure!(inner <= 0.5 + TOLERANCE_CPUS && inner > 0.3, "below a quota of .9, one of .5 gave {inner:.3} CPUs");
-    ensure!((both - 0.9).abs() <= TOLERANCE_CPUS, "a quota of .9 with another below it gave {both:.3} CPUs");
+    ensure!(
+        inner <= 0.5 * (1.0 + TOLERANCE_SHARE) && inner > 0.3,
+        "below a quota of .9, one of .5 gave {inner:.3} CPUs"
+    );
+    ensure!((both - 0.9).abs() <= 0.9 * TOLERANCE_SHARE, "a quota of .9 with another below it gave {both:.3} CPUs");
 
     free.add(&workers[0])?;
     std::thread::sleep(SETTLE);
     let [one, others] = used_cpus([&all[..1], &all[1..]], SHORT)?;
     ensure!(one > 0.9, "a task that has left all quotas uses {one:.3} CPUs");
-    ensure!((others - 0.9).abs() <= TOLERANCE_CPUS, "the three others use {others:.3} CPUs of .9");
+    ensure!((others - 0.9).abs() <= 0.9 * TOLERANCE_SHARE, "the three others use {others:.3} CPUs of .9");
 
     pods.limit(None)?;
     job.limit(None)?;
@@ -70,28 +73,6 @@ pub fn migratable_tasks_keep_their_quotas() -> Result<String> {
         "of .25 CPUs they used {quarter:.3}, of 1.5 {more:.3}, of .5 below .9 {inner:.3} and {both:.3}, of .9 beside a task without \
          a quota {others:.3}, without any {without:.2}, with lifted quotas {lifted:.2}"
     ))
-}
-
-/// A hundred tasks that share a millisecond in each tenth of a second: one turn each would take far longer than the kernel's watchdog
-/// waits for a task.
-pub fn many_tasks_of_a_tiny_quota_do_not_end_the_class() -> Result<String> {
-    /// Longer than the watchdog waits.
-    const LONGER_THAN_THE_WATCHDOG: Duration = Duration::from_secs(40);
-    /// A turn of a tick or two for each task in ten seconds.
-    const TURNS_CPUS: f64 = 0.1;
-    let cgroup = Cgroup::new("vnuma-tiny")?;
-    cgroup.limit(Some(0.01))?;
-    let workers = Worker::start_many(100, &Setting::migratable())?;
-    workers.iter().try_for_each(|worker| cgroup.add(worker))?;
-    let all: Vec<&Worker> = workers.iter().collect();
-
-    let mut scheduler = Scheduler::start(&[])?;
-    wait_for("the tasks to become migratable", PATIENCE, || Ok(workers.iter().all(Worker::is_migratable)))?;
-    std::thread::sleep(SETTLE);
-    let [used] = used_cpus([&all], LONGER_THAN_THE_WATCHDOG)?;
-    ensure!(scheduler.is_alive()? && workers.iter().all(Worker::is_migratable), "the class ended");
-    ensure!(used <= TURNS_CPUS, "of a hundredth of a CPU they used {used:.3}");
-    Ok(format!("a hundred tasks used {used:.3} CPUs of .01 in {LONGER_THAN_THE_WATCHDOG:?}, and the class runs"))
 }
 
 /// The CPUs that each of several sets of workers uses, in the same window.
