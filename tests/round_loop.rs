@@ -124,6 +124,10 @@ impl Class for FakeClass {
         Ok(Retargeted { epoch: state.epoch, ..Retargeted::default() })
     }
 
+    fn keeps_quotas(&self) -> bool {
+        true
+    }
+
     fn set_quota(&self, quota: &KernelQuota) -> Result<()> {
         bail!("a quota was set for cgroup {}, and there are none", quota.cgroup_id)
     }

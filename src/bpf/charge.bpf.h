@@ -40,8 +40,13 @@ static void charge_current(struct task_struct *p, struct task_ctx *tctx, struct 
 				   p->scx.dsq_vtime + (run_ns - stolen_ns) * WEIGHT_BASE / effective_weight(p, tctx));
 	cctx->vtime = p->scx.dsq_vtime;
 	quota = task_quota(p, tctx);
-	if (quota >= 0)
-		charge_quotas(quota, node, run_ns - stolen_ns, limit_clock_ns());
+	if (quota >= 0) {
+		/* As the fair class does, by the kernel's own count, which leaves out interrupts and is up to date in all callers. */
+		const u64 counted_ns = p->se.sum_exec_runtime;
+
+		charge_quotas(quota, node, counted_ns - tctx->quota_charged_ns, limit_clock_ns());
+		tctx->quota_charged_ns = counted_ns;
+	}
 	if (!steers)
 		return;
 	if (node_limit(node) != VNUMA_NO_LIMIT)

@@ -40,6 +40,9 @@ pub trait Class {
     /// changes.
     fn update(&self, plan: &KernelPlan) -> Result<Retargeted>;
 
+    /// Return true if it can keep CPU quotas.
+    fn keeps_quotas(&self) -> bool;
+
     /// Sets a CPU quota, changes it, or ends it.
     fn set_quota(&self, quota: &KernelQuota) -> Result<()>;
 

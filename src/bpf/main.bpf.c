@@ -168,6 +168,7 @@ void BPF_STRUCT_OPS(vnuma_running, struct task_struct *p)
 	cctx->is_running = true;
 	stop_waiting(p, tctx, node, cctx->started_at);
 	tctx->held_since = 0;
+	tctx->quota_charged_ns = p->se.sum_exec_runtime;
 	__sync_fetch_and_add(&stats->nr_runs, 1);
 	if (time_before(stats->vtime_now, p->scx.dsq_vtime))
 		stats->vtime_now = p->scx.dsq_vtime;

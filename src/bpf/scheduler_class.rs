@@ -322,6 +322,11 @@ impl Class for SchedulerClass<'_> {
         }
     }
 
+    fn keeps_quotas(&self) -> bool {
+        // Where idle CPUs can't be woken for the tasks that a quota lets go, these would get a third of it.
+        !cannot_kick_cpus()
+    }
+
     fn set_quota(&self, quota: &KernelQuota) -> Result<()> {
         run(&self.skel.progs.set_quota, &mut quota.to_args())
             .with_context(|| format!("setting the CPU quota of the cgroup with id {}", quota.cgroup_id))

@@ -177,10 +177,11 @@ struct task_ctx {
 	s32 vtime_node;			/* the node whose clock the task's vtime belongs to */
 	u32 own_policy;
 	u32 flags;
-	s32 quota;	    /* the nearest quota on the path to the cgroup… */
-	u64 quota_cgroup;   /* …with this id… */
-	u64 quotas_version; /* …when quotas had this version */
-	u64 held_since;	    /* when the task was first held by a quota, 0 if it has run since */
+	s32 quota;	      /* the nearest quota on the path to the cgroup… */
+	u64 quota_cgroup;     /* …with this id… */
+	u64 quotas_version;   /* …when quotas had this version */
+	u64 quota_charged_ns; /* the kernel's count of its run time up to which quotas were charged */
+	u64 held_since;	      /* when the task was first held by a quota, 0 if it has run since */
 };
 
 struct {

@@ -24,11 +24,11 @@ struct Kept {
 
 impl KeptQuotas {
     /// Make the class keep the quotas on the path to a cgroup, given from the nearest to the outermost. Returns false if that are
-    /// too many for it.
+    /// too many for it, or if it can't keep any.
     pub fn keep(&mut self, class: &dyn Class, path: &[Quota]) -> Result<bool> {
         let nr_new = path.iter().filter(|quota| !self.kept.contains_key(&quota.cgroup_id)).count();
         let nr_free = KernelQuota::NR_MAX as usize - self.kept.len();
-        if path.len() > KernelQuota::DEPTH_MAX || nr_new > nr_free {
+        if !class.keeps_quotas() || path.len() > KernelQuota::DEPTH_MAX || nr_new > nr_free {
             return Ok(false);
         }
         let mut parent = None;
@@ -82,9 +82,14 @@ pub(super) mod tests {
     #[derive(Default)]
     pub(in crate::work) struct FakeClass {
         pub(in crate::work) quotas: RefCell<Vec<KernelQuota>>,
+        pub(in crate::work) keeps_none: bool,
     }
 
     impl Class for FakeClass {
+        fn keeps_quotas(&self) -> bool {
+            !self.keeps_none
+        }
+
         fn set_quota(&self, quota: &KernelQuota) -> Result<()> {
             self.quotas.borrow_mut().push(*quota);
             Ok(())

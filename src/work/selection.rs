@@ -106,7 +106,8 @@ impl Selection {
         }
         if !std::mem::replace(&mut self.has_told_of_quotas, true) {
             let path = quotas.path(task.cgroup_id).unwrap_or(Path::new("/"));
-            log::warn!("{}", too_many_quotas_text(path));
+            let text = if class.keeps_quotas() { too_many_quotas_text(path) } else { no_quotas_text(path) };
+            log::warn!("{text}");
         }
         Ok(false)
     }
@@ -162,6 +163,15 @@ fn too_many_quotas_text(cgroup: &Path) -> String {
         cgroup.display(),
         KernelQuota::NR_MAX,
         KernelQuota::DEPTH_MAX
+    )
+}
+
+/// What to say of tasks that stay fixed because this kernel lets us keep no quota.
+fn no_quotas_text(cgroup: &Path) -> String {
+    format!(
+        "tasks with a CPU quota stay fixed, as those of cgroup {}: scx_vnuma can't keep their cpu.max on this kernel, whose BTF has a \
+         malformed scx_bpf_kick_cpu; --lift-quotas makes them migratable all the same",
+        cgroup.display()
     )
 }
 
@@ -286,6 +296,25 @@ mod tests {
         assert_eq!(change(id(&path), &mut selection().lift_quotas()), Some(Change::Select));
         let text = too_many_quotas_text(Path::new("/pods/job"));
         assert!(text.contains("/pods/job stay fixed") && text.contains("--lift-quotas"), "{text}");
+    }
+
+    #[test]
+    fn where_quotas_cant_be_kept_tasks_with_one_stay_fixed() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("pods")).unwrap();
+        std::fs::write(root.path().join("pods/cpu.max"), "50000 100000\n").unwrap();
+        let cgroup_id = root.path().join("pods").metadata().unwrap().ino();
+        let task = TaskRecord { nice: 5, cgroup_id, ..test_task(7, "job") };
+        let selected = TaskRecord { policy: policy::EXT, is_selected: true, ..task };
+        let class = FakeClass { keeps_none: true, ..FakeClass::default() };
+        let change = |selection: &mut Selection, task: &TaskRecord| {
+            selection.change(&class, task, &mut Quotas::new(Some(root.path()))).unwrap()
+        };
+        assert_eq!([&task, &selected].map(|task| change(&mut selection(), task)), [None, Some(Change::GiveBack)]);
+        let mut lifting = selection().lift_quotas();
+        assert_eq!([&task, &selected].map(|task| change(&mut lifting, task)), [Some(Change::Select), None]);
+        let text = no_quotas_text(Path::new("/pods"));
+        assert!(text.contains("cgroup /pods") && text.contains("--lift-quotas"), "{text}");
     }
 
     #[test]

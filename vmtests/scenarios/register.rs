@@ -161,6 +161,7 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!(SHAPES, Shape("4x1"), operating::a_reload_changes_selectors_and_policy_without_unloading_the_class),
     scenario!(SHAPES, Shape("4x1"), operating::a_drained_node_is_left_and_gets_nothing_also_after_a_restart),
     scenario!(SHAPES, Shape("4x1"), quotas::migratable_tasks_keep_their_quotas),
+    scenario!(SHAPES, Shape("4x1"), quotas::many_tasks_of_a_tiny_quota_do_not_end_the_class),
     scenario!(MOVING, Lab, moving::a_hog_is_fled_within_two_rounds_three_times),
     scenario!(MOVING, Lab, moving::short_rounds_react_within_a_third_of_a_second),
     scenario!(MOVING, Lab, moving::without_contention_nothing_moves),
