@@ -99,6 +99,8 @@ impl GroupMemory {
     pub(super) fn judge(&mut self, options: &AutoOptions, now: f64, want_cpus: f64) -> Option<Payoff> {
         const CLEARLY_LESS: f64 = 0.9;
         const DEAREST: f64 = 16.0;
+        /// So little more is no gain.
+        const NOTHING_CPUS: f64 = 0.01;
 
         let used_cpus = self.used_cpus;
         let moved = self.moved.as_mut()?;
@@ -114,7 +116,7 @@ impl GroupMemory {
         let wants_more = want_cpus * CLEARLY_LESS > used_cpus;
         let payoff = if used_cpus < CLEARLY_LESS * moved.instead_cpus && wants_more {
             Payoff::Lost
-        } else if moved.instead_cpus < CLEARLY_LESS * used_cpus {
+        } else if moved.instead_cpus < CLEARLY_LESS * used_cpus && used_cpus - moved.instead_cpus > NOTHING_CPUS {
             Payoff::Gained
         } else {
             Payoff::Even

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::scan::{Cuts, Field};
-use super::source::{Blocks, Damage};
+use super::source::{parse_blocks, BlockParser};
 use super::{Oddities, Oddity, OddityKind};
 use crate::sim::error::SimError;
 
@@ -179,29 +179,17 @@ pub(super) fn read_part<G: Gather>(
     strict: bool,
     gather: &mut G,
 ) -> Result<Oddities, SimError> {
-    let mut parser = Parser { path, table, strict, line: 0, has_row: false, oddities: Oddities::default() };
-    let mut blocks = Blocks::new(reader);
-    let (mut block, mut next) = (Vec::new(), Vec::new());
-    let damaged = |line: u64, damage: Damage| SimError::Damaged {
-        path: path.to_owned(),
-        line: line + damage.lines,
-        source: damage.source,
-    };
-    let mut len = blocks.next_into(&mut block).map_err(|damage| damaged(0, damage))?;
-    while len > 0 {
-        let (parsed, read) = rayon::join(|| parser.block(&block[..len], gather), || blocks.next_into(&mut next));
-        parsed?;
-        len = read.map_err(|damage| damaged(parser.line, damage))?;
-        std::mem::swap(&mut block, &mut next);
-    }
+    let mut parser = Parser { path, table, strict, gather, line: 0, has_row: false, oddities: Oddities::default() };
+    parse_blocks(reader, path, &mut parser)?;
     parser.check_not_empty()?;
     Ok(parser.oddities)
 }
 
-struct Parser<'a> {
+struct Parser<'a, G> {
     path: &'a Path,
     table: Table,
     strict: bool,
+    gather: &'a mut G,
     /// Number of lines read so far.
     line: u64,
     /// Whether any line so far wasn't empty.
@@ -209,8 +197,8 @@ struct Parser<'a> {
     oddities: Oddities,
 }
 
-impl Parser<'_> {
-    fn block(&mut self, block: &[u8], gather: &mut impl Gather) -> Result<(), SimError> {
+impl<G: Gather> BlockParser for Parser<'_, G> {
+    fn parse(&mut self, block: &[u8]) -> Result<(), SimError> {
         let mut cuts = Cuts::new(block);
         let mut start = if self.line == 0 && block.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
         while start < block.len() {
@@ -225,7 +213,7 @@ impl Parser<'_> {
             let result = if row.len < self.table.min_fields || row.len > self.table.max_fields {
                 Err(self.field_count(&row))
             } else {
-                gather.row(&row)
+                self.gather.row(&row)
             };
             match result {
                 Ok(None) => {}
@@ -235,6 +223,12 @@ impl Parser<'_> {
         Ok(())
     }
 
+    fn line(&self) -> u64 {
+        self.line
+    }
+}
+
+impl<G> Parser<'_, G> {
     fn field_count(&self, row: &Row<'_>) -> RowError {
         let Table { name, min_fields, max_fields } = self.table;
         let (seen, or_more) = (row.len.min(MAX_FIELDS), if row.len == MAX_FIELDS { " or more" } else { "" });

@@ -113,3 +113,34 @@ impl<R: Read> Blocks<R> {
         Ok(len)
     }
 }
+/// Takes in a table's text, block by block.
+pub(super) trait BlockParser: Send {
+    /// Take in whole lines.
+    fn parse(&mut self, block: &[u8]) -> Result<(), SimError>;
+
+    /// Number of lines so far.
+    fn line(&self) -> u64;
+}
+
+/// Parse all of a part's text. A block is parsed while the next one is decompressed.
+pub(super) fn parse_blocks(
+    reader: impl Read + Send,
+    path: &Path,
+    parser: &mut impl BlockParser,
+) -> Result<(), SimError> {
+    let mut blocks = Blocks::new(reader);
+    let (mut block, mut next) = (Vec::new(), Vec::new());
+    let damaged = |line: u64, damage: Damage| SimError::Damaged {
+        path: path.to_owned(),
+        line: line + damage.lines,
+        source: damage.source,
+    };
+    let mut len = blocks.next_into(&mut block).map_err(|damage| damaged(0, damage))?;
+    while len > 0 {
+        let (parsed, read) = rayon::join(|| parser.parse(&block[..len]), || blocks.next_into(&mut next));
+        parsed?;
+        len = read.map_err(|damage| damaged(parser.line(), damage))?;
+        std::mem::swap(&mut block, &mut next);
+    }
+    Ok(())
+}

@@ -7,7 +7,7 @@ use csv::ByteRecord;
 
 use crate::sim::error::SimError;
 use crate::sim::trace::csv::{RowError, BYTE_ORDER_MARK};
-use crate::sim::trace::source::{Blocks, Damage};
+use crate::sim::trace::source::{parse_blocks, BlockParser};
 use crate::sim::trace::{Oddities, Oddity, OddityKind};
 
 /// What became of a row. `Ok(Some(oddity))` means that it is used although it is odd, an error that it is skipped.
@@ -69,20 +69,7 @@ pub(super) fn read_rows(
         has_row: false,
         oddities: Oddities::default(),
     };
-    let mut blocks = Blocks::new(reader);
-    let (mut block, mut next) = (Vec::new(), Vec::new());
-    let damaged = |line: u64, damage: Damage| SimError::Damaged {
-        path: path.to_owned(),
-        line: line + damage.lines,
-        source: damage.source,
-    };
-    let mut len = blocks.next_into(&mut block).map_err(|damage| damaged(0, damage))?;
-    while len > 0 {
-        let (parsed, read) = rayon::join(|| parser.block(&block[..len]), || blocks.next_into(&mut next));
-        parsed?;
-        len = read.map_err(|damage| damaged(parser.line, damage))?;
-        std::mem::swap(&mut block, &mut next);
-    }
+    parse_blocks(reader, path, &mut parser)?;
     if !parser.has_row {
         parser.note(0, Err(RowError { kind: OddityKind::EmptyPart, what: "no row".to_owned() }))?;
     }
@@ -102,8 +89,8 @@ struct Parser<'a> {
     oddities: Oddities,
 }
 
-impl Parser<'_> {
-    fn block(&mut self, block: &[u8]) -> Result<(), SimError> {
+impl BlockParser for Parser<'_> {
+    fn parse(&mut self, block: &[u8]) -> Result<(), SimError> {
         let text = if self.line == 0 { block.strip_prefix(BYTE_ORDER_MARK).unwrap_or(block) } else { block };
         let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
         if let (None, Some(first)) = (self.is_json, first) {
@@ -118,6 +105,12 @@ impl Parser<'_> {
         Ok(())
     }
 
+    fn line(&self) -> u64 {
+        self.line
+    }
+}
+
+impl Parser<'_> {
     fn json(&mut self, text: &[u8]) -> Result<(), SimError> {
         for (line, at) in text.split(|&byte| byte == b'\n').zip(1..) {
             if !line.trim_ascii().is_empty() {
