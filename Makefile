@@ -96,7 +96,8 @@ long-test: setup ## long forms: ten calm minutes, short tasks timed, twenty kill
 	vmtests/run long short-tasks killing
 	vmtests/run killing
 
-systemd-test: setup ## docs/getting-started.md, command by command, in Debian 12 under systemd, with what make dist makes
+systemd-test: ## docs/getting-started.md, command by command, in Debian 12 under systemd, with what make dist makes
+	vmtests/setup --systemd
 	$(BUILD) --workspace
 	packaging/dist
 	vmtests/run systemd
