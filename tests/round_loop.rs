@@ -95,7 +95,7 @@ impl Class for FakeClass {
             time.used_ns()
         };
         let cpu_times = (0..3).map(|cpu| (cpu, busy_ns(cpu), state.steal_ns[cpu as usize])).collect();
-        Ok(KernelCounters { cpu_times: Some(cpu_times), nr_queued: vec![0; 3] })
+        Ok(KernelCounters { cpu_times: Some(cpu_times), nr_queued: vec![0; 3], ..KernelCounters::default() })
     }
 
     fn run_times(&self, _processes: Option<&[u32]>) -> Result<RunTimes> {

@@ -8,6 +8,7 @@
 #include "fairness.bpf.h"
 #include "limit.bpf.h"
 #include "reflex.bpf.h"
+#include "give_way.bpf.h"
 #include "quota.bpf.h"
 
 /* Charge @p, the current task of its CPU, whose context is @cctx, with its time since it was put there or last charged. */
@@ -16,7 +17,7 @@ static void charge_current(struct task_struct *p, struct task_ctx *tctx, struct 
 	const s32 cpu = scx_bpf_task_cpu(p), node = cpu_to_node(cpu);
 	struct vnuma_node_stats *stats = node_stats_of(node);
 	const u64 stolen_now = kvm_stolen_ns(cpu);
-	u64 run_ns = now - cctx->started_at, stolen_ns = stolen_now - cctx->stolen_at;
+	u64 run_ns = now - cctx->started_at, stolen_ns = stolen_now - cctx->stolen_at, left_ns = 0;
 	s32 quota;
 
 	if (!stats)
@@ -51,7 +52,12 @@ static void charge_current(struct task_struct *p, struct task_ctx *tctx, struct 
 		return;
 	if (node_limit(node) != VNUMA_NO_LIMIT)
 		__sync_fetch_and_sub(&stats->budget_ns, run_ns - stolen_ns);
-	watch_steal(stats, node, run_ns, stolen_ns, now);
+	if (gives_way(node)) {
+		left_ns = watch_others(cpu, node, &cctx->rest, run_ns, stolen_ns);
+		watch_steal(stats, node, true, run_ns + left_ns, stolen_ns + left_ns);
+	} else {
+		watch_steal(stats, node, false, run_ns, stolen_ns);
+	}
 }
 
 #endif /* VNUMA_CHARGE_BPF_H */

@@ -19,6 +19,11 @@ pub struct KernelCounters {
     pub cpu_times: Option<Vec<CpuNs>>,
     /// Number of tasks waiting in each node's queue, by node id.
     pub nr_queued: Vec<u32>,
+    /// Time for which CPUs of each node gave way to others while tasks were queued, since load, ns, by node id; 0 for nodes that
+    /// don't give way at the moment.
+    pub rested_ns: Vec<u64>,
+    /// True if the class sees CPUs being taken from it, and can wake them again once they have rested.
+    pub can_give_way: bool,
 }
 
 /// The map `cpu_times`, mapped into memory: reading it needs no system call.

@@ -7,6 +7,7 @@
 #include "accounting.bpf.h"
 #include "limit.bpf.h"
 #include "reflex.bpf.h"
+#include "give_way.bpf.h"
 #include "retarget.bpf.h"
 
 /* From include/linux/sched/prio.h: static_prio of nice 0. */
@@ -34,6 +35,8 @@ static bool set_node_plan(s32 node, const struct vnuma_node_plan *new, bool *is_
 	changes = old->limit != limit;
 	if (changes)
 		old->limit = limit;
+	if (old->flags != new->flags)
+		old->flags = new->flags;
 	if (old->spread_weight != weight)
 		old->spread_weight = weight;
 	if (old->fallback != fallback)
@@ -41,7 +44,7 @@ static bool set_node_plan(s32 node, const struct vnuma_node_plan *new, bool *is_
 	return changes;
 }
 
-/* Write what the new plan says of each node. Return true if a limit changes. */
+/* Write what the new plan says of each node. Return true if a node holds work back in another way. */
 static bool set_node_plans(struct vnuma_target *plan, struct vnuma_retarget_args *args)
 {
 	bool changes = false;
@@ -64,8 +67,10 @@ static bool set_node_plans(struct vnuma_target *plan, struct vnuma_retarget_args
 		plan->limited_nodes = limited;
 	if (plan->spread_total != spread_total)
 		plan->spread_total = spread_total;
-	if (plan->overflow_nodes != args->overflow_nodes)
-		plan->overflow_nodes = args->overflow_nodes;
+	if (plan->resting_nodes != args->resting_nodes) {
+		plan->resting_nodes = args->resting_nodes;
+		changes = true;
+	}
 	return changes;
 }
 
@@ -113,7 +118,8 @@ int init_node_timers(struct vnuma_node_args *args)
 {
 	s32 err = init_limit_timer(args->node);
 
-	return err ?: init_leave_timer(args->node);
+	err = err ?: init_leave_timer(args->node);
+	return err ?: init_rest_timers(args->node);
 }
 
 /* Read the length of each node's DSQ, and each CPU's time into the map cpu_times. */
@@ -126,11 +132,17 @@ int read_counters(struct vnuma_counters_args *args)
 
 	bpf_for(node, 0, nr_nodes) {
 		u32 *nr = MEMBER_VPTR(args->nr_queued, [node]);
+		u64 *rested = MEMBER_VPTR(args->rested_ns, [node]);
 
 		if (nr)
 			*nr = nr_queued(node);
+		if (rested && gives_way(node)) {
+			const struct vnuma_node_stats *stats = node_stats_of(node);
+
+			*rested = stats ? stats->rested_ns : 0;
+		}
 	}
-	args->has_cpu_times = 0;
+	args->has_cpu_times = args->has_steal_times = 0;
 	if (!bpf_ksym_exists(&kernel_cpustat))
 		return 0;
 	online = scx_bpf_get_online_cpumask();
@@ -140,6 +152,8 @@ int read_counters(struct vnuma_counters_args *args)
 
 		if (!stat || !time)
 			continue;
+		if (kvm_stolen_ns(cpu))
+			args->has_steal_times = 1;
 		time->is_online = bpf_cpumask_test_cpu(cpu, online);
 		time->busy_ns = stat->cpustat[CPUTIME_USER] + stat->cpustat[CPUTIME_NICE] +
 				stat->cpustat[CPUTIME_SYSTEM] + stat->cpustat[CPUTIME_IRQ] +

@@ -61,16 +61,17 @@ static bool has_idle_cpu(s32 node)
  * Return a node with an idle CPU for a process whose turn is @node's, where all CPUs are busy: one with a weight if there is
  * one, else one that takes overflow, else @node. Other nodes' idle masks may be remote memory, so they are read only then.
  */
-static s32 overflow_node(const struct vnuma_target *plan, s32 node)
+static s32 overflow_node(s32 node)
 {
 	s32 other, spare = node;
 
 	bpf_for(other, 0, nr_nodes) {
 		const struct vnuma_node_plan *node_plan = node_plan_of(other);
-		const bool overflows = plan->overflow_nodes & node_bit(other);
+		bool overflows;
 
 		if (!node_plan)
 			break;
+		overflows = node_plan->flags & VNUMA_TAKES_OVERFLOW;
 		if (other == node || (overflows && spare != node) || !(overflows || node_plan->spread_weight) ||
 		    !has_idle_cpu(other))
 			continue;
@@ -97,7 +98,7 @@ int BPF_PROG(place_at_exec, struct task_struct *p, pid_t old_pid, struct linux_b
 	to = next_spread_node(plan, node);
 	/* Where it is, it has a CPU, which somebody may be waiting for. */
 	if (to >= 0 && !(to == node && !nr_queued(node)) && !has_idle_cpu(to))
-		to = overflow_node(plan, to);
+		to = overflow_node(to);
 	if (to < 0 || !may_run_on(p, to))
 		return 0;
 	own.epoch = plan->epoch;

@@ -41,11 +41,17 @@ enum vnuma_limit {
 	VNUMA_NO_LIMIT = 0xffffffff,
 };
 
+enum vnuma_node_flags {
+	VNUMA_TAKES_OVERFLOW = 1 << 0, /* without a spread weight, but takes processes while the others have no idle CPU */
+	VNUMA_HAS_OTHERS = 1 << 1,     /* others are known to use it: what they take is no news */
+};
+
 /* What the plan says of a node. Read on the hot path, but only for nodes that the masks of vnuma_target name. */
 struct vnuma_node_plan {
 	u32 limit;
 	u32 spread_weight; /* share of the processes that exec sends here; all 0: exec sends them nowhere */
 	s32 fallback;	   /* where the node's work goes at once when it is hit, else VNUMA_NO_NODE */
+	u32 flags;	   /* of enum vnuma_node_flags */
 };
 
 struct vnuma_destination {
@@ -63,7 +69,7 @@ struct vnuma_target {
 	u64 limited_nodes;  /* nodes with a limit below their online CPUs */
 	u64 hit_nodes;	    /* nodes hit under this plan */
 	u64 left_nodes;	    /* of hit_nodes: those whose work goes to their fallback */
-	u64 overflow_nodes; /* nodes without a spread weight that take processes while the others have no idle CPU */
+	u64 resting_nodes;  /* nodes where a CPU that others take rests: see give_way.bpf.h */
 	u32 nr_destinations;
 	struct vnuma_destination destination;
 	u32 spread_total; /* sum of the nodes' spread weights */
@@ -101,7 +107,7 @@ struct vnuma_retarget_args {
 	struct vnuma_destination destination;
 	u32 keeps_queues; /* no process was placed since the last call: queues need no look if the destination stays */
 	u64 known_hits;	  /* nodes that the plan knows to be hit; work that left others because of a hit stays away */
-	u64 overflow_nodes;
+	u64 resting_nodes;
 	struct vnuma_node_plan nodes[VNUMA_MAX_NODES];
 	/* out */
 	u32 nr_moved;  /* queued tasks moved to another node's DSQ */
@@ -126,8 +132,10 @@ struct vnuma_hit {
 /* The result of read_counters(), which also fills the map cpu_times. */
 struct vnuma_counters_args {
 	/* out */
-	u32 has_cpu_times;		/* the kernel lets BPF programs read CPU times, so cpu_times is valid */
+	u64 rested_ns[VNUMA_MAX_NODES]; /* as in vnuma_node_stats, of nodes that give way; else 0 */
 	u32 nr_queued[VNUMA_MAX_NODES]; /* tasks queued on each node's DSQ */
+	u32 has_cpu_times;		/* the kernel lets BPF programs read CPU times, so cpu_times is valid */
+	u32 has_steal_times;		/* the hypervisor has told some CPU of steal time since boot */
 };
 
 /* The result of read_steal(), for the CPU it runs on. */
@@ -239,6 +247,10 @@ struct vnuma_node_stats {
 	u64 refilled_at;  /* when the budget last grew */
 	u64 wakes_at;	  /* when the timer looks at the queue again; past: it isn't set */
 	u64 nr_throttled; /* times that a CPU found work but no budget */
+
+	/* Giving way. */
+	u64 rested_ns; /* time for which CPUs rested while tasks were queued */
+	u64 nr_rests;
 
 	/* The reflex: evidence of steal time since it last was 0. */
 	s64 excess_ns; /* stolen time beyond what is allowed */

@@ -18,6 +18,7 @@
 #include "retarget.bpf.h"
 #include "limit.bpf.h"
 #include "reflex.bpf.h"
+#include "give_way.bpf.h"
 #include "quota.bpf.h"
 #include "charge.bpf.h"
 #include "exec.bpf.h"
@@ -40,7 +41,7 @@ s32 BPF_STRUCT_OPS(vnuma_select_cpu, struct task_struct *p, s32 prev_cpu, u64 wa
 	sample_wakeup(p, wake_flags);
 	if (tctx && may_go_directly(node) && holding_quota(p, tctx, node) < 0)
 		cpu = claim_idle_cpu(p, node, prev_cpu);
-	if (cpu < 0 || !tctx)
+	if (cpu < 0 || !tctx || claimed_cpu_rests(cpu, node))
 		return busy_cpu(p, node, prev_cpu);
 	nr = nr_queued(node);
 	scx_bpf_task_set_dsq_vtime(p, task_vtime_on(p, tctx, node, nr));
@@ -95,16 +96,20 @@ void BPF_STRUCT_OPS(vnuma_enqueue, struct task_struct *p, u64 enq_flags)
 		kick_cpu(cpu, SCX_KICK_PREEMPT);
 }
 
-/* Return true if @cpu may take or keep a task, as its @node's limit allows. @prev is its current task, if it's ours. */
-static bool is_within_limit(s32 cpu, s32 node, struct task_struct *prev)
+/*
+ * Return true if @cpu may take or keep a task, as its @node's limit and others on the host allow. @prev is its current task, if
+ * it's ours.
+ */
+static bool may_take(s32 cpu, s32 node, struct task_struct *prev)
 {
 	const u32 limit = node_limit(node);
+	const bool yields = gives_way(node);
 	struct vnuma_node_stats *stats;
 	struct cpu_ctx *cctx;
 	struct task_ctx *tctx;
 	u64 nr_running;
 
-	if (limit == VNUMA_NO_LIMIT)
+	if (limit == VNUMA_NO_LIMIT && !yields)
 		return true;
 	stats = node_stats_of(node);
 	cctx = cpu_ctx_of(cpu);
@@ -117,7 +122,9 @@ static bool is_within_limit(s32 cpu, s32 node, struct task_struct *prev)
 		if (tctx)
 			charge_current(prev, tctx, cctx, scx_bpf_now());
 	}
-	return may_take_task(node, stats, limit, nr_running);
+	if (yields && is_resting(cpu, node, &cctx->rest, prev))
+		return false;
+	return limit == VNUMA_NO_LIMIT || may_take_task(node, stats, limit, nr_running);
 }
 
 void BPF_STRUCT_OPS(vnuma_dispatch, s32 cpu, struct task_struct *prev)
@@ -126,8 +133,8 @@ void BPF_STRUCT_OPS(vnuma_dispatch, s32 cpu, struct task_struct *prev)
 	struct cpu_ctx *cctx;
 	s32 node = cpu_to_node(cpu);
 
-	/* If the node's limit is used up, SCX_OPS_ENQ_LAST makes the kernel enqueue @prev too. */
-	if (node < 0 || !is_within_limit(cpu, node, prev))
+	/* If the node's limit is used up or the CPU rests, SCX_OPS_ENQ_LAST makes the kernel enqueue @prev too. */
+	if (node < 0 || !may_take(cpu, node, prev))
 		return;
 	hold_queued(node);
 	if (scx_bpf_dsq_move_to_local(node_dsq(node), 0))
@@ -209,7 +216,8 @@ void BPF_STRUCT_OPS(vnuma_tick, struct task_struct *p)
 		if (!stats || !cctx || !tctx || !cctx->is_running)
 			return;
 		charge_current(p, tctx, cctx, scx_bpf_now());
-		if ((node_limit(node) != VNUMA_NO_LIMIT && stats->budget_ns <= 0) || holding_quota(p, tctx, node) >= 0)
+		if ((node_limit(node) != VNUMA_NO_LIMIT && stats->budget_ns <= 0) ||
+		    (cctx->rest.until && gives_way(node)) || holding_quota(p, tctx, node) >= 0)
 			scx_bpf_task_set_slice(p, 0);
 	}
 	if (!can_kick() && task_node(p) != node)

@@ -75,19 +75,19 @@ macro_rules! plain {
 
 plain! {
     packed vnuma_destination { first, second }
-    packed vnuma_node_plan { limit, spread_weight, fallback }
+    packed vnuma_node_plan { limit, spread_weight, fallback, flags }
     packed vnuma_target {
-        epoch, version, limited_nodes, hit_nodes, left_nodes, overflow_nodes, nr_destinations, destination, spread_total
+        epoch, version, limited_nodes, hit_nodes, left_nodes, resting_nodes, nr_destinations, destination, spread_total
     }
     packed vnuma_placement { epoch, node, _pad }
     packed vnuma_process_node { tgid, node }
     packed vnuma_run_time { run_ns, stolen_ns, wait_ns }
     packed vnuma_retarget_args {
-        nr_destinations, destination, keeps_queues, known_hits, overflow_nodes, nodes, nr_moved, nr_kicked, epoch
+        nr_destinations, destination, keeps_queues, known_hits, resting_nodes, nodes, nr_moved, nr_kicked, epoch
     }
     packed vnuma_node_args { node }
     packed vnuma_hit { at_ns, run_ns, stolen_ns, node, is_left }
-    packed vnuma_counters_args { has_cpu_times, nr_queued }
+    packed vnuma_counters_args { rested_ns, nr_queued, has_cpu_times, has_steal_times }
     packed vnuma_steal_args { steal_ns }
     packed vnuma_select_args { started_at_ns, tid, selected, own_policy, _pad }
     packed vnuma_quota_args { cgroup_id, period_ns, quota_ns, index, parent }
@@ -99,7 +99,7 @@ plain! {
     packed vnuma_wakeups { nr_skip, _pad, pairs }
     padded vnuma_node_stats {
         vtime_now, run_ns, stolen_ns, nr_runs, nr_elsewhere, nr_stragglers, nr_arrived, nr_running, nr_execs, budget_ns,
-        refilled_at, wakes_at, nr_throttled, excess_ns, excess_run_ns, excess_stolen_ns, hit_at, nr_hits
+        refilled_at, wakes_at, nr_throttled, rested_ns, nr_rests, excess_ns, excess_run_ns, excess_stolen_ns, hit_at, nr_hits
     }
 }
 

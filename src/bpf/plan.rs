@@ -27,6 +27,10 @@ pub struct KernelPlan {
     pub overflow: BTreeSet<NodeId>,
     /// Where a node's work goes at once when the node is hit, until a plan that knows of the hit.
     pub fallback: BTreeMap<NodeId, NodeId>,
+    /// Nodes whose CPUs rest while others need them: see `give_way.bpf.h`.
+    pub gives_way: BTreeSet<NodeId>,
+    /// Nodes that others are known to use: such a node isn't hit.
+    pub has_others: BTreeSet<NodeId>,
     /// The hits that the plan knows of. A node that is hit while the plan is made, and isn't among these, stays left.
     pub known_hits: BTreeSet<NodeId>,
 }
@@ -44,6 +48,7 @@ impl KernelPlan {
     /// Return true if it says more than where work goes.
     pub fn steers(&self) -> bool {
         !(self.limits.is_empty() && self.spread.is_empty() && self.overflow.is_empty() && self.fallback.is_empty())
+            || !(self.gives_way.is_empty() && self.has_others.is_empty())
     }
 
     pub(super) fn to_args(&self, keeps_queues: bool) -> intf::vnuma_retarget_args {
@@ -56,10 +61,16 @@ impl KernelPlan {
             },
             keeps_queues: u32::from(keeps_queues),
             known_hits: bits(&self.known_hits),
-            overflow_nodes: bits(&self.overflow),
+            resting_nodes: bits(&self.gives_way),
             nodes: std::array::from_fn(|node| self.node_plan(NodeId(node as u32))),
             ..Plain::zeroed()
         }
+    }
+
+    fn flags(&self, node: NodeId) -> u32 {
+        let of = |nodes: &BTreeSet<NodeId>, flag| if nodes.contains(&node) { flag } else { 0 };
+        of(&self.overflow, intf::vnuma_node_flags_VNUMA_TAKES_OVERFLOW)
+            | of(&self.has_others, intf::vnuma_node_flags_VNUMA_HAS_OTHERS)
     }
 
     fn node_plan(&self, node: NodeId) -> intf::vnuma_node_plan {
@@ -69,6 +80,7 @@ impl KernelPlan {
             // So that their sum fits.
             spread_weight: self.spread.get(&node).map_or(0, |&weight| weight.min(u32::MAX / MAX_NODES as u32)),
             fallback: fallback.map_or(intf::vnuma_sentinel_VNUMA_NO_NODE, |to| to.0 as i32),
+            flags: self.flags(node),
         }
     }
 }
@@ -89,6 +101,10 @@ fn limit_of(cpus: f64) -> u32 {
 pub struct Steering {
     /// Steal time up to this share of the run time is no evidence.
     pub allowed_steal_share: f64,
+    /// The same two where work gives way.
+    pub allowed_giving_way_share: f64,
+    /// See `allowed_giving_way_share`.
+    pub giving_way_threshold: Duration,
     /// Steal time beyond it that makes a hit, for each CPU that runs migratable tasks.
     pub hit_threshold: Duration,
     /// A node isn't hit twice within this time.
@@ -99,6 +115,8 @@ impl Default for Steering {
     fn default() -> Self {
         Steering {
             allowed_steal_share: 0.1,
+            allowed_giving_way_share: 0.5,
+            giving_way_threshold: Duration::from_millis(5),
             hit_threshold: Duration::from_millis(10),
             hit_interval: Duration::from_millis(250),
         }
@@ -131,8 +149,16 @@ mod tests {
     #[test]
     fn sets_of_nodes_are_bits() {
         let known_hits = [0, 5, 63, 64, 9999].map(NodeId).into();
-        let args = KernelPlan { known_hits, overflow: [NodeId(1)].into(), ..KernelPlan::default() }.to_args(true);
-        assert_eq!((args.known_hits, args.overflow_nodes), (1 | 1 << 5 | 1 << 63, 2));
+        let gives_way = [1, 2, 63].map(NodeId).into();
+        let args = KernelPlan { known_hits, gives_way, ..KernelPlan::default() }.to_args(true);
+        assert_eq!((args.known_hits, args.resting_nodes), (1 | 1 << 5 | 1 << 63, 6 | 1 << 63));
+    }
+
+    #[test]
+    fn a_node_may_take_overflow_have_others_or_both() {
+        let (overflow, has_others) = ([0, 2].map(NodeId).into(), [1, 2].map(NodeId).into());
+        let args = KernelPlan { overflow, has_others, ..KernelPlan::default() }.to_args(true);
+        assert_eq!(args.nodes.map(|node| node.flags)[..4], [1, 2, 3, 0]);
     }
 
     #[test]

@@ -65,20 +65,21 @@ static void hit_node(struct vnuma_target *plan, struct vnuma_node_stats *stats, 
 	stats->excess_ns = stats->excess_run_ns = stats->excess_stolen_ns = 0;
 }
 
-/* Where work is held to half of a node or less, others are known to be: what it loses there is no news. */
+/* Where others are known to be, or work is held to half of a node or less, what it loses is no news. */
 static bool is_news(const struct vnuma_node_plan *node_plan, s32 node)
 {
 	const u32 *nr = MEMBER_VPTR(nr_online, [node]);
 
-	return nr && node_plan->limit > *nr * (VNUMA_LIMIT_ONE_CPU / 2);
+	return nr && !(node_plan->flags & VNUMA_HAS_OTHERS) && node_plan->limit > *nr * (VNUMA_LIMIT_ONE_CPU / 2);
 }
 
-/* Count what a CPU of @node has run and lost until @now. */
-static void watch_steal(struct vnuma_node_stats *stats, s32 node, u64 run_ns, u64 stolen_ns, u64 now)
+/* Count what a CPU of @node, where work gives way if @yields, has run and lost. */
+static void watch_steal(struct vnuma_node_stats *stats, s32 node, bool yields, u64 run_ns, u64 stolen_ns)
 {
 	struct vnuma_target *plan = plan_in_force();
 	const struct vnuma_node_plan *node_plan = node_plan_of(node);
-	const s64 change = stolen_ns - run_ns * allowed_steal / 1024;
+	const s64 change = stolen_ns - run_ns * (yields ? allowed_giving_way : allowed_steal) / 1024;
+	const u64 threshold_ns = yields ? hit_giving_way_ns : hit_threshold_ns;
 	u64 nr_running;
 	s64 excess;
 
@@ -96,8 +97,8 @@ static void watch_steal(struct vnuma_node_stats *stats, s32 node, u64 run_ns, u6
 	}
 	/* All CPUs that run our tasks bring evidence, and noise. */
 	nr_running = stats->nr_running;
-	if (excess >= (s64)(hit_threshold_ns * (nr_running ?: 1)))
-		hit_node(plan, stats, node, now);
+	if (excess >= (s64)(threshold_ns * (nr_running ?: 1)))
+		hit_node(plan, stats, node, scx_bpf_now());
 }
 
 /* Preempt tasks on @node's CPUs that belong elsewhere by now. */

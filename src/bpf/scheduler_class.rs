@@ -64,6 +64,8 @@ pub struct NodeStats {
     pub run_ns: u64,
     /// The part of it in which the host ran something else, ns.
     pub stolen_ns: u64,
+    /// Time for which CPUs of the node gave way to others while tasks were queued, ns.
+    pub rested_ns: u64,
     /// Number of times that a migratable task was put on a CPU.
     pub nr_runs: u64,
     /// Those of them in which the task may not run on its destination.
@@ -79,6 +81,7 @@ impl From<&intf::vnuma_node_stats> for NodeStats {
         NodeStats {
             run_ns: stats.run_ns,
             stolen_ns: stats.stolen_ns,
+            rested_ns: stats.rested_ns,
             nr_runs: stats.nr_runs,
             nr_elsewhere: stats.nr_elsewhere,
             nr_stragglers: stats.nr_stragglers,
@@ -152,6 +155,8 @@ impl<'a> SchedulerClass<'a> {
         if let Some(steering) = &options.steering {
             knobs.steers = true;
             knobs.allowed_steal = (steering.allowed_steal_share * 1024.0).round() as u64;
+            knobs.allowed_giving_way = (steering.allowed_giving_way_share * 1024.0).round() as u64;
+            knobs.hit_giving_way_ns = steering.giving_way_threshold.as_nanos() as u64;
             knobs.hit_threshold_ns = steering.hit_threshold.as_nanos() as u64;
             knobs.hit_interval_ns = steering.hit_interval.as_nanos() as u64;
         }
@@ -170,12 +175,16 @@ impl<'a> SchedulerClass<'a> {
             }
         }
 
+        let nr_cpu_ids = nr_cpu_ids()?;
+        // Each of its values is a page.
+        let nr_timers = if options.steering.is_some() { nr_cpu_ids.min(CPU_IDS as usize) } else { 1 };
+        skel.maps.rest_timers.set_max_entries(nr_timers as u32).context("sizing the map rest_timers")?;
         skel.progs.place_at_exec.set_autoload(options.steering.is_some());
 
         let mut skel = scx_ops_load!(skel, vnuma_ops, uei)?;
         // Pinned before it schedules, so that what a killed daemon leaves behind can always be undone.
         pin_maps(&mut skel)?;
-        let cpu_times = MappedCpuTimes::of(&skel.maps.cpu_times, nr_cpu_ids()?)?;
+        let cpu_times = MappedCpuTimes::of(&skel.maps.cpu_times, nr_cpu_ids)?;
         if options.steering.is_some() {
             init_timers(skel.progs.init_node_timers.as_fd(), &nodes)?;
         }
@@ -307,7 +316,12 @@ impl Class for SchedulerClass<'_> {
         let mut args = intf::vnuma_counters_args::zeroed();
         run(&self.skel.progs.read_counters, &mut args).context("reading the CPUs' counters")?;
         let cpu_times = (args.has_cpu_times != 0).then(|| self.cpu_times.online());
-        Ok(KernelCounters { cpu_times, nr_queued: args.nr_queued.to_vec() })
+        Ok(KernelCounters {
+            cpu_times,
+            nr_queued: args.nr_queued.to_vec(),
+            rested_ns: args.rested_ns.to_vec(),
+            can_give_way: args.has_steal_times != 0 && !cannot_kick_cpus(),
+        })
     }
 
     fn run_times(&self, processes: Option<&[u32]>) -> Result<RunTimes> {

@@ -58,8 +58,27 @@ const volatile u64 limit_late_max_ns = 100 * NSEC_PER_MSEC;
  * that runs migratable tasks. Sums below 0 are 0: a CUSUM test, which notices a lasting change and forgets noise.
  */
 const volatile u64 allowed_steal = 102;
+/*
+ * Where work gives way, others have what they want of a CPU within a few ms, so only those are evidence that want it for most of the
+ * time: after three time slices of their host and the rests between them they add up to the threshold.
+ */
+const volatile u64 allowed_giving_way = 512;
+const volatile u64 hit_giving_way_ns = 5 * NSEC_PER_MSEC;
 const volatile u64 hit_threshold_ns = 10 * NSEC_PER_MSEC;
 const volatile u64 hit_interval_ns = 250 * NSEC_PER_MSEC;
+
+/*
+ * On a node that gives way, a CPU that loses rest_stolen_ns at once rests for as long as that was, which is about a time slice of its
+ * host. It rests twice as long, and then again, if the same burst of others seems to go on: if they took rest_slice_ns or more before
+ * tasks had run undisturbed for rest_calm_ns, or for one and a half times of what they took. Then it begins anew: otherwise bursts
+ * that keep following shortly on long rests would never be told from one that goes on, which is the daemon's business.
+ */
+const volatile u64 rest_stolen_ns = NSEC_PER_MSEC;
+const volatile u64 rest_slice_ns = 2 * NSEC_PER_MSEC;
+const volatile u64 rest_calm_ns = 9 * NSEC_PER_MSEC / 2;
+const volatile u64 rest_min_ns = 2 * NSEC_PER_MSEC;
+const volatile u64 rest_max_ns = 64 * NSEC_PER_MSEC;
+const volatile u32 rest_doublings = 2;
 
 /*
  * Steal time that exceeds the time passed by more than this can't be true. By less it can: where the TSC isn't reliable, the
@@ -191,14 +210,25 @@ struct {
 	__type(value, struct task_ctx);
 } task_ctxs SEC(".maps");
 
-/* The state of a CPU's current task, as of when it was put on the CPU. */
+/* How a CPU gives way to others: see give_way.bpf.h. Times are of limit_clock_ns(). */
+struct cpu_rest {
+	u64 until;     /* it takes no task before; 0: it doesn't rest */
+	u64 waited_at; /* since when a task has waited for its end, not yet counted; 0: none does */
+	u64 length_ns; /* of the last rest */
+	u64 stolen_at; /* the CPU's steal time when the rest began or was last extended */
+	u64 calm_ns;   /* time that tasks have run since, undisturbed */
+	u32 doubled;   /* times that it was doubled for the same burst */
+};
+
+/* A CPU's current task, as of when it was put on the CPU, and its rest. */
 struct cpu_ctx {
 	u64 started_at;	 /* the time then */
 	u64 vtime;	 /* the task's vtime */
 	u64 awake_ns;	 /* the task's run time since its last wakeup */
 	u64 stolen_at;	 /* the CPU's steal time */
 	u32 tgid;	 /* the task's process */
-	bool is_running; /* the current task is ours; the rest is valid only then */
+	bool is_running; /* the current task is ours; the above is valid only then */
+	struct cpu_rest rest;
 };
 
 struct {

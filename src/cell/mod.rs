@@ -101,6 +101,9 @@ pub struct Node {
     /// it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub alarm: bool,
+    /// True if its work can give way to others ([`Plan::gives_way`]).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub can_give_way: bool,
     /// True if the node's host is under maintenance: work leaves the node, and none comes.
     #[serde(default, skip_serializing_if = "is_false")]
     pub drained: bool,
@@ -123,6 +126,7 @@ impl Default for Node {
             stolen_share: None,
             sample: None,
             alarm: false,
+            can_give_way: false,
             drained: false,
             admission: None,
         }

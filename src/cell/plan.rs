@@ -138,6 +138,12 @@ pub struct Plan {
     /// limit.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<NodeId, f64>,
+    /// Nodes where work gives way to others: once they take a CPU from it, the CPU is theirs for some ms.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub gives_way: BTreeSet<NodeId>,
+    /// Nodes that others are known to use: what the kernel side sees them take is no alarm.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub has_others: BTreeSet<NodeId>,
     /// Where new processes go at exec, by weight; they stay with their parent when empty. A node of weight 0 takes one only
     /// while no node of more weight has an idle CPU.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -209,7 +215,7 @@ impl Plan {
 
     /// Return true if the plan says more than where work goes: limits, weights for new processes, or fallbacks.
     pub fn steers(&self) -> bool {
-        !(self.limits.is_empty() && self.spread.is_empty() && self.fallback.is_empty())
+        !(self.limits.is_empty() && self.spread.is_empty() && self.fallback.is_empty() && self.gives_way.is_empty())
     }
 
     /// What moves, by (source, destination). `view` is the view that the plan was made from.

@@ -59,6 +59,10 @@ pub struct NodeMetrics {
     pub run_ms: u64,
     #[stat(desc = "part of the run time in which the host ran something else, since load", _om_counter)]
     pub stolen_ms: u64,
+    #[stat(desc = "1 if work on the node gives way to others, see using.md; otherwise 0")]
+    pub gives_way: u32,
+    #[stat(desc = "time for which CPUs gave way to others while migratable tasks waited, since load", _om_counter)]
+    pub rested_ms: u64,
     #[stat(desc = "times a migratable task was put on a CPU, since load", _om_counter)]
     pub nr_runs: u64,
     #[stat(desc = "runs by tasks whose affinity forbids their destination, since load", _om_counter)]
@@ -296,6 +300,8 @@ impl NodeMetrics {
             nr_queued: round.nr_queued.get(node.id.0 as usize).copied().unwrap_or(0),
             run_ms: counters.run_ns / 1_000_000,
             stolen_ms: counters.stolen_ns / 1_000_000,
+            gives_way: round.plan.gives_way.contains(&node.id).into(),
+            rested_ms: counters.rested_ns / 1_000_000,
             nr_runs: counters.nr_runs,
             nr_elsewhere: counters.nr_elsewhere,
             nr_stragglers: counters.nr_stragglers,

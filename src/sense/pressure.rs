@@ -68,6 +68,9 @@ impl Reading {
 pub struct NodeReadings {
     /// Steal over the window, as a share of the node's CPU.
     pub steal_share: f64,
+    /// Part of the window for which the node gave way to others while its work wanted to run, as a share of the node's CPU. Others
+    /// took no more than that.
+    pub rested_share: f64,
     /// CPU that the guest wanted in the window, as a share of the node's.
     pub wanted_share: f64,
     /// True if the guest ran enough on the node in the window for steal to show.
@@ -95,7 +98,8 @@ impl NodeReadings {
         let may_be_missing =
             |reading: &Reading| self.wanted_all && !matches!(reading.pressure(interval), Pressure::Fresh { .. });
         let host = self.host.filter(|reading| !may_be_missing(reading));
-        let mut largest_share = self.steal_share;
+        // What others took of the rests only their host knows.
+        let mut largest_share = if host.is_some() { self.steal_share } else { self.taken_or_left_share() };
         for reading in [host, probe].into_iter().flatten() {
             match reading.pressure(interval) {
                 Pressure::Fresh { share } => largest_share = largest_share.max(share),
@@ -103,6 +107,11 @@ impl NodeReadings {
             }
         }
         Pressure::Fresh { share: largest_share }
+    }
+
+    /// What others took, or were left.
+    fn taken_or_left_share(&self) -> f64 {
+        (self.steal_share + self.rested_share).min(1.0)
     }
 
     /// What a window of this length adds to earlier measurements of the mean of what others take.
@@ -117,9 +126,13 @@ impl NodeReadings {
             (Some(Reading::Taken { share, age, .. }), _) if is_new(age) => {
                 Sample { share: share.max(self.steal_share), rounds }
             }
+            // Of a rest others may take all.
             _ if self.has_run => {
-                let got_share = (self.wanted_share - self.steal_share).max(f64::MIN_POSITIVE);
-                Sample { share: (self.steal_share / got_share).min(1.0), rounds: self.wanted_share * rounds }
+                let taken_or_left_share = self.taken_or_left_share();
+                let got_share = (self.wanted_share - taken_or_left_share).max(f64::MIN_POSITIVE);
+                let at_most_share = if self.rested_share > 0.0 { taken_or_left_share / self.wanted_share } else { 0.0 };
+                let share = (self.steal_share / got_share).max(at_most_share).min(1.0);
+                Sample { share, rounds: self.wanted_share * rounds }
             }
             (None, Some(Reading::Taken { age, spin: Some(spin), .. })) if is_new(age) => {
                 Sample { share: spin.share, rounds: spin.bursts }
@@ -221,6 +234,24 @@ mod tests {
         let asked = |age_s| NodeReadings { host: said(0.3, age_s), ..NodeReadings::default() };
         assert_eq!([sample(asked(1)), sample(asked(2))], [(0.3, 2.0), (0.0, 0.0)]);
         assert_eq!(sample(NodeReadings::default()), (0.0, 2.0), "without any source steal is all that is known");
+    }
+
+    #[test]
+    fn what_was_left_to_others_counts_as_theirs_unless_their_host_knows() {
+        let gave_way = NodeReadings {
+            steal_share: 0.125,
+            rested_share: 0.25,
+            wanted_share: 0.75,
+            has_run: true,
+            ..NodeReadings::default()
+        };
+        assert_eq!(pressure(gave_way), Pressure::Fresh { share: 0.375 });
+        assert_eq!(sample(gave_way), (0.5, 1.5), "of what the work wanted");
+        let told = NodeReadings { host: said(0.25, 0), ..gave_way };
+        assert_eq!(pressure(told), Pressure::Fresh { share: 0.25 });
+        assert_eq!(sample(told), (0.25, 2.0));
+        let hog = NodeReadings { steal_share: 0.25, rested_share: 0.5, wanted_share: 1.0, ..gave_way };
+        assert_eq!(sample(hog), (1.0, 2.0), "it had as much as the work, in the time that both wanted");
     }
 
     #[test]

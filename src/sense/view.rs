@@ -86,7 +86,18 @@ fn node(inputs: &ViewInputs<'_>, id: NodeId, cpus: &CpuSet) -> Node {
     let alarm = inputs.hit_nodes.contains(&id);
     let stolen_share = stolen_share(used_ns.max(time.busy_ns), time.steal_ns);
     let sample = inputs.readings.get(&id).map(|readings| readings.sample(window.wall, inputs.interval));
-    Node { id, capacity_cpus, pressure, load_cpus, waiting_cpus, stolen_share, sample, alarm, ..Node::default() }
+    Node {
+        id,
+        capacity_cpus,
+        pressure,
+        load_cpus,
+        waiting_cpus,
+        stolen_share,
+        sample,
+        alarm,
+        can_give_way: window.can_give_way,
+        ..Node::default()
+    }
 }
 
 /// Of the time that vCPUs wanted to run, the share that was stolen; `None` if they wanted too little to tell.

@@ -16,6 +16,7 @@ struct Snapshot {
     cpu_times: CpuTimes,
     run_times: RunTimes,
     nr_queued: Vec<u32>,
+    rested_ns: Vec<u64>,
 }
 
 /// Counter differences between two samples.
@@ -36,6 +37,10 @@ pub struct Window {
     pub implausible_steal: BTreeSet<u32>,
     /// Length of each node's queue of waiting tasks at the end of the window, by node id.
     pub nr_queued: Vec<u32>,
+    /// Time for which CPUs of a node gave way to others in the window while tasks were queued, ns, by node id.
+    pub rested_ns: Vec<u64>,
+    /// True if the kernel side can make nodes give way to others.
+    pub can_give_way: bool,
 }
 
 impl Window {
@@ -71,6 +76,11 @@ impl Window {
     /// this is exact.
     pub fn used_ns_on(&self, node: NodeId) -> u64 {
         self.used_ns.iter().filter(|((_, ran_on), _)| *ran_on == node).map(|(_, ns)| ns).sum()
+    }
+
+    /// Time for which CPUs of a node gave way while tasks were queued, ns.
+    pub fn rested_ns_on(&self, node: NodeId) -> u64 {
+        self.rested_ns.get(node.0 as usize).copied().unwrap_or(0)
     }
 
     /// Convert time to CPUs: in a window of 2 s, 1 s is half a CPU.
@@ -162,9 +172,11 @@ impl Sampler {
         // Reading all of them drops those that have ended.
         let processes = processes.filter(|_| self.nr_remembered() <= REMEMBERED_MAX);
         let run_times = class.run_times(processes)?;
-        let mut now = Snapshot { at: Instant::now(), cpu_times, run_times, nr_queued: counters.nr_queued };
+        let (nr_queued, rested_ns) = (counters.nr_queued, counters.rested_ns);
+        let mut now = Snapshot { at: Instant::now(), cpu_times, run_times, nr_queued, rested_ns };
         let mut window = self.last.as_ref().map(|last| between(last, &now));
         if let Some(window) = &mut window {
+            window.can_give_way = counters.can_give_way;
             let mut used_ns = std::mem::take(&mut window.used_ns);
             self.recently_ran.complete(&mut used_ns, now.at, |node| window.nr_queued_on(node) > 0);
             window.used_ns = used_ns;
@@ -280,9 +292,11 @@ fn steal_readings(window: &Window, node: NodeId, cpus: &CpuSet) -> NodeReadings 
     let steal_failed = cpus.iter().any(|cpu| window.implausible_steal.contains(&cpu));
     let time = window.sum(cpus);
     let nr_online = window.nr_online(cpus).max(1) as f64;
-    let wanted_cpus = window.in_cpus(time.busy_ns.max(window.used_ns_on(node)) + time.steal_ns);
+    let rested_ns = window.rested_ns_on(node);
+    let wanted_cpus = window.in_cpus(time.busy_ns.max(window.used_ns_on(node)) + time.steal_ns + rested_ns);
     NodeReadings {
         steal_share: (window.in_cpus(time.steal_ns) / nr_online).min(1.0),
+        rested_share: (window.in_cpus(rested_ns) / nr_online).min(1.0),
         wanted_share: (wanted_cpus / nr_online).min(1.0),
         has_run: wanted_cpus >= WANTED_CPUS_MIN,
         wanted_all: window.nr_online(cpus) > 0 && wanted_cpus >= WANTED_ALL_SHARE * nr_online,
@@ -336,7 +350,21 @@ fn between(earlier: &Snapshot, later: &Snapshot) -> Window {
             }
         }
     }
-    Window { wall, cpu_times, used_ns, waited_ns, implausible_steal, nr_queued: later.nr_queued.clone() }
+    // A node that doesn't give way at the moment counts 0.
+    let rested_since = |(node, &rested_ns): (usize, &u64)| match earlier.rested_ns.get(node) {
+        None | Some(0) => 0,
+        Some(before_ns) => rested_ns.saturating_sub(*before_ns),
+    };
+    Window {
+        wall,
+        cpu_times,
+        used_ns,
+        waited_ns,
+        implausible_steal,
+        nr_queued: later.nr_queued.clone(),
+        rested_ns: later.rested_ns.iter().enumerate().map(rested_since).collect(),
+        can_give_way: false,
+    }
 }
 
 #[cfg(test)]
@@ -344,7 +372,13 @@ mod tests {
     use super::*;
 
     fn sample(cpu_times: CpuTimes) -> Snapshot {
-        Snapshot { at: Instant::now(), cpu_times, run_times: RunTimes::new(), nr_queued: Vec::new() }
+        Snapshot {
+            at: Instant::now(),
+            cpu_times,
+            run_times: RunTimes::new(),
+            nr_queued: Vec::new(),
+            rested_ns: Vec::new(),
+        }
     }
 
     #[test]
@@ -356,6 +390,14 @@ mod tests {
         assert!(!spans(5_000, 500) && spans(5_001, 500), "ten rounds");
         assert!(!spans(5_000, 100) && spans(5_001, 100), "rounds may be late by seconds");
         assert!(!spans(20_000, 2_000) && spans(600_000, 2_000), "ten minutes in one round");
+    }
+
+    #[test]
+    fn rests_count_from_when_a_node_begins_to_give_way() {
+        let snapshot = |rested_ns: &[u64]| Snapshot { rested_ns: rested_ns.to_vec(), ..sample(CpuTimes::new()) };
+        let rested_ns = |earlier: &[u64], later: &[u64]| between(&snapshot(earlier), &snapshot(later)).rested_ns;
+        assert_eq!(rested_ns(&[5, 0, 7], &[8, 9, 0]), [3, 0, 0], "0 stands for a node that doesn't give way");
+        assert_eq!(rested_ns(&[], &[8]), [0]);
     }
 
     #[test]

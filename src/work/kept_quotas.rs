@@ -108,7 +108,7 @@ pub(super) mod tests {
         }
 
         fn counters(&self) -> Result<KernelCounters> {
-            Ok(KernelCounters { cpu_times: None, nr_queued: Vec::new() })
+            Ok(KernelCounters::default())
         }
 
         fn run_times(&self, _processes: Option<&[u32]>) -> Result<RunTimes> {

@@ -264,6 +264,8 @@ fn kernel_plan(plan: &Plan, first: NodeId) -> KernelPlan {
         spread: plan.spread.iter().filter(|(_, weight)| **weight > 0.0).map(weight).collect(),
         overflow: plan.spread.iter().filter(|(_, weight)| **weight == 0.0).map(|(&node, _)| node).collect(),
         fallback: plan.fallback.clone(),
+        gives_way: plan.gives_way.clone(),
+        has_others: plan.has_others.clone(),
         known_hits: BTreeSet::new(),
     }
 }

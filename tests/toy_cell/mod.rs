@@ -190,6 +190,41 @@ struct Sensor {
     spin: Option<(f64, f64)>,
     probe_due_ms: u64,
     probe_period_ms: u64,
+    /// As the kernel side rests: until when, how long the last rest was, and undisturbed time since, ms.
+    rests_until_ms: u64,
+    rest_ms: u64,
+    undisturbed_ms: f64,
+    lost_ms: f64,
+    doubled: u32,
+    rested_ms: f64,
+}
+
+/// The kernel side's rests, ms.
+const REST_MIN_MS: u64 = 2;
+const REST_DOUBLINGS: u32 = 2;
+const UNDISTURBED_MS: f64 = 4.5;
+const NOTED_MS: f64 = 1.0;
+const ALLOWED_GIVING_WAY: f64 = 0.5;
+const ALARM_GIVING_WAY_MS: f64 = 5.0;
+
+impl Sensor {
+    /// Take in a step in which work ran and lost time, on a node that gives way.
+    /// Returns the last rest if others had the CPU meanwhile.
+    fn give_way(&mut self, now_ms: u64, got_ms: f64, stolen_ms: f64) -> f64 {
+        // Equal shares of each ms stand for a slice each in turn.
+        self.lost_ms = if stolen_ms > 0.0 { self.lost_ms + stolen_ms } else { 0.0 };
+        if self.lost_ms < NOTED_MS {
+            self.undisturbed_ms += got_ms;
+            return 0.0;
+        }
+        let goes_on = self.undisturbed_ms < UNDISTURBED_MS;
+        let rested_ms = if goes_on { self.rest_ms } else { 0 };
+        self.doubled = if rested_ms > 0 && self.doubled < REST_DOUBLINGS { self.doubled + 1 } else { 0 };
+        self.rest_ms = REST_MIN_MS << self.doubled;
+        self.rests_until_ms = now_ms + 1 + self.rest_ms;
+        (self.undisturbed_ms, self.lost_ms) = (0.0, 0.0);
+        rested_ms as f64
+    }
 }
 
 pub struct Cell {
@@ -204,6 +239,8 @@ pub struct Cell {
     pub last_ran_ms: Vec<u64>,
     /// Hosts tell what others use of them.
     pub has_host_metrics: bool,
+    /// The kernel side can make nodes give way.
+    pub can_give_way: bool,
     interval_ms: u64,
     round_began_ms: u64,
     sensors: Vec<Sensor>,
@@ -226,6 +263,7 @@ impl Cell {
             sums: Sums::default(),
             last_ran_ms: vec![0; nodes],
             has_host_metrics: false,
+            can_give_way: true,
             interval_ms,
             round_began_ms: 0,
             sensors: vec![sensor; nodes],
@@ -311,7 +349,10 @@ impl Cell {
         let here: Vec<(u64, f64)> = here().map(|work| (work.id, work.asks_cpus())).collect();
         let wanted: f64 = here.iter().map(|(_, asks_cpus)| asks_cpus).sum();
         let limit = self.plan.limits.get(&NodeId(node as u32)).copied().unwrap_or(f64::INFINITY);
-        let asked = wanted.min(limit).min(host.cpus);
+        let gives_way = self.plan.gives_way.contains(&NodeId(node as u32));
+        let rests = gives_way && now_ms < self.sensors[node].rests_until_ms;
+        let asked_if_awake = wanted.min(limit).min(host.cpus);
+        let asked = if rests { 0.0 } else { asked_if_awake };
         let got =
             if asked + others <= host.cpus { asked } else { asked.min((host.cpus / 2.0).max(host.cpus - others)) };
         let others_got = others.min(host.cpus - got);
@@ -334,8 +375,17 @@ impl Cell {
         sensor.stolen_ms += stolen + noise;
         sensor.others_ms += others_got;
         sensor.waited_ms += wanted - got;
-        sensor.jump_ms = (sensor.jump_ms + stolen - 0.1 * got).max(0.0);
-        if sensor.jump_ms >= ALARM_MS {
+        let mut left = 0.0;
+        if rests {
+            sensor.rested_ms += asked_if_awake;
+        } else if gives_way {
+            left = sensor.give_way(now_ms, got, stolen);
+        }
+        if !rests && !self.plan.has_others.contains(&NodeId(node as u32)) {
+            let allowed = if gives_way { ALLOWED_GIVING_WAY * (asked + left) } else { 0.1 * got };
+            sensor.jump_ms = (sensor.jump_ms + stolen + left - allowed).max(0.0);
+        }
+        if sensor.jump_ms >= if gives_way { ALARM_GIVING_WAY_MS } else { ALARM_MS } {
             (sensor.alarm, sensor.jump_ms) = (true, 0.0);
         }
         let sums = &mut self.sums;
@@ -373,13 +423,14 @@ impl Cell {
         let window_ms = (self.now_ms - self.round_began_ms) as f64;
         let node = |(at, host): (usize, &Host)| {
             let sensor = &self.sensors[at];
-            let wanted_ms = sensor.ran_ms + sensor.stolen_ms;
+            let wanted_ms = sensor.ran_ms + sensor.stolen_ms + sensor.rested_ms;
+            let taken_or_left_ms = sensor.stolen_ms + sensor.rested_ms;
             // The steal of a node that ran little says little.
-            let steal = if wanted_ms > 0.0 { sensor.stolen_ms / wanted_ms } else { 0.0 };
+            let steal = if wanted_ms > 0.0 { taken_or_left_ms / wanted_ms } else { 0.0 };
             let has_run = wanted_ms >= 0.25 * window_ms * host.cpus;
             let host_share = self.has_host_metrics.then_some(sensor.others_ms / window_ms / host.cpus);
             let share = if let Some(share) = host_share {
-                share.max(steal)
+                share.max(if wanted_ms > 0.0 { sensor.stolen_ms / wanted_ms } else { 0.0 })
             } else if has_run {
                 steal
             } else {
@@ -391,7 +442,8 @@ impl Cell {
             } else if has_run {
                 let got_ms = sensor.ran_ms.max(1e-3);
                 let rounds = wanted_ms / window_ms / host.cpus * window_rounds;
-                Sample { share: (sensor.stolen_ms / got_ms).min(1.0), rounds }
+                let at_most = if sensor.rested_ms > 0.0 { taken_or_left_ms / wanted_ms } else { 0.0 };
+                Sample { share: (sensor.stolen_ms / got_ms).max(at_most).min(1.0), rounds }
             } else {
                 let (share, rounds) = sensor.spin.unwrap_or((0.0, 0.0));
                 Sample { share, rounds }
@@ -405,6 +457,7 @@ impl Cell {
                 stolen_share: (wanted_ms >= 10.0).then_some(steal),
                 sample: Some(sample),
                 alarm: sensor.alarm,
+                can_give_way: self.can_give_way,
                 ..Node::default()
             }
         };
@@ -463,6 +516,7 @@ impl Cell {
             *sensor = Sensor {
                 ran_ms: 0.0,
                 stolen_ms: 0.0,
+                rested_ms: 0.0,
                 others_ms: 0.0,
                 waited_ms: 0.0,
                 alarm: false,

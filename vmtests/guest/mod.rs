@@ -286,7 +286,16 @@ pub fn steal_ticks(cpu: u32) -> Result<u64> {
 
 /// Runs busy loops on the hosts of these CPUs, and on no others. The host level's script reads the file.
 pub fn hog(cpus: &[u32]) -> Result<()> {
-    let words: Vec<String> = cpus.iter().map(u32::to_string).collect();
+    ask_for_hogs(cpus, "")
+}
+
+/// Runs loops on the hosts of these CPUs, and on no others, that are busy for 4 ms of each 20 ms.
+pub fn hog_in_bursts(cpus: &[u32]) -> Result<()> {
+    ask_for_hogs(cpus, "b")
+}
+
+fn ask_for_hogs(cpus: &[u32], kind: &str) -> Result<()> {
+    let words: Vec<String> = cpus.iter().map(|cpu| format!("{cpu}{kind}")).collect();
     // By rename, so that it is never read half-written.
     std::fs::write("/lab/shared/hogs.new", words.join(" ") + "\n")?;
     std::fs::rename("/lab/shared/hogs.new", "/lab/shared/hogs").context("asking the host level for hogs")

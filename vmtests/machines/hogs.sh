@@ -2,7 +2,8 @@
 # A host script for vmtests/lab that makes hosts busy when the guest asks for it.
 #
 # /lab/shared/hogs lists CPUs of the host level, separated by blanks; a missing or empty file means none.
-# A tenth of a second later each listed CPU has exactly one busy loop, and no other CPU has one.
+# A tenth of a second later each listed CPU has exactly one busy loop, and no other CPU has one. A CPU with a `b` after it, as in
+# `3b`, has one that is busy for about 4 ms and then sleeps for 16 ms, again and again.
 #
 # If a file /lab/shared/hog-times exists, it is kept up to date: the host level's uptime in seconds; a line for each loop, also
 # for those that have ended: its CPU, the time that it ran there and the time that it waited for the CPU, ns; and the uptime
@@ -37,9 +38,33 @@ ended_times=''
 newline='
 '
 
+# It finds out how many turns of its loop take 4 ms, by the kernel's count of its run time.
+# shellcheck disable=SC2016  # it expands them itself
+bursts='
+    never=$(mktemp -u)
+    mkfifo "$never"
+    exec 8<>"$never"
+    rm "$never"
+    spin() {
+        turn=0
+        while [ "$turn" -lt "$1" ]; do turn=$((turn + 1)); done
+    }
+    read -r before_ns _ </proc/self/schedstat
+    spin 5000
+    read -r after_ns _ </proc/self/schedstat
+    turns=$((5000 * 4000000 / (after_ns - before_ns + 1) + 1))
+    while :; do
+        spin "$turns"
+        read -r -t 0.016 _ <&8 || :
+    done'
+
+# start_loop CPU | CPUb
 start_loop() {
     # taskset executes the shell, which loops without a child: $! is the loop's own process id.
-    taskset -c "$1" sh -c 'while :; do :; done' &
+    case $1 in
+    *b) taskset -c "${1%b}" busybox sh -c "$bursts" & ;;
+    *) taskset -c "$1" sh -c 'while :; do :; done' & ;;
+    esac
     loops="$loops $1:$!"
 }
 
@@ -47,7 +72,8 @@ start_loop() {
 read_times() {
     times=''
     { read -r ran_ns waited_ns _ <"/proc/${1#*:}/schedstat"; } 2>/dev/null || return 0
-    times="${1%%:*} $ran_ns $waited_ns$newline"
+    cpu=${1%%:*}
+    times="${cpu%b} $ran_ns $waited_ns$newline"
 }
 
 publish_times() {

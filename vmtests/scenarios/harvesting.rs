@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use anyhow::{ensure, Result};
 
+use crate::guest::hog_times::HogTimes;
 use crate::guest::workers::{Setting, Worker};
 use crate::guest::{
-    hog, hog_node_until_stolen, node_cpus, node_stats, nr_nodes, run_ns_in, target, time_to_last_run, wait_for,
-    Scheduler,
+    hog, hog_in_bursts, hog_node_until_stolen, node_cpus, node_stats, nr_nodes, run_ns_in, target, time_to_last_run,
+    wait_for, Scheduler,
 };
 
 const AUTO: [&str; 2] = ["--policy", "auto"];
@@ -78,6 +79,37 @@ pub fn hogs_on_half_of_the_hosts_are_left_and_the_other_half_is_used() -> Result
         busy_ns as f64 / capacity_ns
     );
     ensure!(used >= USED_MIN && stolen <= STOLEN_MAX, "{said}");
+    Ok(said)
+}
+
+/// Others burst on all hosts. The work runs under the fair class first, which shares each host's CPU as between equals.
+pub fn bursts_on_the_hosts_are_given_way_to() -> Result<String> {
+    /// What each burst waits for the CPU, of what it waits beside the fair class, and the work's CPU time.
+    const WAITED_MAX: f64 = 0.75;
+    const USED_MIN: f64 = 0.6;
+    let cpus = (0..nr_nodes()).map(node_cpus).collect::<Result<Vec<_>>>()?.concat();
+    let workers = Worker::start_many(2 * cpus.len(), &Setting::migratable())?;
+    HogTimes::request()?;
+    hog_in_bursts(&cpus)?;
+    // They count their turns first.
+    std::thread::sleep(SETTLE);
+    let measure = || -> Result<(f64, f64)> {
+        let before = HogTimes::read()?.of_cpus(&cpus);
+        let used = cpu_time(&workers)?;
+        let after = HogTimes::read()?.of_cpus(&cpus);
+        let waited_ns = (after.waited_ns - before.waited_ns) as f64;
+        Ok((waited_ns / (after.ran_ns - before.ran_ns).max(1) as f64, used.as_secs_f64()))
+    };
+    let (fair_waited, fair_used) = measure()?;
+    let _scheduler = Scheduler::start(&AUTO)?;
+    std::thread::sleep(SETTLE);
+    let (waited, used) = measure()?;
+    hog(&[])?;
+    let said = format!(
+        "a burst waits for {waited:.2} of its length, beside the fair class {fair_waited:.2}; work uses {:.3} of what it uses there",
+        used / fair_used
+    );
+    ensure!(waited <= WAITED_MAX * fair_waited && used >= USED_MIN * fair_used, "{said}");
     Ok(said)
 }
 

@@ -182,6 +182,7 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!(MOVING, Lab, watching::explain_shows_the_last_moves),
     scenario!(HARVESTING, Lab, harvesting::idle_hosts_are_used_as_the_fair_class_uses_them),
     scenario!(HARVESTING, Lab, harvesting::hogs_on_half_of_the_hosts_are_left_and_the_other_half_is_used),
+    scenario!(HARVESTING, Lab, harvesting::bursts_on_the_hosts_are_given_way_to),
     scenario!(HARVESTING, Lab, harvesting::half_a_nodes_demand_stays_on_one_node),
     scenario!(HARVESTING, Lab, harvesting::a_hog_is_left_at_once_at_the_default_interval),
     scenario!(HARVESTING, Lab, steering::a_node_that_is_hit_is_left_at_once),

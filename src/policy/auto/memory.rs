@@ -69,6 +69,9 @@ pub(super) struct NodeMemory {
     pub(super) trial_wait_rounds: f64,
     /// What migratable work may hold; `None` for all that there is.
     pub(super) limit_cpus: Option<f64>,
+    /// It gives way to others.
+    #[serde(default)]
+    pub(super) gives_way: bool,
     /// What work did not get of what it was to hold, a mean, 0..=1.
     pub(super) missed_share: f64,
     /// What its work wanted in the last round, and what it could have had.

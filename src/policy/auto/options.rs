@@ -12,6 +12,8 @@ pub struct AutoOptions {
     pub calm_share: f64,
     /// Slack κ of the CUSUM test for a jump of others' use: jumps of less are left to the mean.
     pub jump_slack_share: f64,
+    /// The same where work gives way: others who take no more than that of a CPU have it when they want it.
+    pub jump_giving_way_share: f64,
     /// The CUSUM test fires at this much stolen time beyond the slack, CPU · rounds per CPU of the node (20 ms).
     pub jump_rounds: f64,
     /// After a jump a node counts as hit for this long (1 s): its work may leave at once.
@@ -146,6 +148,7 @@ impl AutoOptions {
             burst_half_life_rounds: rounds(30.0),
             calm_share: 0.05,
             jump_slack_share: 0.10,
+            jump_giving_way_share: 0.5,
             jump_rounds: rounds(0.020),
             hit_rounds: rounds(1.0),
             stuck_rounds: rounds(5.0),

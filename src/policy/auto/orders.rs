@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::memory::NodeMemory;
 use super::table::{Row, Table};
 use crate::cell::{Balance, NodeId, Outcome, Plan, Verdict};
 
@@ -14,6 +15,8 @@ pub(super) fn plan(table: Table<'_>, before: &[Row], chosen: &BTreeSet<NodeId>) 
         second: first.and_then(|first| fallback.get(&first).copied()),
         verdicts: verdicts(&table, before),
         limits: limits(&table),
+        gives_way: nodes(&table, |node| node.gives_way),
+        has_others: nodes(&table, |node| node.gives_way && node.limit_cpus.is_some()),
         spread: spread(&table, before, chosen),
         fallback,
         watch: watch(&table, chosen),
@@ -25,9 +28,17 @@ pub(super) fn plan(table: Table<'_>, before: &[Row], chosen: &BTreeSet<NodeId>) 
 }
 
 fn limits(table: &Table<'_>) -> BTreeMap<NodeId, f64> {
-    let limit = |row: &Row| Some((row.id, table.memory.nodes.get(&row.id)?.limit_cpus?));
+    let limit = |row: &Row| {
+        let limit_cpus = table.memory.nodes.get(&row.id)?.limit_cpus?;
+        (limit_cpus < row.capacity_cpus).then_some((row.id, limit_cpus))
+    };
     let is_limited = |row: &&Row| row.capacity_cpus > 0.0 && !(row.is_refuge && row.receives);
     table.rows.iter().filter(is_limited).filter_map(limit).collect()
+}
+
+/// The nodes of which this is remembered.
+fn nodes(table: &Table<'_>, is_so: impl Fn(&NodeMemory) -> bool) -> BTreeSet<NodeId> {
+    table.rows.iter().map(|row| row.id).filter(|id| table.memory.nodes.get(id).is_some_and(&is_so)).collect()
 }
 
 /// The chosen node with most room, but the last plan's if it is still good: IRQs and workqueues follow it.
@@ -110,6 +121,7 @@ fn verdicts(table: &Table<'_>, before: &[Row]) -> Vec<Verdict> {
 fn outcome(table: &Table<'_>, row: &Row, before: &Row) -> Outcome {
     let (wanted_cpus, supply_cpus) = (before.wanted_cpus, before.supply_cpus);
     let limit_cpus = table.memory.nodes.get(&row.id).and_then(|memory| memory.limit_cpus);
+    let limit_cpus = limit_cpus.filter(|limit| *limit < row.capacity_cpus);
     // As relief has it: less may be an error of measurement.
     let is_short = |cpus| cpus < table.options.saturated_share * wanted_cpus;
     match (row.left_cpus, limit_cpus) {

@@ -68,7 +68,11 @@ impl NodeMemory {
         let known_share = self.burst_share * decay(window_rounds, options.burst_half_life_rounds);
         self.burst_share = wanted_share.max(known_share);
 
-        let slack_share = options.jump_slack_share * (1.0 - share);
+        // Others who take less than that are given way to.
+        let slack_share = match self.gives_way {
+            true => options.jump_giving_way_share,
+            false => options.jump_slack_share * (1.0 - share),
+        };
         let base_share = if is_first { 0.0 } else { self.mean_share };
         self.jump_rounds = (self.jump_rounds + (share - base_share - slack_share) * sample.rounds).max(0.0);
         if alarm || self.jump_rounds >= options.jump_rounds {

@@ -14,6 +14,16 @@ use crate::cell::{Node, Sample};
 /// A mean this much below a whole number of CPUs still leaves that many.
 const WHOLE_WITHIN: f64 = 0.1;
 
+/// Whatever others do needs all of a host's CPU.
+fn has_one_cpu(options: &AutoOptions, node: &Node) -> bool {
+    node.capacity_cpus < 2.0 * options.others_grain_cpus
+}
+
+/// Work may hold all of a node as long as others don't need it.
+fn may_give_way(options: &AutoOptions, node: &Node) -> bool {
+    node.can_give_way && has_one_cpu(options, node)
+}
+
 /// What a node can give.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Supply {
@@ -36,8 +46,10 @@ impl NodeMemory {
             self.fixed_cpus = self.fixed_cpus * left + fixed_cpus * (1.0 - left);
             let busy_share = (work.used_cpus + fixed_cpus) / node.capacity_cpus;
             // On a host of several CPUs others may have had CPUs of their own.
-            let has_one_cpu = node.capacity_cpus < 2.0 * options.others_grain_cpus;
-            let wanted_share = if has_one_cpu { wanted_share(share, busy_share, options) } else { share };
+            let has_one_cpu = has_one_cpu(options, node);
+            // Where work gave way, they had what they wanted.
+            let shares_equally = has_one_cpu && !self.gives_way;
+            let wanted_share = if shares_equally { wanted_share(share, busy_share, options) } else { share };
             let sample = match node.sample {
                 // On a host of several CPUs, steal is no sample of what others take of the rest.
                 Some(_) if !has_one_cpu => None,
@@ -57,6 +69,7 @@ impl NodeMemory {
         let supply = self.supply(options, node);
         self.supply_cpus = supply.cpus;
         self.limit_cpus = self.next_limit(options, node, supply, work.nr_tasks, window_rounds);
+        self.gives_way = may_give_way(options, node);
     }
 
     fn observe_load(&mut self, options: &AutoOptions, node: &Node, window_rounds: f64) {
@@ -70,7 +83,7 @@ impl NodeMemory {
     /// a host of one CPU there is nothing to try: whatever others do needs all of it.
     fn observe_contention(&mut self, options: &AutoOptions, node: &Node, used_cpus: f64, now: f64) {
         self.is_on_trial = false;
-        if node.capacity_cpus < 2.0 * options.others_grain_cpus {
+        if has_one_cpu(options, node) {
             return;
         }
         if !self.is_shared(options) || self.is_closed {
@@ -125,6 +138,9 @@ impl NodeMemory {
             return Supply::default();
         }
         let (ruled_cpus, idle_cpus) = self.ruled_cpus(options, node);
+        if may_give_way(options, node) {
+            return Supply { free_cpus: idle_cpus, cpus: idle_cpus };
+        }
         let grain_cpus = options.others_grain_cpus;
         let tried_cpus =
             if self.is_on_trial { (idle_cpus / grain_cpus + WHOLE_WITHIN).floor() * grain_cpus } else { 0.0 };
@@ -162,6 +178,9 @@ impl NodeMemory {
     ) -> Option<f64> {
         if self.known_at.is_none() || !self.is_shared(options) {
             return None;
+        }
+        if may_give_way(options, node) && !self.is_closed {
+            return Some(node.capacity_cpus);
         }
         let least_cpus = options.limit_min_cpus.max(options.limit_min_cpus_per_task * f64::from(nr_tasks));
         let before_cpus = self.limit_cpus.unwrap_or(node.capacity_cpus);

@@ -3,6 +3,7 @@
 mod corner_cases;
 mod feeding;
 mod folding;
+mod giving_way;
 mod judging;
 mod properties;
 mod scale;
