@@ -44,7 +44,7 @@ fn svg(run: &RunResult) -> Result<String, DrawError> {
     let bins = rows.first().map_or(0, Vec::len);
     let (plot_w, plot_h) = (bins as f64 * CELL_W, rows.len() as f64 * CELL_H);
     let (width, height) = (LEFT + plot_w + 20.0, TOP + plot_h + 44.0);
-    let full_cpu_ms = run.length_s() * 1e3 / bins.max(1) as f64 * run.parameters.capacity;
+    let bin_ms = run.length_s() * 1e3 / bins.max(1) as f64;
     let mut svg = format!(
         "<svg width=\"{width:.0}\" height=\"{height:.0}\" viewBox=\"0 0 {width:.0} {height:.0}\" \
          xmlns=\"http://www.w3.org/2000/svg\" font-family=\"sans-serif\" font-size=\"12\">\n\
@@ -53,7 +53,10 @@ fn svg(run: &RunResult) -> Result<String, DrawError> {
         escape(&run.parameters.policy_label())
     );
     if bins > 0 {
-        let shades: Vec<u8> = rows.iter().flatten().map(|&ms| shade(ms as f64 / full_cpu_ms)).collect();
+        let of_machine = |(row, capacity): (&Vec<u64>, f64)| -> Vec<u8> {
+            row.iter().map(|&ms| shade(ms as f64 / (bin_ms * capacity))).collect()
+        };
+        let shades: Vec<u8> = rows.iter().zip(run.parameters.capacities_from(0)).flat_map(of_machine).collect();
         let picture = BASE64_STANDARD.encode(png(bins as u32, rows.len() as u32, &shades)?);
         // Writing to a String can't fail.
         let _ = writeln!(

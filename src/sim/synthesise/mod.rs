@@ -132,6 +132,7 @@ impl Synthetic {
             schedule_us: Some(schedule_us),
             end_us: (task_end_us < end_us).then_some(task_end_us),
             request_cpus: job.request_cpus,
+            request_memory: job.request_memory,
             priority: job.priority,
             windows: first_window..windows.len(),
         })
@@ -177,7 +178,7 @@ impl Synthetic {
     pub fn write_parquet(
         &self,
         path: &Path,
-        placement: Placement,
+        placement: &Placement,
         shards: u32,
         done: &dyn Fn(),
     ) -> Result<(), SimError> {

@@ -140,8 +140,9 @@ fn encode(columns: &[Column], trace: &Trace, tasks: &[TracedTask]) -> Result<Vec
     group.windows::<FloatType>(&windows, |window| window.memory)?;
     group.windows::<FloatType>(&windows, |window| window.accesses_per_instruction)?;
     let mut bytes = Vec::new();
-    let sums = tasks.iter().map(|task| checksum::of_task(task, trace.windows_of(task), &mut bytes) as i32);
+    let sums = tasks.iter().map(|task| checksum::of_task(task, true, trace.windows_of(task), &mut bytes) as i32);
     group.required::<Int32Type>(sums)?;
+    group.required::<DoubleType>(tasks.iter().map(|task| task.request_memory))?;
     Ok(group.encoded)
 }
 
