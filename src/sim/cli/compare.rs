@@ -87,7 +87,9 @@ impl Compare {
             varied: Vec::new(),
             baseline,
             points,
-        };
+            crc32: None,
+        }
+        .sealed();
         if let Some(out) = &self.out {
             write(out, results, &comparison)?;
         }

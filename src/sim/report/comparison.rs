@@ -32,6 +32,7 @@ pub(super) fn of_runs(runs: &[RunResult]) -> Option<SweepResult> {
         varied: Vec::new(),
         baseline: String::new(),
         points: runs.iter().map(point).collect(),
+        crc32: None,
     })
 }
 
