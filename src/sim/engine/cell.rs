@@ -1,7 +1,9 @@
 //! One cell. Its machines run independently from one rebalance to the next.
 
+use std::sync::Arc;
+
 use super::jobs::Jobs;
-use super::lc::{LcOutcome, LcReader, Meter};
+use super::lc::{LcOutcome, LcReader, Meter, Slowed};
 use super::machine::{Finished, Machine, MachineMemory, World};
 use super::memory::MemoryOutcome;
 use super::recording::{CellRecording, Grid, MoveRecord, Recorder};
@@ -90,6 +92,7 @@ impl<'a> CellRun<'a> {
         policy: Option<&'a dyn Policy>,
         horizon: Horizon,
         placement: Placement,
+        slowed: Option<Arc<Slowed>>,
         tasks: &'a [SimTask<'a>],
     ) -> Self {
         CellRun {
@@ -106,7 +109,7 @@ impl<'a> CellRun<'a> {
             machines: Vec::new(),
             view: CellView::default(),
             settled_at: None,
-            lc: params.models.lc.as_ref().map(|model| LcReader::new(model, params)),
+            lc: LcReader::new(params, slowed),
             sensors: Sensors::default(),
             jobs: Jobs::default(),
             turnarounds_s: Vec::new(),
@@ -333,7 +336,7 @@ impl<'a> CellRun<'a> {
         let meters = self.machines.iter().filter_map(|machine| machine.lc.as_deref());
         let memories = self.machines.iter().map(|machine| machine.memory.as_deref());
         outcome.memory = MemoryOutcome::of(memories, self.horizon.length_s());
-        outcome.lc = self.lc.as_mut().map(|lc| lc.read(meters));
+        outcome.lc = self.lc.as_ref().map(|lc| lc.read(meters));
         for (machine, id) in self.machines.iter().zip(first_machine..) {
             if let Some(bins) = &machine.bins {
                 heat.record(id, &bins.busy_s);

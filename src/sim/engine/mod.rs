@@ -18,9 +18,12 @@ pub use recording::{intervals, CellRecording, Interval, MoveRecord, Started};
 pub use series::{Heat, Rounds};
 pub use slowdowns::Slowdowns;
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 
 use self::cell::CellRun;
+use self::lc::Slowed;
 use super::error::SimError;
 use super::params::Params;
 use super::placement::{Placement, Shard};
@@ -161,8 +164,10 @@ impl<'a> Prepared<'a> {
     }
 
     fn run_all(&self, runs: &[(&Params, Option<&dyn Policy>)], done: &(dyn Fn() + Sync)) -> Together {
+        let slowed = Slowed::of_runs(runs.iter().map(|&(params, _)| params));
         let empty = || -> Worker<'_> {
-            let partials = runs.iter().map(|&(params, policy)| Partial::new(params, policy, self));
+            let partials = runs.iter().zip(&slowed);
+            let partials = partials.map(|(&(params, policy), slowed)| Partial::new(params, policy, slowed, self));
             Worker { partials: partials.collect(), by_cell: Vec::new() }
         };
         // Everything that is summed across cells is an integer or kept by cell, so results don't depend on the number of
@@ -213,7 +218,12 @@ struct Partial<'a> {
 }
 
 impl<'a> Partial<'a> {
-    fn new(params: &'a Params, policy: Option<&'a dyn Policy>, prepared: &'a Prepared<'a>) -> Self {
+    fn new(
+        params: &'a Params,
+        policy: Option<&'a dyn Policy>,
+        slowed: &Option<Arc<Slowed>>,
+        prepared: &'a Prepared<'a>,
+    ) -> Self {
         let horizon = prepared.horizon;
         let outcome = Outcome {
             cells: Vec::new(),
@@ -221,7 +231,8 @@ impl<'a> Partial<'a> {
             heat: Heat::new(params.machines.min(HEAT_MACHINES), horizon),
             recordings: Vec::new(),
         };
-        let mut run = CellRun::new(params, policy, horizon, prepared.placement.clone(), &prepared.tasks);
+        let mut run =
+            CellRun::new(params, policy, horizon, prepared.placement.clone(), slowed.clone(), &prepared.tasks);
         if prepared.records {
             run.record();
         }

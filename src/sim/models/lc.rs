@@ -69,6 +69,16 @@ pub(in crate::sim) struct State {
 }
 
 impl State {
+    /// The number of states.
+    pub(in crate::sim) const COUNT: usize = (MOST_LOAD * LOAD_STEPS) as usize * Self::BUSY + Self::BUSY;
+    /// The number of states with the same load.
+    const BUSY: usize = BUSY_STEPS as usize + 1;
+
+    /// The state's number, below [`State::COUNT`].
+    pub(in crate::sim) fn index(self) -> usize {
+        usize::from(self.load) * Self::BUSY + usize::from(self.busy)
+    }
+
     /// The state of a machine of this capacity, with this latency-critical load, and this load of other tasks.
     pub(in crate::sim) fn of(lc_cpus: f64, other_cpus: f64, capacity_cpus: f64) -> State {
         let free_cpus = capacity_cpus - lc_cpus;
@@ -171,6 +181,14 @@ mod tests {
             seen >= share
         });
         slowdown_of(it.unwrap().0)
+    }
+
+    #[test]
+    fn states_have_numbers_of_their_own() {
+        let states = [(0.0, 0.0), (0.0, 1.0), (0.5, 0.25), (1.0, 0.0), (1.0, 3.0), (9.0, 0.0), (9.0, 9.0)];
+        let numbers: std::collections::BTreeSet<usize> =
+            states.iter().map(|&(lc, others)| State::of(lc, others, 1.0).index()).collect();
+        assert_eq!((numbers.len(), numbers.last()), (states.len(), Some(&(State::COUNT - 1))));
     }
 
     #[test]

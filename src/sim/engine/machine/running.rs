@@ -60,6 +60,7 @@ impl Running {
             self.usage = *window;
             self.cpus = exact(f64::from(window.cpu_mean));
             self.next_window += 1;
+            task.prefetch(self.next_window as usize + 2);
         }
     }
 

@@ -59,6 +59,18 @@ pub(super) fn is_same(a: &Trace, b: &Trace) -> bool {
 }
 
 #[test]
+fn only_columns_of_many_values_have_no_dictionary() {
+    let bytes = Bytes::from(written(&trace()));
+    let metadata = parquet::file::metadata::ParquetMetaDataReader::new().parse_and_finish(&bytes).unwrap();
+    let has_none = |column: &parquet::file::metadata::ColumnChunkMetaData| {
+        column.encodings().any(|encoding| encoding == parquet::basic::Encoding::BYTE_STREAM_SPLIT)
+    };
+    let columns = metadata.row_group(0).columns().iter().filter(|column| has_none(column));
+    let names: Vec<String> = columns.map(|column| column.column_path().string()).collect();
+    assert_eq!(names, ["windows.list.element.cpu_mean", "windows.list.element.cpu_max"]);
+}
+
+#[test]
 fn what_is_written_is_read() {
     assert!(is_same(&loaded(written(&trace())).unwrap(), &trace()));
 }
