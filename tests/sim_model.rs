@@ -195,7 +195,7 @@ fn a_policy_of_the_callers_runs_as_a_built_in_one_does() {
 
 #[test]
 fn latency_critical_work_is_slowed_down_by_the_share_of_time_that_others_run() {
-    let lc = Some(LcModel { from_priority: Some(9), cpus: 16, weight: 1.0 });
+    let lc = Some(LcModel { from_priority: Some(9), cpus: 16, weight: 1.0, variation: 0.0 });
     let models = Models { lc, ..Models::default() };
     // A fifth of the machine is latency-critical. Others use a quarter of the rest in the first half of the time, and then
     // nothing.

@@ -23,6 +23,9 @@ pub struct ModelsOptions {
     /// --lc: weight of a latency-critical thread, where that of one of the guest's vCPUs is 1 [default: 1]
     #[arg(long, value_name = "W")]
     pub lc_weight: Option<f64>,
+    /// --lc: coefficient of variation of the work of bursts; 1 in the co-location experiment [default: 0]
+    #[arg(long, value_name = "CV")]
+    pub lc_cv: Option<f64>,
     /// Machines that are not identical: a TOML file with [[machines]], each with count, cpu and perhaps memory, or with [[cells]],
     /// each with count and machines; or a part of the machine_events table, whose machines are those at time 0. Instead of
     /// --machines and --capacity
@@ -61,11 +64,16 @@ impl ModelsOptions {
             from_priority,
             cpus: self.lc_cpus.unwrap_or(16),
             weight: self.lc_weight.unwrap_or(1.0),
+            variation: self.lc_cv.unwrap_or(0.0),
         });
         needs(
             "--lc",
             lc.is_some(),
-            &[("--lc-cpus", self.lc_cpus.is_some()), ("--lc-weight", self.lc_weight.is_some())],
+            &[
+                ("--lc-cpus", self.lc_cpus.is_some()),
+                ("--lc-weight", self.lc_weight.is_some()),
+                ("--lc-cv", self.lc_cv.is_some()),
+            ],
         )?;
         let sensing = Sensing {
             noise: self.sensing_noise.unwrap_or(0.0),
