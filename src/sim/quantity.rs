@@ -29,6 +29,13 @@ pub struct Quantity {
     pub of: fn(&Measured) -> Option<f64>,
 }
 
+impl Quantity {
+    /// Return true if every run has it, and false if it belongs to a model that is off by default.
+    pub fn is_of_every_run(&self) -> bool {
+        QUANTITIES[..OF_EVERY_RUN].iter().any(|quantity| quantity.name == self.name)
+    }
+}
+
 /// How tables write a quantity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {

@@ -137,6 +137,9 @@ impl Shapes {
                 }
             }
         }
+        if self.nr_machines() == 0 && self.kinds().next().is_some() {
+            return refused("it has no machine: each count is 0".to_owned());
+        }
         if self.cells.iter().any(|cells| nr_of(&cells.machines) == 0) {
             return refused(
                 "a cell has no machine: each of [[cells]] needs machines = [{ count = 4, cpu = 0.5 }]".to_owned(),
@@ -201,6 +204,8 @@ mod tests {
             (Shapes { machines: vec![shape(1, None)], cells: cell(1, &[shape(1, None)]) }, "needs either"),
             (Shapes { machines: vec![shape(1, Some(0.0))], cells: Vec::new() }, "memory = 0"),
             (Shapes { machines: Vec::new(), cells: cell(1, &[]) }, "a cell has no machine"),
+            (Shapes { machines: vec![shape(0, None)], cells: Vec::new() }, "each count is 0"),
+            (Shapes { machines: Vec::new(), cells: cell(0, &[shape(1, None)]) }, "each count is 0"),
             (Shapes { machines: Vec::new(), cells: cell(u32::MAX, &[shape(u32::MAX, None); 3]) }, "machines, and"),
         ] {
             let message = shapes.check(1).unwrap_err().to_string();
