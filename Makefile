@@ -119,7 +119,7 @@ sim-demo: sim ## every policy over the sample trace, with a report
 	$(SIM) compare --out target/sim-demo
 	@echo "open target/sim-demo/report.html in a browser to see it drawn"
 
-sim-bench: sim ## whole-process times against a plain Python program; VNUMA_TRACES has g2011-hybrid-A
+sim-bench: sim ## whole-process times against a plain Python program, and what is aimed for; VNUMA_TRACES has g2011-hybrid-A
 	benches/sim
 
 sim-scale: sim ## seconds and memory of a month of 12,500 machines; CASES="1 2 4" for less, see benches/sim-scale --help

@@ -6,9 +6,9 @@
 use scx_vnuma::policy::{Order, PolicyName};
 use scx_vnuma::sim::engine::{Outcome, Prepared};
 use scx_vnuma::sim::figures::Figures;
-use scx_vnuma::sim::models::{LcModel, ModelFigures, Models, Pages, Shapes};
+use scx_vnuma::sim::models::{CellShape, LcModel, MemoryModel, ModelFigures, Models, Pages, Shape, Shapes};
 use scx_vnuma::sim::params::Params;
-use scx_vnuma::sim::placement::{Placement, Shard};
+use scx_vnuma::sim::placement::{Cells, Placement, Shard};
 use scx_vnuma::sim::trace::{TaskId, Trace, TracedTask, UsageWindow};
 
 const S: i64 = 1_000_000;
@@ -27,13 +27,23 @@ struct Part {
     work_s: i64,
     cpus: f32,
     request: f64,
+    request_memory: f64,
     priority: u32,
     max_cpus: f32,
     memory: f32,
 }
 
-const PART: Part =
-    Part { machine: 0, at_s: 0, work_s: 100, cpus: 0.1, request: 0.1, priority: 9, max_cpus: 0.5, memory: 0.0 };
+const PART: Part = Part {
+    machine: 0,
+    at_s: 0,
+    work_s: 100,
+    cpus: 0.1,
+    request: 0.1,
+    request_memory: 0.0,
+    priority: 9,
+    max_cpus: 0.5,
+    memory: 0.0,
+};
 /// A migratable task.
 const LIGHT: Part = Part { priority: 0, max_cpus: 0.02, cpus: 0.02, request: 0.02, memory: 0.5, ..PART };
 
@@ -44,7 +54,7 @@ impl Story {
 
     /// Add a task. Its id is the next one whose hash places it on the given machine.
     fn with(mut self, part: Part) -> Story {
-        let placement = Placement { seed: 1, machines: self.machines, cell_size: 4 };
+        let placement = Placement { seed: 1, machines: self.machines, cells: Cells::Of(4) };
         let after = self.trace.tasks.last().map_or(0, |task| task.id.job);
         let id = (after + 1..).map(|job| TaskId { job, index: 0 }).find(|&id| placement.machine(id) == part.machine);
         let start_us = part.at_s * S;
@@ -62,6 +72,7 @@ impl Story {
             schedule_us: Some(start_us),
             end_us: Some(start_us + part.work_s * S),
             request_cpus: part.request,
+            request_memory: part.request_memory,
             priority: part.priority,
             windows,
         });
@@ -184,7 +195,7 @@ fn a_policy_of_the_callers_runs_as_a_built_in_one_does() {
 
 #[test]
 fn latency_critical_work_is_slowed_down_by_the_share_of_time_that_others_run() {
-    let lc = Some(LcModel { from_priority: Some(9), cpus: 16, weight: 1.0 });
+    let lc = Some(LcModel { from_priority: Some(9), cpus: 16, weight: 1.0, variation: 0.0 });
     let models = Models { lc, ..Models::default() };
     // A fifth of the machine is latency-critical. Others use a quarter of the rest in the first half of the time, and then
     // nothing.
@@ -207,7 +218,7 @@ fn machines_that_differ_have_capacities_of_their_own() {
     // Both machines have a task that wants 0.5: on the one of 0.25 it takes twice as long.
     let half = Part { cpus: 0.5, request: 0.2, ..PART };
     let story = Story::new(2, 1000).with(half).with(Part { machine: 1, ..half });
-    let models = Models { shapes: Some(Shapes::of([0.25, 1.0])), ..Models::default() };
+    let models = Models { shapes: Some(Shapes::of([(0.25, None), (1.0, None)])), ..Models::default() };
     let params = Params { machines: 2, models, ..Params::default() }.with_policy(PolicyName::NONE, None);
     let outcome = Prepared::new(&story.trace, &params, Shard::WHOLE).run(&params, &|| {});
     let figures = Figures::new(&outcome.cells, &params, 1000.0);
@@ -216,6 +227,112 @@ fn machines_that_differ_have_capacities_of_their_own() {
     // Busy for 0.2 and 0.05 of the time.
     assert!(about(figures.gini, 0.3) && about(figures.gini_bound, 0.0), "{figures:?}");
     assert!(about(figures.overcommit, 0.25 * 200.0 / 1250.0), "{figures:?}");
+}
+
+#[test]
+fn work_stays_in_cells_of_their_own_size() {
+    let shape = |count| Shape { count, cpu: 0.5, memory: None };
+    let cells = [(1, 1), (1, 3)].map(|(count, machines)| CellShape { count, machines: vec![shape(machines)] });
+    let shapes = Shapes { machines: Vec::new(), cells: cells.to_vec() };
+    let models = Models { shapes: Some(shapes), ..Models::default() };
+    let run = |story: Story, models: Models| {
+        let params = Params { machines: 4, models, ..Params::default() }.with_policy(PolicyName::COARSE, None);
+        Prepared::new(&story.trace, &params, Shard::WHOLE).run(&params, &|| {})
+    };
+    // A busy machine with a task that may move, first alone in its cell, then with two others.
+    let story = |machine| {
+        Story::new(4, 200).with(Part { machine, work_s: 150, ..PART }).with(Part { machine, work_s: 150, ..LIGHT })
+    };
+    let alone = run(story(0), models.clone());
+    assert_eq!(alone.cells.iter().map(|cell| cell.busy_cpu_s.len()).collect::<Vec<_>>(), [1, 3]);
+    assert_eq!(alone.cells.iter().map(|cell| cell.migrations).collect::<Vec<_>>(), [0, 0]);
+    assert_eq!(run(story(3), models).cells[1].migrations, 1);
+    assert_eq!(run(story(0), Models::default()).cells[0].migrations, 1);
+}
+
+fn with_memory(story: &Story, policy: PolicyName, models: Models) -> (Figures, ModelFigures, Outcome) {
+    // `auto` has a budget of bytes.
+    let of_machines = Params { machines: story.machines, machine_memory_bytes: 1 << 30, ..Params::default() };
+    let params = Params { models, ..of_machines }.with_policy(policy, None);
+    let outcome = Prepared::new(&story.trace, &params, Shard::WHOLE).run(&params, &|| {});
+    (Figures::new(&outcome.cells, &params, 1000.0), ModelFigures::new(&outcome.cells), outcome)
+}
+
+fn memory(capacity: f64) -> Models {
+    Models { memory: Some(MemoryModel { capacity }), ..Models::default() }
+}
+
+#[test]
+fn a_task_waits_for_memory_where_memory_is_limited() {
+    let half = Part { request_memory: 0.3, memory: 0.25, ..PART };
+    let story = Story::new(1, 1000).with(half).with(half);
+    let duration_s = |models| with_memory(&story, PolicyName::NONE, models).0.duration_s.unwrap();
+    assert_eq!(duration_s(Models::default()), 100.0);
+    assert_eq!(duration_s(memory(0.6)), 100.0);
+    // The second one starts when the first one ends.
+    assert!(about(duration_s(memory(0.5)), 150.0));
+    // A task that nothing could make fit runs alone.
+    assert!(about(duration_s(memory(0.1)), 150.0));
+    let figures = with_memory(&story, PolicyName::NONE, memory(0.5)).1;
+    assert!(about(figures.memory_utilisation.unwrap(), 0.25 * 200.0 / 500.0), "{figures:?}");
+    assert_eq!(figures.memory_overcommit, Some(0.0));
+    let figures = with_memory(&story, PolicyName::NONE, memory(0.1)).1;
+    assert!(about(figures.memory_utilisation.unwrap(), 0.1 * 200.0 / 100.0), "{figures:?}");
+    assert!(about(figures.memory_overcommit.unwrap(), 0.15 * 200.0 / 100.0), "{figures:?}");
+}
+
+#[test]
+fn machines_have_the_memory_of_their_shape() {
+    let part = Part { request_memory: 0.3, memory: 0.3, ..PART };
+    let other = Part { machine: 1, ..part };
+    let story = Story::new(2, 1000).with(part).with(part).with(other).with(other);
+    // Two tasks fit on the second machine, and one on the first.
+    let shapes = Some(Shapes::of([(0.5, None), (0.5, Some(1.0))]));
+    let (figures, models, _) = with_memory(&story, PolicyName::NONE, Models { shapes, ..memory(0.5) });
+    assert!(about(figures.duration_s.unwrap(), 125.0), "{figures:?}");
+    assert!(about(models.memory_utilisation.unwrap(), 0.3 * 400.0 / 1500.0), "{models:?}");
+}
+
+#[test]
+fn auto_moves_nothing_to_where_memory_does_not_have_room_for_it() {
+    // A task waits on machine 0, and could start if the light one went to machine 1.
+    let light = Part { request: 0.2, request_memory: 0.3, memory: 0.3, work_s: 900, ..LIGHT };
+    let heavy = Part { request: 0.3, work_s: 900, ..PART };
+    let waits = Part { at_s: 1, request: 0.2, ..PART };
+    let on_the_other = Part { machine: 1, request_memory: 0.4, memory: 0.3, work_s: 900, ..PART };
+    let story = Story::new(2, 1000).with(light).with(heavy).with(waits).with(on_the_other);
+    let moves = |policy, models| with_memory(&story, policy, models).0.migrations;
+    assert_eq!(moves(PolicyName::AUTO, Models::default()), 1);
+    assert_eq!(moves(PolicyName::AUTO, memory(0.6)), 0);
+    assert_eq!(moves(PolicyName::AUTO, memory(0.75)), 1);
+    // Room doesn't depend on how much of it a move takes along.
+    assert_eq!(moves(PolicyName::AUTO, Models { working_set: Some(0.1), ..memory(0.6) }), 0);
+    // The thesis's policies don't look at memory, and reservations come along.
+    let (figures, models, _) = with_memory(&story, PolicyName::COARSE, memory(0.4));
+    assert!(figures.migrations > 0 && models.memory_overcommit.unwrap() > 0.0, "{models:?}");
+}
+
+#[test]
+fn a_task_that_waits_for_memory_is_none_that_cpu_would_let_start() {
+    // As above, but what waits asks for memory that machine 0 has not.
+    let light = Part { request: 0.2, work_s: 900, ..LIGHT };
+    let heavy = Part { request: 0.3, work_s: 900, request_memory: 0.5, ..PART };
+    let waits = |request_memory| Part { at_s: 1, request: 0.2, request_memory, ..PART };
+    let moves = |request_memory| {
+        let story =
+            Story::new(2, 1000).with(light).with(heavy).with(waits(request_memory)).with(Part { machine: 1, ..PART });
+        with_memory(&story, PolicyName::AUTO, memory(0.6)).0.migrations
+    };
+    assert_eq!((moves(0.1), moves(0.2)), (1, 0));
+}
+
+#[test]
+fn a_move_takes_the_working_set_along() {
+    let story = Story::new(2, 1000).with(Part { work_s: 900, ..PART }).with(Part { work_s: 900, ..LIGHT });
+    let bytes = |working_set| {
+        with_memory(&story, PolicyName::COARSE, Models { working_set, ..Models::default() }).0.migrated_bytes
+    };
+    assert_eq!((bytes(None), bytes(Some(0.25))), (512 << 20, 128 << 20));
 }
 
 /// Mean duration and share of waiting.
@@ -243,7 +360,7 @@ fn a_moved_task_waits_until_its_memory_has_come() {
 #[test]
 fn tasks_of_a_job_on_two_machines_wait_for_each_other() {
     let mut story = Story::new(2, 1000).with(PART).with(Part { machine: 1, ..PART });
-    let placement = Placement { seed: 1, machines: 2, cell_size: 4 };
+    let placement = Placement { seed: 1, machines: 2, cells: Cells::Of(4) };
     let id_on =
         |machine| (0..).map(|index| TaskId { job: 7, index }).find(|&id| placement.machine(id) == machine).unwrap();
     story.trace.tasks[0].id = id_on(0);

@@ -2,6 +2,7 @@
 
 use super::engine::{CellOutcome, Slowdowns};
 use super::params::Params;
+use super::placement::Placement;
 
 /// The figures by which runs are compared. A mean over nothing is `None`.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -44,9 +45,10 @@ impl Figures {
         let busy_cpu_s: Vec<f64> = cells.iter().flat_map(|cell| &cell.busy_cpu_s).copied().collect();
         let over_cpu_s: f64 = cells.iter().flat_map(|cell| &cell.over_cpu_s).sum();
         let machine_cpu_s = length_s * params.capacity;
+        let placement = params.placement();
         let cluster_cpu_s = match &params.models.shapes {
             None => machine_cpu_s * busy_cpu_s.len() as f64,
-            Some(_) => cells.iter().flat_map(|cell| machines_cpu_s(cell, params, length_s)).sum(),
+            Some(_) => cells.iter().flat_map(|cell| machines_cpu_s(cell, params, &placement, length_s)).sum(),
         };
         let finished = sum(|cell| cell.finished);
         // A shard may have no cells at all, and JSON has no NaN.
@@ -60,8 +62,8 @@ impl Figures {
             cpu_utilisation_bound: share(
                 cells.iter().map(|cell| cell.unhindered_cpu_s).sum::<f64>().min(cluster_cpu_s),
             ),
-            gini: gini(cells.iter().flat_map(|cell| busy_shares(cell, params, length_s)).collect()),
-            gini_bound: gini(cells.iter().flat_map(|cell| mean_busy(cell, params)).collect()),
+            gini: gini(cells.iter().flat_map(|cell| busy_shares(cell, params, &placement, length_s)).collect()),
+            gini_bound: gini(cells.iter().flat_map(|cell| mean_busy(cell, params, &placement)).collect()),
             overcommit: share(over_cpu_s),
             duration_s: mean(cells.iter().map(|cell| cell.turnaround_s).sum()),
             slowdown_p50: slowdowns.percentile(0.5),
@@ -105,22 +107,32 @@ impl Figures {
 }
 
 /// The CPU that each machine of a cell had, CPU-seconds.
-fn machines_cpu_s<'a>(cell: &CellOutcome, params: &'a Params, length_s: f64) -> impl Iterator<Item = f64> + 'a {
-    let capacities = params.capacities_from(cell.cell * params.cell).take(cell.busy_cpu_s.len());
+fn machines_cpu_s<'a>(
+    cell: &CellOutcome,
+    params: &'a Params,
+    placement: &Placement,
+    length_s: f64,
+) -> impl Iterator<Item = f64> + use<'a> {
+    let capacities = params.capacities_from(placement.first_in(cell.cell)).take(cell.busy_cpu_s.len());
     capacities.map(move |capacity| length_s * capacity)
 }
 
 /// The share of its CPU for which each machine of a cell was busy.
-fn busy_shares<'a>(cell: &'a CellOutcome, params: &'a Params, length_s: f64) -> impl Iterator<Item = f64> + 'a {
-    cell.busy_cpu_s.iter().zip(machines_cpu_s(cell, params, length_s)).map(|(busy, all)| busy / all)
+fn busy_shares<'a>(
+    cell: &'a CellOutcome,
+    params: &'a Params,
+    placement: &Placement,
+    length_s: f64,
+) -> impl Iterator<Item = f64> + use<'a> {
+    cell.busy_cpu_s.iter().zip(machines_cpu_s(cell, params, placement, length_s)).map(|(busy, all)| busy / all)
 }
 
 /// The mean busy time of a cell's machines, once for each machine; of machines that are not identical, by their CPU.
-fn mean_busy(cell: &CellOutcome, params: &Params) -> impl Iterator<Item = f64> {
+fn mean_busy(cell: &CellOutcome, params: &Params, placement: &Placement) -> impl Iterator<Item = f64> + use<> {
     let machines = cell.busy_cpu_s.len();
     let cpus = match &params.models.shapes {
         None => machines as f64,
-        Some(_) => machines_cpu_s(cell, params, 1.0).sum(),
+        Some(_) => machines_cpu_s(cell, params, placement, 1.0).sum(),
     };
     std::iter::repeat_n(cell.busy_cpu_s.iter().sum::<f64>() / cpus, machines)
 }

@@ -1,6 +1,7 @@
 //! Checks of traces and results on any input.
 
 use super::engine::Prepared;
+use super::models::{CellShape, MemoryModel, Models, Pages, Shape, Shapes};
 use super::params::Params;
 use super::placement::Shard;
 use super::report::Report;
@@ -28,18 +29,38 @@ pub(crate) fn result_json(bytes: &[u8]) {
     Report { runs: vec![again], ..Default::default() }.html().expect("a result can be drawn");
 }
 
-/// Run a trace under every policy on three machines, and check what holds for all traces.
+/// Machines with little memory, in cells of their own, and moves that take time.
+fn models() -> Models {
+    let shape = |count, cpu, memory| Shape { count, cpu, memory };
+    let cell = |machines| CellShape { count: 1, machines };
+    let cells = vec![cell(vec![shape(1, 0.25, Some(0.1)), shape(1, 0.5, None)]), cell(vec![shape(1, 1.0, None)])];
+    Models {
+        shapes: Some(Shapes { machines: Vec::new(), cells }),
+        memory: Some(MemoryModel { capacity: 0.25 }),
+        working_set: Some(0.5),
+        pages: Some(Pages { link_bytes_per_s: Some(1e9), shared_per_s: 100.0 }),
+        ..Models::default()
+    }
+}
+
+fn most_cpus(params: &Params) -> f64 {
+    params.models.shapes.as_ref().map_or(params.capacity, Shapes::most_cpus)
+}
+
+/// Run a trace under every policy on three machines, without and with models, and check what holds for all traces.
 pub(super) fn simulate(trace: &Trace) {
     const ROUNDS: f64 = 40.0;
 
     let length_s = (trace.last_us as f64 - trace.first_us as f64) / 1e6;
-    for policy in PolicyName::all(World::Simulated) {
+    let variants = || PolicyName::all(World::Simulated).flat_map(|policy| [(policy, false), (policy, true)]);
+    for (policy, has_models) in variants() {
         let params = Params {
             policy,
             order: policy.has_orders().then(Default::default),
             machines: 3,
             cell: 2,
             interval_s: (length_s / ROUNDS).max(1.0),
+            models: if has_models { models() } else { Models::default() },
             ..Params::default()
         };
         if params.check_horizon(trace).is_err() {
@@ -52,11 +73,14 @@ pub(super) fn simulate(trace: &Trace) {
             assert_eq!(cell.tasks, cell.finished + cell.unfinished, "a task left its cell");
             done_s += cell.work_done_s;
             left_s += cell.work_left_s;
-            let most = params.capacity * length_s * (1.0 + 1e-9);
+            let most = most_cpus(&params) * length_s * (1.0 + 1e-9);
             assert!(cell.busy_cpu_s.iter().all(|busy| (0.0..=most).contains(busy)), "{:?}", cell.busy_cpu_s);
         }
         let work_s = prepared.work_s();
-        assert!((done_s + left_s - work_s).abs() <= 1e-6 * work_s.max(1.0), "{done_s} + {left_s} != {work_s}");
+        // Waits for pages are work done, too.
+        let waited_s: f64 = outcome.cells.iter().filter_map(|cell| cell.page_wait_s).sum();
+        let balance_s = done_s + left_s - waited_s - work_s;
+        assert!(balance_s.abs() <= 1e-6 * (work_s + waited_s).max(1.0), "{done_s} + {left_s} - {waited_s} != {work_s}");
         let result = RunResult::new(trace, &params, Shard::WHOLE, prepared.horizon(), outcome);
         let written = serde_json::to_vec(&result).expect("BUG: a result is plain data");
         assert_eq!(RunResult::parse("written".as_ref(), &written).ok().as_ref(), Some(&result));

@@ -1,8 +1,8 @@
 //! The parameters of a simulation, as stored in its result.
 
 use super::error::SimError;
-use super::models::Models;
-use super::placement::Placement;
+use super::models::{Models, Shapes};
+use super::placement::{Cells, Placement};
 use super::tasks::{seconds, Horizon};
 use super::trace::Trace;
 use crate::policy::{Order, Policy, PolicyName, PolicySettings};
@@ -29,7 +29,7 @@ pub struct Params {
     pub machines: u32,
     /// CPU of each machine, as a share of the trace's largest machine.
     pub capacity: f64,
-    /// Number of machines in a cell.
+    /// Number of machines in a cell; of the largest one, if the shapes have cells of their own.
     pub cell: u32,
     /// Time between rebalances, seconds.
     pub interval_s: f64,
@@ -134,14 +134,32 @@ impl Params {
     /// The CPU of each machine from `first` on, endlessly if the machines are identical.
     pub fn capacities_from(&self, first: u32) -> Box<dyn Iterator<Item = f64> + '_> {
         match &self.models.shapes {
-            Some(shapes) => Box::new(shapes.cpus_from(first)),
+            Some(shapes) => Box::new(shapes.from(first).map(|shape| shape.cpu)),
             None => Box::new(std::iter::repeat(self.capacity)),
         }
     }
 
+    /// The memory of each machine from `first` on, as a share of the largest machine's; `None` if it is no limit. Endlessly if the
+    /// machines are identical.
+    pub fn memories_from(&self, first: u32) -> Box<dyn Iterator<Item = Option<f64>> + '_> {
+        match (self.models.memory, &self.models.shapes) {
+            (Some(memory), Some(shapes)) => {
+                Box::new(shapes.from(first).map(move |shape| Some(shape.memory.unwrap_or(memory.capacity))))
+            }
+            (memory, _) => Box::new(std::iter::repeat(memory.map(|memory| memory.capacity))),
+        }
+    }
+
+    /// Bytes that a move takes along of a task with all of the largest machine's memory.
+    pub fn moved_bytes(&self) -> f64 {
+        self.machine_memory_bytes as f64 * self.models.working_set.unwrap_or(1.0)
+    }
+
     /// The machines at which tasks arrive.
     pub fn placement(&self) -> Placement {
-        Placement { seed: self.seed, machines: self.machines, cell_size: self.cell }
+        let firsts = self.models.shapes.as_ref().and_then(Shapes::firsts);
+        let cells = firsts.map_or(Cells::Of(self.cell), Cells::From);
+        Placement { seed: self.seed, machines: self.machines, cells }
     }
 
     /// The simulated time span.
@@ -225,6 +243,11 @@ impl Params {
 
     /// Check the parameters together with a trace.
     pub fn check_horizon(&self, trace: &Trace) -> Result<(), SimError> {
+        if self.models.memory.is_some() && trace.lacks_memory_requests {
+            let refused = "--memory: the trace has no memory requests, since an earlier release prepared it; create it again with \
+                           `prepare`";
+            return Err(SimError::Parameters(refused.to_owned()));
+        }
         let horizon = self.horizon(trace);
         let refused = |what: &str| {
             Err(SimError::Parameters(format!(

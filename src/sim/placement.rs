@@ -1,5 +1,7 @@
 //! The machine at which a task arrives: a hash of its id and the seed, so that every implementation places it equally.
 
+use std::sync::Arc;
+
 use super::trace::TaskId;
 
 /// One step of SplitMix64: a bijection of `u64` that scatters adjacent values.
@@ -30,14 +32,23 @@ impl Shard {
 }
 
 /// The shape of a cluster, and the machine of each task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {
     /// Seed of the hash.
     pub seed: u64,
     /// Number of machines in the cluster, at least 1.
     pub machines: u32,
-    /// Number of machines in a cell, at least 1; the last cell may have fewer.
-    pub cell_size: u32,
+    /// Which machines form a cell.
+    pub cells: Cells,
+}
+
+/// Which machines form a cell: some that follow each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cells {
+    /// All cells have this number of machines, at least 1; the last one may have fewer.
+    Of(u32),
+    /// The first machine of each cell in ascending order, from 0, and at the end the number of machines.
+    From(Arc<[u32]>),
 }
 
 impl Placement {
@@ -49,17 +60,39 @@ impl Placement {
 
     /// The cell in which a task arrives. It never leaves it.
     pub fn cell(&self, task: TaskId) -> u32 {
-        self.machine(task) / self.cell_size
+        self.cell_of(self.machine(task))
+    }
+
+    /// The cell of a machine.
+    pub fn cell_of(&self, machine: u32) -> u32 {
+        match &self.cells {
+            Cells::Of(size) => machine / size,
+            Cells::From(firsts) => firsts.partition_point(|&first| first <= machine) as u32 - 1,
+        }
     }
 
     /// Number of cells.
-    pub fn cells(&self) -> u32 {
-        self.machines.div_ceil(self.cell_size)
+    pub fn nr_cells(&self) -> u32 {
+        match &self.cells {
+            Cells::Of(size) => self.machines.div_ceil(*size),
+            Cells::From(firsts) => firsts.len() as u32 - 1,
+        }
+    }
+
+    /// The first machine of a cell.
+    pub fn first_in(&self, cell: u32) -> u32 {
+        match &self.cells {
+            Cells::Of(size) => cell * size,
+            Cells::From(firsts) => firsts[cell as usize],
+        }
     }
 
     /// Number of machines in a cell.
     pub fn machines_in(&self, cell: u32) -> u32 {
-        self.cell_size.min(self.machines - cell * self.cell_size)
+        match &self.cells {
+            Cells::Of(size) => (*size).min(self.machines - cell * size),
+            Cells::From(firsts) => firsts[cell as usize + 1] - firsts[cell as usize],
+        }
     }
 }
 
@@ -76,8 +109,17 @@ mod tests {
 
     #[test]
     fn the_last_cell_may_have_fewer_machines() {
-        let placement = Placement { seed: 1, machines: 10, cell_size: 4 };
-        assert_eq!(placement.cells(), 3);
+        let placement = Placement { seed: 1, machines: 10, cells: Cells::Of(4) };
+        assert_eq!(placement.nr_cells(), 3);
         assert_eq!((0..3).map(|cell| placement.machines_in(cell)).collect::<Vec<_>>(), [4, 4, 2]);
+    }
+
+    #[test]
+    fn cells_of_their_own_size_have_the_machines_between_two_firsts() {
+        let placement = Placement { seed: 1, machines: 6, cells: Cells::From([0, 1, 4, 6].into()) };
+        assert_eq!(placement.nr_cells(), 3);
+        let of = |cell| (placement.first_in(cell), placement.machines_in(cell));
+        assert_eq!((0..3).map(of).collect::<Vec<_>>(), [(0, 1), (1, 3), (4, 2)]);
+        assert_eq!((0..6).map(|machine| placement.cell_of(machine)).collect::<Vec<_>>(), [0, 1, 1, 1, 2, 2]);
     }
 }

@@ -29,6 +29,13 @@ pub struct Quantity {
     pub of: fn(&Measured) -> Option<f64>,
 }
 
+impl Quantity {
+    /// Return true if every run has it, and false if it belongs to a model that is off by default.
+    pub fn is_of_every_run(&self) -> bool {
+        QUANTITIES[..OF_EVERY_RUN].iter().any(|quantity| quantity.name == self.name)
+    }
+}
+
 /// How tables write a quantity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -58,7 +65,7 @@ impl Format {
 
 /// The quantities by which policies are compared, in the order of tables. The mean duration of the tasks that finished is none
 /// of them: under another policy these are other tasks.
-pub const QUANTITIES: [Quantity; 14] = [
+pub const QUANTITIES: [Quantity; 16] = [
     Quantity {
         name: "cpu_utilisation",
         title: "CPU utilisation",
@@ -175,6 +182,24 @@ pub const QUANTITIES: [Quantity; 14] = [
         better: Better::Less,
         format: Format::Decimals(3),
         of: |run| run.models.lc_slowdown_p999,
+    },
+    Quantity {
+        name: "memory_utilisation",
+        title: "Memory utilisation",
+        unit: "% of the cluster's memory",
+        factor: 100.0,
+        better: Better::More,
+        format: Format::Decimals(4),
+        of: |run| run.models.memory_utilisation,
+    },
+    Quantity {
+        name: "memory_overcommit",
+        title: "Memory overcommit",
+        unit: "% of the cluster's memory",
+        factor: 100.0,
+        better: Better::Less,
+        format: Format::Exponent(2),
+        of: |run| run.models.memory_overcommit,
     },
     Quantity {
         name: "page_wait_share",

@@ -15,7 +15,8 @@ use super::trace::Input;
 pub const FORMAT: &str = "vnuma-sim sweep 2";
 
 /// The result of a sweep or a comparison.
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SweepResult {
     /// Equals [`FORMAT`].
     pub format: String,
@@ -33,6 +34,9 @@ pub struct SweepResult {
     pub baseline: String,
     /// One point for each combination and policy.
     pub points: Vec<Point>,
+    /// CRC-32 of the sweep without this field, as compact JSON; `None` in a sweep of an earlier release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crc32: Option<u32>,
 }
 
 impl SweepResult {
@@ -56,7 +60,20 @@ impl SweepResult {
             }
             point.runs.iter().try_for_each(Measured::check).map_err(|what| format!("point {nr}: {what}"))?;
         }
-        Ok(())
+        match self.crc32.is_none_or(|crc32| crc32 == self.sum()) {
+            true => Ok(()),
+            false => Err("it is not as it was written: it was edited or damaged".to_owned()),
+        }
+    }
+
+    /// The same with its checksum.
+    pub fn sealed(self) -> SweepResult {
+        SweepResult { crc32: Some(self.sum()), ..self }
+    }
+
+    fn sum(&self) -> u32 {
+        let unsealed = SweepResult { crc32: None, ..self.clone() };
+        crc32fast::hash(&serde_json::to_vec(&unsealed).expect("BUG: a sweep is plain data"))
     }
 
     /// The point with which another is compared: that of the baseline with the same values of the varied options; `None` if
@@ -68,7 +85,7 @@ impl SweepResult {
 }
 
 /// The runs of one combination under one policy.
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Point {
     /// The values of the varied options, in their order.
     pub values: Vec<String>,
@@ -164,6 +181,57 @@ pub fn combinations(varies: &[Vary]) -> Vec<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::PolicyName;
+    use crate::sim::mutants::{self, Fate};
+    use crate::sim::{repeat, sample};
+
+    /// A comparison of two policies on the sample.
+    fn comparison() -> SweepResult {
+        let base = Params { machines: sample::MACHINES, interval_s: 3600.0, ..Params::default() };
+        let trace = sample::load(&|_| true).unwrap();
+        let policies = [PolicyName::NONE, PolicyName::COARSE].map(|policy| base.with_policy(policy, None));
+        let measured = repeat::run(&trace, &policies, 1, &|| {}).unwrap().measured;
+        let points = policies.into_iter().zip(measured);
+        SweepResult {
+            format: FORMAT.to_owned(),
+            version: "0".to_owned(),
+            inputs: Vec::new(),
+            provenance: None,
+            base,
+            varied: Vec::new(),
+            baseline: "none".to_owned(),
+            points: points.map(|(parameters, run)| Point { values: Vec::new(), parameters, runs: vec![run] }).collect(),
+            crc32: None,
+        }
+        .sealed()
+    }
+
+    fn read(bytes: &[u8]) -> Option<SweepResult> {
+        SweepResult::parse(Path::new("mutant.json"), bytes).ok()
+    }
+
+    #[test]
+    fn no_mutant_of_a_comparison_changes_unnoticed() {
+        let good = comparison();
+        let file = serde_json::to_vec(&good).unwrap();
+        assert_eq!(read(&file).as_ref(), Some(&good));
+        mutants::check(&[file], |_, bytes| match read(&bytes) {
+            None => Fate::Refused,
+            Some(found) if found == good => Fate::Same,
+            Some(_) => Fate::Changed,
+        });
+    }
+
+    #[test]
+    fn an_edited_comparison_is_refused_and_one_of_an_earlier_release_is_read() {
+        let good = comparison();
+        let mut value = serde_json::to_value(&good).unwrap();
+        value["points"][1]["runs"][0]["cpu_utilisation"] = 0.9.into();
+        let error = SweepResult::parse(Path::new("compare.json"), value.to_string().as_bytes()).unwrap_err();
+        assert!(error.to_string().contains("edited or damaged; run the sweep again"), "{error}");
+        let earlier = SweepResult { crc32: None, ..good };
+        assert_eq!(read(&serde_json::to_vec(&earlier).unwrap()), Some(earlier));
+    }
 
     #[test]
     fn a_range_includes_both_ends() {

@@ -45,6 +45,8 @@ pub struct SimTask<'a> {
     pub duration_s: f64,
     /// Requested CPU.
     pub request_cpus: f64,
+    /// Requested memory, as a share of the largest machine's. Sums are exact.
+    pub request_memory: f64,
     /// Priority; higher is more important.
     pub priority: u32,
     /// CPU that it uses until t1 if it runs at full speed from its submission, CPU-seconds.
@@ -74,6 +76,7 @@ impl<'a> SimTask<'a> {
             submit_s: seconds(submit_us - horizon.start_us),
             duration_s: seconds(end_us - base_us),
             request_cpus: task.request_cpus,
+            request_memory: exact(task.request_memory),
             priority: task.priority,
             windows_at_start: windows.partition_point(|window| window.start_us <= base_us) as u32,
             unhindered_cpu_s: 0.0,
@@ -90,6 +93,17 @@ impl<'a> SimTask<'a> {
         let ends = starts().skip(1).chain([work_s]);
         let spans = starts().zip(ends).zip(self.windows);
         spans.map(|((start, end), window)| exact(window.cpu_mean.into()) * (end - start)).sum()
+    }
+
+    /// Ask for a window that is needed later, since memory takes its time.
+    #[inline]
+    pub fn prefetch(&self, position: usize) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(window) = self.windows.get(position) {
+            use std::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
+            // SAFETY: a prefetch reads nothing that the program sees, and the address is that of a window.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(window).cast()) };
+        }
     }
 
     /// A window, and the amount of work done at which it begins.

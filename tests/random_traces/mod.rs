@@ -23,6 +23,13 @@ fn any_window() -> impl Strategy<Value = (i64, UsageWindow)> {
     })
 }
 
+type Times = (Option<i64>, Option<i64>, Option<i64>);
+
+fn task(id: TaskId, times: Times, (request_cpus, request_memory): (f64, f64), priority: u32) -> TracedTask {
+    let (submit_us, schedule_us, end_us) = times;
+    TracedTask { id, submit_us, schedule_us, end_us, request_cpus, request_memory, priority, windows: 0..0 }
+}
+
 fn any_task() -> impl Strategy<Value = (TracedTask, Vec<UsageWindow>)> {
     let times = (
         proptest::option::of(any_time_us()),
@@ -30,11 +37,12 @@ fn any_task() -> impl Strategy<Value = (TracedTask, Vec<UsageWindow>)> {
         proptest::option::weighted(0.7, any_time_us()),
     );
     let windows = proptest::collection::vec(any_window(), 1..6);
-    (1u64..9, 0u32..50, times, 0.0f64..0.4, 0u32..4, windows).prop_map(
-        |(job, index, (submit_us, schedule_us, end_us), request_cpus, priority, mut windows)| {
+    (1u64..9, 0u32..50, times, (0.0f64..0.4, 0.0f64..0.2), 0u32..4, windows).prop_map(
+        |(job, index, (submit_us, schedule_us, end_us), (request_cpus, request_memory), priority, mut windows)| {
             windows.sort_by_key(|(start_us, _)| *start_us);
             let id = TaskId { job, index };
-            let task = TracedTask { id, submit_us, schedule_us, end_us, request_cpus, priority, windows: 0..0 };
+            let times = (submit_us, schedule_us, end_us);
+            let task = task(id, times, (request_cpus, request_memory), priority);
             (task, windows.into_iter().map(|(_, window)| window).collect())
         },
     )

@@ -61,7 +61,7 @@ impl Compare {
         let labels: Vec<String> = policies.iter().map(Params::policy_label).collect();
         let baseline = self.spread.baseline(&labels)?;
         let nr_seeds = self.spread.count(&trace, &policies.iter().collect::<Vec<_>>());
-        let cells = base.placement().cells() as usize;
+        let cells = base.placement().nr_cells() as usize;
         let progress = Progress::new("cells", (policies.len() * cells) as u64 * u64::from(nr_seeds));
         let mut points: Vec<Point> =
             policies.into_iter().map(|parameters| Point { values: Vec::new(), parameters, runs: Vec::new() }).collect();
@@ -87,7 +87,9 @@ impl Compare {
             varied: Vec::new(),
             baseline,
             points,
-        };
+            crc32: None,
+        }
+        .sealed();
         if let Some(out) = &self.out {
             write(out, results, &comparison)?;
         }

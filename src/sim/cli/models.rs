@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::options::Bytes;
 use super::shapes;
-use crate::sim::models::{LcModel, Models, Pages, Sensing};
+use crate::sim::models::{LcModel, MemoryModel, Models, Pages, Sensing};
 
 /// What is simulated besides the thesis's model. No default is set in clap, see [`super::options::ModelOptions`].
 #[derive(Args, Clone, Debug, Default)]
@@ -23,10 +23,21 @@ pub struct ModelsOptions {
     /// --lc: weight of a latency-critical thread, where that of one of the guest's vCPUs is 1 [default: 1]
     #[arg(long, value_name = "W")]
     pub lc_weight: Option<f64>,
-    /// Machines that are not identical: a TOML file with [[machines]], each with count and cpu, or a part of the machine_events
-    /// table, whose machines are those at time 0. Instead of --machines and --capacity
+    /// --lc: coefficient of variation of the work of bursts; 1 in the co-location experiment [default: 0]
+    #[arg(long, value_name = "CV")]
+    pub lc_cv: Option<f64>,
+    /// Machines that are not identical: a TOML file with [[machines]], each with count, cpu and perhaps memory, or with [[cells]],
+    /// each with count and machines; or a part of the machine_events table, whose machines are those at time 0. Instead of
+    /// --machines and --capacity
     #[arg(long, value_name = "F", conflicts_with_all = ["machines", "capacity"])]
     pub shapes: Option<PathBuf>,
+    /// Machines have this share of the largest machine's memory, where --shapes says nothing else; alone: 0.5. A task starts only where
+    /// its memory request fits, too, and auto moves none to where it doesn't fit [default: memory is no limit]
+    #[arg(long, value_name = "SHARE", num_args = 0..=1, require_equals = true, default_missing_value = "0.5")]
+    pub memory: Option<f64>,
+    /// Share of a moved task's memory that the move takes along: its working set [default: 1]
+    #[arg(long, value_name = "SHARE")]
+    pub working_set: Option<f64>,
     /// Standard deviation of what policies see of others' load, as a share of a machine's CPU [default: 0]
     #[arg(long, value_name = "SHARE")]
     pub sensing_noise: Option<f64>,
@@ -53,11 +64,16 @@ impl ModelsOptions {
             from_priority,
             cpus: self.lc_cpus.unwrap_or(16),
             weight: self.lc_weight.unwrap_or(1.0),
+            variation: self.lc_cv.unwrap_or(0.0),
         });
         needs(
             "--lc",
             lc.is_some(),
-            &[("--lc-cpus", self.lc_cpus.is_some()), ("--lc-weight", self.lc_weight.is_some())],
+            &[
+                ("--lc-cpus", self.lc_cpus.is_some()),
+                ("--lc-weight", self.lc_weight.is_some()),
+                ("--lc-cv", self.lc_cv.is_some()),
+            ],
         )?;
         let sensing = Sensing {
             noise: self.sensing_noise.unwrap_or(0.0),
@@ -66,8 +82,12 @@ impl ModelsOptions {
         };
         let pages =
             Pages { link_bytes_per_s: self.link.map(|link| link.0 as f64), shared_per_s: self.sharing.unwrap_or(0.0) };
-        let shapes = self.shapes.as_deref().map(shapes::read).transpose()?;
-        Ok(Models { lc, shapes, sensing, pages: Some(pages).filter(|pages| *pages != Pages::default()) })
+        // Unless memory is limited, that of machines changes nothing.
+        let with_memory = self.memory.is_some();
+        let shapes = self.shapes.as_deref().map(|path| shapes::read(path, with_memory)).transpose()?;
+        let memory = self.memory.map(|capacity| MemoryModel { capacity });
+        let pages = Some(pages).filter(|pages| *pages != Pages::default());
+        Ok(Models { lc, shapes, memory, working_set: self.working_set, sensing, pages })
     }
 }
 

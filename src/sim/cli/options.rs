@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::models::ModelsOptions;
 use crate::policy::{Order, PolicyName, World};
+use crate::sim::models::Shapes;
 use crate::sim::params::Params;
 use crate::sim::placement::Shard;
 use crate::sim::{sample, SimError};
@@ -101,6 +102,12 @@ impl ModelOptions {
         let policy = self.policy.unwrap_or(default.policy);
         let machines = if of_sample { sample::MACHINES } else { default.machines };
         let models = self.models.models().map_err(|err| SimError::Parameters(format!("{err:#}")))?;
+        let own_cell = models.shapes.as_ref().and_then(Shapes::largest_cell);
+        if own_cell.is_some() && self.cell.is_some() {
+            return Err(SimError::Parameters(
+                "--cell: the file of --shapes has cells of its own; leave --cell out".to_owned(),
+            ));
+        }
         let machines =
             models.shapes.as_ref().map_or(machines, |shapes| shapes.nr_machines().min(u64::from(u32::MAX)) as u32);
         let params = Params {
@@ -108,7 +115,7 @@ impl ModelOptions {
             order: policy.has_orders().then(|| self.order.unwrap_or_default()),
             machines: self.machines.unwrap_or(machines),
             capacity: self.capacity.unwrap_or(default.capacity),
-            cell: self.cell.unwrap_or(default.cell),
+            cell: self.cell.or(own_cell).unwrap_or(default.cell),
             interval_s: self.interval.map_or(default.interval_s, |interval| interval.0),
             overcommit: self.overcommit.unwrap_or(default.overcommit),
             priority_below: self.priority_below.unwrap_or(default.priority_below),

@@ -9,18 +9,21 @@ use crate::sim::models::Shapes;
 use crate::sim::trace::{machine_events, Oddities};
 use crate::sim::SimError;
 
-/// Read a TOML file, or the machines at time 0 of a part of the machine_events table, in order of their ids.
-pub fn read(path: &Path) -> anyhow::Result<Shapes> {
+/// Read a TOML file, or the machines at time 0 of a part of the machine_events table, in order of their ids. What is said of memory is
+/// left out unless it is wanted.
+pub fn read(path: &Path, with_memory: bool) -> anyhow::Result<Shapes> {
     if path.extension().is_some_and(|extension| extension == "toml") {
         let text = std::fs::read_to_string(path).map_err(SimError::file(path))?;
-        return toml::from_str(&text).map_err(|error| {
+        let shapes: Shapes = toml::from_str(&text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             let line = before.matches('\n').count() + 1;
             anyhow!("--shapes {}:{line}: {}", path.display(), error.message())
-        });
+        })?;
+        shapes.check_kinds()?;
+        return Ok(if with_memory { shapes } else { shapes.without_memory() });
     }
     let machines = machine_events::read(&[path.to_path_buf()], true, &mut Oddities::default())?;
-    if machines.cpus_by_id.is_empty() {
+    if machines.by_id.is_empty() {
         bail!(
             "--shapes {}: no machine is added at time 0 with CPUs; name a part of machine_events, or a .toml",
             path.display()
@@ -33,5 +36,6 @@ pub fn read(path: &Path) -> anyhow::Result<Shapes> {
             machines.without_cpus, machines.added_later, machines.removed, machines.updated
         ));
     }
-    Ok(Shapes::of(machines.cpus_by_id.into_values()))
+    let machines = machines.by_id.into_values();
+    Ok(Shapes::of(machines.map(|(cpu, memory)| (cpu, memory.filter(|_| with_memory)))))
 }

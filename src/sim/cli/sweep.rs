@@ -72,7 +72,9 @@ impl Sweep {
             varied: self.vary.iter().map(|vary| vary.option.clone()).collect(),
             baseline,
             points: points(&trace, planned, nr_seeds)?,
-        };
+            crc32: None,
+        }
+        .sealed();
         if let Some(out) = &self.out {
             std::fs::create_dir_all(out).map_err(SimError::file(out))?;
             write_json(&out.join("sweep.json"), &result)?;

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use clap::Args;
 
 use super::options::{start_threads, MAX_THREADS};
-use crate::sim::placement::Placement;
+use crate::sim::placement::{Cells, Placement};
 use crate::sim::progress::Progress;
 use crate::sim::synthesise::{write_csv, Synthetic};
 
@@ -41,9 +41,9 @@ impl Synthesise {
         start_threads(self.threads)?;
         let synthetic = Synthetic { machines: self.machines, hours: self.hours, seed: self.seed };
         if self.out.extension().is_some_and(|extension| extension == "parquet") {
-            let placement = Placement { seed: 1, machines: self.machines, cell_size: 4 };
+            let placement = Placement { seed: 1, machines: self.machines, cells: Cells::Of(4) };
             let progress = Progress::new("shards", self.shards.into());
-            return Ok(synthetic.write_parquet(&self.out, placement, self.shards, &|| progress.step())?);
+            return Ok(synthetic.write_parquet(&self.out, &placement, self.shards, &|| progress.step())?);
         }
         let progress = OnceLock::new();
         write_csv(&synthetic, &self.out, &|parts| progress.get_or_init(|| Progress::new("parts", parts)).step())?;

@@ -1,8 +1,11 @@
 //! One cell. Its machines run independently from one rebalance to the next.
 
+use std::sync::Arc;
+
 use super::jobs::Jobs;
-use super::lc::{LcOutcome, LcReader, Meter};
-use super::machine::{Finished, Machine, World};
+use super::lc::{LcOutcome, LcReader, Meter, Slowed};
+use super::machine::{Finished, Machine, MachineMemory, World};
+use super::memory::MemoryOutcome;
 use super::recording::{CellRecording, Grid, MoveRecord, Recorder};
 use super::series::{Bins, Heat, Rounds};
 use super::slowdowns::Slowdowns;
@@ -10,6 +13,7 @@ use crate::cell::{Admission, CellView, Demand, Group, GroupId, Node, NodeId, Pla
 use crate::policy::{Memory, Policy};
 use crate::sim::models::Sensors;
 use crate::sim::params::Params;
+use crate::sim::placement::Placement;
 use crate::sim::tasks::{Horizon, SimTask};
 
 /// The outcome of one cell, from which figures are computed.
@@ -47,6 +51,9 @@ pub struct CellOutcome {
     /// Slowdowns of latency-critical work, if they are asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lc: Option<LcOutcome>,
+    /// Memory of its machines, if it is limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryOutcome>,
     /// Time for which tasks waited for pages, seconds, if they do at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub page_wait_s: Option<f64>,
@@ -55,12 +62,15 @@ pub struct CellOutcome {
 /// Runs cells one after another and reuses the memory.
 pub(super) struct CellRun<'a> {
     params: &'a Params,
+    placement: Placement,
     policy: Option<&'a dyn Policy>,
     memory: Memory,
     horizon: Horizon,
     world: World<'a>,
     nr_rounds: usize,
     max_cpu: f32,
+    /// Bytes that a move takes along of a task with all of the largest machine's memory.
+    moved_bytes: f64,
     machines: Vec<Machine>,
     view: CellView,
     /// Number of the cell's events when the policy last found nothing to move.
@@ -81,10 +91,13 @@ impl<'a> CellRun<'a> {
         params: &'a Params,
         policy: Option<&'a dyn Policy>,
         horizon: Horizon,
+        placement: Placement,
+        slowed: Option<Arc<Slowed>>,
         tasks: &'a [SimTask<'a>],
     ) -> Self {
         CellRun {
             params,
+            placement,
             policy,
             memory: Memory::default(),
             horizon,
@@ -92,10 +105,11 @@ impl<'a> CellRun<'a> {
             nr_rounds: if params.models.pages.is_some() { params.intervals(horizon) } else { params.rounds(horizon) },
             // Windows have single precision, so the limit must be rounded like the trace's values.
             max_cpu: params.max_cpu as f32,
+            moved_bytes: params.moved_bytes(),
             machines: Vec::new(),
             view: CellView::default(),
             settled_at: None,
-            lc: params.models.lc.as_ref().map(|model| LcReader::new(model, params)),
+            lc: LcReader::new(params, slowed),
             sensors: Sensors::default(),
             jobs: Jobs::default(),
             turnarounds_s: Vec::new(),
@@ -117,7 +131,7 @@ impl<'a> CellRun<'a> {
         rounds: &mut Rounds,
         heat: &mut Heat,
     ) -> CellOutcome {
-        let first_machine = cell * self.params.cell;
+        let first_machine = self.placement.first_in(cell);
         self.reset(first_machine, arrivals.len(), heat);
         self.recording = self.grid.map(|_| CellRecording { cell, ..CellRecording::default() });
         let turnarounds_s = std::mem::take(&mut self.turnarounds_s);
@@ -151,9 +165,12 @@ impl<'a> CellRun<'a> {
         self.sensors.reset();
         self.jobs.reset(len);
         let capacities = self.params.capacities_from(first_machine);
-        for ((machine, id), capacity_cpus) in self.machines.iter_mut().zip(first_machine..).zip(capacities) {
+        let memories = self.params.memories_from(first_machine);
+        let machines = self.machines.iter_mut().zip(first_machine..).zip(capacities).zip(memories);
+        for (((machine, id), capacity_cpus), memory) in machines {
             let bins = heat.has(id).then(|| Bins::new(self.horizon.length_s()));
             machine.reset(capacity_cpus, bins, self.lc.as_ref().map(|lc| Box::new(Meter::new(lc.rule))));
+            machine.memory = memory.map(|capacity| Box::new(MachineMemory::new(capacity)));
             machine.recorder = self.grid.map(Recorder::new);
             let pressure = Pressure::Fresh { share: 0.0 };
             self.view.nodes.push(Node { id: NodeId(id), capacity_cpus, pressure, ..Node::default() });
@@ -241,7 +258,7 @@ impl<'a> CellRun<'a> {
                     demand: Demand {
                         request_cpus: running.request_cpus,
                         usage_cpus: running.cpus,
-                        memory_bytes: f64::from(running.usage.memory) * self.params.machine_memory_bytes as f64,
+                        memory_bytes: f64::from(running.usage.memory) * self.moved_bytes,
                         accesses_per_instruction: f64::from(running.usage.accesses_per_instruction),
                     },
                     age_rounds: (machine.now_s - running.started_s) / self.params.interval_s,
@@ -249,6 +266,8 @@ impl<'a> CellRun<'a> {
                 });
             }
             node.load_cpus = machine.load_cpus;
+            // In the bytes that moves take along, as demands are.
+            node.free_bytes = machine.memory.as_ref().map(|memory| memory.free() * self.moved_bytes);
             let share = ((machine.load_cpus - ours_cpus) / node.capacity_cpus).clamp(0.0, 1.0);
             node.pressure = Pressure::Fresh { share };
         }
@@ -263,7 +282,7 @@ impl<'a> CellRun<'a> {
             let Some(carried) = self.machines[machine(step.from)].take(rank) else {
                 unreachable!("BUG: a plan moves task {rank}, which doesn't run on machine {}", step.from);
             };
-            let moved_bytes = carried.bytes(self.params.machine_memory_bytes);
+            let moved_bytes = carried.bytes(self.moved_bytes);
             if let Some(recording) = &mut self.recording {
                 let (from, to) = (step.from.0, step.to.0);
                 recording.moves.push(MoveRecord { round, rank, from, to, bytes: moved_bytes });
@@ -315,7 +334,9 @@ impl<'a> CellRun<'a> {
         outcome.busy_cpu_s = self.machines.iter().map(|machine| machine.busy_s).collect();
         outcome.over_cpu_s = self.machines.iter().map(|machine| machine.over_s).collect();
         let meters = self.machines.iter().filter_map(|machine| machine.lc.as_deref());
-        outcome.lc = self.lc.as_mut().map(|lc| lc.read(meters));
+        let memories = self.machines.iter().map(|machine| machine.memory.as_deref());
+        outcome.memory = MemoryOutcome::of(memories, self.horizon.length_s());
+        outcome.lc = self.lc.as_ref().map(|lc| lc.read(meters));
         for (machine, id) in self.machines.iter().zip(first_machine..) {
             if let Some(bins) = &machine.bins {
                 heat.record(id, &bins.busy_s);

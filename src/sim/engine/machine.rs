@@ -5,6 +5,8 @@
 //! change is due at a fixed amount of work, so the heap of these amounts is never reordered when the rate changes. At
 //! full speed the lag is constant and rounding errors don't accumulate.
 
+mod admission;
+mod memory;
 mod moves;
 mod record;
 mod running;
@@ -12,6 +14,8 @@ mod running;
 use std::cmp::Reverse;
 use std::collections::binary_heap::{BinaryHeap, PeekMut};
 
+use admission::Reservation;
+pub(super) use memory::MachineMemory;
 use running::Change;
 pub(super) use running::{Carried, Running};
 
@@ -20,11 +24,10 @@ use super::recording::{Recorder, Started};
 use super::series::Bins;
 use super::slowdowns::Slowdowns;
 use super::INSTANT_S;
-use crate::cell::Admission;
 use crate::sim::tasks::{exact, SimTask};
 
 /// Reservations may exceed the capacity by this much, because they are sums of decimal fractions.
-const ADMISSION_SLACK_CPUS: f64 = 1e-9;
+const ADMISSION_SLACK: f64 = 1e-9;
 
 /// What the machines of a cell have in common.
 pub(super) struct World<'a> {
@@ -61,8 +64,8 @@ pub(super) struct Machine {
     changes: BinaryHeap<Reverse<Change>>,
     /// Ranks in order of arrival.
     waiting: Vec<u32>,
-    /// A lower bound of the waiting tasks' reservations.
-    least_waiting_cpus: f64,
+    /// A lower bound of the waiting tasks' reservations, in both parts.
+    least_waiting: Reservation,
     /// Position of the next arrival in the machine's arrivals.
     next_arrival: usize,
     pub(super) busy_s: f64,
@@ -73,6 +76,8 @@ pub(super) struct Machine {
     pub(super) recorder: Option<Recorder>,
     /// Latency-critical work, if it is asked for.
     pub(super) lc: Option<Box<Meter>>,
+    /// Memory, if it is limited.
+    pub(super) memory: Option<Box<MachineMemory>>,
     pub(super) events: u64,
 }
 
@@ -87,7 +92,7 @@ impl Machine {
             running: cleared(old.running),
             changes: BinaryHeap::from(cleared(old.changes.into_vec())),
             waiting: cleared(old.waiting),
-            least_waiting_cpus: f64::INFINITY,
+            least_waiting: Reservation::MOST,
             bins,
             lc,
             ..Machine::default()
@@ -157,6 +162,9 @@ impl Machine {
         if let Some(lc) = &mut self.lc {
             lc.pass(dt_s, self.load_cpus, capacity_cpus);
         }
+        if let Some(memory) = &mut self.memory {
+            memory.pass(dt_s);
+        }
         self.now_s = to_s;
     }
 
@@ -216,10 +224,16 @@ impl Machine {
                 if let Some(lc) = &mut self.lc {
                     lc.end(running);
                 }
+                if let Some(memory) = &mut self.memory {
+                    memory.end(running);
+                }
                 running.next_window(task);
                 self.load_cpus += running.cpus;
                 if let Some(lc) = &mut self.lc {
                     lc.begin(running);
+                }
+                if let Some(memory) = &mut self.memory {
+                    memory.begin(running);
                 }
                 // Reuse the place of the processed change, which is cheaper than a pop and a push.
                 next.0.due = running.next_due(task);
@@ -238,60 +252,13 @@ impl Machine {
             }
             self.next_arrival += 1;
             self.events += 1;
-            let reserve_cpus = reservation(rank, world);
-            if self.admits(reserve_cpus) {
-                self.start(rank, reserve_cpus, world);
-            } else {
-                self.least_waiting_cpus = self.least_waiting_cpus.min(reserve_cpus);
+            if !self.try_start(rank, world) {
                 self.waiting.push(rank);
             }
         }
     }
 
-    /// Return true if a task may start: its reservation fits, or nothing runs.
-    fn admits(&self, reserve_cpus: f64) -> bool {
-        self.running.is_empty() || self.reserved_cpus + reserve_cpus <= self.capacity_cpus + ADMISSION_SLACK_CPUS
-    }
-
-    /// Start each waiting task that fits, in order of arrival.
-    pub(super) fn start_waiting(&mut self, world: &World<'_>) {
-        if self.waiting.is_empty() || !self.admits(self.least_waiting_cpus) {
-            return;
-        }
-        let mut waiting = std::mem::take(&mut self.waiting);
-        self.least_waiting_cpus = f64::INFINITY;
-        waiting.retain(|&rank| {
-            let reserve_cpus = reservation(rank, world);
-            let admitted = self.admits(reserve_cpus);
-            if admitted {
-                self.start(rank, reserve_cpus, world);
-            } else {
-                self.least_waiting_cpus = self.least_waiting_cpus.min(reserve_cpus);
-            }
-            !admitted
-        });
-        self.waiting = waiting;
-    }
-
-    /// The CPU left to reserve and the waiting tasks' requests, smallest first, as many as a rebalance could need.
-    pub(super) fn admission(&self, world: &World<'_>, admission: &mut Admission) {
-        /// More tasks than can start at once.
-        const MOST: usize = 256;
-
-        let request_cpus = |&rank: &u32| world.tasks[rank as usize].request_cpus;
-        admission.free_cpus = (self.capacity_cpus + ADMISSION_SLACK_CPUS - self.reserved_cpus) / world.overcommit;
-        admission.waiting_cpus.clear();
-        admission.waiting_cpus.extend(self.waiting.iter().map(request_cpus));
-        admission.waiting_cpus.sort_unstable_by(f64::total_cmp);
-        admission.waiting_cpus.truncate(MOST);
-    }
-
-    /// Sum of the requests of all waiting tasks.
-    pub(super) fn waiting_cpus(&self, world: &World<'_>) -> f64 {
-        self.waiting.iter().map(|&rank| world.tasks[rank as usize].request_cpus).sum()
-    }
-
-    fn start(&mut self, rank: u32, reserved_cpus: f64, world: &World<'_>) {
+    fn start(&mut self, rank: u32, reservation: Reservation, world: &World<'_>) {
         let task = &world.tasks[rank as usize];
         let next_window = task.windows_at_start;
         // A task uses nothing before its first window.
@@ -306,7 +273,8 @@ impl Machine {
             ends_next: false,
             cpus: exact(f64::from(usage.cpu_mean)),
             usage,
-            reserved_cpus,
+            reserved_cpus: reservation.cpus,
+            request_memory: reservation.memory,
             request_cpus: task.request_cpus,
             priority: task.priority,
             started_s: self.now_s,
@@ -319,6 +287,9 @@ impl Machine {
         self.reserved_cpus += running.reserved_cpus;
         if let Some(lc) = &mut self.lc {
             lc.begin(&running);
+        }
+        if let Some(memory) = &mut self.memory {
+            memory.enter(&running);
         }
         let slot = match self.free.pop() {
             Some(slot) => {
@@ -345,6 +316,9 @@ impl Machine {
         self.reserved_cpus -= running.reserved_cpus;
         if let Some(lc) = &mut self.lc {
             lc.end(running);
+        }
+        if let Some(memory) = &mut self.memory {
+            memory.leave(running);
         }
         self.free.push(slot);
         if let Ok(place) = self.running.binary_search_by_key(&rank, |&(rank, _)| rank) {
@@ -389,10 +363,6 @@ impl Machine {
             self.changes.retain(|Reverse(change)| slots[change.slot as usize].visit == change.visit);
         }
     }
-}
-
-fn reservation(rank: u32, world: &World<'_>) -> f64 {
-    exact(world.overcommit * world.tasks[rank as usize].request_cpus)
 }
 
 fn cleared<T>(mut vec: Vec<T>) -> Vec<T> {

@@ -5,6 +5,7 @@ mod finished_by_all;
 mod jobs;
 mod lc;
 mod machine;
+mod memory;
 mod recording;
 mod series;
 mod slowdowns;
@@ -12,16 +13,20 @@ mod slowdowns;
 pub use cell::CellOutcome;
 pub use finished_by_all::FinishedByAll;
 pub use lc::LcOutcome;
+pub use memory::MemoryOutcome;
 pub use recording::{intervals, CellRecording, Interval, MoveRecord, Started};
 pub use series::{Heat, Rounds};
 pub use slowdowns::Slowdowns;
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 
 use self::cell::CellRun;
+use self::lc::Slowed;
 use super::error::SimError;
 use super::params::Params;
-use super::placement::Shard;
+use super::placement::{Placement, Shard};
 use super::tasks::{seconds, Horizon, SimTask};
 use super::trace::Trace;
 use crate::policy::{Policy, PolicyName};
@@ -70,7 +75,7 @@ impl Together {
 pub struct Prepared<'a> {
     horizon: Horizon,
     shard: Shard,
-    params: &'a Params,
+    placement: Placement,
     /// In order of id. A task's rank is its position here.
     tasks: Vec<SimTask<'a>>,
     /// For each machine, the ranks of its tasks in order of arrival.
@@ -95,7 +100,7 @@ impl<'a> Prepared<'a> {
         }
         // Ranks are in order of id, and the sort is stable, so tasks with the same time stay in that order.
         arrivals.par_iter_mut().for_each(|ranks| ranks.sort_by_key(|&rank| tasks[rank as usize].submit_us));
-        Prepared { horizon, shard, params, tasks, arrivals, records: false }
+        Prepared { horizon, shard, placement, tasks, arrivals, records: false }
     }
 
     /// Record in [`Outcome::recordings`] what happens to each task and machine, which takes memory and changes nothing else.
@@ -133,7 +138,7 @@ impl<'a> Prepared<'a> {
     }
 
     fn cells(&self) -> impl Iterator<Item = u32> + '_ {
-        (0..self.params.placement().cells()).filter(|&cell| self.shard.has_cell(cell))
+        (0..self.placement.nr_cells()).filter(|&cell| self.shard.has_cell(cell))
     }
 
     /// Run every cell under the policy of `params`, which may differ from the parameters of [`Prepared::new`] in
@@ -159,8 +164,10 @@ impl<'a> Prepared<'a> {
     }
 
     fn run_all(&self, runs: &[(&Params, Option<&dyn Policy>)], done: &(dyn Fn() + Sync)) -> Together {
+        let slowed = Slowed::of_runs(runs.iter().map(|&(params, _)| params));
         let empty = || -> Worker<'_> {
-            let partials = runs.iter().map(|&(params, policy)| Partial::new(params, policy, self));
+            let partials = runs.iter().zip(&slowed);
+            let partials = partials.map(|(&(params, policy), slowed)| Partial::new(params, policy, slowed, self));
             Worker { partials: partials.collect(), by_cell: Vec::new() }
         };
         // Everything that is summed across cells is an integer or kept by cell, so results don't depend on the number of
@@ -187,10 +194,8 @@ impl<'a> Prepared<'a> {
 
     /// For each of a cell's machines, the ranks of its tasks.
     fn arrivals(&self, cell: u32) -> &[Vec<u32>] {
-        let placement = self.params.placement();
-        let first = cell * placement.cell_size;
-        let last = first + placement.machines_in(cell);
-        &self.arrivals[first as usize..last as usize]
+        let first = self.placement.first_in(cell) as usize;
+        &self.arrivals[first..first + self.placement.machines_in(cell) as usize]
     }
 }
 
@@ -213,7 +218,12 @@ struct Partial<'a> {
 }
 
 impl<'a> Partial<'a> {
-    fn new(params: &'a Params, policy: Option<&'a dyn Policy>, prepared: &'a Prepared<'a>) -> Self {
+    fn new(
+        params: &'a Params,
+        policy: Option<&'a dyn Policy>,
+        slowed: &Option<Arc<Slowed>>,
+        prepared: &'a Prepared<'a>,
+    ) -> Self {
         let horizon = prepared.horizon;
         let outcome = Outcome {
             cells: Vec::new(),
@@ -221,7 +231,8 @@ impl<'a> Partial<'a> {
             heat: Heat::new(params.machines.min(HEAT_MACHINES), horizon),
             recordings: Vec::new(),
         };
-        let mut run = CellRun::new(params, policy, horizon, &prepared.tasks);
+        let mut run =
+            CellRun::new(params, policy, horizon, prepared.placement.clone(), slowed.clone(), &prepared.tasks);
         if prepared.records {
             run.record();
         }

@@ -1,6 +1,6 @@
 //! Figures of models that are off by default.
 
-use crate::sim::engine::{CellOutcome, LcOutcome};
+use crate::sim::engine::{CellOutcome, LcOutcome, MemoryOutcome};
 
 /// Figures of models that are off by default. Those of a model that is off are `None`, and results don't have them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -19,6 +19,12 @@ pub struct ModelFigures {
     /// Its 99.9th percentile, likewise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lc_slowdown_p999: Option<f64>,
+    /// Share of the machines' memory that tasks were assigned, up to all of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_utilisation: Option<f64>,
+    /// Memory that tasks were assigned beyond what their machines have, as a share of all machines' memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_overcommit: Option<f64>,
     /// Share of the time of running tasks for which they waited for pages.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub page_wait_share: Option<f64>,
@@ -28,11 +34,14 @@ impl ModelFigures {
     /// The figures of these cells. Sums run in order of cell, so that merged shards give the same result as the whole.
     pub fn new(cells: &[CellOutcome]) -> ModelFigures {
         let lc = LcOutcome::sum(cells.iter().filter_map(|cell| cell.lc.as_ref()));
+        let memory = MemoryOutcome::sum(cells.iter().filter_map(|cell| cell.memory.as_ref()));
         ModelFigures {
             lc_slowdown_mean: lc.mean(),
             lc_slowdown_p50: lc.percentile(0.5),
             lc_slowdown_p99: lc.percentile(0.99),
             lc_slowdown_p999: lc.percentile(0.999),
+            memory_utilisation: memory.map(|(used, _)| used),
+            memory_overcommit: memory.map(|(_, over)| over),
             page_wait_share: page_wait_share(cells),
         }
     }
@@ -44,6 +53,8 @@ impl ModelFigures {
             ("lc_slowdown_p50", self.lc_slowdown_p50, ""),
             ("lc_slowdown_p99", self.lc_slowdown_p99, ""),
             ("lc_slowdown_p999", self.lc_slowdown_p999, ""),
+            ("memory_utilisation", self.memory_utilisation, " of the machines' memory"),
+            ("memory_overcommit", self.memory_overcommit, " of the machines' memory"),
             ("page_wait_share", self.page_wait_share, " of the running tasks' time"),
         ];
         all.into_iter().filter_map(|(name, value, unit)| Some((name, value?, unit))).collect()

@@ -6,7 +6,8 @@
 //! one after another. All other tasks run in the guest, which has a vCPU for each CPU. While a burst is served, m of K vCPUs
 //! have work, and the server gets the share K·W / (K·W + m) of the machine, by generalised processor sharing with weights W
 //! and 1: a burst takes (1 + m / (K·W)) times as long. Without bursts, the vCPUs have what is left, so each is busy for the
-//! share q = B / (C - L) of the time, 1 at most; m is binomially distributed, B(K, q), and drawn anew for each burst.
+//! share q = B / (C - L) of the time, 1 at most; m is binomially distributed, B(K, q), and drawn anew for each burst. Bursts of a
+//! state are alike, or their work is lognormally distributed.
 //!
 //! Generalised processor sharing: Parekh and Gallager, IEEE/ACM Transactions on Networking 1(3), 1993. The wait for earlier
 //! bursts is Lindley's recursion, Proc. Cambridge Phil. Soc. 48, 1952. Periods cancel out: slowdowns have no unit.
@@ -26,6 +27,8 @@ const BUSY_STEPS: f64 = 256.0;
 const MOST_LOAD: f64 = 2.0;
 /// Maximum number of CPUs of a machine.
 const MAX_CPUS: u32 = 1024;
+/// Maximum variation of the bursts' work: of 512 with more, hardly any has work.
+const MAX_VARIATION: f64 = 10.0;
 /// Bits of a float's mantissa that tell slowdowns apart: a bin is at most 1/64 wider than its lower end.
 const MANTISSA_BITS: u32 = 6;
 const DROPPED_BITS: u32 = f64::MANTISSA_DIGITS - 1 - MANTISSA_BITS;
@@ -43,6 +46,13 @@ pub struct LcModel {
     pub cpus: u32,
     /// W: weight of a thread of the server, where that of a vCPU is 1.
     pub weight: f64,
+    /// Coefficient of variation of the bursts' work, which is lognormally distributed; 0 if all bursts of a state are alike.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub variation: f64,
+}
+
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
 }
 
 impl LcModel {
@@ -50,6 +60,9 @@ impl LcModel {
     pub fn check(&self) -> Result<(), SimError> {
         if !(1..=MAX_CPUS).contains(&self.cpus) {
             return Err(SimError::Parameters(format!("--lc-cpus {}: must be 1 to {MAX_CPUS}", self.cpus)));
+        }
+        if !(0.0..=MAX_VARIATION).contains(&self.variation) {
+            return Err(SimError::Parameters(format!("--lc-cv {}: must be 0 to {MAX_VARIATION}", self.variation)));
         }
         // Up to 1024, slowdowns are in a histogram's range; the kernel's weights are within these bounds too.
         match (1e-3..=1e3).contains(&self.weight) {
@@ -69,6 +82,16 @@ pub(in crate::sim) struct State {
 }
 
 impl State {
+    /// The number of states.
+    pub(in crate::sim) const COUNT: usize = (MOST_LOAD * LOAD_STEPS) as usize * Self::BUSY + Self::BUSY;
+    /// The number of states with the same load.
+    const BUSY: usize = BUSY_STEPS as usize + 1;
+
+    /// The state's number, below [`State::COUNT`].
+    pub(in crate::sim) fn index(self) -> usize {
+        usize::from(self.load) * Self::BUSY + usize::from(self.busy)
+    }
+
     /// The state of a machine of this capacity, with this latency-critical load, and this load of other tasks.
     pub(in crate::sim) fn of(lc_cpus: f64, other_cpus: f64, capacity_cpus: f64) -> State {
         let free_cpus = capacity_cpus - lc_cpus;
@@ -93,28 +116,64 @@ pub(in crate::sim) struct Bursts {
 #[derive(Debug)]
 pub(in crate::sim) struct Draws {
     model: LcModel,
-    /// For each burst the periods since the one before, and a number in [0, 1) that says how many vCPUs have work.
-    draws: Vec<(f64, f64)>,
+    draws: Vec<Draw>,
+}
+
+/// What chance decides about a burst.
+#[derive(Debug)]
+struct Draw {
+    /// Periods since the burst before.
+    gap: f64,
+    /// A number in [0, 1) that says how many vCPUs have work.
+    share: f64,
+    /// Its work, divided by the mean; 1 on average over all bursts.
+    work: f64,
 }
 
 impl Draws {
     pub(in crate::sim) fn new(model: LcModel, seed: u64) -> Draws {
-        let mut random = Random::of(seed, u64::from_be_bytes(*b"lcbursts"), 0);
-        let mut draw = || ((1.0 + JITTER * random.normal()).max(0.0), random.share());
-        Draws { model, draws: (0..BURSTS).map(|_| draw()).collect() }
+        Draws::of(model, seed, BURSTS)
+    }
+
+    fn of(model: LcModel, seed: u64, bursts: usize) -> Draws {
+        let stream = |part| Random::of(seed, u64::from_be_bytes(*b"lcbursts"), part);
+        let (mut random, mut of_work) = (stream(0), stream(1));
+        // A lognormal distribution with mean 1.
+        let variance = model.variation.powi(2).ln_1p();
+        let mut draw = || Draw {
+            gap: (1.0 + JITTER * random.normal()).max(0.0),
+            share: random.share(),
+            work: (variance.sqrt() * of_work.normal() - variance / 2.0).exp(),
+        };
+        let mut draws: Vec<Draw> = (0..bursts).map(|_| draw()).collect();
+        if model.variation > 0.0 {
+            // So few numbers have another mean, which would be another load.
+            let mean = draws.iter().map(|draw| draw.work).sum::<f64>() / bursts as f64;
+            draws.iter_mut().for_each(|draw| draw.work /= mean);
+        }
+        Draws { model, draws }
+    }
+
+    /// The response to each burst in a state, and what it would be without other tasks, in periods.
+    fn responses(&self, state: State) -> impl Iterator<Item = (f64, f64)> + '_ {
+        let work = (f64::from(state.load) + 0.5) / LOAD_STEPS;
+        let below = binomial(self.model.cpus, f64::from(state.busy) / BUSY_STEPS);
+        let step = 1.0 / (f64::from(self.model.cpus) * self.model.weight);
+        let (mut wait, mut wait_alone) = (0.0f64, 0.0f64);
+        self.draws.iter().map(move |draw| {
+            let vcpus = below.partition_point(|&below| below <= draw.share);
+            let work = work * draw.work;
+            wait = (wait - draw.gap).max(0.0) + work * (1.0 + vcpus as f64 * step);
+            wait_alone = (wait_alone - draw.gap).max(0.0) + work;
+            (wait, wait_alone)
+        })
     }
 
     /// The slowdowns of bursts in a state.
     pub(in crate::sim) fn bursts(&self, state: State) -> Bursts {
-        let work = (f64::from(state.load) + 0.5) / LOAD_STEPS;
-        let below = binomial(self.model.cpus, f64::from(state.busy) / BUSY_STEPS);
-        let step = 1.0 / (f64::from(self.model.cpus) * self.model.weight);
-        let (mut wait, mut wait_alone, mut sum) = (0.0f64, 0.0f64, 0.0);
+        let mut sum = 0.0;
         let mut bins = vec![0u32; 0];
-        for &(gap, share) in &self.draws {
-            let vcpus = below.partition_point(|&below| below <= share);
-            wait = (wait - gap).max(0.0) + work * (1.0 + vcpus as f64 * step);
-            wait_alone = (wait_alone - gap).max(0.0) + work;
+        for (wait, wait_alone) in self.responses(state) {
             let slowdown = (wait / wait_alone).max(1.0);
             sum += slowdown;
             let bin = bin(slowdown);
@@ -158,7 +217,7 @@ fn binomial(n: u32, q: f64) -> Vec<f64> {
 mod tests {
     use super::*;
 
-    const ONE_CPU: LcModel = LcModel { from_priority: None, cpus: 1, weight: 1.0 };
+    const ONE_CPU: LcModel = LcModel { from_priority: None, cpus: 1, weight: 1.0, variation: 0.0 };
 
     fn bursts(model: LcModel, lc: f64, others: f64) -> Bursts {
         Draws::new(model, 1).bursts(State::of(lc, others, 1.0))
@@ -171,6 +230,14 @@ mod tests {
             seen >= share
         });
         slowdown_of(it.unwrap().0)
+    }
+
+    #[test]
+    fn states_have_numbers_of_their_own() {
+        let states = [(0.0, 0.0), (0.0, 1.0), (0.5, 0.25), (1.0, 0.0), (1.0, 3.0), (9.0, 0.0), (9.0, 9.0)];
+        let numbers: std::collections::BTreeSet<usize> =
+            states.iter().map(|&(lc, others)| State::of(lc, others, 1.0).index()).collect();
+        assert_eq!((numbers.len(), numbers.last()), (states.len(), Some(&(State::COUNT - 1))));
     }
 
     #[test]
@@ -222,9 +289,11 @@ mod tests {
 
     #[test]
     fn settings_that_mean_nothing_are_refused() {
-        for (model, said) in
-            [(LcModel { cpus: 0, ..ONE_CPU }, "--lc-cpus 0"), (LcModel { weight: f64::NAN, ..ONE_CPU }, "--lc-weight")]
-        {
+        for (model, said) in [
+            (LcModel { cpus: 0, ..ONE_CPU }, "--lc-cpus 0"),
+            (LcModel { weight: f64::NAN, ..ONE_CPU }, "--lc-weight"),
+            (LcModel { variation: -1.0, ..ONE_CPU }, "--lc-cv -1"),
+        ] {
             assert!(model.check().unwrap_err().to_string().contains(said));
         }
     }
@@ -249,5 +318,51 @@ mod tests {
         let on_the_idle_host = mean_in_the_experiment([0.0, 0.0, 0.0, 1.0]);
         assert!((unbound - 2.0).abs() < 0.01 && on_the_idle_host == 1.0, "{unbound} {on_the_idle_host}");
         assert!((bound - 1.25).abs() < 0.01 && (held - 1.23).abs() < 0.02, "{bound} {held}");
+    }
+
+    /// P99 of the responses on the experiment's hosts in periods, with and without the guest's work, which takes these shares of what
+    /// each host leaves in each phase. Each host counts with its requests.
+    fn p99_in_the_experiment(model: LcModel, phases: &[[f64; 4]]) -> (f64, f64) {
+        let draws = Draws::of(model, 1, 20_000);
+        let (mut with, mut alone) = (Vec::new(), Vec::new());
+        for (busy, load) in phases.iter().flat_map(|busy| busy.iter().zip([0.2, 0.2, 0.025])) {
+            let state = State::of(load, busy * (1.0 - load), 1.0);
+            for ((response, response_alone), draw) in draws.responses(state).zip(&draws.draws) {
+                with.push((response, load * draw.work));
+                alone.push((response_alone, load * draw.work));
+            }
+        }
+        let p99 = |mut responses: Vec<(f64, f64)>| {
+            responses.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let mut left = 0.99 * responses.iter().map(|(_, requests)| requests).sum::<f64>();
+            let at = responses.iter().position(|(_, requests)| {
+                left -= requests;
+                left <= 0.0
+            });
+            responses[at.unwrap()].0
+        };
+        (p99(with), p99(alone))
+    }
+
+    #[test]
+    fn bursts_that_vary_tell_the_experiments_arms_apart_by_their_tails() {
+        let bound = [0, 1, 2, 3].map(|host| std::array::from_fn(|at| f64::from(u8::from(at == host))));
+        let arms = [[[1.0; 4]; 4], bound, [[0.2, 0.2, 0.75, 1.0]; 4]];
+        let ratios = |variation, weight| {
+            arms.map(|phases| {
+                let (with, alone) = p99_in_the_experiment(LcModel { variation, weight, ..ONE_CPU }, &phases);
+                with / alone
+            })
+        };
+        // Equal bursts take twice as long beside work, in each arm.
+        assert!(ratios(0.0, 1.0).iter().all(|ratio| (ratio - 2.0).abs() < 0.05));
+        // Those of docs/simulation.md. There a burst beside work takes as much time as its share, and half of that more.
+        for (weight, wanted) in [(1.0, [2.16f64, 1.49, 1.36]), (0.5, [3.68, 2.39, 1.96])] {
+            let found: [f64; 3] = ratios(1.0, weight);
+            assert!(found.iter().zip(wanted).all(|(&found, wanted)| (found - wanted).abs() < 0.02), "{found:?}");
+        }
+        // As long as those that were recorded: 16 to 56 ms.
+        let alone_ms = 20.0 * p99_in_the_experiment(LcModel { variation: 1.0, ..ONE_CPU }, &[[0.0; 4]]).1;
+        assert!((30.0..50.0).contains(&alone_ms), "{alone_ms}");
     }
 }

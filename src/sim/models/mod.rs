@@ -3,16 +3,18 @@
 
 mod figures;
 pub mod lc;
+mod memory;
 mod pages;
 mod sensing;
 mod shapes;
 
 pub use figures::ModelFigures;
 pub use lc::LcModel;
+pub use memory::MemoryModel;
 pub use pages::Pages;
 pub use sensing::Sensing;
 pub(in crate::sim) use sensing::Sensors;
-pub use shapes::{Shape, Shapes};
+pub use shapes::{CellShape, Shape, Shapes};
 
 use super::error::SimError;
 
@@ -26,6 +28,12 @@ pub struct Models {
     /// The machines; `None` if they are identical.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shapes: Option<Shapes>,
+    /// Memory of machines; `None` if it is no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryModel>,
+    /// Share of a moved task's memory that the move takes along; all of it if `None`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub working_set: Option<f64>,
     /// What policies see of machines.
     #[serde(skip_serializing_if = "Sensing::is_exact")]
     pub sensing: Sensing,
@@ -44,6 +52,8 @@ impl Models {
     pub fn check(&self, machines: u32) -> Result<(), SimError> {
         self.lc.as_ref().map_or(Ok(()), LcModel::check)?;
         self.shapes.as_ref().map_or(Ok(()), |shapes| shapes.check(machines))?;
+        self.memory.as_ref().map_or(Ok(()), MemoryModel::check)?;
+        memory::check_working_set(self.working_set)?;
         self.pages.as_ref().map_or(Ok(()), Pages::check)?;
         self.sensing.check()
     }

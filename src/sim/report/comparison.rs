@@ -32,6 +32,7 @@ pub(super) fn of_runs(runs: &[RunResult]) -> Option<SweepResult> {
         varied: Vec::new(),
         baseline: String::new(),
         points: runs.iter().map(point).collect(),
+        crc32: None,
     })
 }
 
@@ -55,23 +56,38 @@ pub(super) fn tables(page: &mut String, result: &SweepResult) {
              the placement alone: the trace is the same.</p>"
         );
     }
-    // Long names may be broken at their underscores.
-    let names = shown(result).map(|quantity| quantity.name).chain(["duration_s"]);
-    let heads: String = names.map(|name| format!("<th>{}</th>", name.replace('_', "_<wbr>"))).collect();
-    let _ = writeln!(page, "<table><tr><th>policy</th>{heads}</tr>");
-    for point in &result.points {
-        let label = escape(&point.label());
-        let cells: String = shown(result).map(|quantity| cell(point, quantity)).collect();
-        let durations = point.runs.iter().map(|run| run.figures.duration_s).collect::<Option<Vec<f64>>>();
-        let duration =
-            durations.map_or("-".to_owned(), |all| format!("{:.1}", all.iter().sum::<f64>() / all.len() as f64));
-        let _ = writeln!(page, "<tr data-policy=\"{label}\"><td>{label}</td>{cells}<td>{duration}</td></tr>");
+    // Those of models apart: one table of all would be wider than a page.
+    let (of_every_run, of_models): (Vec<_>, Vec<_>) = shown(result).partition(|quantity| quantity.is_of_every_run());
+    table(page, result, &of_every_run, true);
+    if !of_models.is_empty() {
+        page.push_str("<p>Of models beyond the thesis's:</p>\n");
+        table(page, result, &of_models, false);
     }
-    page.push_str("</table>\n");
     page.push_str(&bounds(result));
     if seeds > 1 {
         rankings(page, result);
     }
+}
+
+/// A row for each policy, with these quantities, and perhaps the mean duration of the tasks that finished.
+fn table(page: &mut String, result: &SweepResult, quantities: &[&Quantity], with_duration: bool) {
+    // Long names may be broken at their underscores.
+    let names = quantities.iter().map(|quantity| quantity.name).chain(with_duration.then_some("duration_s"));
+    let heads: String = names.map(|name| format!("<th>{}</th>", name.replace('_', "_<wbr>"))).collect();
+    let _ = writeln!(page, "<table><tr><th>policy</th>{heads}</tr>");
+    for point in &result.points {
+        let label = escape(&point.label());
+        let cells: String = quantities.iter().map(|quantity| cell(point, quantity)).collect();
+        let duration = if with_duration { duration(point) } else { String::new() };
+        let _ = writeln!(page, "<tr data-policy=\"{label}\"><td>{label}</td>{cells}{duration}</tr>");
+    }
+    page.push_str("</table>\n");
+}
+
+fn duration(point: &Point) -> String {
+    let durations = point.runs.iter().map(|run| run.figures.duration_s).collect::<Option<Vec<f64>>>();
+    let mean = durations.map(|all| all.iter().sum::<f64>() / all.len() as f64);
+    mean.map_or("<td>-</td>".to_owned(), |mean| format!("<td>{mean:.1}</td>"))
 }
 
 fn cell(point: &Point, quantity: &Quantity) -> String {
@@ -167,9 +183,10 @@ fn differences(result: &SweepResult, quantity: &Quantity) -> Dots {
 /// A difference and half of its interval, both with the decimals that show two digits of the latter.
 fn with_half(value: f64, half: f64) -> String {
     let decimals = if half > 0.0 { 1.0 - half.log10().floor() } else { 2.0 };
-    match value.abs().max(half) < 1e6 && decimals < 12.0 {
+    // There is room for sixteen characters.
+    match value.abs().max(half) < 1e6 && decimals < 5.0 {
         true => format!("{value:+.0$} ± {half:.0$}", decimals.max(0.0) as usize),
-        false => format!("{} ± {}", number(value), number(half)),
+        false => format!("{}{} ± {}", if value > 0.0 { "+" } else { "" }, number(value), number(half)),
     }
 }
 
@@ -184,7 +201,8 @@ mod tests {
             (-257.7, 52.3, "-258 ± 52"),
             (-0.0396, 0.00184, "-0.0396 ± 0.0018"),
             (3.0, 0.0, "+3.00 ± 0.00"),
-            (2.5e9, 1e8, "2.5e9 ± 1.0e8"),
+            (2.5e9, 1e8, "+2.5e9 ± 1.0e8"),
+            (-2.4e-5, 4.9e-6, "-2.4e-5 ± 4.9e-6"),
         ];
         for (value, half, text) in cases {
             assert_eq!(with_half(value, half), text);

@@ -8,6 +8,8 @@ use super::figures::Figure;
 use super::DrawError;
 use crate::html::escape;
 use crate::policy::PolicyName;
+use crate::sim::models::Shapes;
+use crate::sim::params::Params;
 use crate::sim::result::RunResult;
 
 const CELL_W: f64 = 3.6;
@@ -30,13 +32,21 @@ pub(super) fn maps(runs: &[RunResult]) -> Result<Option<Figure>, DrawError> {
     };
     let drawings = runs.iter().map(map).collect::<Result<Vec<_>, DrawError>>()?;
     let caption = format!(
-        "Utilisation of the first {} of {} machines over time: each row is a machine, every {} rows are a cell. White is idle, black \
+        "Utilisation of the first {} of {} machines over time: each row is a machine, {} rows are a cell. White is idle, black \
          is fully used. A policy that balances load makes the rows of a cell similar. Click on a policy to see its map.",
         first.heat.busy_cpu_ms.len(),
         first.parameters.machines,
-        first.parameters.cell,
+        rows_of_a_cell(&first.parameters),
     );
     Ok(Some(Figure { title: "Utilisation by machine".to_owned(), drawings, caption }))
+}
+
+/// How many rows are a cell, in words.
+fn rows_of_a_cell(params: &Params) -> String {
+    match params.models.shapes.as_ref().and_then(Shapes::largest_cell) {
+        Some(most) => format!("up to {most}"),
+        None => format!("every {}", params.cell),
+    }
 }
 
 fn svg(run: &RunResult) -> Result<String, DrawError> {
@@ -44,7 +54,6 @@ fn svg(run: &RunResult) -> Result<String, DrawError> {
     let bins = rows.first().map_or(0, Vec::len);
     let (plot_w, plot_h) = (bins as f64 * CELL_W, rows.len() as f64 * CELL_H);
     let (width, height) = (LEFT + plot_w + 20.0, TOP + plot_h + 44.0);
-    let full_cpu_ms = run.length_s() * 1e3 / bins.max(1) as f64 * run.parameters.capacity;
     let mut svg = format!(
         "<svg width=\"{width:.0}\" height=\"{height:.0}\" viewBox=\"0 0 {width:.0} {height:.0}\" \
          xmlns=\"http://www.w3.org/2000/svg\" font-family=\"sans-serif\" font-size=\"12\">\n\
@@ -53,7 +62,7 @@ fn svg(run: &RunResult) -> Result<String, DrawError> {
         escape(&run.parameters.policy_label())
     );
     if bins > 0 {
-        let shades: Vec<u8> = rows.iter().flatten().map(|&ms| shade(ms as f64 / full_cpu_ms)).collect();
+        let shades = shades(rows, &run.parameters, run.length_s() * 1e3 / bins as f64);
         let picture = BASE64_STANDARD.encode(png(bins as u32, rows.len() as u32, &shades)?);
         // Writing to a String can't fail.
         let _ = writeln!(
@@ -109,6 +118,14 @@ fn axes(svg: &mut String, run: &RunResult, plot_w: f64, plot_h: f64, rows: usize
     }
 }
 
+/// A shade for each machine and span of time, by the machine's own CPU.
+fn shades(rows: &[Vec<u64>], params: &Params, bin_ms: f64) -> Vec<u8> {
+    let of_machine = |(row, capacity): (&Vec<u64>, f64)| -> Vec<u8> {
+        row.iter().map(|&ms| shade(ms as f64 / (bin_ms * capacity))).collect()
+    };
+    rows.iter().zip(params.capacities_from(0)).flat_map(of_machine).collect()
+}
+
 /// White for an idle machine, black for one that is fully used.
 fn shade(utilisation: f64) -> u8 {
     255 - (utilisation.clamp(0.0, 1.0) * 255.0).round() as u8
@@ -127,5 +144,15 @@ mod tests {
         let mut decoded = vec![0; 6];
         reader.next_frame(&mut decoded).unwrap();
         assert_eq!(decoded, shades);
+    }
+
+    #[test]
+    fn a_machine_is_black_where_all_of_its_own_cpu_is_used() {
+        let rows = [vec![250, 0], vec![250, 500]];
+        assert_eq!(shades(&rows, &Params::default(), 1000.0), [127, 255, 127, 0]);
+        let shapes = Some(Shapes::of([(0.25, None), (1.0, None)]));
+        let models = crate::sim::models::Models { shapes, ..Default::default() };
+        let params = Params { machines: 2, models, ..Params::default() };
+        assert_eq!(shades(&rows, &params, 1000.0), [0, 255, 191, 127]);
     }
 }

@@ -70,7 +70,7 @@ impl RunResult {
 
     fn check_cells(&self, horizon: Horizon) -> Checked {
         let placement = self.parameters.placement();
-        let own = (0..placement.cells()).filter(|&cell| self.shard.has_cell(cell));
+        let own = (0..placement.nr_cells()).filter(|&cell| self.shard.has_cell(cell));
         if !self.cells.iter().map(|cell| cell.cell).eq(own) {
             return Err(format!("its cells are not those of shard {}/{}", self.shard.index, self.shard.of));
         }
@@ -78,7 +78,10 @@ impl RunResult {
             self.parameters.models.shapes.as_ref().map_or(self.parameters.capacity, |shapes| shapes.most_cpus());
         let most = capacity * horizon.length_s() * (1.0 + SLACK);
         self.cells.iter().try_for_each(|cell| {
-            check_cell(cell, placement, most).map_err(|what| format!("cell {}: {what}", cell.cell))
+            let memories = self.parameters.memories_from(placement.first_in(cell.cell));
+            let memories = memories.take(cell.busy_cpu_s.len()).flatten();
+            let memory = cell.memory.as_ref().map_or(Ok(()), |memory| memory.check(memories, horizon.length_s()));
+            check_cell(cell, &placement, most).and(memory).map_err(|what| format!("cell {}: {what}", cell.cell))
         })
     }
 
@@ -115,10 +118,10 @@ impl RunResult {
         }
         let mut cells = self.cells.iter().peekable();
         for (machine, row) in (0..placement.machines).zip(rows) {
-            let cell = machine / placement.cell_size;
+            let cell = placement.cell_of(machine);
             while cells.next_if(|it| it.cell < cell).is_some() {}
             let of_cell = cells.peek().filter(|it| it.cell == cell);
-            let busy_cpu_s = of_cell.map_or(0.0, |it| it.busy_cpu_s[(machine % placement.cell_size) as usize]);
+            let busy_cpu_s = of_cell.map_or(0.0, |it| it.busy_cpu_s[(machine - placement.first_in(cell)) as usize]);
             // Each value is rounded to a millisecond.
             let slack_ms = 0.5 * (bins as f64 + 1.0) + busy_cpu_s * 1e3 * SLACK;
             if (total(row) as f64 - busy_cpu_s * 1e3).abs() > slack_ms {
@@ -134,7 +137,7 @@ fn total<'a>(values: impl IntoIterator<Item = &'a u64>) -> u128 {
 }
 
 /// `most` is the most that a machine can be busy.
-fn check_cell(cell: &CellOutcome, placement: Placement, most: f64) -> Checked {
+fn check_cell(cell: &CellOutcome, placement: &Placement, most: f64) -> Checked {
     let CellOutcome { busy_cpu_s, over_cpu_s, .. } = cell;
     let machines = placement.machines_in(cell.cell) as usize;
     if busy_cpu_s.len() != machines || over_cpu_s.len() != machines {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::Table;
 use crate::sim::engine::{CellRecording, Interval, MoveRecord, Outcome, Prepared, Started};
 use crate::sim::params::Params;
+use crate::sim::placement::Placement;
 use crate::sim::tasks::{exact, SimTask};
 
 /// One row for each task that arrived, in order of id.
@@ -20,7 +21,7 @@ pub(super) fn tasks(prepared: &Prepared<'_>, params: &Params, outcome: &Outcome)
     Table { name: "tasks", columns: Vec::new() }
         .whole("job", lives().map(|life| life.task.id.job))
         .whole("task_index", lives().map(|life| life.task.id.index.into()))
-        .whole("cell", lives().map(|life| (life.first_machine / params.cell).into()))
+        .whole("cell", lives().map(|life| placement.cell_of(life.first_machine).into()))
         .whole("priority", lives().map(|life| life.task.priority.into()))
         .number("request_cpus", lives().map(|life| life.task.request_cpus))
         .number("reserved_cpus", lives().map(|life| exact(params.overcommit * life.task.request_cpus)))
@@ -75,10 +76,11 @@ impl Bounds {
 /// One row for each machine and interval, in order of machine and then of time.
 pub(super) fn machines(prepared: &Prepared<'_>, params: &Params, outcome: &Outcome) -> Table {
     let bounds = Bounds::new(prepared, params);
-    let rows = || outcome.recordings.iter().flat_map(|recording| intervals_of(recording, params));
+    let placement = params.placement();
+    let rows = || outcome.recordings.iter().flat_map(|recording| intervals_of(recording, &placement));
     Table { name: "machines", columns: Vec::new() }
         .whole("machine", rows().map(|(machine, _, _)| machine.into()))
-        .whole("cell", rows().map(|(machine, _, _)| (machine / params.cell).into()))
+        .whole("cell", rows().map(|(machine, _, _)| placement.cell_of(machine).into()))
         .number("start_s", rows().map(|(_, at, _)| bounds.start_s(at)))
         .number("end_s", rows().map(|(_, at, _)| bounds.start_s(at + 1)))
         .number("busy_cpu_s", rows().map(|(_, _, interval)| interval.busy_cpu_s))
@@ -94,9 +96,9 @@ pub(super) fn machines(prepared: &Prepared<'_>, params: &Params, outcome: &Outco
 /// The intervals of a cell's machines: machine, number of the interval, and what happened in it.
 fn intervals_of<'a>(
     recording: &'a CellRecording,
-    params: &Params,
+    placement: &Placement,
 ) -> impl Iterator<Item = (u32, usize, &'a Interval)> + 'a {
-    let first = recording.cell * params.cell;
+    let first = placement.first_in(recording.cell);
     let machines = (first..).zip(&recording.machines);
     machines.flat_map(|(machine, intervals)| {
         intervals.iter().enumerate().map(move |(at, interval)| (machine, at, interval))
@@ -114,11 +116,12 @@ struct Round {
 /// One row for each interval. The rebalance at its end is in it; the last one, which t1 ends, has none.
 pub(super) fn rounds(prepared: &Prepared<'_>, params: &Params, outcome: &Outcome) -> Table {
     let bounds = Bounds::new(prepared, params);
+    let placement = params.placement();
     let recordings = &outcome.recordings;
     let machines: usize = recordings.iter().map(|recording| recording.machines.len()).sum();
     let mut rounds = vec![Round::default(); crate::sim::engine::intervals(params, prepared.horizon())];
     for recording in recordings {
-        for (_, at, interval) in intervals_of(recording, params) {
+        for (_, at, interval) in intervals_of(recording, &placement) {
             add(&mut rounds[at].of_machines, interval);
         }
         for step in &recording.moves {

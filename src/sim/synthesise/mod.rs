@@ -132,6 +132,7 @@ impl Synthetic {
             schedule_us: Some(schedule_us),
             end_us: (task_end_us < end_us).then_some(task_end_us),
             request_cpus: job.request_cpus,
+            request_memory: job.request_memory,
             priority: job.priority,
             windows: first_window..windows.len(),
         })
@@ -147,6 +148,7 @@ impl Synthetic {
         let fresh = (1.0 - calibration::WINDOW_MEMORY.powi(2)).sqrt();
         let mut deviation = random.normal();
         let mut start_us = first_us;
+        windows.reserve((last_us.saturating_sub(first_us) / WINDOW_US) as usize + 2);
         while start_us < last_us {
             // The correction makes the mean over windows equal the task's mean.
             let factor = (calibration::WINDOW_SD_LOG * deviation - calibration::WINDOW_SD_LOG.powi(2) / 2.0).exp();
@@ -177,7 +179,7 @@ impl Synthetic {
     pub fn write_parquet(
         &self,
         path: &Path,
-        placement: Placement,
+        placement: &Placement,
         shards: u32,
         done: &dyn Fn(),
     ) -> Result<(), SimError> {
@@ -188,12 +190,14 @@ impl Synthetic {
             let names = self.jobs().flat_map(|job| (0..job.tasks).map(move |index| (job, index)));
             let mut names = names.filter(|&(job, index)| shard.has_cell(placement.cell(TaskId { job: job.id, index })));
             let mut drawn = Vec::new().into_iter();
-            let mut part = self.part(&mut names, &mut drawn);
+            let mut part = self.part(&mut names, &mut drawn, Trace::default());
+            let mut spare = Trace::default();
             while !part.tasks.is_empty() {
+                let spared = std::mem::take(&mut spare);
                 let (written, next) =
-                    rayon::join(|| writer.add(&part, &part.tasks), || self.part(&mut names, &mut drawn));
+                    rayon::join(|| writer.add(&part, &part.tasks), || self.part(&mut names, &mut drawn, spared));
                 written?;
-                part = next;
+                spare = std::mem::replace(&mut part, next);
             }
             done();
         }
@@ -204,12 +208,15 @@ impl Synthetic {
     }
 
     /// Draw the next tasks until their windows fill a part; none at the end. `drawn` are those that the last part had no room for.
+    /// The memory of an earlier part is used again.
     fn part(
         &self,
         names: &mut (impl Iterator<Item = (Job, u32)> + Send),
         drawn: &mut std::vec::IntoIter<(TracedTask, Vec<UsageWindow>)>,
+        mut part: Trace,
     ) -> Trace {
-        let mut part = Trace::default();
+        part.tasks.clear();
+        part.windows.clear();
         while part.windows.len() < PART_WINDOWS {
             let Some((task, windows)) = drawn.next() else {
                 let batch: Vec<(Job, u32)> = names.by_ref().take(BATCH_TASKS).collect();
@@ -232,24 +239,31 @@ fn four_digits(value: f64) -> f64 {
     if value <= 0.0 {
         return 0.0;
     }
-    let scale = scale(value);
-    (value * scale).round() / scale
+    let Some(scale) = scale(value) else {
+        let scale = 10f64.powi(3 - value.log10().floor() as i32);
+        return (value * scale).round() / scale;
+    };
+    // From 1,000 to 10,000 the sum is exact, so this rounds as `round` does, which is a call of the C library.
+    f64::from((value * scale + 0.5) as i32) / scale
 }
 
-/// The power of ten that makes a positive number one of four digits. `log10` and `powi` would take most of the time of a draw.
-fn scale(value: f64) -> f64 {
-    /// 10^-LEAST is the smallest number in the table; others are computed.
-    const LEAST: i32 = 12;
-    static POWERS: LazyLock<[f64; LEAST as usize + 2]> =
-        LazyLock::new(|| std::array::from_fn(|at| 10f64.powi(at as i32 - LEAST)));
-    static SCALES: LazyLock<[f64; LEAST as usize + 2]> =
-        LazyLock::new(|| std::array::from_fn(|at| 10f64.powi(3 + LEAST - at as i32)));
+/// The power of ten that makes a positive number one of four digits, if it is in a table. `log10` and `powi` would take most of the time
+/// of a draw, and so would a search.
+fn scale(value: f64) -> Option<f64> {
+    /// The table has numbers from 2^-LEAST up to 1.
+    const LEAST: usize = 40;
+    /// Of the numbers from each power of two to the next, the scale of the smallest ones, and the power of ten from which on it is a
+    /// tenth of that.
+    static BY_EXPONENT: LazyLock<[(f64, f64); LEAST]> = LazyLock::new(|| {
+        std::array::from_fn(|at| {
+            let digits = 2f64.powi(at as i32 - LEAST as i32).log10().floor() as i32;
+            (10f64.powi(3 - digits), 10f64.powi(digits + 1))
+        })
+    });
 
-    match POWERS.partition_point(|&power| power <= value) {
-        0 => 10f64.powi(3 - value.log10().floor() as i32),
-        above if above == POWERS.len() => 10f64.powi(3 - value.log10().floor() as i32),
-        above => SCALES[above - 1],
-    }
+    let exponent = (value.to_bits() >> (f64::MANTISSA_DIGITS - 1)) as usize;
+    let (scale, next) = *BY_EXPONENT.get(exponent.checked_sub(1023 - LEAST)?)?;
+    Some(if value < next { scale } else { scale / 10.0 })
 }
 
 #[cfg(test)]

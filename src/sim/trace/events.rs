@@ -57,6 +57,7 @@ pub(super) struct Life {
     pub(super) schedule_us: Option<i64>,
     pub(super) end_us: Option<i64>,
     pub(super) request_cpus: Option<f64>,
+    pub(super) request_memory: Option<f64>,
     pub(super) priority: Option<u32>,
 }
 
@@ -78,26 +79,29 @@ pub(super) struct Event {
     pub(super) task: TaskId,
     time_us: i64,
     kind: u8,
-    request_cpus: Option<f64>,
+    request: Request,
     priority: Option<u32>,
+}
+
+/// What an event says that a task asks for; `None` where it says nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Request {
+    /// CPU, as a share of the largest machine's.
+    pub(super) cpus: Option<f64>,
+    /// Memory, likewise.
+    pub(super) memory: Option<f64>,
 }
 
 impl Event {
     /// An event of another format.
-    pub(super) fn new(
-        task: TaskId,
-        time_us: i64,
-        kind: Kind,
-        request_cpus: Option<f64>,
-        priority: Option<u32>,
-    ) -> Event {
+    pub(super) fn new(task: TaskId, time_us: i64, kind: Kind, request: Request, priority: Option<u32>) -> Event {
         let kind = match kind {
             Kind::Submit => SUBMIT,
             Kind::Schedule => SCHEDULE,
             Kind::End => *ENDS.end(),
             Kind::Update => LAST_TYPE,
         };
-        Event { task, time_us, kind: kind as u8, request_cpus, priority }
+        Event { task, time_us, kind: kind as u8, request, priority }
     }
 
     /// The order of a task's life: by time, and at one time by what comes first in it.
@@ -121,7 +125,8 @@ impl Life {
             }
             _ => {}
         }
-        self.request_cpus = event.request_cpus.or(self.request_cpus);
+        self.request_cpus = event.request.cpus.or(self.request_cpus);
+        self.request_memory = event.request.memory.or(self.request_memory);
         self.priority = event.priority.or(self.priority);
     }
 }
@@ -150,13 +155,15 @@ impl Gather for EventRows<'_> {
         }
         let priority = row.optional_integer(8, "priority")?;
         let priority = priority.map(|priority| u32::try_from(priority).unwrap_or(u32::MAX));
-        let request_cpus = row.optional_share(9, "CPU request")?;
+        let request =
+            Request { cpus: row.optional_share(9, "CPU request")?, memory: row.optional_share(10, "memory request")? };
         if (self.keep)(task) {
-            self.events.push(Event { task, time_us, kind: kind as u8, request_cpus, priority });
+            self.events.push(Event { task, time_us, kind: kind as u8, request, priority });
         }
         let backwards = self.times.add(time_us, "time");
-        let above = request_cpus.filter(|&cpus| cpus > LARGEST_MACHINE);
-        Ok(above.map(|cpus| RowError::above_machine(9, "CPU request", cpus)).or(backwards))
+        let requests = [(9, "CPU request", request.cpus), (10, "memory request", request.memory)];
+        let mut above = requests.into_iter().filter(|(.., share)| share.is_some_and(|share| share > LARGEST_MACHINE));
+        Ok(above.next().and_then(|(at, name, share)| Some(RowError::above_machine(at, name, share?))).or(backwards))
     }
 }
 
@@ -166,7 +173,7 @@ mod tests {
 
     fn event(time_us: i64, kind: u64) -> Event {
         let task = TaskId { job: 1, index: 0 };
-        Event { task, time_us, kind: kind as u8, request_cpus: None, priority: None }
+        Event { task, time_us, kind: kind as u8, request: Request::default(), priority: None }
     }
 
     fn life(events: &[(i64, u64)]) -> Life {
@@ -190,9 +197,10 @@ mod tests {
     #[test]
     fn the_last_value_counts_and_empty_ones_are_ignored() {
         let mut life = Life::default();
-        life.add(&Event { request_cpus: Some(0.5), priority: Some(9), ..event(0, 0) });
-        life.add(&Event { request_cpus: Some(0.25), ..event(0, 7) });
+        let request = |cpus, memory| Request { cpus: Some(cpus), memory };
+        life.add(&Event { request: request(0.5, Some(0.125)), priority: Some(9), ..event(0, 0) });
+        life.add(&Event { request: request(0.25, None), ..event(0, 7) });
         life.add(&event(0, 1));
-        assert_eq!((life.request_cpus, life.priority), (Some(0.25), Some(9)));
+        assert_eq!((life.request_cpus, life.request_memory, life.priority), (Some(0.25), Some(0.125), Some(9)));
     }
 }

@@ -108,7 +108,7 @@ pub(super) fn load<'a>(
             tasks.push(traced(id, &lives[&id], windows));
         }
     }
-    Ok(Trace { tasks, windows, first_us, last_us, inputs: Vec::new(), oddities, provenance: None })
+    Ok(Trace { tasks, windows, first_us, last_us, inputs: Vec::new(), oddities, ..Trace::default() })
 }
 
 /// Count what is odd about the order of a part, or fail with it if the trace is read strictly.
@@ -124,6 +124,7 @@ pub(super) fn traced(id: TaskId, life: &Life, windows: std::ops::Range<usize>) -
         schedule_us: life.schedule_us,
         end_us: life.end_us,
         request_cpus: life.request_cpus.unwrap_or(0.0),
+        request_memory: life.request_memory.unwrap_or(0.0),
         priority: life.priority.unwrap_or(0),
         windows,
     }

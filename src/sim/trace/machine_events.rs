@@ -18,8 +18,8 @@ pub struct Machines {
     pub count: u64,
     /// Sum of their CPU, as shares of the largest machine.
     pub cpus: f64,
-    /// CPU of each of them that has any, by machine ID.
-    pub cpus_by_id: BTreeMap<u64, f64>,
+    /// CPU and memory of each of them that has CPU, by machine ID, as shares of the largest machine.
+    pub by_id: BTreeMap<u64, (f64, Option<f64>)>,
     /// Number of them without CPU.
     pub without_cpus: u64,
     /// Number of times that a machine was added later.
@@ -36,12 +36,13 @@ impl Gather for Machines {
         let id = row.integer(1, "machine ID")?;
         let kind = row.integer(2, "event type")?;
         let cpus = row.optional_share(4, "CPUs")?;
+        let memory = row.optional_share(5, "memory")?.filter(|&memory| memory > 0.0);
         if time_us == 0 && kind == ADD {
             self.count += 1;
             self.cpus += cpus.unwrap_or(0.0);
         }
         match (kind, cpus.filter(|&cpus| cpus > 0.0)) {
-            (ADD, Some(cpus)) if time_us == 0 => drop(self.cpus_by_id.insert(id, cpus)),
+            (ADD, Some(cpus)) if time_us == 0 => drop(self.by_id.insert(id, (cpus, memory))),
             (ADD, None) if time_us == 0 => self.without_cpus += 1,
             (ADD, _) => self.added_later += 1,
             (REMOVE, _) => self.removed += 1,

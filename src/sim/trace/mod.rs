@@ -73,6 +73,8 @@ pub struct TracedTask {
     pub end_us: Option<i64>,
     /// Requested CPU: the last value given.
     pub request_cpus: f64,
+    /// Requested memory, as a share of the largest machine's: the last value given.
+    pub request_memory: f64,
     /// Priority: the last value given.
     pub priority: u32,
     /// Range of its windows in [`Trace::windows`], in order of (start, end). Never empty.
@@ -96,6 +98,8 @@ pub struct Trace {
     pub oddities: Oddities,
     /// Where the data come from and which of them are synthetic, if the trace has this information.
     pub provenance: Option<String>,
+    /// True if it was prepared by a release that left memory requests out, so that those of tasks are 0.
+    pub lacks_memory_requests: bool,
 }
 
 impl Trace {

@@ -164,7 +164,9 @@ impl Runs<'_> {
             varied: self.plan.vary.iter().map(|vary| vary.option.clone()).collect(),
             baseline: baseline.to_owned(),
             points,
+            crc32: None,
         }
+        .sealed()
     }
 
     fn load(&self) -> anyhow::Result<Trace> {

@@ -47,6 +47,7 @@ pub(in crate::sim::engine) struct Running {
     pub(in crate::sim::engine) reserved_cpus: f64,
     // Copies of the task's own values, at hand for rebalances.
     pub(in crate::sim::engine) request_cpus: f64,
+    pub(in crate::sim::engine) request_memory: f64,
     pub(in crate::sim::engine) priority: u32,
     /// Time at which it started, on any machine.
     pub(in crate::sim::engine) started_s: f64,
@@ -59,6 +60,7 @@ impl Running {
             self.usage = *window;
             self.cpus = exact(f64::from(window.cpu_mean));
             self.next_window += 1;
+            task.prefetch(self.next_window as usize + 2);
         }
     }
 
@@ -78,8 +80,8 @@ pub(in crate::sim::engine) struct Carried {
 }
 
 impl Carried {
-    /// Network cost of the move, in whole bytes.
-    pub(in crate::sim::engine) fn bytes(&self, machine_memory_bytes: u64) -> u64 {
-        (f64::from(self.running.usage.memory) * machine_memory_bytes as f64).round() as u64
+    /// Network cost of the move, in whole bytes, if a move takes so many bytes of the largest machine's memory along.
+    pub(in crate::sim::engine) fn bytes(&self, moved_bytes: f64) -> u64 {
+        (f64::from(self.running.usage.memory) * moved_bytes).round() as u64
     }
 }

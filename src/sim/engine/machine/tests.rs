@@ -30,6 +30,7 @@ fn trace(tasks: &[(i64, i64, f64, Vec<f32>)]) -> Trace {
             schedule_us: Some(start_us),
             end_us: Some(start_us + minutes * MINUTE_US),
             request_cpus: *request_cpus,
+            request_memory: 0.0,
             priority: 0,
             windows: first..trace.windows.len(),
         });

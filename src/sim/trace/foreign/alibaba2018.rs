@@ -12,7 +12,7 @@ use super::rows::{amount, fields, not, seconds_us, Row, RowResult};
 use super::sink::Sink;
 use super::{Host, Reader};
 use crate::sim::trace::csv::RowError;
-use crate::sim::trace::events::{ByTask, Event, Kind};
+use crate::sim::trace::events::{ByTask, Event, Kind, Request};
 use crate::sim::trace::{OddityKind, TaskId, UsageWindow};
 
 /// A core has 100 of the tables' units.
@@ -31,8 +31,8 @@ const SERVICE: u32 = 9;
 /// What tasks and containers ask for.
 pub(super) struct Alibaba2018 {
     host: Host,
-    /// CPU of an instance, by job and digest of the task's name.
-    plans: HashMap<(u64, u64), f64>,
+    /// What an instance asks for, by job and digest of the task's name.
+    plans: HashMap<(u64, u64), Request>,
     containers: ByTask<Container>,
 }
 
@@ -54,7 +54,8 @@ impl Alibaba2018 {
 
     fn batch_task(&mut self, record: &ByteRecord) -> RowResult {
         let cpus = self.cpus(record, 7, "plan_cpu")?.unwrap_or(0.0);
-        self.plans.insert((job(&record[2]), digest(&record[0])), cpus);
+        let request = Request { cpus: Some(cpus), memory: Some(memory(record, 8, "plan_mem")?) };
+        self.plans.insert((job(&record[2]), digest(&record[0])), request);
         Ok(None)
     }
 
@@ -66,8 +67,9 @@ impl Alibaba2018 {
         if sink.keeps(task) {
             self.containers.insert(task, Container { cpus, memory });
         }
+        let request = Request { cpus: Some(cpus), memory: Some(memory) };
         // It has a row for each change of its state; the first one is its arrival.
-        let event = |kind| Event::new(task, time_us, kind, Some(cpus), Some(SERVICE));
+        let event = |kind| Event::new(task, time_us, kind, request, Some(SERVICE));
         sink.event(event(Kind::Submit));
         sink.event(event(Kind::Schedule));
         Ok(None)
@@ -92,8 +94,8 @@ impl Alibaba2018 {
         };
         let odd = sink.usage(task, end_us.unwrap_or(start_us), window, (plan.is_some(), "batch_task"))?;
         let has_ended = matches!(record[4].trim_ascii(), b"Terminated" | b"Failed" | b"Cancelled" | b"Interrupted");
-        if plan.is_some() {
-            let event = |kind, time_us| Event::new(task, time_us, kind, plan, Some(BATCH));
+        if let Some(request) = plan {
+            let event = |kind, time_us| Event::new(task, time_us, kind, request, Some(BATCH));
             sink.event(event(Kind::Submit, start_us));
             sink.event(event(Kind::Schedule, start_us));
             if let Some(end_us) = end_us.filter(|_| has_ended) {

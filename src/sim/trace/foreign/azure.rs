@@ -10,7 +10,7 @@ use super::rows::{amount, fields, not, seconds_us, Row, RowResult};
 use super::sink::Sink;
 use super::{Host, Reader};
 use crate::sim::trace::csv::RowError;
-use crate::sim::trace::events::{ByTask, Event, Kind};
+use crate::sim::trace::events::{ByTask, Event, Kind, Request};
 use crate::sim::trace::{TaskId, UsageWindow};
 
 /// Length of a reading.
@@ -80,7 +80,8 @@ impl Reader for Azure {
             return Ok(None);
         }
         self.sizes.insert(task, Size { cpus, memory });
-        let event = |kind, time_us| Event::new(task, time_us, kind, Some(cpus), Some(priority));
+        let request = Request { cpus: Some(cpus), memory: Some(memory) };
+        let event = |kind, time_us| Event::new(task, time_us, kind, request, Some(priority));
         sink.event(event(Kind::Submit, created));
         sink.event(event(Kind::Schedule, created));
         if deleted < LAST_READING_US {

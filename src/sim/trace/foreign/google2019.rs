@@ -12,7 +12,7 @@ use super::rows::{fields, not, Row, RowResult};
 use super::sink::Sink;
 use super::Reader;
 use crate::sim::trace::csv::{RowError, MAX_RATIO, MAX_SHARE};
-use crate::sim::trace::events::{Event, Kind};
+use crate::sim::trace::events::{Event, Kind, Request};
 use crate::sim::trace::{OddityKind, TaskId, UsageWindow};
 
 /// The tasks that have events.
@@ -98,6 +98,7 @@ impl Fields {
                 "collection_type" => &mut all.collection_type,
                 "priority" => &mut all.priority,
                 "resource_request_cpus" => &mut all.resource_request.get_or_insert_default().cpus,
+                "resource_request_memory" => &mut all.resource_request.get_or_insert_default().memory,
                 "start_time" => &mut all.start_time,
                 "end_time" => &mut all.end_time,
                 "average_usage_cpus" => &mut all.average_usage.get_or_insert_default().cpus,
@@ -184,8 +185,11 @@ impl Reader for Google2019 {
         let time_us = time_us(&fields.time, "time")?;
         let kind = kind(&fields.kind)?;
         let priority = fields.priority.as_ref().map(|_| integer(&fields.priority, "priority")).transpose()?;
-        let request = fields.resource_request.as_ref().and_then(|request| request.cpus.as_ref());
-        let request = amount(request, "resource_request.cpus", MAX_SHARE)?;
+        let request = fields.resource_request.as_ref();
+        let request = Request {
+            cpus: amount(request.and_then(|it| it.cpus.as_ref()), "resource_request.cpus", MAX_SHARE)?,
+            memory: amount(request.and_then(|it| it.memory.as_ref()), "resource_request.memory", MAX_SHARE)?,
+        };
         let task = fields.task()?.ok_or_else(alloc)?;
         if sink.keeps(task) {
             self.known.insert(task);

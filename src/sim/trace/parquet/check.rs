@@ -24,7 +24,10 @@ fn refused<T>(what: impl Into<String>) -> Result<T, ParquetError> {
 
 /// Check all that the file says of itself before anything is read that depends on it.
 pub(super) fn metadata(head: &Head, metadata: &ParquetMetaData) -> Result<(), ParquetError> {
-    let nr_columns = if head.sums.is_some() { NR_COLUMNS } else { NR_COLUMNS_UNSUMMED };
+    let nr_columns = head.nr_columns();
+    if head.has_memory_requests() && head.sums.is_none() {
+        return refused("it has no checksums");
+    }
     schema(metadata.file_metadata().schema_descr(), nr_columns)?;
     let (mut tasks, mut windows) = (0, 0);
     for (nr, group) in metadata.row_groups().iter().enumerate() {
@@ -117,6 +120,7 @@ pub(super) fn task(task: &TracedTask, windows: &[UsageWindow], head: &Head) -> R
         }
     }
     amount(task.request_cpus, MAX_SHARE, || format!("task {id}: request_cpus"))?;
+    amount(task.request_memory, MAX_SHARE, || format!("task {id}: request_memory"))?;
     let span_us: RangeInclusive<i64> = head.first_us..=head.last_us;
     if are_good(windows, &span_us) {
         return Ok(());

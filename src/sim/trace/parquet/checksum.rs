@@ -4,8 +4,14 @@ use super::{Head, Sums};
 use crate::sim::trace::{TracedTask, UsageWindow};
 
 /// CRC-32 of all values of a task and its windows, in the order of the columns, little-endian. A missing time counts as
-/// its absence. `bytes` is reused: a checksum of one piece is much faster than that of many short ones.
-pub(super) fn of_task(task: &TracedTask, windows: &[UsageWindow], bytes: &mut Vec<u8>) -> u32 {
+/// its absence. The memory request is the last one, where the file has it. `bytes` is reused: a checksum of one piece is much faster
+/// than that of many short ones.
+pub(super) fn of_task(
+    task: &TracedTask,
+    has_memory_request: bool,
+    windows: &[UsageWindow],
+    bytes: &mut Vec<u8>,
+) -> u32 {
     bytes.clear();
     bytes.extend_from_slice(&task.id.job.to_le_bytes());
     bytes.extend_from_slice(&task.id.index.to_le_bytes());
@@ -17,6 +23,9 @@ pub(super) fn of_task(task: &TracedTask, windows: &[UsageWindow], bytes: &mut Ve
     bytes.extend_from_slice(&task.priority.to_le_bytes());
     bytes.extend_from_slice(&(windows.len() as u64).to_le_bytes());
     windows.iter().for_each(|window| bytes.extend_from_slice(&bytes_of(window)));
+    if has_memory_request {
+        bytes.extend_from_slice(&task.request_memory.to_le_bytes());
+    }
     crc32fast::hash(bytes)
 }
 

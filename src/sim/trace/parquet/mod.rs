@@ -55,17 +55,21 @@ message trace {
         }
     }
     required int32 crc32 (INTEGER(32, false));
+    required double request_memory;
 }";
 
-/// The number of columns, and of those that a file of an earlier release has: all but the checksum.
-const NR_COLUMNS: usize = 14;
+/// The number of columns, and of those that files of earlier releases have: without the memory request, and without the checksum.
+const NR_COLUMNS: usize = 15;
+const NR_COLUMNS_1: usize = 14;
 const NR_COLUMNS_UNSUMMED: usize = 13;
 
 /// Windows of a row group, unless it is one task's: enough to make it worth its overhead, and few enough to give every core one.
 const ROW_GROUP_WINDOWS: usize = 1 << 17;
 
 /// Changed when a reader of older files would misread newer ones.
-const FORMAT: &str = "vnuma-sim trace 1";
+const FORMAT: &str = "vnuma-sim trace 2";
+/// The format of an earlier release, without memory requests.
+const FORMAT_1: &str = "vnuma-sim trace 1";
 /// The key of the file's metadata.
 const HEAD_KEY: &str = "vnuma-sim";
 
@@ -92,6 +96,22 @@ struct Sums {
     windows: u64,
     /// CRC-32 of the head with 0 here, as JSON.
     head_crc32: u32,
+}
+
+impl Head {
+    /// Return true if the tasks of the file have memory requests.
+    fn has_memory_requests(&self) -> bool {
+        self.format == FORMAT
+    }
+
+    /// The number of the file's columns.
+    fn nr_columns(&self) -> usize {
+        match (self.has_memory_requests(), self.sums) {
+            (true, _) => NR_COLUMNS,
+            (false, Some(_)) => NR_COLUMNS_1,
+            (false, None) => NR_COLUMNS_UNSUMMED,
+        }
+    }
 }
 
 fn failed(path: &Path) -> impl Fn(ParquetError) -> SimError + '_ {

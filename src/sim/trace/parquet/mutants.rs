@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::read_from;
-use super::tests::{earlier, is_same, trace, written};
+use super::tests::{earlier, earlier_with, is_same, trace, written};
 use crate::sim::mutants::{check, Fate};
 use crate::sim::sample;
 use crate::sim::trace::{OddityKind, Trace};
@@ -21,7 +21,13 @@ fn read(bytes: Vec<u8>) -> Option<Trace> {
 
 #[test]
 fn no_mutant_of_a_prepared_trace_changes_unnoticed() {
-    let files = [written(&trace()), written(&of_the_sample()), earlier([2, 1], [0, 1, 0], [1; 3])];
+    let (lens, repetition, definition) = ([2, 1], [0, 1, 0], [1; 3]);
+    let files = [
+        written(&trace()),
+        written(&of_the_sample()),
+        earlier(lens, repetition, definition),
+        earlier_with(true, lens, repetition, definition),
+    ];
     let good: Vec<Trace> = files.iter().map(|file| read(file.clone()).unwrap()).collect();
     assert_eq!(good[1].tasks.len(), 12);
     check(&files, |file, bytes| match read(bytes) {

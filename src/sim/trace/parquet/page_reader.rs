@@ -52,7 +52,11 @@ impl CheckedPages {
 fn is_of_values(encoding: Encoding) -> bool {
     matches!(
         encoding,
-        Encoding::PLAIN | Encoding::PLAIN_DICTIONARY | Encoding::RLE_DICTIONARY | Encoding::DELTA_BINARY_PACKED
+        Encoding::PLAIN
+            | Encoding::PLAIN_DICTIONARY
+            | Encoding::RLE_DICTIONARY
+            | Encoding::DELTA_BINARY_PACKED
+            | Encoding::BYTE_STREAM_SPLIT
     )
 }
 

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 use super::page_reader::CheckedPages;
 use super::positioned::Positioned;
-use super::{check, checksum, failed, page_header, Head, FORMAT, HEAD_KEY};
+use super::{check, checksum, failed, page_header, Head, FORMAT, FORMAT_1, HEAD_KEY};
 use crate::sim::error::SimError;
 use crate::sim::trace::{Oddity, OddityKind, TaskId, Trace, TracedTask, UsageWindow};
 
@@ -41,6 +41,7 @@ pub(in crate::sim::trace) fn read_from<R: ChunkReader + Clone + 'static>(
         inputs: head.inputs.clone(),
         oddities: head.oddities.clone(),
         provenance: head.provenance.clone(),
+        lacks_memory_requests: !head.has_memory_requests(),
     };
     if head.sums.is_none() {
         trace.oddities.count(OddityKind::Unsummed, || Oddity {
@@ -96,9 +97,8 @@ fn head(path: &Path, metadata: &ParquetMetaData) -> Result<Head, SimError> {
     let entries = metadata.file_metadata().key_value_metadata();
     let text = entries.into_iter().flatten().find(|entry| entry.key == HEAD_KEY).and_then(|entry| entry.value.as_ref());
     let head: Option<Head> = text.and_then(|text| serde_json::from_str(text).ok());
-    let head = head.filter(|head| head.format == FORMAT).ok_or_else(|| SimError::Format {
-        path: path.to_owned(),
-        what: format!("not a '{FORMAT}' file; create one with `prepare`"),
+    let head = head.filter(|head| [FORMAT, FORMAT_1].contains(&head.format.as_str())).ok_or_else(|| {
+        SimError::Format { path: path.to_owned(), what: format!("not a '{FORMAT}' file; create one with `prepare`") }
     })?;
     match head.is_whole() {
         true => Ok(head),
@@ -157,7 +157,9 @@ impl<R: ChunkReader + 'static> Group<'_, R> {
             let windows = &windows[task.windows.clone()];
             check::task(task, windows, self.head)?;
             let sum = sums.as_mut().and_then(Iterator::next);
-            if sum.is_some_and(|sum| sum != checksum::of_task(task, windows, &mut bytes)) {
+            if sum
+                .is_some_and(|sum| sum != checksum::of_task(task, self.head.has_memory_requests(), windows, &mut bytes))
+            {
                 return Err(ParquetError::General(format!("task {} does not have its checksum", task.id)));
             }
         }
@@ -207,6 +209,10 @@ impl<R: ChunkReader + 'static> Group<'_, R> {
         let requests = self.required::<DoubleType>(5)?;
         let priorities = self.required::<Int32Type>(6)?;
         let lens = self.required::<Int32Type>(7)?;
+        let memory = match self.head.has_memory_requests() {
+            true => self.required::<DoubleType>(14)?,
+            false => vec![0.0; jobs.len()],
+        };
         let nr_windows: u64 = lens.iter().map(|&len| u64::from(len as u32)).sum();
         let group_windows = self.reader.metadata().row_group(self.group).column(8).num_values();
         if lens.contains(&0) || Ok(nr_windows) != group_windows.try_into() {
@@ -225,6 +231,7 @@ impl<R: ChunkReader + 'static> Group<'_, R> {
                 schedule_us: schedules[row],
                 end_us: ends[row],
                 request_cpus: requests[row],
+                request_memory: memory[row],
                 priority: priorities[row] as u32,
                 windows: start..next,
             }

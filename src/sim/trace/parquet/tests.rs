@@ -26,6 +26,7 @@ pub(super) fn trace() -> Trace {
         schedule_us: Some(5),
         end_us: None,
         request_cpus: 0.25,
+        request_memory: 0.125,
         priority: 1,
         windows,
     };
@@ -50,10 +51,23 @@ fn loaded(bytes: Vec<u8>) -> Result<Trace, String> {
 
 pub(super) fn is_same(a: &Trace, b: &Trace) -> bool {
     let of = |trace: &Trace| {
-        let Trace { tasks, windows, first_us, last_us, inputs, oddities, provenance } = trace.clone();
-        (tasks, windows, first_us, last_us, inputs, oddities, provenance)
+        let Trace { tasks, windows, first_us, last_us, inputs, oddities, provenance, lacks_memory_requests } =
+            trace.clone();
+        (tasks, windows, first_us, last_us, inputs, oddities, provenance, lacks_memory_requests)
     };
     of(a) == of(b)
+}
+
+#[test]
+fn only_columns_of_many_values_have_no_dictionary() {
+    let bytes = Bytes::from(written(&trace()));
+    let metadata = parquet::file::metadata::ParquetMetaDataReader::new().parse_and_finish(&bytes).unwrap();
+    let has_none = |column: &parquet::file::metadata::ColumnChunkMetaData| {
+        column.encodings().any(|encoding| encoding == parquet::basic::Encoding::BYTE_STREAM_SPLIT)
+    };
+    let columns = metadata.row_group(0).columns().iter().filter(|column| has_none(column));
+    let names: Vec<String> = columns.map(|column| column.column_path().string()).collect();
+    assert_eq!(names, ["windows.list.element.cpu_mean", "windows.list.element.cpu_max"]);
 }
 
 #[test]
@@ -93,7 +107,7 @@ fn pages_have_the_checksums_of_the_format() {
 #[test]
 fn values_that_the_tables_could_not_have_are_refused_with_their_place() {
     type Change = fn(&mut Trace);
-    let cases: [(Change, &str); 13] = [
+    let cases: [(Change, &str); 14] = [
         (|trace| trace.windows[1].cpu_mean = f32::NAN, "task 7:0, window 1: cpu_mean is NaN"),
         (|trace| trace.windows[1].cpu_mean = f32::INFINITY, "cpu_mean is inf"),
         (|trace| trace.windows[1].cpu_mean = -0.1, "cpu_mean is -0.1"),
@@ -102,6 +116,7 @@ fn values_that_the_tables_could_not_have_are_refused_with_their_place() {
         (|trace| trace.windows[2].memory = -1.0, "memory is -1"),
         (|trace| trace.windows[2].accesses_per_instruction = 2e30, "accesses_per_instruction is 2"),
         (|trace| trace.tasks[0].request_cpus = f64::NAN, "task 7:0: request_cpus is NaN"),
+        (|trace| trace.tasks[1].request_memory = -0.5, "task 7:1: request_memory is -0.5"),
         (|trace| trace.tasks[0].end_us = Some(-1), "end_us is -1"),
         (|trace| trace.windows.swap(0, 1), "start_us goes back from 300000000 to 0"),
         (|trace| trace.windows[1].start_us = LAST_US + 1, "outside 0..=900000000"),
@@ -116,8 +131,21 @@ fn values_that_the_tables_could_not_have_are_refused_with_their_place() {
     }
 }
 
-/// A file as an earlier release wrote it, without checksums, and with lists that may not be of `lens`.
+/// The trace as files of earlier releases have it.
+pub(super) fn earlier_trace() -> Trace {
+    let mut trace = trace();
+    trace.lacks_memory_requests = true;
+    trace.tasks.iter_mut().for_each(|task| task.request_memory = 0.0);
+    trace
+}
+
+/// A file as the first release wrote it, without checksums, and with lists that may not be of `lens`.
 pub(super) fn earlier(lens: [i32; 2], repetition: [i16; 3], definition: [i16; 3]) -> Vec<u8> {
+    earlier_with(false, lens, repetition, definition)
+}
+
+/// A file as an earlier release wrote it, with or without checksums, and with lists that may not be of `lens`.
+pub(super) fn earlier_with(summed: bool, lens: [i32; 2], repetition: [i16; 3], definition: [i16; 3]) -> Vec<u8> {
     fn column<T: DataType>(
         group: &mut SerializedRowGroupWriter<'_, Vec<u8>>,
         values: &[T::T],
@@ -129,7 +157,10 @@ pub(super) fn earlier(lens: [i32; 2], repetition: [i16; 3], definition: [i16; 3]
         column.close().unwrap();
     }
 
-    let schema = SCHEMA.replace("required int32 crc32 (INTEGER(32, false));", "");
+    let mut schema = SCHEMA.replace("required double request_memory;", "");
+    if !summed {
+        schema = schema.replace("required int32 crc32 (INTEGER(32, false));", "");
+    }
     let schema = Arc::new(parse_message_type(&schema).unwrap());
     let mut writer = SerializedFileWriter::new(Vec::new(), schema, Default::default()).unwrap();
     let mut group = writer.next_row_group().unwrap();
@@ -143,7 +174,7 @@ pub(super) fn earlier(lens: [i32; 2], repetition: [i16; 3], definition: [i16; 3]
     column::<Int32Type>(&mut group, &lens, None, None);
     let values = definition.iter().filter(|&&level| level == 1).count();
     let levels = (Some(&definition[..]), Some(&repetition[..]));
-    let trace = trace();
+    let trace = earlier_trace();
     let floats = |value: fn(&UsageWindow) -> f32| trace.windows[..values].iter().map(value).collect::<Vec<_>>();
     let starts: Vec<i64> = trace.windows[..values].iter().map(|window| window.start_us).collect();
     column::<Int64Type>(&mut group, &starts, levels.0, levels.1);
@@ -151,10 +182,19 @@ pub(super) fn earlier(lens: [i32; 2], repetition: [i16; 3], definition: [i16; 3]
     column::<FloatType>(&mut group, &floats(|window| window.cpu_max), levels.0, levels.1);
     column::<FloatType>(&mut group, &floats(|window| window.memory), levels.0, levels.1);
     column::<FloatType>(&mut group, &floats(|window| window.accesses_per_instruction), levels.0, levels.1);
+    if summed {
+        let sum = |task| checksum::of_task(task, false, trace.windows_of(task), &mut Vec::new()) as i32;
+        column::<Int32Type>(&mut group, &trace.tasks.iter().map(sum).collect::<Vec<_>>(), None, None);
+    }
     group.close().unwrap();
     let head = format!(
-        r#"{{"format":"{FORMAT}","first_us":0,"last_us":{LAST_US},"inputs":[],"oddities":[],"provenance":"made up"}}"#
+        r#"{{"format":"{FORMAT_1}","first_us":0,"last_us":{LAST_US},"inputs":[],"oddities":[],"provenance":"made up"}}"#
     );
+    let mut head: Head = serde_json::from_str(&head).unwrap();
+    if summed {
+        head.seal(2, 3);
+    }
+    let head = serde_json::to_string(&head).unwrap();
     writer.append_key_value_metadata(KeyValue::new(HEAD_KEY.to_owned(), head));
     writer.into_inner().unwrap()
 }
@@ -164,7 +204,8 @@ fn a_file_of_an_earlier_release_is_read() {
     let mut read = loaded(earlier([2, 1], [0, 1, 0], [1; 3])).unwrap();
     assert_eq!(read.oddities.counts().collect::<Vec<_>>(), [(OddityKind::Unsummed, 1)]);
     read.oddities = trace().oddities;
-    assert!(is_same(&read, &trace()));
+    assert!(is_same(&read, &earlier_trace()));
+    assert!(is_same(&loaded(earlier_with(true, [2, 1], [0, 1, 0], [1; 3])).unwrap(), &earlier_trace()));
 }
 
 #[test]

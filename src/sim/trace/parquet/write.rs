@@ -46,12 +46,14 @@ impl<'a, W: Write + Send> ParquetWriter<'a, W> {
     /// Write to `file`, whose path is for messages only.
     pub(in crate::sim::trace) fn to(path: &'a Path, file: W) -> Result<Self, SimError> {
         let schema = parse_message_type(SCHEMA).expect("BUG: the schema is valid");
-        let start = ColumnPath::from("windows.list.element.start_us");
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::SNAPPY)
-            .set_column_dictionary_enabled(start.clone(), false)
-            .set_column_encoding(start, Encoding::DELTA_BINARY_PACKED)
-            .build();
+        let mut properties = WriterProperties::builder().set_compression(Compression::SNAPPY);
+        // CPU has so many values that a dictionary of them takes more time than all else, and saves little space.
+        for column in ["windows.list.element.cpu_mean", "windows.list.element.cpu_max"].map(column_path) {
+            properties = properties
+                .set_column_dictionary_enabled(column.clone(), false)
+                .set_column_encoding(column, Encoding::BYTE_STREAM_SPLIT);
+        }
+        let properties = properties.build();
         let properties = Arc::new(properties);
         let writer = SerializedFileWriter::new(file, Arc::new(schema), properties.clone()).map_err(failed(path))?;
         let columns = writer.schema_descr().columns().iter();
@@ -104,6 +106,11 @@ impl<'a, W: Write + Send> ParquetWriter<'a, W> {
     }
 }
 
+/// A column by its name with dots: the path of the schema has one part for each of them.
+fn column_path(name: &str) -> ColumnPath {
+    ColumnPath::new(name.split('.').map(str::to_owned).collect())
+}
+
 /// The tasks of each row group.
 fn groups(tasks: &[TracedTask]) -> Vec<&[TracedTask]> {
     let mut groups = Vec::new();
@@ -140,8 +147,9 @@ fn encode(columns: &[Column], trace: &Trace, tasks: &[TracedTask]) -> Result<Vec
     group.windows::<FloatType>(&windows, |window| window.memory)?;
     group.windows::<FloatType>(&windows, |window| window.accesses_per_instruction)?;
     let mut bytes = Vec::new();
-    let sums = tasks.iter().map(|task| checksum::of_task(task, trace.windows_of(task), &mut bytes) as i32);
+    let sums = tasks.iter().map(|task| checksum::of_task(task, true, trace.windows_of(task), &mut bytes) as i32);
     group.required::<Int32Type>(sums)?;
+    group.required::<DoubleType>(tasks.iter().map(|task| task.request_memory))?;
     Ok(group.encoded)
 }
 
