@@ -296,18 +296,13 @@ impl RunOptions {
     pub(super) fn policy_settings(&self) -> PolicySettings {
         /// The thesis counts ticks of 10 ms in rounds of 2 s.
         const TICKS_OF_ONE_CPU: f64 = 200.0;
-        const THESIS_TICKS: f64 = 50.0;
-        // With guards, they say what is too much: any pressure may move work then.
-        let default_ticks = if self.no_guards { THESIS_TICKS } else { f64::MIN_POSITIVE };
-        // With guards, a node that would be left again is no destination.
-        let avoid_share = if self.no_guards { f64::INFINITY } else { self.bad };
+
+        let live = PolicySettings::live(self.guards().as_ref(), self.interval.as_secs_f64());
         PolicySettings {
-            trigger_cpus: Some(self.threshold_ticks.unwrap_or(default_ticks) / TICKS_OF_ONE_CPU),
+            trigger_cpus: self.threshold_ticks.map(|ticks| ticks / TICKS_OF_ONE_CPU).or(live.trigger_cpus),
             warning_share: self.warning,
-            avoid_share,
             order: self.order,
-            round_s: self.interval.as_secs_f64(),
-            ..PolicySettings::default()
+            ..live
         }
     }
 

@@ -1,5 +1,6 @@
 //! The command line of `vnuma-sim`.
 
+mod advise;
 mod compare;
 mod experiment;
 mod load;
@@ -58,6 +59,8 @@ enum Command {
     Merge(merge::Merge),
     /// Show what another policy would have decided in the rounds of a decision log
     Replay(replay::Replay),
+    /// Show what other settings would have done in the time of a decision log, and what the log can't tell
+    Advise(advise::Advise),
     /// Draw results as one HTML page
     Report(report::Report),
 }
@@ -87,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Experiment(command) => command.run(),
         Command::Report(command) => command.run(),
         Command::Replay(command) => command.run(),
+        Command::Advise(command) => command.run(),
         Command::Merge(command) => command.run(),
     };
     match result {
