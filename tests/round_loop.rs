@@ -360,6 +360,42 @@ fn a_dry_run_decides_but_retargets_nothing() {
 }
 
 #[test]
+fn a_dry_run_begins_and_ends_between_rounds_and_outlives_a_reload() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config.toml");
+    std::fs::write(&config, "policy = \"coarse\"").unwrap();
+    let (class, history) = (FakeClass::default(), Arc::new(DecisionHistory::start()));
+    with_controlled_rounds(&class, &config, &history, |rounds, requests| {
+        rounds.round()?;
+        pass_a_round(&class, rounds, [0.0; 3])?;
+        let begun = answer(rounds, requests, Request::DryRun(true));
+        assert!(begun.unwrap().starts_with("dry run: plans are made, but not carried out"));
+        assert_eq!(answer(rounds, requests, Request::DryRun(true)), Ok("it is a dry run already".into()));
+        std::fs::write(&config, "policy = \"coarse\"\nbad = 0.1")?;
+        assert_eq!(answer(rounds, requests, Request::Reload), Ok("reloaded: bad changed".into()));
+        pass_a_round(&class, rounds, [0.5, 0.0, 0.0])?;
+        assert_eq!(class.destination(), (NodeId(0), 0), "nothing is carried out");
+        assert!(history.decisions(1)[0].decision.what().contains("would move"));
+        assert!(history.status().setup.dry_run && history.metrics().is_dry_run == 1);
+
+        assert_eq!(
+            answer(rounds, requests, Request::DryRun(false)),
+            Ok("the dry run is over: plans are carried out".into())
+        );
+        // The move that was not made starts its cool-down all the same.
+        for _ in 0..2 {
+            std::fs::write(&config, "policy = \"coarse\"\ncool-down = \"0s\"")?;
+            answer(rounds, requests, Request::Reload).unwrap();
+            pass_a_round(&class, rounds, [0.5, 0.0, 0.0])?;
+        }
+        assert_eq!(class.destination().0, NodeId(1), "plans are carried out again");
+        assert!(!history.status().setup.dry_run && history.metrics().is_dry_run == 0);
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
 fn fine_places_each_process_before_it_retargets() {
     let class = FakeClass::default();
     // Nodes 1 and 2 are the two least loaded, so work leaves node 0 for the first of them.

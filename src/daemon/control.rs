@@ -61,6 +61,7 @@ impl Rounds<'_> {
         while let Some(asked) = self.control.as_ref().and_then(|control| control.asked.try_recv().ok()) {
             let answer: Answer = match asked.request {
                 Request::Drained => self.drain().map_err(|err| format!("{err:#}")),
+                Request::DryRun(begins) => Ok(self.set_dry_run(begins)),
                 Request::Reload => self.reload().map_err(|err| format!("nothing is changed: {err:#}")),
             };
             match &answer {
@@ -91,10 +92,28 @@ impl Rounds<'_> {
         self.drained = drained;
     }
 
+    /// Make plans without carrying them out from now on, or carry them out again. It ends with the daemon.
+    fn set_dry_run(&mut self, begins: bool) -> String {
+        let was = std::mem::replace(&mut self.config.dry_run, begins);
+        if let Some(control) = &mut self.control {
+            control.settings.options.dry_run = begins;
+            self.reporter.publish_setup(control.settings.setup());
+        }
+        match (was, begins) {
+            (false, true) => "dry run: plans are made, but not carried out; the last one stays in force",
+            (true, true) => "it is a dry run already",
+            (true, false) => "the dry run is over: plans are carried out",
+            (false, false) => "it is no dry run: plans are carried out",
+        }
+        .to_owned()
+    }
+
     /// Read the settings again and go by them. After an error all is as it was.
     fn reload(&mut self) -> Result<String> {
         let Some(control) = &self.control else { return Ok("there is nothing to reload".into()) };
-        let new = control.settings.again()?;
+        let mut new = control.settings.again()?;
+        // Whether this is a dry run is not asked of the file again.
+        new.options.dry_run = control.settings.options.dry_run;
         let changed = control.settings.changed(&new);
         let mut config = Config::new(&new.options)?;
         // What goes along with the work is decided at the start.

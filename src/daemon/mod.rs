@@ -37,7 +37,7 @@ use crossbeam_channel::Receiver;
 pub use drained::{drain, DrainedFile, DRAINED_FILE};
 pub use lock::{InstanceLock, LOCK_FILE};
 pub use logging::Log;
-pub use options::{Cli, Command, ConfigCommand, ConfigFileError, RunOptions, CONFIG_FILE, EXIT_CODES};
+pub use options::{Cli, Command, ConfigCommand, ConfigFileError, OnOff, RunOptions, CONFIG_FILE, EXIT_CODES};
 pub use reporter::{DecisionLog, Reporter};
 pub use requests::{Answer, Asked, Request, Requests};
 pub use round::{Rounds, Signals};
@@ -234,5 +234,10 @@ fn controls(requests: &Requests) -> Vec<(&'static str, report::Control)> {
         let requests = requests.clone();
         Box::new(move || requests.ask(request)) as report::Control
     };
-    vec![(report::RELOAD, control(Request::Reload)), (report::DRAINED, control(Request::Drained))]
+    vec![
+        (report::RELOAD, control(Request::Reload)),
+        (report::DRAINED, control(Request::Drained)),
+        (report::DRY_RUN_BEGIN, control(Request::DryRun(true))),
+        (report::DRY_RUN_END, control(Request::DryRun(false))),
+    ]
 }

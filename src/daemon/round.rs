@@ -223,6 +223,7 @@ impl<'a> Rounds<'a> {
         }
 
         // Report.
+        self.reporter.note_dry_run(self.config.dry_run);
         self.report_links(found, &plan);
         self.reporter.publish_groups(busiest_groups(&view, self.workload.groups()));
         let round = Round {

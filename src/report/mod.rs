@@ -31,10 +31,10 @@ pub use output::{print, OutputError};
 #[cfg(any(all(test, feature = "sim"), feature = "fuzzing"))]
 pub(crate) use run::page_of;
 pub use run::{run_page, write_run_page, RunPage, RunPageError};
-pub use server::{describe_stats, Control, StatsServer, DRAINED, RELOAD};
+pub use server::{describe_stats, Control, StatsServer, DRAINED, DRY_RUN_BEGIN, DRY_RUN_END, RELOAD};
 pub use stats::{Metrics, NodeMetrics, SourceMetrics};
 pub use status::{NodeStatus, Setup, StatusReport};
-pub use top::top;
+pub use top::{top, Act, TopAction};
 pub use visibility::Visibility;
 
 use crate::bpf::Retargeted;

@@ -23,6 +23,10 @@ pub(super) const STATUS: &str = "status";
 pub const RELOAD: &str = "reload";
 /// The target of `drain` and `undrain`.
 pub const DRAINED: &str = "drained";
+/// The target that begins a dry run.
+pub const DRY_RUN_BEGIN: &str = "dry-run-begin";
+/// The target that ends a dry run.
+pub const DRY_RUN_END: &str = "dry-run-end";
 /// The argument for the number of decisions.
 pub(super) const NR: &str = "n";
 

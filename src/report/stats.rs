@@ -103,6 +103,8 @@ pub struct Metrics {
     pub supply_cpus: f64,
     #[stat(desc = "CPU that migratable work wanted and didn't get; -1 (no sample) if the policy doesn't estimate it")]
     pub short_cpus: f64,
+    #[stat(desc = "1 in a dry run: plans are made, but not carried out; otherwise 0")]
+    pub is_dry_run: u32,
     #[stat(desc = "migratable tasks, running or sleeping")]
     pub nr_migratable: u64,
     #[stat(desc = "tasks that selectors made migratable, since load", _om_counter)]

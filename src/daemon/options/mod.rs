@@ -12,7 +12,7 @@ use crate::policy::{GuardOptions, Order, PolicyName, PolicySettings, World};
 use crate::sense::HostSpec;
 use crate::work::{Grouping, Selector};
 use clap::{Args, Parser, ValueHint};
-pub use commands::{Command, ConfigCommand, EXIT_CODES};
+pub use commands::{Command, ConfigCommand, OnOff, EXIT_CODES};
 pub use file::{check_file, config_file, with_file, ConfigFileError, CONFIG_FILE};
 use values::{
     parse_duration, parse_interval, parse_listen_address, parse_probe, parse_seconds, parse_share,
