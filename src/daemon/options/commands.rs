@@ -98,7 +98,7 @@ pub enum Command {
     ///
     /// It needs neither root nor a running scx_vnuma. The page loads nothing from elsewhere.
     Report {
-        /// Decision log, written with --log.
+        /// Decision log, written with --log; plain or .gz.
         #[arg(value_name = "LOG.jsonl", value_hint = ValueHint::FilePath)]
         log: PathBuf,
         /// Page to write.
