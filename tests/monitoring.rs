@@ -14,7 +14,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use scx_vnuma::report::{page, text_page, DecisionHistory, Metrics, MetricsServer, NodeMetrics, SourceMetrics};
+use scx_vnuma::report::{
+    page, text_page, DecisionHistory, Metrics, MetricsServer, NodeMetrics, SloMetrics, SourceMetrics,
+};
 
 fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/monitoring").join(name)
@@ -43,7 +45,14 @@ fn metrics() -> Metrics {
         sources: ["steal", "host", "probe"].map(|name| (name.to_owned(), source())).into(),
         ..NodeMetrics::default()
     };
-    Metrics { nr_rounds: 7, nr_migratable: 3, nodes: [(0, node()), (1, node())].into(), ..Metrics::default() }
+    let slo = || SloMetrics { latency_pct: 40.0, room_pct: 100.0 };
+    Metrics {
+        slos: [(0, slo())].into(),
+        nr_rounds: 7,
+        nr_migratable: 3,
+        nodes: [(0, node()), (1, node())].into(),
+        ..Metrics::default()
+    }
 }
 
 /// The names of our metrics in a text, as a query has them.

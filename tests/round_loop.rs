@@ -3,8 +3,10 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::io::{Cursor, Read};
+use std::io::{Cursor, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -390,6 +392,57 @@ fn a_dry_run_begins_and_ends_between_rounds_and_outlives_a_reload() {
         }
         assert_eq!(class.destination().0, NodeId(1), "plans are carried out again");
         assert!(!history.status().setup.dry_run && history.metrics().is_dry_run == 0);
+        Ok(())
+    })
+    .unwrap();
+}
+
+/// Answers every request with a latency of this many microseconds, as a page. Returns the port.
+fn serve_latency(latency_us: &'static AtomicU32) -> Result<u16> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port();
+    std::thread::spawn(move || {
+        let answer = |mut stream: TcpStream| {
+            let _ = stream.read(&mut [0; 4096])?;
+            let text = format!("p99_seconds {}e-6\n", latency_us.load(Ordering::Relaxed));
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", text.len());
+            stream.write_all((head + &text).as_bytes())
+        };
+        for stream in listener.incoming() {
+            // The rounds may have ended.
+            let _ = stream.and_then(answer);
+        }
+    });
+    Ok(port)
+}
+
+#[test]
+fn an_objective_that_is_missed_is_reported_and_its_room_is_in_the_view() {
+    static LATENCY_US: AtomicU32 = AtomicU32::new(2000);
+    let slo = format!("http://127.0.0.1:{}#p99_seconds<5ms", serve_latency(&LATENCY_US).unwrap());
+    let (class, history) = (FakeClass::default(), Arc::new(DecisionHistory::start()));
+    let args = ["--policy", "auto", "--slo", &slo];
+    with_rounds(&class, &args, &history, |rounds| {
+        rounds.round()?;
+        let mut until = |wanted: &str| -> Result<String> {
+            for _ in 0..500 {
+                pass_a_round(&class, rounds, [0.0; 3])?;
+                let text = history.decisions(1)[0].decision.explained();
+                if text.contains(wanted) {
+                    return Ok(text);
+                }
+            }
+            bail!("no {wanted:?} in {}", history.decisions(1)[0].decision.explained())
+        };
+        until("latency  the latency is 0.40 of the objective of 5ms: work has all of its room on all nodes")?;
+        LATENCY_US.store(6000, Ordering::Relaxed);
+        until("latency  the latency is 1.20 of the objective of 5ms, which is missed: work has 50 % of its room")?;
+        let status = history.status();
+        assert_eq!(status.nodes[0].limit_cpus, Some(0.5));
+        assert!(status.text().contains("which is missed"), "{}", status.text());
+        assert!(history.metrics().decision.contains("which is missed"), "{}", history.metrics().decision);
+        let slo = &history.metrics().slos[&0];
+        assert!((slo.latency_pct - 120.0).abs() < 1e-6 && slo.room_pct == 50.0, "{slo:?}");
         Ok(())
     })
     .unwrap();

@@ -10,6 +10,7 @@ use super::drained::{said, DrainedFile};
 use super::requests::{Answer, Asked, Request};
 use super::round::Rounds;
 use super::settings::Settings;
+use super::slo::SloLoops;
 use crate::cell::NodeId;
 use crate::sense::{Hosts, Probes};
 
@@ -149,6 +150,8 @@ impl Rounds<'_> {
     fn follow(&mut self, config: Config, hosts: Option<Hosts>) -> Result<()> {
         let nodes: Vec<_> = self.nodes.iter().map(|(node, _)| node).collect();
         let specs = config.host_specs(&nodes)?;
+        let is_new = config.slos != self.config.slos;
+        let slos = is_new.then(|| SloLoops::start(&config.slos, config.interval)).transpose()?;
         let with_host: BTreeSet<_> = specs.iter().map(|spec| spec.node).collect();
         let had_host: BTreeSet<_> = self.hosts.iter().map(|spec| spec.node).collect();
         if config.probes != self.config.probes || with_host != had_host {
@@ -161,6 +164,9 @@ impl Rounds<'_> {
         if let Some(hosts) = hosts {
             self.sampler.set_hosts(hosts);
             self.hosts = specs;
+        }
+        if let Some(slos) = slos {
+            self.slos = slos;
         }
         if config.selects_otherwise_than(&self.config) {
             self.workload.set_selection(config.selection());

@@ -22,6 +22,7 @@ mod service;
 mod settings;
 mod shutdown;
 mod signals;
+mod slo;
 
 use std::collections::BTreeSet;
 use std::mem::MaybeUninit;

@@ -14,7 +14,7 @@ use crate::report::Setup;
 use crate::sense::Nodes;
 
 /// The options that a reload may change. All others are in force from the start to the end.
-const RELOADABLE: [&str; 16] = [
+const RELOADABLE: [&str; 17] = [
     "bad",
     "bad-rounds",
     "calm",
@@ -29,6 +29,7 @@ const RELOADABLE: [&str; 16] = [
     "probe",
     "select",
     "severe",
+    "slo",
     "threshold-ticks",
     "warning",
 ];

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::act::AffinityOptions;
 use crate::policy::{GuardOptions, Order, PolicyName, PolicySettings, World};
-use crate::sense::HostSpec;
+use crate::sense::{HostSpec, SloSpec};
 use crate::work::{Grouping, Selector};
 use clap::{Args, Parser, ValueHint};
 pub use commands::{Command, ConfigCommand, OnOff, EXIT_CODES};
@@ -187,6 +187,14 @@ pub struct RunOptions {
     /// `bearer_token_file`, `ca_file`, `cert_file` and `key_file`.
     #[arg(long, value_name = "FILE.toml", value_hint = ValueHint::FilePath)]
     pub hosts: Option<std::path::PathBuf>,
+
+    /// A latency that must stay below a limit, as in `http://db:9104/metrics#request_p99_seconds<5ms`; repeatable. Needs `auto`.
+    ///
+    /// While it is above, migratable work has less room on all nodes, and gets it back step by step when it is well below. After
+    /// `#` comes a series of the page, `request_p99_seconds{job="db"}`, or, for a URL that ends in `/api/v1/query`, a query for
+    /// Prometheus. The largest value counts. `1=http://…` makes room on node 1 only. While there is no answer, work has little room.
+    #[arg(long, value_name = "[NODE=]URL#QUERY<LIMIT")]
+    pub slo: Vec<SloSpec>,
 
     /// File with any of these options, as TOML: `select = ["nice>=1"]`. Default: /etc/scx_vnuma/config.toml, if it exists.
     ///

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::table::{Row, Table};
-use crate::cell::{Balance, NodeId, Outcome, Plan, Verdict};
+use crate::cell::{Balance, Node, NodeId, Outcome, Plan, Verdict};
 
 /// The plan of a table whose moves are decided. `before` is the table as it was before them.
 pub(super) fn plan(table: Table<'_>, before: &[Row], chosen: &BTreeSet<NodeId>) -> Plan {
@@ -25,9 +25,16 @@ pub(super) fn plan(table: Table<'_>, before: &[Row], chosen: &BTreeSet<NodeId>) 
 }
 
 fn limits(table: &Table<'_>) -> BTreeMap<NodeId, f64> {
-    let limit = |row: &Row| Some((row.id, table.memory.nodes.get(&row.id)?.limit_cpus?));
-    let is_limited = |row: &&Row| row.capacity_cpus > 0.0 && !(row.is_refuge && row.receives);
-    table.rows.iter().filter(is_limited).filter_map(limit).collect()
+    let limit = |(row, node): (&Row, &Node)| {
+        // What was learnt of a refuge is out of date.
+        let is_refuge = row.is_refuge && row.receives;
+        match is_refuge {
+            true => (node.room_share < 1.0).then_some((row.id, row.supply_cpus)),
+            false => Some((row.id, table.memory.nodes.get(&row.id)?.limit_cpus?)),
+        }
+    };
+    let rows = table.rows.iter().zip(&table.view.nodes);
+    rows.filter(|(row, _)| row.capacity_cpus > 0.0).filter_map(limit).collect()
 }
 
 /// The chosen node with most room, but the last plan's if it is still good: IRQs and workqueues follow it.

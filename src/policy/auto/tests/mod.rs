@@ -5,6 +5,7 @@ mod feeding;
 mod folding;
 mod judging;
 mod properties;
+mod room;
 mod scale;
 mod sharing;
 
