@@ -3,6 +3,8 @@
 //! Each has a thread that asks every period and keeps the last value. A round uses that, and never waits.
 
 mod answer;
+#[cfg(any(all(test, feature = "sim"), feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod spec;
 
 use std::convert::Infallible;

@@ -58,10 +58,13 @@ impl FromStr for SloSpec {
     type Err = SloSpecError;
 
     fn from_str(text: &str) -> Result<Self, SloSpecError> {
-        parse(text).map_err(|reason| {
-            // Nothing before an '@' is shown: it may be a password.
-            let text = text.rsplit('@').next().unwrap_or_default().to_owned();
-            SloSpecError { text, reason }
+        parse(text).map_err(|reason| match text.split('#').next().unwrap_or_default().contains('@') {
+            false => SloSpecError { text: text.to_owned(), reason },
+            // Nothing before it is shown, and no piece of it in another message.
+            true => SloSpecError {
+                text: format!("…@{}", text.rsplit('@').next().unwrap_or_default()),
+                reason: "a URL must not contain a password: name a page that needs none".to_owned(),
+            },
         })
     }
 }

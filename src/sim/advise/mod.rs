@@ -103,7 +103,8 @@ pub enum AdviceError {
 pub fn advise(header: &Header, rounds: &[LoggedRound]) -> Result<Advice, AdviceError> {
     let first = rounds.first().ok_or(AdviceError::NoRounds)?;
     let policy: PolicyName = header.policy.parse().map_err(|_| AdviceError::Policy(header.policy.clone()))?;
-    let interval_s = header.interval_s.unwrap_or(OLD_INTERVAL_S);
+    let logged = header.interval_s.filter(|interval_s| (1e-3..=1e6).contains(interval_s));
+    let interval_s = logged.unwrap_or(OLD_INTERVAL_S);
     let seconds: f64 = rounds.iter().map(|round| round.view.window_rounds * interval_s).sum();
     let parts = (seconds / PART_S).clamp(1.0, PARTS_MAX) as usize;
     let settings = settings(policy, header.guards, &first.view, &by_pressure(rounds));
