@@ -21,7 +21,7 @@ use guards::Guards;
 pub use order::{Order, UnknownOrder};
 pub use registry::{PolicyName, PolicySettings, UnknownPolicy, World};
 pub use rotate::Rotate;
-pub use slo::{SloController, SloReading, SloState, ROOM_BLIND, ROOM_MIN};
+pub use slo::{SloController, SloReading, SloState, SLO_SHRINK_SLACK};
 pub use stay::Stay;
 
 use crate::cell::{CellView, GroupId, Node, Plan};

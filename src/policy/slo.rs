@@ -9,7 +9,7 @@ const STEP_S: f64 = 5.0;
 /// After a miss, room doesn't grow for this long, in seconds.
 const HOLD_S: f64 = 30.0;
 /// Below this slack room shrinks gently; Heracles takes cores away there.
-const SHRINK_SLACK: f64 = 0.05;
+pub const SLO_SHRINK_SLACK: f64 = 0.05;
 /// From this slack on room grows; below it, it is held. Heracles disallows growth there.
 const GROW_SLACK: f64 = 0.10;
 /// What is left of the room at each step while the objective is missed.
@@ -19,9 +19,9 @@ const SHRINK: f64 = 0.8;
 /// Growth at each step.
 const GROWTH: f64 = 0.05;
 /// Room never falls below this: work that got nothing would hold locks and memory for ever.
-pub const ROOM_MIN: f64 = 1.0 / 16.0;
+const ROOM_MIN: f64 = 1.0 / 16.0;
 /// The most room while the latency is not known.
-pub const ROOM_BLIND: f64 = 0.25;
+const ROOM_BLIND: f64 = 0.25;
 
 /// What became of the room at the last step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -72,7 +72,7 @@ impl Default for SloController {
 }
 
 impl SloController {
-    /// Share of what work may otherwise take that it may take now, [`ROOM_MIN`]..=1.
+    /// Share of what work may otherwise take that it may take now, 1/16..=1.
     pub fn room_share(&self) -> f64 {
         self.room_share
     }
@@ -106,7 +106,7 @@ impl SloController {
         let (room_share, state) = if slack < 0.0 {
             self.since_miss_s = 0.0;
             (self.room_share * CUT, SloState::Missed)
-        } else if slack < SHRINK_SLACK {
+        } else if slack < SLO_SHRINK_SLACK {
             (self.room_share * SHRINK, SloState::Shrinks)
         } else if self.room_share >= 1.0 {
             (1.0, SloState::Met)

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::cell::NodeId;
-use crate::policy::{SloController, SloState};
+use crate::policy::{SloController, SloState, SLO_SHRINK_SLACK};
 use crate::sense::SloSpec;
 
 /// A latency objective and its loop in one round.
@@ -47,14 +47,13 @@ impl SloReport {
             None if self.state == SloState::Waits => format!("no latency for {of} yet"),
             None => format!("the latency for {of} is unknown"),
         };
+        let slack = self.value.map_or(1.0, |value| 1.0 - value / self.limit);
         let what = match self.state {
-            // The room is that of the last step, and the latency may be newer.
-            SloState::Missed if self.value.is_some_and(|value| value <= self.limit) => {
-                ", which was missed a moment ago"
+            _ if slack < 0.0 => ", which is missed",
+            _ if slack < SLO_SHRINK_SLACK => ", which is nearly missed",
+            SloState::Missed | SloState::Shrinks | SloState::Holds => {
+                "; room grows when it has been well below for long enough"
             }
-            SloState::Missed => ", which is missed",
-            SloState::Shrinks => ", which is nearly missed",
-            SloState::Holds => "; room grows when it has been well below for long enough",
             SloState::Waits | SloState::Met | SloState::Grows | SloState::Blind => "",
         };
         let room = match self.room_share {
@@ -88,6 +87,13 @@ mod tests {
         assert_eq!(
             blind.text(),
             "the latency for the objective of 5ms is unknown: work has 50 % of its room on node 2"
+        );
+        // The room is that of the last step, and the latency may be newer.
+        let holds = SloReport { value: Some(0.004), ..report.clone() };
+        assert_eq!(
+            holds.text(),
+            "the latency is 0.80 of the objective of 5ms; room grows when it has been well below for long enough: work has 50 % of \
+             its room on all nodes"
         );
         let met = SloReport { value: Some(0.002), state: SloState::Met, room_share: 1.0, ..report };
         assert_eq!(met.text(), "the latency is 0.40 of the objective of 5ms: work has all of its room on all nodes");
