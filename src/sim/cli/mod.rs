@@ -35,7 +35,7 @@ use crate::sim::SimError;
 /// Replay a cluster trace in a simulated cluster under the schedulers of scx_vnuma, and show how each affects CPU
 /// utilisation, balance, overcommit, task duration and the network.
 #[derive(Parser)]
-#[command(name = "vnuma-sim", version, max_term_width = 110)]
+#[command(name = "vnuma-sim", version, max_term_width = 110, after_long_help = exit_codes_help())]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -63,6 +63,19 @@ enum Command {
     Advise(advise::Advise),
     /// Draw results as one HTML page
     Report(report::Report),
+}
+
+/// The exit codes and what they mean, for `--help` and the manual page.
+pub const EXIT_CODES: &[(&str, &str)] = &[
+    ("0", "it did what it was asked to"),
+    ("1", "it failed, and standard error has the reason"),
+    ("2", "the command line is wrong"),
+];
+
+/// The exit codes as the end of `--help` has them.
+fn exit_codes_help() -> String {
+    let lines = EXIT_CODES.iter().map(|(code, meaning)| format!("  {code}  {meaning}\n"));
+    format!("Exit codes:\n{}", lines.collect::<String>())
 }
 
 /// The definition of the command line, for generated documentation.
