@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{bail, Result};
 use clap::Parser;
@@ -46,12 +46,15 @@ struct State {
     nr_counter_reads: u32,
     nr_failing_reads: u32,
     nr_signs_of_life: u32,
+    read_at: Option<Instant>,
 }
 
 impl FakeClass {
-    /// Advance the counters by `time`, in which the process wants a whole CPU and others take a share of each node.
-    fn pass(&self, time: Duration, stolen_share: [f64; 3]) {
+    /// Advance the counters by the time since they were read, in which the process wants a whole CPU and others take a share of
+    /// each node.
+    fn pass(&self, stolen_share: [f64; 3]) {
         let mut state = self.state.borrow_mut();
+        let time = state.read_at.map_or(Duration::from_millis(20), |at| at.elapsed());
         let node = state.placements.get(&TGID).copied().unwrap_or(state.destination);
         let ns = time.as_nanos() as u64;
         let stolen_ns = (ns as f64 * stolen_share[node.0 as usize]) as u64;
@@ -89,6 +92,7 @@ impl Class for FakeClass {
     fn counters(&self) -> Result<KernelCounters> {
         let mut state = self.state.borrow_mut();
         state.nr_counter_reads += 1;
+        state.read_at = Some(Instant::now());
         if state.nr_counter_reads <= state.nr_failing_reads {
             bail!("the counters can't be read");
         }
@@ -175,7 +179,7 @@ fn rounds(class: &FakeClass, args: &[&str], stolen_shares: &[[f64; 3]]) -> Resul
         for &shares in stolen_shares {
             // The window is measured by the real clock.
             std::thread::sleep(Duration::from_millis(20));
-            class.pass(Duration::from_millis(20), shares);
+            class.pass(shares);
             rounds.round()?;
         }
         Ok(())
@@ -213,7 +217,7 @@ fn config_folder(config: &str) -> &Path {
 /// Let 20 ms pass, and run a round.
 fn pass_a_round(class: &FakeClass, rounds: &mut Rounds<'_>, shares: [f64; 3]) -> Result<()> {
     std::thread::sleep(Duration::from_millis(20));
-    class.pass(Duration::from_millis(20), shares);
+    class.pass(shares);
     rounds.round()
 }
 
@@ -376,8 +380,8 @@ fn a_dry_run_begins_and_ends_between_rounds_and_outlives_a_reload() {
         std::fs::write(&config, "policy = \"coarse\"\nbad = 0.1")?;
         assert_eq!(answer(rounds, requests, Request::Reload), Ok("reloaded: bad changed".into()));
         pass_a_round(&class, rounds, [0.5, 0.0, 0.0])?;
-        assert_eq!(class.destination(), (NodeId(0), 0), "nothing is carried out");
         assert!(history.decisions(1)[0].decision.what().contains("would move"));
+        assert_eq!(class.destination(), (NodeId(0), 0), "nothing is carried out");
         assert!(history.status().setup.dry_run && history.metrics().is_dry_run == 1);
 
         assert_eq!(
@@ -385,9 +389,9 @@ fn a_dry_run_begins_and_ends_between_rounds_and_outlives_a_reload() {
             Ok("the dry run is over: plans are carried out".into())
         );
         // The move that was not made starts its cool-down all the same.
+        std::fs::write(&config, "policy = \"coarse\"\ncool-down = \"0s\"")?;
+        answer(rounds, requests, Request::Reload).unwrap();
         for _ in 0..2 {
-            std::fs::write(&config, "policy = \"coarse\"\ncool-down = \"0s\"")?;
-            answer(rounds, requests, Request::Reload).unwrap();
             pass_a_round(&class, rounds, [0.5, 0.0, 0.0])?;
         }
         assert_eq!(class.destination().0, NodeId(1), "plans are carried out again");
