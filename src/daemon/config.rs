@@ -43,7 +43,7 @@ pub struct Config {
     cgroup_root: Option<PathBuf>,
     grouping: Grouping,
     /// Latency objectives.
-    pub slos: Vec<SloSpec>,
+    pub(super) slos: Vec<SloSpec>,
     hosts: Vec<HostSpec>,
     hosts_file: Option<PathBuf>,
     exit_dump_len: u32,
@@ -148,6 +148,17 @@ impl Config {
         host_specs(&self.hosts, self.hosts_file.as_deref(), nodes)
     }
 
+    /// The latency objectives, checked against the guest's `nodes`.
+    pub fn slos(&self, nodes: &[NodeId]) -> Result<&[SloSpec]> {
+        for slo in &self.slos {
+            if let Some(node) = slo.node.filter(|node| !nodes.contains(node)) {
+                let known = nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(", ");
+                bail!("no node {node} for --slo '{slo}': the guest's nodes are {known}");
+            }
+        }
+        Ok(&self.slos)
+    }
+
     /// Return true if plans have limits, weights for new processes and fallbacks.
     pub fn steers(&self) -> bool {
         self.decider().steers()
@@ -212,6 +223,9 @@ mod tests {
             Config::new(&cli.run).map(|config| config.slos.len()).map_err(|err| err.to_string())
         };
         assert_eq!(config("auto"), Ok(1));
+        let elsewhere = Cli::try_parse_from(["scx_vnuma", "--slo", "7=http://db#p99<5ms"]).unwrap();
+        let message = Config::new(&elsewhere.run).unwrap().slos(&[0, 1].map(NodeId)).unwrap_err().to_string();
+        assert_eq!(message, "no node 7 for --slo '7=http://db#p99<5ms': the guest's nodes are 0, 1");
         assert_eq!(config("fine").unwrap_err(), "--slo needs --policy auto: fine has no limits that could make room");
     }
 

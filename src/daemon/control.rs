@@ -151,7 +151,7 @@ impl Rounds<'_> {
         let nodes: Vec<_> = self.nodes.iter().map(|(node, _)| node).collect();
         let specs = config.host_specs(&nodes)?;
         let is_new = config.slos != self.config.slos;
-        let slos = is_new.then(|| SloLoops::start(&config.slos, config.interval)).transpose()?;
+        let slos = is_new.then(|| SloLoops::start(config.slos(&nodes)?, config.interval)).transpose()?;
         let with_host: BTreeSet<_> = specs.iter().map(|spec| spec.node).collect();
         let had_host: BTreeSet<_> = self.hosts.iter().map(|spec| spec.node).collect();
         if config.probes != self.config.probes || with_host != had_host {

@@ -164,7 +164,9 @@ fn run_once(
         log::warn!("{}: `scx_vnuma undrain` takes them back", drained::said(&drained));
     }
     let start = start_node(settings, &nodes, &drained, destination)?;
-    let specs = config.host_specs(&nodes.iter().map(|(node, _)| node).collect::<Vec<_>>())?;
+    let ids: Vec<NodeId> = nodes.iter().map(|(node, _)| node).collect();
+    let specs = config.host_specs(&ids)?;
+    config.slos(&ids)?;
     let hosts = Hosts::start(specs, config.interval)?;
     let mut object = MaybeUninit::uninit();
     let class = SchedulerClass::load(&config.load_options(start), nodes.iter(), &mut object)

@@ -86,7 +86,7 @@ impl<'a> Rounds<'a> {
             hosts: config.host_specs(&ids)?,
             abilities: Abilities::needed_by(config),
             must_load_again: false,
-            slos: SloLoops::start(&config.slos, config.interval)?,
+            slos: SloLoops::start(config.slos(&ids)?, config.interval)?,
             drained: BTreeSet::new(),
             control: None,
             watchdog: Watchdog::from_environment(),

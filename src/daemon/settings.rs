@@ -131,6 +131,7 @@ pub fn check_config(path: &Path) -> Result<()> {
     let nodes: Vec<NodeId> =
         Nodes::from_sysfs().context("reading the NUMA nodes")?.iter().map(|(node, _)| node).collect();
     config.host_specs(&nodes)?;
+    config.slos(&nodes)?;
     let ignored = options.without_effect();
     if !ignored.is_empty() {
         log::warn!("{} have no effect under --policy {}", ignored.join(", "), options.policy);
