@@ -7,21 +7,18 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use clap::builder::{Resettable, StyledStr};
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::roff::{bold, roman, Roff};
 use clap_mangen::Man;
 use scx_vnuma::daemon::{Cli, EXIT_CODES};
-
-/// Exit codes of `vnuma-sim`.
-const SIM_EXIT_CODES: &[(&str, &str)] = &[
-    ("0", "it did what it was asked to"),
-    ("1", "it failed, and standard error has the reason"),
-    ("2", "the command line is wrong"),
-];
+use scx_vnuma::sim::cli;
 
 /// Files that the daemon reads or writes.
 const FILES: &[(&str, &str)] = &[
+    ("/etc/scx_vnuma/config.toml", "options; scx_vnuma config check checks it"),
+    ("/var/lib/scx_vnuma/drained", "which nodes are drained"),
     ("/run/scx_vnuma/saved.json", "affinities to restore after a kill"),
     ("/run/scx_vnuma.lock", "held while scx_vnuma starts, runs or restores"),
     ("/sys/fs/bpf/scx_vnuma", "pinned maps, with what is in force"),
@@ -42,20 +39,25 @@ fn main() -> Result<()> {
     write_all(Path::new(&folder))
 }
 
+/// The command without the end of its help, which has the exit codes: the page has a section for them.
+fn without_end(command: Command) -> Command {
+    command.after_long_help(Resettable::<StyledStr>::Reset)
+}
+
 /// Write everything into a folder.
 pub fn write_all(folder: &Path) -> Result<()> {
     let programs = [
         Program {
-            command: Cli::command(),
+            command: without_end(Cli::command()),
             section: "8",
             exit_codes: EXIT_CODES,
             files: FILES,
             see_also: "vnuma-sim(1), sched_ext in the kernel's documentation, /usr/share/doc/scx-vnuma",
         },
         Program {
-            command: scx_vnuma::sim::cli::command(),
+            command: without_end(cli::command()),
             section: "1",
-            exit_codes: SIM_EXIT_CODES,
+            exit_codes: cli::EXIT_CODES,
             files: &[],
             see_also: "scx_vnuma(8)",
         },

@@ -8,6 +8,7 @@ use crate::linux::CpuSet;
 use crate::policy::{Decider, GuardOptions, PolicyName, PolicySettings, World};
 use crate::report;
 use crate::sense;
+use crate::sim::advise::{advise, Judged};
 use crate::sim::replay::replay;
 use crate::sim::what_if::what_if;
 use crate::work;
@@ -21,10 +22,12 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 13] = [
     Target { name: "metrics_text", check: sense::fuzzing::metrics_text },
     Target { name: "host_option", check: sense::fuzzing::host_option },
     Target { name: "hosts_file", check: sense::fuzzing::hosts_file },
+    Target { name: "slo_option", check: sense::slo_fuzzing::slo_option },
+    Target { name: "slo_answer", check: sense::slo_fuzzing::slo_answer },
     Target { name: "selector", check: work::fuzzing::selector },
     Target { name: "cpu_list", check: cpu_list },
     Target { name: "undo_log", check: act::fuzzing::undo_log },
@@ -60,7 +63,7 @@ fn cpu_list(bytes: &[u8]) {
     }
 }
 
-/// A decision log. Its rounds are the same after they were written again, it has a page, and every policy decides in the rounds;
+/// A decision log. Its rounds are the same after they were written again, it has a page and advice, and every policy decides in the rounds;
 /// a policy may only move groups that the round has, to nodes that it has.
 fn decision_log(bytes: &[u8]) {
     let Ok(log) = LogReader::new(bytes) else { return };
@@ -93,6 +96,11 @@ fn decision_log(bytes: &[u8]) {
             }
         }
         what_if(rounds.clone(), Some(decider()));
+    }
+    // It simulates some ten settings twice.
+    if let Ok(advice) = advise(&header, &rounds[..rounds.len().min(50)]) {
+        let is_known = |judged: &Judged| judged.got_cpus[0] <= judged.got_cpus[1];
+        assert!(advice.settings.iter().all(is_known), "{advice:?}");
     }
 }
 

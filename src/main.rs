@@ -5,14 +5,15 @@ use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
 use scx_vnuma::daemon::{
-    self, preflight, Cli, Command, ConfigCommand, InstanceLock, Log, Requests, Settings, Shutdown, CONFIG_FILE,
+    self, preflight, Cli, Command, ConfigCommand, InstanceLock, Log, OnOff, Requests, Settings, Shutdown, CONFIG_FILE,
     LOCK_FILE,
 };
-use scx_vnuma::report::{NotRunning, OutputError};
+use scx_vnuma::report::{NotRunning, OutputError, TopAction};
 use scx_vnuma::work::make_migratable;
 use scx_vnuma::{act, report};
 
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli, settings: Settings) -> Result<ExitCode> {
     match cli.command {
+        Some(Command::DryRun { state }) => dry_run(state == OnOff::On),
         Some(Command::Status { json }) => return status(json),
         Some(Command::Exec { command }) => exec(&command),
         Some(Command::Restore) => restore(),
@@ -93,6 +95,15 @@ fn tell(command: &str, target: &str, none: &'static str) -> Result<()> {
     Ok(report::print(&mut io::stdout(), done + "\n")?)
 }
 
+fn turn_dry_run(begins: bool) -> Result<String> {
+    let target = if begins { report::DRY_RUN_BEGIN } else { report::DRY_RUN_END };
+    report::control("dry-run", target, "there is nothing to turn into a dry run; start it with --dry-run")
+}
+
+fn dry_run(begins: bool) -> Result<()> {
+    Ok(report::print(&mut io::stdout(), turn_dry_run(begins)? + "\n")?)
+}
+
 fn change_drained(nodes: &[u32], drain: bool) -> Result<()> {
     let done = daemon::drain(nodes, drain)?;
     Ok(report::print(&mut io::stdout(), done + "\n")?)
@@ -121,7 +132,12 @@ fn schedule(settings: Settings) -> Result<()> {
 fn top(interval: Duration) -> Result<()> {
     let shutdown = Shutdown::new().context("making the event that ends the screen")?;
     daemon::handle_signals(shutdown.clone(), None).context("setting up the signal handler")?;
-    report::top(interval, || shutdown.is_requested())
+    let act = |action| match action {
+        TopAction::Drain(node) => daemon::drain(&[node], true),
+        TopAction::Undrain(node) => daemon::drain(&[node], false),
+        TopAction::DryRun(begins) => turn_dry_run(begins),
+    };
+    report::top(interval, Arc::new(act), || shutdown.is_requested())
 }
 
 fn report_run(log: &Path, output: &Path, interval: Option<Duration>) -> Result<()> {

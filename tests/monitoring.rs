@@ -14,7 +14,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use scx_vnuma::report::{page, text_page, DecisionHistory, Metrics, MetricsServer, NodeMetrics, SourceMetrics};
+use scx_vnuma::report::{
+    page, text_page, DecisionHistory, Metrics, MetricsServer, NodeMetrics, SloMetrics, SourceMetrics,
+};
 
 fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/monitoring").join(name)
@@ -43,7 +45,14 @@ fn metrics() -> Metrics {
         sources: ["steal", "host", "probe"].map(|name| (name.to_owned(), source())).into(),
         ..NodeMetrics::default()
     };
-    Metrics { nr_rounds: 7, nr_migratable: 3, nodes: [(0, node()), (1, node())].into(), ..Metrics::default() }
+    let slo = || SloMetrics { latency_pct: 40.0, room_pct: 100.0 };
+    Metrics {
+        slos: [(0, slo())].into(),
+        nr_rounds: 7,
+        nr_migratable: 3,
+        nodes: [(0, node()), (1, node())].into(),
+        ..Metrics::default()
+    }
 }
 
 /// The names of our metrics in a text, as a query has them.
@@ -210,11 +219,24 @@ fn a_real_prometheus_reads_the_page_runs_the_dashboards_queries_and_fires_an_ale
     let queries = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
     let queries: Vec<&str> = queries.map(|target| target["expr"].as_str().unwrap()).collect();
     assert!(queries.len() >= 14);
+    let began = Instant::now();
     for query in queries {
-        let query = query.replace("$__rate_interval", "1m").replace("$instance", ".*");
-        let answer = prometheus.query(&query).unwrap();
-        assert_eq!(answer["status"], "success", "{query}: {answer}");
+        let short = query.replace("[5m]", "[10s]").replace("[2m]", "[10s]");
+        let query = short.replace("$__rate_interval", "10s").replace("$instance", ".*");
+        // An empty answer would be an empty panel: a wrong label, or sides of a division that don't match.
+        prometheus.wait_for(&format!("a series for {query}"), |it| {
+            let mut running = metrics();
+            running.nodes.values_mut().for_each(|node| node.run_ms = began.elapsed().as_millis() as u64);
+            history.publish_metrics(running);
+            let answer = it.query(&query).unwrap();
+            assert_eq!(answer["status"], "success", "{query}: {answer}");
+            !answer["data"]["result"].as_array().unwrap().is_empty()
+        });
     }
+    let variables = dashboard["templating"]["list"].as_array().unwrap();
+    let instances = variables.iter().find(|it| it["name"] == "instance").unwrap()["query"]["query"].as_str().unwrap();
+    let selector = instances.strip_prefix("label_values(").unwrap().strip_suffix(", instance)").unwrap();
+    assert_eq!(value(&prometheus, &format!("count({selector})")).as_deref(), Some("1"), "{instances} offers no guest");
 }
 
 /// What a scrape takes with 64 nodes, while every CPU is busy.

@@ -3,10 +3,12 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::io::{Cursor, Read};
+use std::io::{Cursor, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{bail, Result};
 use clap::Parser;
@@ -44,12 +46,15 @@ struct State {
     nr_counter_reads: u32,
     nr_failing_reads: u32,
     nr_signs_of_life: u32,
+    read_at: Option<Instant>,
 }
 
 impl FakeClass {
-    /// Advance the counters by `time`, in which the process wants a whole CPU and others take a share of each node.
-    fn pass(&self, time: Duration, stolen_share: [f64; 3]) {
+    /// Advance the counters by the time since they were read, in which the process wants a whole CPU and others take a share of
+    /// each node.
+    fn pass(&self, stolen_share: [f64; 3]) {
         let mut state = self.state.borrow_mut();
+        let time = state.read_at.map_or(Duration::from_millis(20), |at| at.elapsed());
         let node = state.placements.get(&TGID).copied().unwrap_or(state.destination);
         let ns = time.as_nanos() as u64;
         let stolen_ns = (ns as f64 * stolen_share[node.0 as usize]) as u64;
@@ -87,6 +92,7 @@ impl Class for FakeClass {
     fn counters(&self) -> Result<KernelCounters> {
         let mut state = self.state.borrow_mut();
         state.nr_counter_reads += 1;
+        state.read_at = Some(Instant::now());
         if state.nr_counter_reads <= state.nr_failing_reads {
             bail!("the counters can't be read");
         }
@@ -173,7 +179,7 @@ fn rounds(class: &FakeClass, args: &[&str], stolen_shares: &[[f64; 3]]) -> Resul
         for &shares in stolen_shares {
             // The window is measured by the real clock.
             std::thread::sleep(Duration::from_millis(20));
-            class.pass(Duration::from_millis(20), shares);
+            class.pass(shares);
             rounds.round()?;
         }
         Ok(())
@@ -211,7 +217,7 @@ fn config_folder(config: &str) -> &Path {
 /// Let 20 ms pass, and run a round.
 fn pass_a_round(class: &FakeClass, rounds: &mut Rounds<'_>, shares: [f64; 3]) -> Result<()> {
     std::thread::sleep(Duration::from_millis(20));
-    class.pass(Duration::from_millis(20), shares);
+    class.pass(shares);
     rounds.round()
 }
 
@@ -357,6 +363,93 @@ fn a_dry_run_decides_but_retargets_nothing() {
     let history = rounds(&class, &["--dry-run"], &[[0.0, 0.0, 0.0], [0.5, 0.0, 0.0]]).unwrap();
     assert_eq!(class.destination(), (NodeId(0), 0));
     assert!(history.decisions(1)[0].decision.what().contains("would move"), "no plan in the text");
+}
+
+#[test]
+fn a_dry_run_begins_and_ends_between_rounds_and_outlives_a_reload() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config.toml");
+    std::fs::write(&config, "policy = \"coarse\"").unwrap();
+    let (class, history) = (FakeClass::default(), Arc::new(DecisionHistory::start()));
+    with_controlled_rounds(&class, &config, &history, |rounds, requests| {
+        rounds.round()?;
+        pass_a_round(&class, rounds, [0.0; 3])?;
+        let begun = answer(rounds, requests, Request::DryRun(true));
+        assert!(begun.unwrap().starts_with("dry run: plans are made, but not carried out"));
+        assert_eq!(answer(rounds, requests, Request::DryRun(true)), Ok("it is a dry run already".into()));
+        std::fs::write(&config, "policy = \"coarse\"\nbad = 0.1")?;
+        assert_eq!(answer(rounds, requests, Request::Reload), Ok("reloaded: bad changed".into()));
+        pass_a_round(&class, rounds, [0.5, 0.0, 0.0])?;
+        assert!(history.decisions(1)[0].decision.what().contains("would move"));
+        assert_eq!(class.destination(), (NodeId(0), 0), "nothing is carried out");
+        assert!(history.status().setup.dry_run && history.metrics().is_dry_run == 1);
+
+        assert_eq!(
+            answer(rounds, requests, Request::DryRun(false)),
+            Ok("the dry run is over: plans are carried out".into())
+        );
+        // The move that was not made starts its cool-down all the same.
+        std::fs::write(&config, "policy = \"coarse\"\ncool-down = \"0s\"")?;
+        answer(rounds, requests, Request::Reload).unwrap();
+        for _ in 0..2 {
+            pass_a_round(&class, rounds, [0.5, 0.0, 0.0])?;
+        }
+        assert_eq!(class.destination().0, NodeId(1), "plans are carried out again");
+        assert!(!history.status().setup.dry_run && history.metrics().is_dry_run == 0);
+        Ok(())
+    })
+    .unwrap();
+}
+
+/// Answers every request with a latency of this many microseconds, as a page. Returns the port.
+fn serve_latency(latency_us: &'static AtomicU32) -> Result<u16> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port();
+    std::thread::spawn(move || {
+        let answer = |mut stream: TcpStream| {
+            let _ = stream.read(&mut [0; 4096])?;
+            let text = format!("p99_seconds {}e-6\n", latency_us.load(Ordering::Relaxed));
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", text.len());
+            stream.write_all((head + &text).as_bytes())
+        };
+        for stream in listener.incoming() {
+            // The rounds may have ended.
+            let _ = stream.and_then(answer);
+        }
+    });
+    Ok(port)
+}
+
+#[test]
+fn an_objective_that_is_missed_is_reported_and_its_room_is_in_the_view() {
+    static LATENCY_US: AtomicU32 = AtomicU32::new(2000);
+    let slo = format!("http://127.0.0.1:{}#p99_seconds<5ms", serve_latency(&LATENCY_US).unwrap());
+    let (class, history) = (FakeClass::default(), Arc::new(DecisionHistory::start()));
+    let args = ["--policy", "auto", "--slo", &slo];
+    with_rounds(&class, &args, &history, |rounds| {
+        rounds.round()?;
+        let mut until = |wanted: &str| -> Result<String> {
+            for _ in 0..500 {
+                pass_a_round(&class, rounds, [0.0; 3])?;
+                let text = history.decisions(1)[0].decision.explained();
+                if text.contains(wanted) {
+                    return Ok(text);
+                }
+            }
+            bail!("no {wanted:?} in {}", history.decisions(1)[0].decision.explained())
+        };
+        until("latency  the latency is 0.40 of the objective of 5ms: work has all of its room on all nodes")?;
+        LATENCY_US.store(6000, Ordering::Relaxed);
+        until("latency  the latency is 1.20 of the objective of 5ms, which is missed: work has 50 % of its room")?;
+        let status = history.status();
+        assert_eq!(status.nodes[0].limit_cpus, Some(0.5));
+        assert!(status.text().contains("which is missed"), "{}", status.text());
+        assert!(history.metrics().decision.contains("which is missed"), "{}", history.metrics().decision);
+        let slo = &history.metrics().slos[&0];
+        assert!((slo.latency_pct - 120.0).abs() < 1e-6 && slo.room_pct == 50.0, "{slo:?}");
+        Ok(())
+    })
+    .unwrap();
 }
 
 #[test]

@@ -138,3 +138,42 @@ fn the_demos_log_is_replayed_as_it_was_decided() {
     assert!(text(&["replay", "--policy", "coarse"]).contains("98 rounds, 9 differ"));
     assert!(text(&["replay", "--policy", "none", "--follow"]).starts_with("98 rounds, 0 moves of 0 groups"));
 }
+
+#[test]
+fn advice_on_the_demos_log_keeps_its_settings_and_says_what_it_cannot_know() {
+    let log = project("data/decisions/demo.jsonl.gz");
+    let output = |args: &[&str]| String::from_utf8(sim(args, &[&log]).stdout).unwrap();
+    let text = output(&["advise"]);
+    for part in [
+        "98 rounds in 49 s under auto: the work used 2.89 CPU",
+        "\nnothing moves ",
+        "\ndrain 1 (3 nodes left) ",
+        "\nKeep the log's settings: none of the others is better",
+        "\n- How others would have reacted.",
+        "it is 0.30 CPU off from what was",
+    ] {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+    let advice: Value = serde_json::from_str(&output(&["advise", "--json"])).unwrap();
+    assert_eq!((&advice["rounds"], &advice["same_rounds"], &advice["best"]), (&98.into(), &98.into(), &Value::Null));
+    assert_eq!(advice["settings"][1]["verdict"], "worse");
+}
+
+#[test]
+fn advice_names_what_is_wrong_with_a_log() {
+    let dir = folder("advice");
+    for (name, text, said) in [
+        ("none.jsonl", "", "the file is empty"),
+        ("other.jsonl", "{\"format\":\"x\",\"version\":1,\"policy\":\"auto\"}\n", "the file is 'x' version 1"),
+        (
+            "short.jsonl",
+            "{\"format\":\"scx_vnuma decisions\",\"version\":1,\"policy\":\"auto\"}\n",
+            "the log has no round: let scx_vnuma run for longer",
+        ),
+    ] {
+        fs::write(dir.join(name), text).unwrap();
+        let output = sim(&["advise"], &[&dir.join(name)]);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && message.contains(name) && message.contains(said), "{message}");
+    }
+}

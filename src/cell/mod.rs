@@ -107,6 +107,9 @@ pub struct Node {
     /// True if the node's host is under maintenance: work leaves the node, and none comes.
     #[serde(default, skip_serializing_if = "is_false")]
     pub drained: bool,
+    /// Share of what work may otherwise take of the node that it may take, 0..=1: below 1 where a latency objective leaves less.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub room_share: f64,
     /// The tasks that wait for admission; `None` where work starts without a reservation, as in a live guest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admission: Option<Admission>,
@@ -128,6 +131,7 @@ impl Default for Node {
             alarm: false,
             can_give_way: false,
             drained: false,
+            room_share: 1.0,
             admission: None,
         }
     }
@@ -275,13 +279,13 @@ pub fn check_nodes(nodes: &[Node]) -> Result<(), String> {
         return Err("the nodes are not in order of id".to_owned());
     }
     for node in nodes {
-        let Node { capacity_cpus, load_cpus, speed, waiting_cpus, free_bytes, stolen_share, sample, admission, .. } =
-            node;
+        let Node { capacity_cpus, load_cpus, speed, waiting_cpus, free_bytes, stolen_share, sample, .. } = node;
+        let Node { room_share, admission, .. } = node;
         let share = match node.pressure {
             Pressure::Fresh { share } | Pressure::Stale { share, .. } => share,
             Pressure::Unknown => 0.0,
         };
-        let shares = [share, stolen_share.unwrap_or(0.0), sample.map_or(0.0, |sample| sample.share)];
+        let shares = [share, stolen_share.unwrap_or(0.0), sample.map_or(0.0, |sample| sample.share), *room_share];
         let mut amounts: Vec<f64> = [*capacity_cpus, *load_cpus, *speed, *waiting_cpus].to_vec();
         amounts.extend(free_bytes);
         amounts.extend(sample.map(|sample| sample.rounds));

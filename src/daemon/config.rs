@@ -12,7 +12,7 @@ use crate::cell::NodeId;
 use crate::decision_log::Header;
 use crate::linux::cgroup_mount::cgroup2_mount;
 use crate::policy::{Decider, GuardOptions, Order, Policy, PolicyName, PolicySettings};
-use crate::sense::{host_specs, HostSpec, HostSpecError, ProbeOptions};
+use crate::sense::{host_specs, HostSpec, HostSpecError, ProbeOptions, SloSpec};
 use crate::work::{Accesses, Grouping, Selection, Selector, Workload, DEFAULT_SELECTORS};
 
 /// The resolved options.
@@ -42,6 +42,8 @@ pub struct Config {
     /// Where the v2 hierarchy is mounted, if it is.
     cgroup_root: Option<PathBuf>,
     grouping: Grouping,
+    /// Latency objectives.
+    pub(super) slos: Vec<SloSpec>,
     hosts: Vec<HostSpec>,
     hosts_file: Option<PathBuf>,
     exit_dump_len: u32,
@@ -75,11 +77,15 @@ impl Config {
             lifts_quotas: options.lift_quotas,
             cgroup_root,
             grouping: options.group.into(),
+            slos: options.slo.clone(),
             hosts: options.host.clone(),
             hosts_file: options.hosts.clone(),
             exit_dump_len: options.exit_dump_len,
             verbose: options.verbose,
         };
+        if !config.slos.is_empty() && !config.steers() {
+            bail!("--slo needs --policy auto: {} has no limits that could make room", config.policy);
+        }
         config.links = !options.no_links && config.decider().uses_links();
         Ok(config)
     }
@@ -142,6 +148,17 @@ impl Config {
         host_specs(&self.hosts, self.hosts_file.as_deref(), nodes)
     }
 
+    /// The latency objectives, checked against the guest's `nodes`.
+    pub fn slos(&self, nodes: &[NodeId]) -> Result<&[SloSpec]> {
+        for slo in &self.slos {
+            if let Some(node) = slo.node.filter(|node| !nodes.contains(node)) {
+                let known = nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(", ");
+                bail!("no node {node} for --slo '{slo}': the guest's nodes are {known}");
+            }
+        }
+        Ok(&self.slos)
+    }
+
     /// Return true if plans have limits, weights for new processes and fallbacks.
     pub fn steers(&self) -> bool {
         self.decider().steers()
@@ -197,6 +214,19 @@ mod tests {
         };
         assert!(links(&[]));
         assert!(!links(&["--no-links"]) && !links(&["--policy", "coarse"]) && !links(&["--policy", "fine"]));
+    }
+
+    #[test]
+    fn an_objective_needs_a_policy_with_limits() {
+        let config = |policy| {
+            let cli = Cli::try_parse_from(["scx_vnuma", "--policy", policy, "--slo", "http://db#p99<5ms"]).unwrap();
+            Config::new(&cli.run).map(|config| config.slos.len()).map_err(|err| err.to_string())
+        };
+        assert_eq!(config("auto"), Ok(1));
+        let elsewhere = Cli::try_parse_from(["scx_vnuma", "--slo", "7=http://db#p99<5ms"]).unwrap();
+        let message = Config::new(&elsewhere.run).unwrap().slos(&[0, 1].map(NodeId)).unwrap_err().to_string();
+        assert_eq!(message, "no node 7 for --slo '7=http://db#p99<5ms': the guest's nodes are 0, 1");
+        assert_eq!(config("fine").unwrap_err(), "--slo needs --policy auto: fine has no limits that could make room");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::drained::{said, DrainedFile};
 use super::requests::{Answer, Asked, Request};
 use super::round::Rounds;
 use super::settings::Settings;
+use super::slo::SloLoops;
 use crate::cell::NodeId;
 use crate::sense::{Hosts, Probes};
 
@@ -61,6 +62,7 @@ impl Rounds<'_> {
         while let Some(asked) = self.control.as_ref().and_then(|control| control.asked.try_recv().ok()) {
             let answer: Answer = match asked.request {
                 Request::Drained => self.drain().map_err(|err| format!("{err:#}")),
+                Request::DryRun(begins) => Ok(self.set_dry_run(begins)),
                 Request::Reload => self.reload().map_err(|err| format!("nothing is changed: {err:#}")),
             };
             match &answer {
@@ -91,10 +93,28 @@ impl Rounds<'_> {
         self.drained = drained;
     }
 
+    /// Make plans without carrying them out from now on, or carry them out again. It ends with the daemon.
+    fn set_dry_run(&mut self, begins: bool) -> String {
+        let was = std::mem::replace(&mut self.config.dry_run, begins);
+        if let Some(control) = &mut self.control {
+            control.settings.options.dry_run = begins;
+            self.reporter.publish_setup(control.settings.setup());
+        }
+        match (was, begins) {
+            (false, true) => "dry run: plans are made, but not carried out; the last one stays in force",
+            (true, true) => "it is a dry run already",
+            (true, false) => "the dry run is over: plans are carried out",
+            (false, false) => "it is no dry run: plans are carried out",
+        }
+        .to_owned()
+    }
+
     /// Read the settings again and go by them. After an error all is as it was.
     fn reload(&mut self) -> Result<String> {
         let Some(control) = &self.control else { return Ok("there is nothing to reload".into()) };
-        let new = control.settings.again()?;
+        let mut new = control.settings.again()?;
+        // Whether this is a dry run is not asked of the file again.
+        new.options.dry_run = control.settings.options.dry_run;
         let changed = control.settings.changed(&new);
         let mut config = Config::new(&new.options)?;
         // What goes along with the work is decided at the start.
@@ -130,6 +150,8 @@ impl Rounds<'_> {
     fn follow(&mut self, config: Config, hosts: Option<Hosts>) -> Result<()> {
         let nodes: Vec<_> = self.nodes.iter().map(|(node, _)| node).collect();
         let specs = config.host_specs(&nodes)?;
+        let is_new = config.slos != self.config.slos;
+        let slos = is_new.then(|| SloLoops::start(config.slos(&nodes)?, config.interval)).transpose()?;
         let with_host: BTreeSet<_> = specs.iter().map(|spec| spec.node).collect();
         let had_host: BTreeSet<_> = self.hosts.iter().map(|spec| spec.node).collect();
         if config.probes != self.config.probes || with_host != had_host {
@@ -142,6 +164,9 @@ impl Rounds<'_> {
         if let Some(hosts) = hosts {
             self.sampler.set_hosts(hosts);
             self.hosts = specs;
+        }
+        if let Some(slos) = slos {
+            self.slos = slos;
         }
         if config.selects_otherwise_than(&self.config) {
             self.workload.set_selection(config.selection());

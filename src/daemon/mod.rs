@@ -22,6 +22,7 @@ mod service;
 mod settings;
 mod shutdown;
 mod signals;
+mod slo;
 
 use std::collections::BTreeSet;
 use std::mem::MaybeUninit;
@@ -37,7 +38,7 @@ use crossbeam_channel::Receiver;
 pub use drained::{drain, DrainedFile, DRAINED_FILE};
 pub use lock::{InstanceLock, LOCK_FILE};
 pub use logging::Log;
-pub use options::{Cli, Command, ConfigCommand, ConfigFileError, RunOptions, CONFIG_FILE, EXIT_CODES};
+pub use options::{Cli, Command, ConfigCommand, ConfigFileError, OnOff, RunOptions, CONFIG_FILE, EXIT_CODES};
 pub use reporter::{DecisionLog, Reporter};
 pub use requests::{Answer, Asked, Request, Requests};
 pub use round::{Rounds, Signals};
@@ -163,7 +164,9 @@ fn run_once(
         log::warn!("{}: `scx_vnuma undrain` takes them back", drained::said(&drained));
     }
     let start = start_node(settings, &nodes, &drained, destination)?;
-    let specs = config.host_specs(&nodes.iter().map(|(node, _)| node).collect::<Vec<_>>())?;
+    let ids: Vec<NodeId> = nodes.iter().map(|(node, _)| node).collect();
+    let specs = config.host_specs(&ids)?;
+    config.slos(&ids)?;
     let hosts = Hosts::start(specs, config.interval)?;
     let mut object = MaybeUninit::uninit();
     let class = SchedulerClass::load(&config.load_options(start), nodes.iter(), &mut object)
@@ -234,5 +237,10 @@ fn controls(requests: &Requests) -> Vec<(&'static str, report::Control)> {
         let requests = requests.clone();
         Box::new(move || requests.ask(request)) as report::Control
     };
-    vec![(report::RELOAD, control(Request::Reload)), (report::DRAINED, control(Request::Drained))]
+    vec![
+        (report::RELOAD, control(Request::Reload)),
+        (report::DRAINED, control(Request::Drained)),
+        (report::DRY_RUN_BEGIN, control(Request::DryRun(true))),
+        (report::DRY_RUN_END, control(Request::DryRun(false))),
+    ]
 }

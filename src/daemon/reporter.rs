@@ -96,6 +96,11 @@ impl<'a> Reporter<'a> {
         self.history.publish_setup(setup);
     }
 
+    /// Report whether plans are carried out.
+    pub fn note_dry_run(&mut self, is_dry_run: bool) {
+        self.metrics.is_dry_run = is_dry_run.into();
+    }
+
     /// Report which selectors have matched no task for a while.
     pub fn publish_idle_selectors(&self, selectors: Vec<String>) {
         self.history.publish_unmatched_selectors(selectors);

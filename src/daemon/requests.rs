@@ -14,6 +14,8 @@ pub enum Request {
     Reload,
     /// Read again which nodes are drained.
     Drained,
+    /// Begin a dry run, or end it.
+    DryRun(bool),
 }
 
 /// What was done, or why nothing was.

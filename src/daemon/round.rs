@@ -15,6 +15,7 @@ use super::links::links_report;
 use super::pacing::Pace;
 use super::reporter::Reporter;
 use super::service::Watchdog;
+use super::slo::SloLoops;
 use super::Shutdown;
 use crate::act::{AffinityMover, AffinityThread, MemoryMover, OwnThreads};
 use crate::bpf::{Class, Hits};
@@ -45,6 +46,8 @@ pub struct Rounds<'a> {
     pub(super) decider: Decider,
     pub(super) workload: Workload,
     pub(super) sampler: Sampler,
+    /// How much room latency objectives leave.
+    pub(super) slos: SloLoops,
     /// Nodes that work leaves and that get none.
     pub(super) drained: BTreeSet<NodeId>,
     /// The hosts that are asked.
@@ -83,6 +86,7 @@ impl<'a> Rounds<'a> {
             hosts: config.host_specs(&ids)?,
             abilities: Abilities::needed_by(config),
             must_load_again: false,
+            slos: SloLoops::start(config.slos(&ids)?, config.interval)?,
             drained: BTreeSet::new(),
             control: None,
             watchdog: Watchdog::from_environment(),
@@ -184,6 +188,7 @@ impl<'a> Rounds<'a> {
             // Hits stay queued for the next round: the kernel side waits for a plan that knows of them.
             return Ok(());
         }
+        self.slos.step(window.wall);
         let mut readings = self.sampler.readings(&window, self.nodes);
         let destination = self.workload.destination();
         let hit_nodes = self.take_hits()?;
@@ -223,6 +228,7 @@ impl<'a> Rounds<'a> {
         }
 
         // Report.
+        self.reporter.note_dry_run(self.config.dry_run);
         self.report_links(found, &plan);
         self.reporter.publish_groups(busiest_groups(&view, self.workload.groups()));
         let round = Round {
@@ -237,6 +243,7 @@ impl<'a> Rounds<'a> {
             nr_queued: window.nr_queued,
             probed: self.sampler.probed(),
             page_faults: self.reporter.new_page_faults(),
+            slos: self.slos.reports(),
             picked_by: self.config.picks_by_accesses().then(|| self.workload.accesses().name()),
         };
         let memory = self.memory_mover.as_ref().map(MemoryMover::counts).unwrap_or_default();
@@ -287,6 +294,7 @@ impl<'a> Rounds<'a> {
             hit_nodes,
             now_ns: time_since_boot().as_nanos() as u64,
         });
+        self.slos.set_room(&mut view);
         view.nodes.iter_mut().for_each(|node| node.drained = self.drained.contains(&node.id));
         view
     }

@@ -14,7 +14,7 @@ use crate::report::Setup;
 use crate::sense::Nodes;
 
 /// The options that a reload may change. All others are in force from the start to the end.
-const RELOADABLE: [&str; 16] = [
+const RELOADABLE: [&str; 17] = [
     "bad",
     "bad-rounds",
     "calm",
@@ -29,6 +29,7 @@ const RELOADABLE: [&str; 16] = [
     "probe",
     "select",
     "severe",
+    "slo",
     "threshold-ticks",
     "warning",
 ];
@@ -130,6 +131,7 @@ pub fn check_config(path: &Path) -> Result<()> {
     let nodes: Vec<NodeId> =
         Nodes::from_sysfs().context("reading the NUMA nodes")?.iter().map(|(node, _)| node).collect();
     config.host_specs(&nodes)?;
+    config.slos(&nodes)?;
     let ignored = options.without_effect();
     if !ignored.is_empty() {
         log::warn!("{} have no effect under --policy {}", ignored.join(", "), options.policy);

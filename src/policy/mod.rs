@@ -9,6 +9,7 @@ mod guards;
 mod order;
 mod registry;
 mod rotate;
+mod slo;
 mod stay;
 
 pub use auto::{Auto, AutoMemory, AutoOptions, PAGE_COST_S};
@@ -20,6 +21,7 @@ use guards::Guards;
 pub use order::{Order, UnknownOrder};
 pub use registry::{PolicyName, PolicySettings, UnknownPolicy, World};
 pub use rotate::Rotate;
+pub use slo::{SloController, SloReading, SloState, SLO_SHRINK_SLACK};
 pub use stay::Stay;
 
 use crate::cell::{CellView, GroupId, Node, Plan};

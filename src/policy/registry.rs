@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
-use super::{Auto, Coarse, Fine, Order, Policy, Rotate, Stay};
+use super::{Auto, Coarse, Fine, GuardOptions, Order, Policy, Rotate, Stay};
 
 /// The parameters of all policies. Each policy takes those it needs; the daemon and the simulator set them from
 /// options.
@@ -50,6 +50,23 @@ impl Default for PolicySettings {
             round_s: 60.0,
             others_grain_cpus: 1.0,
             balance_price: None,
+        }
+    }
+}
+
+impl PolicySettings {
+    /// The daemon's defaults under these guards, for rounds of `round_s` seconds.
+    pub fn live(guards: Option<&GuardOptions>, round_s: f64) -> Self {
+        /// The thesis's trigger without guards: 50 ticks of 10 ms of steal in 2 s.
+        const THESIS_TRIGGER_CPUS: f64 = 0.25;
+
+        PolicySettings {
+            // With guards, they say what is too much: any pressure may move work then.
+            trigger_cpus: Some(if guards.is_some() { f64::MIN_POSITIVE } else { THESIS_TRIGGER_CPUS }),
+            // With guards, a node that would be left again is no destination.
+            avoid_share: guards.map_or(f64::INFINITY, |guards| guards.enter_share),
+            round_s,
+            ..PolicySettings::default()
         }
     }
 }

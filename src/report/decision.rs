@@ -10,7 +10,7 @@ mod structured;
 pub use structured::DecisionReport;
 
 use super::sources::{source_lines, SourceLine};
-use super::Round;
+use super::{Round, SloReport};
 use crate::bpf::Retargeted;
 use crate::cell::{Balance, GroupId, JudgedMove, Moved, Node, NodeId, Outcome, Plan, Pressure, Verdict};
 use crate::sense::NodeReadings;
@@ -45,6 +45,7 @@ pub struct Decision {
     retargeted: Option<Retargeted>,
     retarget_cpu_us: u64,
     picked_by: Option<&'static str>,
+    slos: Vec<SloReport>,
 }
 
 impl Decision {
@@ -71,6 +72,7 @@ impl Decision {
             retargeted: round.retargeted,
             retarget_cpu_us: round.retarget_cpu_us,
             picked_by: round.picked_by,
+            slos: round.slos.clone(),
         }
     }
 
@@ -100,6 +102,10 @@ impl Decision {
         if !drained.is_empty() {
             line += &format!("; drained: {}", listed(&drained));
         }
+        for slo in self.slos.iter().filter(|slo| slo.room_share < 1.0) {
+            line += "; ";
+            line += &slo.text();
+        }
         for more in self.done().into_iter().chain(judged::judged_text(&self.judged)) {
             line += "; ";
             line += &more;
@@ -110,6 +116,11 @@ impl Decision {
     /// What is done and why: the line without the number and the measurements.
     pub fn summary(&self) -> String {
         format!("{}: {}", self.what(), self.why())
+    }
+
+    /// The latency objectives, in order of the options.
+    pub(super) fn slos(&self) -> &[SloReport] {
+        &self.slos
     }
 
     /// The nodes that migratable work ran on; if none ran, the one that it is sent to.
@@ -134,6 +145,7 @@ impl Decision {
         let mut text = String::new();
         add(&mut text, "measured", self.nodes.iter().map(|node| self.measured(node)));
         add(&mut text, "chosen", [self.chosen()]);
+        add(&mut text, "latency", self.slos.iter().map(SloReport::text));
         add(&mut text, "demand", self.balance.map(balance_text));
         if self.verdicts.is_empty() {
             add(&mut text, "because", [self.why_without_verdict()]);
@@ -260,7 +272,12 @@ impl Decision {
                 format!("its work wants {wanted_cpus:.2} CPU, and the node can supply {supply_cpus:.2}")
             }
             Outcome::Folds { wanted_cpus, limit_cpus } => {
-                format!("others need its CPU; its work wants {wanted_cpus:.2} CPU and is limited to {limit_cpus:.2}")
+                let room_share = self.node(node).map_or(1.0, |node| node.room_share);
+                let why = match room_share {
+                    1.0.. => "others need its CPU".to_owned(),
+                    _ => format!("a latency objective leaves {:.0} % of its room", 100.0 * room_share),
+                };
+                format!("{why}; its work wants {wanted_cpus:.2} CPU and is limited to {limit_cpus:.2}")
             }
             Outcome::Short { wanted_cpus, supply_cpus } => format!(
                 "its work wants {wanted_cpus:.2} CPU, the node can supply only {supply_cpus:.2}, and no other node can \

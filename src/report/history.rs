@@ -83,6 +83,7 @@ impl DecisionHistory {
             supply_cpus: known(metrics.supply_cpus),
             short_cpus: known(metrics.short_cpus),
             nodes: metrics.nodes.iter().map(node).collect(),
+            slos: last.as_ref().map(|last| last.decision.slos().to_vec()).unwrap_or_default(),
             decision: last.as_ref().map(|last| last.decision.summary()),
             decided_s_ago: last.as_ref().map(|last| last.ago.as_secs_f64()),
             nr_failed_rounds: metrics.nr_failed_rounds,

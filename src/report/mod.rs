@@ -11,6 +11,7 @@ mod output;
 mod peers;
 mod run;
 mod server;
+mod slo;
 mod sources;
 mod stats;
 mod status;
@@ -31,10 +32,11 @@ pub use output::{print, OutputError};
 #[cfg(any(all(test, feature = "sim"), feature = "fuzzing"))]
 pub(crate) use run::page_of;
 pub use run::{run_page, write_run_page, RunPage, RunPageError};
-pub use server::{describe_stats, Control, StatsServer, DRAINED, RELOAD};
-pub use stats::{Metrics, NodeMetrics, SourceMetrics};
+pub use server::{describe_stats, Control, StatsServer, DRAINED, DRY_RUN_BEGIN, DRY_RUN_END, RELOAD};
+pub use slo::SloReport;
+pub use stats::{Metrics, NodeMetrics, SloMetrics, SourceMetrics};
 pub use status::{NodeStatus, Setup, StatusReport};
-pub use top::top;
+pub use top::{top, Act, TopAction};
 pub use visibility::Visibility;
 
 use crate::bpf::Retargeted;
@@ -68,4 +70,6 @@ pub struct Round {
     pub page_faults: u64,
     /// The quantity that groups are picked by, lowest first, if it depends on what the guest can count (`--order mai`).
     pub picked_by: Option<&'static str>,
+    /// The latency objectives, in order of the options.
+    pub slos: Vec<SloReport>,
 }

@@ -16,7 +16,7 @@ use scx_stats::prelude::*;
 use scx_stats::{StatsData, StatsField, StatsKind, StatsMeta};
 use serde_json::Value;
 
-use super::{Metrics, NodeMetrics, SourceMetrics};
+use super::{Metrics, NodeMetrics, SloMetrics, SourceMetrics};
 
 /// The Content-Type of the page.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -55,7 +55,7 @@ struct Figures(Value);
 
 impl Collector for Figures {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let metas = [Metrics::meta(), NodeMetrics::meta(), SourceMetrics::meta()];
+        let metas = [Metrics::meta(), NodeMetrics::meta(), SloMetrics::meta(), SourceMetrics::meta()];
         let metas = metas.into_iter().map(|meta| (meta.name.clone(), meta)).collect();
         encode_struct(&metas, &Metrics::meta(), &[Row { labels: Arc::default(), figures: &self.0 }], &mut encoder)
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use scx_stats::prelude::*;
 
-use super::{print, DecisionHistory, HistoryEntry, Metrics, NodeMetrics, SourceMetrics};
+use super::{print, DecisionHistory, HistoryEntry, Metrics, NodeMetrics, SloMetrics, SourceMetrics};
 
 /// The target of `explain`. The metrics' target is scx_stats' default, `top`.
 pub(super) const DECISIONS: &str = "decisions";
@@ -23,6 +23,10 @@ pub(super) const STATUS: &str = "status";
 pub const RELOAD: &str = "reload";
 /// The target of `drain` and `undrain`.
 pub const DRAINED: &str = "drained";
+/// The target that begins a dry run.
+pub const DRY_RUN_BEGIN: &str = "dry-run-begin";
+/// The target that ends a dry run.
+pub const DRY_RUN_END: &str = "dry-run-end";
 /// The argument for the number of decisions.
 pub(super) const NR: &str = "n";
 
@@ -51,6 +55,7 @@ fn data(history: Arc<DecisionHistory>) -> StatsServerData<(), ()> {
         .add_meta(Metrics::meta())
         .add_meta(NodeMetrics::meta())
         .add_meta(SourceMetrics::meta())
+        .add_meta(SloMetrics::meta())
         .add_stats("top", Box::new(move |_args, _channels| history.metrics().to_json()))
         .add_stats(LINKS, Box::new(move |_args, _channels| Ok(serde_json::to_value(&*for_links.links())?)))
         .add_stats(STATUS, Box::new(move |_args, _channels| Ok(serde_json::to_value(for_status.status())?)))

@@ -11,7 +11,7 @@ use scx_stats_derive::{stat_doc, Stats};
 use serde::{Deserialize, Serialize};
 
 use super::sources::source_lines;
-use super::{Decision, Round};
+use super::{Decision, Round, SloReport};
 use crate::act::{AffinityCounts, MemoryCounts};
 use crate::bpf::NodeStats;
 use crate::cell::{Node, NodeId, Payoff, Pressure};
@@ -26,6 +26,17 @@ pub struct SourceMetrics {
     pub pressure_pct: f64,
     #[stat(desc = "age of the reading when the round began; -1 (no sample) if unknown")]
     pub age_ms: i64,
+}
+
+/// One latency objective.
+#[stat_doc]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Stats)]
+#[stat(_om_prefix = "slo_", _om_label = "slo")]
+pub struct SloMetrics {
+    #[stat(desc = "latency as a share of the objective, above 100 % if it is missed; -1 (no sample) if unknown")]
+    pub latency_pct: f64,
+    #[stat(desc = "share of what migratable work may otherwise take that the objective leaves it")]
+    pub room_pct: f64,
 }
 
 /// One node, over the last round unless the description says otherwise.
@@ -107,6 +118,8 @@ pub struct Metrics {
     pub supply_cpus: f64,
     #[stat(desc = "CPU that migratable work wanted and didn't get; -1 (no sample) if the policy doesn't estimate it")]
     pub short_cpus: f64,
+    #[stat(desc = "1 in a dry run: plans are made, but not carried out; otherwise 0")]
+    pub is_dry_run: u32,
     #[stat(desc = "migratable tasks, running or sleeping")]
     pub nr_migratable: u64,
     #[stat(desc = "tasks that selectors made migratable, since load", _om_counter)]
@@ -151,6 +164,8 @@ pub struct Metrics {
     pub nr_pages_not_moved: u64,
     #[stat(desc = "processes whose memory the kernel refused to move, since load", _om_counter)]
     pub nr_memory_refused: u64,
+    #[stat(desc = "per latency objective, in order of --slo, from 0")]
+    pub slos: BTreeMap<u32, SloMetrics>,
     #[stat(desc = "per node")]
     pub nodes: BTreeMap<u32, NodeMetrics>,
 }
@@ -204,6 +219,11 @@ impl Metrics {
             (self.wanted_cpus, self.supply_cpus) = (balance.wanted_cpus, balance.supply_cpus);
             self.short_cpus = balance.short_cpus;
         }
+        let slo = |report: &SloReport| SloMetrics {
+            latency_pct: report.value.map_or(-1.0, |value| 100.0 * value / report.limit),
+            room_pct: 100.0 * report.room_share,
+        };
+        self.slos = (0..).zip(round.slos.iter().map(slo)).collect();
         for judged in &round.plan.judged {
             *match judged.payoff {
                 Payoff::Gained => &mut self.nr_moves_gained,

@@ -7,6 +7,8 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use serde::{Deserialize, Serialize};
 
+use super::SloReport;
+
 /// Nodes that have a line of their own: more would not be read at a glance.
 const NODES_SHOWN: usize = 6;
 
@@ -48,6 +50,9 @@ pub struct StatusReport {
     pub short_cpus: Option<f64>,
     /// The nodes, in order of id.
     pub nodes: Vec<NodeStatus>,
+    /// Latency objectives, and the room that they leave.
+    #[serde(default)]
+    pub slos: Vec<SloReport>,
     /// What was decided last, and why; `None` before the first decision.
     pub decision: Option<String>,
     /// Seconds since that decision.
@@ -159,6 +164,10 @@ impl StatusReport {
         let nr_more = self.nodes.len().saturating_sub(NODES_SHOWN);
         if nr_more > 0 {
             line("", &format!("and {} more; --json has all", counted(nr_more as u32, "node")));
+        }
+        for slo in &self.slos {
+            let style = if slo.room_share < 1.0 { YELLOW } else { Style::new() };
+            line("latency", &styled(style, &slo.text()));
         }
         match (&self.decision, self.decided_s_ago) {
             (Some(decision), Some(ago_s)) => line("decision", &format!("{ago_s:.1} s ago: {decision}")),

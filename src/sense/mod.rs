@@ -6,6 +6,7 @@ mod nodes;
 mod pressure;
 mod probe;
 mod sharing;
+mod slo;
 mod view;
 mod window;
 
@@ -19,5 +20,8 @@ pub use nodes::Nodes;
 pub use pressure::{NodeReadings, Reading, Spin};
 pub use probe::{ProbeOptions, Probes};
 pub use sharing::{group_links, group_signals, Found, ProcessLink, Sharing, SharingError};
+#[cfg(any(all(test, feature = "sim"), feature = "fuzzing"))]
+pub(crate) use slo::fuzzing as slo_fuzzing;
+pub use slo::{SloError, SloSpec, SloSpecError, Slos};
 pub use view::{cell_view, ViewInputs};
 pub use window::{Sampler, Window};

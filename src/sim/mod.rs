@@ -4,6 +4,7 @@
 //! [`crate::cell::CellView`] of each cell, calls the same policies as the live daemon and carries out their
 //! [`crate::cell::Plan`]s. `docs/simulation.md` explains the model.
 
+pub mod advise;
 pub mod cli;
 pub mod engine;
 mod error;

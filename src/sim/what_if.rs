@@ -12,7 +12,7 @@ use crate::decision_log::LoggedRound;
 use crate::policy::Decider;
 
 /// Below this share, where the guards start to call a node bad, work gets all the CPU that it wants.
-const UNPRESSED_SHARE: f64 = 0.05;
+pub(super) const UNPRESSED_SHARE: f64 = 0.05;
 
 /// The outcome of a what-if simulation.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
@@ -29,28 +29,50 @@ pub struct WhatIf {
     pub work_cpus: f64,
 }
 
+/// What a log can't tell, and a simulation of it has to assume. The default is that of [`what_if`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Assumptions {
+    /// Others share a full node with the work by what each wants, instead of keeping what they took in the log.
+    pub others_give_way: bool,
+    /// The work wants what it used or waited for, where the log has that, instead of what it used on calm nodes.
+    pub by_waiting: bool,
+}
+
 /// Simulate the rounds under a decider; without one, nothing moves.
 ///
-/// Work gets what others leave it of its node's CPU: they compete as equals, and none wants more than the node has.
-pub fn what_if(rounds: impl IntoIterator<Item = LoggedRound>, mut decider: Option<Decider>) -> WhatIf {
-    let mut cell = SimulatedCell::default();
+/// Work gets what others leave it of its node's CPU: they compete as equals, and none wants more than the node has. It is held to
+/// the limits of the decider's plans.
+pub fn what_if(rounds: impl IntoIterator<Item = LoggedRound>, decider: Option<Decider>) -> WhatIf {
     let mut outcome = WhatIf::default();
-    for round in rounds {
-        let view = cell.next(&round.view);
-        outcome.add(&view);
-        let Some(decider) = &mut decider else { continue };
-        let plan = decider.round(&view);
-        outcome.moves += u64::from(!plan.moves.is_empty());
-        outcome.moved_groups += plan.moves.len() as u64;
-        cell.carry_out(&plan, decider.places_groups());
-    }
+    simulate(rounds, decider, Assumptions::default(), |view, plan| outcome.add(view, plan));
     outcome.average();
     outcome
+}
+
+/// Simulate the rounds under a decider, and hand each round's view and plan on; without a decider, nothing moves.
+pub fn simulate(
+    rounds: impl IntoIterator<Item = LoggedRound>,
+    mut decider: Option<Decider>,
+    assumptions: Assumptions,
+    mut note: impl FnMut(&CellView, &Plan),
+) {
+    let mut cell = SimulatedCell { assumptions, ..SimulatedCell::default() };
+    for round in rounds {
+        let view = cell.next(&round.view);
+        let Some(decider) = &mut decider else {
+            note(&view, &Plan::default());
+            continue;
+        };
+        let plan = decider.round(&view);
+        note(&view, &plan);
+        cell.carry_out(plan, decider.places_groups());
+    }
 }
 
 /// State that is carried from round to round.
 #[derive(Default)]
 struct SimulatedCell {
+    assumptions: Assumptions,
     /// What others take of each node, by the last known pressure.
     others_cpus: BTreeMap<NodeId, f64>,
     /// What stays on each node in this round: others and the guest's fixed tasks.
@@ -61,6 +83,8 @@ struct SimulatedCell {
     places: BTreeMap<GroupId, NodeId>,
     /// The node that all groups were sent to last, including those not seen yet.
     destination: Option<NodeId>,
+    /// What the last plan holds work to.
+    limits: BTreeMap<NodeId, f64>,
 }
 
 impl SimulatedCell {
@@ -81,47 +105,70 @@ impl SimulatedCell {
         groups.sort_by_key(|group| (group.node, group.id));
         let mut nodes = logged.nodes.clone();
         for node in &mut nodes {
-            share(node, self.staying_cpus[&node.id], &mut groups);
+            self.share(node, &mut groups);
         }
         CellView { nodes, groups, links: logged.links.clone(), window_rounds: logged.window_rounds }
     }
 
-    fn carry_out(&mut self, plan: &Plan, places_groups: bool) {
+    fn carry_out(&mut self, plan: Plan, places_groups: bool) {
         self.places.extend(plan.moves.iter().map(|step| (step.group, step.to)));
         if !places_groups && !plan.moves.is_empty() {
             self.destination = plan.first;
             self.places.values_mut().for_each(|place| *place = plan.first.unwrap_or(*place));
         }
+        self.limits = plan.limits;
     }
 
     fn place(&mut self, logged: &CellView, group: &Group) -> Group {
         let others_share = logged.node(group.node).map(|node| node.pressure).and_then(Pressure::share);
         let wanted_cpus = self.wanted_cpus.entry(group.id).or_insert(group.demand.usage_cpus);
-        if others_share.is_some_and(|share| share < UNPRESSED_SHARE) {
-            *wanted_cpus = group.demand.usage_cpus;
+        match group.wanted_cpus.filter(|_| self.assumptions.by_waiting) {
+            Some(waited_for) => *wanted_cpus = waited_for.max(group.demand.usage_cpus),
+            None if others_share.is_some_and(|share| share < UNPRESSED_SHARE) => {
+                *wanted_cpus = group.demand.usage_cpus;
+            }
+            None => {}
         }
         let mut placed = *group;
         placed.demand.usage_cpus = *wanted_cpus;
         placed.node = *self.places.entry(group.id).or_insert(self.destination.unwrap_or(group.node));
         placed
     }
-}
 
-/// Scale the node's work to the CPU that is left, and set the node's load accordingly.
-fn share(node: &mut Node, staying_cpus: f64, groups: &mut [Group]) {
-    let mine = || groups.iter().filter(|group| group.node == node.id);
-    let wanted_cpus: f64 = mine().map(|group| group.demand.usage_cpus).sum();
-    let left_cpus = (node.capacity_cpus - staying_cpus).max(0.0);
-    let factor = if wanted_cpus > left_cpus { left_cpus / wanted_cpus } else { 1.0 };
-    for group in groups.iter_mut().filter(|group| group.node == node.id) {
-        group.demand.usage_cpus *= factor;
+    /// Scale the node's work to the CPU that is left, and set the node's load accordingly.
+    fn share(&self, node: &mut Node, groups: &mut [Group]) {
+        let staying_cpus = self.staying_cpus[&node.id];
+        let mine = groups.iter().filter(|group| group.node == node.id);
+        let wanted_cpus: f64 = mine.map(|group| group.demand.usage_cpus).sum();
+        let all_cpus = staying_cpus + wanted_cpus;
+        let left_cpus = match self.assumptions.others_give_way && all_cpus > node.capacity_cpus {
+            true => node.capacity_cpus * wanted_cpus / all_cpus,
+            false => (node.capacity_cpus - staying_cpus).max(0.0),
+        };
+        let left_cpus = self.limits.get(&node.id).map_or(left_cpus, |limit_cpus| left_cpus.min(*limit_cpus));
+        let factor = if wanted_cpus > left_cpus { left_cpus / wanted_cpus } else { 1.0 };
+        for group in groups.iter_mut().filter(|group| group.node == node.id) {
+            if self.assumptions.by_waiting {
+                group.wanted_cpus = group.wanted_cpus.map(|_| group.demand.usage_cpus);
+            }
+            group.demand.usage_cpus *= factor;
+        }
+        if self.assumptions.by_waiting {
+            node.waiting_cpus = wanted_cpus * (1.0 - factor);
+        }
+        let others_cpus = match self.assumptions.others_give_way {
+            true => staying_cpus.min((node.capacity_cpus - wanted_cpus * factor).max(0.0)),
+            false => staying_cpus,
+        };
+        node.load_cpus = others_cpus + wanted_cpus * factor;
     }
-    node.load_cpus = staying_cpus + wanted_cpus * factor;
 }
 
 impl WhatIf {
-    fn add(&mut self, view: &CellView) {
+    fn add(&mut self, view: &CellView, plan: &Plan) {
         self.rounds += 1;
+        self.moves += u64::from(!plan.moves.is_empty());
+        self.moved_groups += plan.moves.len() as u64;
         self.work_cpus += view.groups.iter().map(|group| group.demand.usage_cpus).sum::<f64>();
         for node in view.nodes.iter().filter(|node| node.capacity_cpus > 0.0) {
             *self.utilisation.entry(node.id).or_default() += (node.load_cpus / node.capacity_cpus).min(1.0);

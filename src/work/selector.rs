@@ -67,8 +67,24 @@ fn parse(text: &str) -> Result<Criterion, String> {
         "comm" => Pattern::of_names(value).map(Criterion::Comm),
         "uid" => parse_uid(value).map(Criterion::Uid),
         "policy" => value.split('|').map(parse_policy).collect::<Result<_, _>>().map(Criterion::Policy),
-        _ => Err(format!("'{key}' is not one of cgroup, comm, uid, nice, policy")),
+        _ => Err(unknown_key(key)),
     }
+}
+
+fn unknown_key(key: &str) -> String {
+    /// Names that are less alike are no help.
+    const ALIKE: f64 = 0.8;
+    const KEYS: [&str; 5] = ["cgroup", "comm", "uid", "nice", "policy"];
+
+    let name = key.trim_end_matches(['<', '>']);
+    let likeness = |known: &str| strsim::jaro_winkler(known, name);
+    let nearest = KEYS.into_iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    let hint = match nearest.filter(|known| likeness(known) >= ALIKE) {
+        Some("nice") => "; did you mean 'nice>='?".to_owned(),
+        Some(known) => format!("; did you mean '{known}='?"),
+        None => String::new(),
+    };
+    format!("'{key}' is not one of cgroup, comm, uid, nice, policy{hint}")
 }
 
 fn parse_uid(text: &str) -> Result<u32, String> {
@@ -168,7 +184,10 @@ mod tests {
             ("make", "expected cgroup=GLOB"),
             ("nice>=x", "-20 to 19"),
             ("nice>=20", "-20 to 19"),
-            ("nice=3", "not one of cgroup, comm, uid, nice, policy"),
+            ("nice=3", "not one of cgroup, comm, uid, nice, policy; did you mean 'nice>='?"),
+            ("niec>=1", "did you mean 'nice>='?"),
+            ("cgruop=/batch", "did you mean 'cgroup='?"),
+            ("tgid=7", "not one of cgroup, comm, uid, nice, policy"),
             ("uid=bob", "id -u"),
             ("uid=4294967295", "id -u"),
             ("comm=systemd-journald", "first 15 bytes"),

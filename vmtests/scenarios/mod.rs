@@ -15,6 +15,7 @@ mod hotplug;
 mod killing;
 mod leaving;
 pub(crate) mod moving;
+mod objectives;
 mod operating;
 mod quotas;
 mod real_time;

@@ -14,7 +14,7 @@ use crate::guest::{
 const SHARE_MIN: f64 = 0.99;
 
 /// Run scx_vnuma as a command. Returns its exit code and what it said.
-fn scx_vnuma(args: &[&str]) -> Result<(Option<i32>, String)> {
+pub fn scx_vnuma(args: &[&str]) -> Result<(Option<i32>, String)> {
     let output = Command::new("scx_vnuma").args(args).output().context("starting scx_vnuma")?;
     let said = [output.stdout, output.stderr].concat();
     Ok((output.status.code(), String::from_utf8_lossy(&said).into_owned()))

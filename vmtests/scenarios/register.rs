@@ -7,8 +7,8 @@ use anyhow::Result;
 
 use super::faults::{cpus, daemon, starting};
 use super::{
-    all, bound, experiment, fine, fixed, following, harvesting, hosts, hotplug, killing, leaving, moving, operating,
-    quotas, real_time, scale, shapes, sharing, short_tasks, steering, storms, watching,
+    all, bound, experiment, fine, fixed, following, harvesting, hosts, hotplug, killing, leaving, moving, objectives,
+    operating, quotas, real_time, scale, shapes, sharing, short_tasks, steering, storms, watching,
 };
 
 /// A test that runs on a certain kind of machine.
@@ -159,6 +159,7 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!(SHAPES, EveryKernel("4x1"), steering::without_an_idle_cpu_exec_places_processes_on_nodes_of_no_weight),
     scenario!(SHAPES, Shape("4x1"), all::all_takes_every_ordinary_task),
     scenario!(SHAPES, Shape("4x1"), operating::a_reload_changes_selectors_and_policy_without_unloading_the_class),
+    scenario!(SHAPES, Shape("2x2"), objectives::work_makes_room_while_an_objective_is_missed_and_while_it_is_unknown),
     scenario!(SHAPES, Shape("4x1"), operating::a_drained_node_is_left_and_gets_nothing_also_after_a_restart),
     scenario!(SHAPES, Shape("4x1"), quotas::migratable_tasks_keep_their_quotas),
     scenario!(SHAPES, Shape("4x1"), quotas::many_tasks_of_a_tiny_quota_do_not_end_the_class),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Subcommand, ValueHint};
+use clap::{Subcommand, ValueEnum, ValueHint};
 
 use super::values::parse_interval;
 
@@ -52,6 +52,15 @@ pub enum Command {
         #[arg(required = true, value_name = "NODE")]
         nodes: Vec<u32>,
     },
+    /// Begin or end a dry run of the running scx_vnuma: it decides and reports, but moves nothing.
+    ///
+    /// The scheduler class stays loaded, and what the last plan set stays in force: limits, and where work goes at once when its
+    /// node is hit. It also changes no task's policy meanwhile. A restart goes by `--dry-run` again.
+    DryRun {
+        /// What to do.
+        #[arg(value_enum, value_name = "on|off", hide_possible_values = true)]
+        state: OnOff,
+    },
     /// Show whether scx_vnuma runs, the nodes, the work, and the last decision.
     ///
     /// The exit code is 3 if it does not run.
@@ -89,7 +98,7 @@ pub enum Command {
     ///
     /// It needs neither root nor a running scx_vnuma. The page loads nothing from elsewhere.
     Report {
-        /// Decision log, written with --log.
+        /// Decision log, written with --log; plain or .gz.
         #[arg(value_name = "LOG.jsonl", value_hint = ValueHint::FilePath)]
         log: PathBuf,
         /// Page to write.
@@ -99,6 +108,15 @@ pub enum Command {
         #[arg(long, value_name = "DURATION", value_parser = parse_interval)]
         interval: Option<Duration>,
     },
+}
+
+/// A switch that is turned while the daemon runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnOff {
+    /// From now on.
+    On,
+    /// No longer.
+    Off,
 }
 
 /// What `scx_vnuma config` does.

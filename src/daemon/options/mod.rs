@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use crate::act::AffinityOptions;
 use crate::policy::{GuardOptions, Order, PolicyName, PolicySettings, World};
-use crate::sense::HostSpec;
+use crate::sense::{HostSpec, SloSpec};
 use crate::work::{Grouping, Selector};
 use clap::{Args, Parser, ValueHint};
-pub use commands::{Command, ConfigCommand, EXIT_CODES};
+pub use commands::{Command, ConfigCommand, OnOff, EXIT_CODES};
 pub use file::{check_file, config_file, with_file, ConfigFileError, CONFIG_FILE};
 use values::{
     parse_duration, parse_interval, parse_listen_address, parse_probe, parse_seconds, parse_share,
@@ -188,6 +188,14 @@ pub struct RunOptions {
     #[arg(long, value_name = "FILE.toml", value_hint = ValueHint::FilePath)]
     pub hosts: Option<std::path::PathBuf>,
 
+    /// A latency that must stay below a limit, as in `http://db:9104/metrics#request_p99_seconds<5ms`; repeatable. Needs `auto`.
+    ///
+    /// While it is above, migratable work has less room on all nodes, and gets it back step by step when it is well below. After
+    /// `#` comes a series of the page, `request_p99_seconds{job="db"}`, or, for a URL that ends in `/api/v1/query`, a query for
+    /// Prometheus. The largest value counts. `1=http://…` makes room on node 1 only. While there is no answer, work has little room.
+    #[arg(long, value_name = "[NODE=]URL#QUERY<LIMIT")]
+    pub slo: Vec<SloSpec>,
+
     /// File with any of these options, as TOML: `select = ["nice>=1"]`. Default: /etc/scx_vnuma/config.toml, if it exists.
     ///
     /// A key is the name of an option. Options that are given as arguments win. `scx_vnuma reload` or SIGHUP reads it again;
@@ -296,18 +304,13 @@ impl RunOptions {
     pub(super) fn policy_settings(&self) -> PolicySettings {
         /// The thesis counts ticks of 10 ms in rounds of 2 s.
         const TICKS_OF_ONE_CPU: f64 = 200.0;
-        const THESIS_TICKS: f64 = 50.0;
-        // With guards, they say what is too much: any pressure may move work then.
-        let default_ticks = if self.no_guards { THESIS_TICKS } else { f64::MIN_POSITIVE };
-        // With guards, a node that would be left again is no destination.
-        let avoid_share = if self.no_guards { f64::INFINITY } else { self.bad };
+
+        let live = PolicySettings::live(self.guards().as_ref(), self.interval.as_secs_f64());
         PolicySettings {
-            trigger_cpus: Some(self.threshold_ticks.unwrap_or(default_ticks) / TICKS_OF_ONE_CPU),
+            trigger_cpus: self.threshold_ticks.map(|ticks| ticks / TICKS_OF_ONE_CPU).or(live.trigger_cpus),
             warning_share: self.warning,
-            avoid_share,
             order: self.order,
-            round_s: self.interval.as_secs_f64(),
-            ..PolicySettings::default()
+            ..live
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::memory::NodeMemory;
 use super::table::{Row, Table};
-use crate::cell::{Balance, NodeId, Outcome, Plan, Verdict};
+use crate::cell::{Balance, Node, NodeId, Outcome, Plan, Verdict};
 
 /// The plan of a table whose moves are decided. `before` is the table as it was before them.
 pub(super) fn plan(table: Table<'_>, before: &[Row], chosen: &BTreeSet<NodeId>) -> Plan {
@@ -16,7 +16,7 @@ pub(super) fn plan(table: Table<'_>, before: &[Row], chosen: &BTreeSet<NodeId>) 
         verdicts: verdicts(&table, before),
         limits: limits(&table),
         gives_way: nodes(&table, |node| node.gives_way),
-        has_others: nodes(&table, |node| node.gives_way && node.limit_cpus.is_some()),
+        has_others: nodes(&table, |node| node.gives_way && node.is_shared(table.options)),
         spread: spread(&table, before, chosen),
         fallback,
         watch: watch(&table, chosen),
@@ -28,12 +28,18 @@ pub(super) fn plan(table: Table<'_>, before: &[Row], chosen: &BTreeSet<NodeId>) 
 }
 
 fn limits(table: &Table<'_>) -> BTreeMap<NodeId, f64> {
-    let limit = |row: &Row| {
-        let limit_cpus = table.memory.nodes.get(&row.id)?.limit_cpus?;
-        (limit_cpus < row.capacity_cpus).then_some((row.id, limit_cpus))
+    let limit = |(row, node): (&Row, &Node)| {
+        // What was learnt of a refuge is out of date.
+        let is_refuge = row.is_refuge && row.receives;
+        let limit_cpus = match is_refuge {
+            true => (node.room_share < 1.0).then_some(row.supply_cpus),
+            false => table.memory.nodes.get(&row.id)?.limit_cpus,
+        };
+        let limit_cpus = limit_cpus.filter(|limit| *limit < row.capacity_cpus)?;
+        Some((row.id, limit_cpus))
     };
-    let is_limited = |row: &&Row| row.capacity_cpus > 0.0 && !(row.is_refuge && row.receives);
-    table.rows.iter().filter(is_limited).filter_map(limit).collect()
+    let rows = table.rows.iter().zip(&table.view.nodes);
+    rows.filter(|(row, _)| row.capacity_cpus > 0.0).filter_map(limit).collect()
 }
 
 /// The nodes of which this is remembered.

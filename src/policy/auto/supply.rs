@@ -128,8 +128,13 @@ impl NodeMemory {
         self.is_pressed || self.mean_share > options.calm_share
     }
 
-    /// What the node can give by all that is known.
+    /// What the node can give by all that is known, and by the room that latency objectives leave.
     pub(super) fn supply(&self, options: &AutoOptions, node: &Node) -> Supply {
+        let Supply { free_cpus, cpus } = self.supply_beside_others(options, node);
+        Supply { free_cpus: node.room_share * free_cpus, cpus: node.room_share * cpus }
+    }
+
+    fn supply_beside_others(&self, options: &AutoOptions, node: &Node) -> Supply {
         let left_cpus = (node.capacity_cpus - self.fixed_cpus).max(0.0);
         if !self.is_shared(options) {
             return Supply { free_cpus: left_cpus, cpus: left_cpus };
@@ -176,10 +181,11 @@ impl NodeMemory {
         nr_tasks: u32,
         window_rounds: f64,
     ) -> Option<f64> {
-        if self.known_at.is_none() || !self.is_shared(options) {
+        let is_free = self.known_at.is_none() || !self.is_shared(options);
+        if is_free && node.room_share >= 1.0 {
             return None;
         }
-        if may_give_way(options, node) && !self.is_closed {
+        if may_give_way(options, node) && !self.is_closed && node.room_share >= 1.0 {
             return Some(node.capacity_cpus);
         }
         let least_cpus = options.limit_min_cpus.max(options.limit_min_cpus_per_task * f64::from(nr_tasks));

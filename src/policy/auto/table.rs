@@ -131,7 +131,7 @@ impl<'a> Table<'a> {
             if !memory.is_pressed || row.is_hit || node.capacity_cpus == 0.0 {
                 continue;
             }
-            let left_cpus = (node.capacity_cpus * (1.0 - share) - memory.fixed_cpus).max(0.0);
+            let left_cpus = node.room_share * (node.capacity_cpus * (1.0 - share) - memory.fixed_cpus).max(0.0);
             *row = Row {
                 supply_cpus: left_cpus,
                 free_cpus: left_cpus,

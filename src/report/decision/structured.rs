@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::Decision;
+use super::SloReport;
 use crate::cell::{Balance, JudgedMove, Node, NodeId, Verdict};
 
 /// A decision of one or more rounds that were alike. CPU in CPUs of the guest, memory in bytes.
@@ -34,6 +35,8 @@ pub struct DecisionReport {
     pub routes: Vec<RouteReport>,
     /// What earlier moves brought, of those whose trial has just ended.
     pub judged: Vec<JudgedMove>,
+    /// Latency objectives, and the room that they leave.
+    pub slos: Vec<SloReport>,
     /// The change of plan that was carried out; `None` if nothing moved, or in a dry run.
     pub epoch: Option<u64>,
 }
@@ -77,6 +80,7 @@ impl Decision {
             balance: self.balance,
             routes: routes.collect(),
             judged: self.judged.clone(),
+            slos: self.slos.clone(),
             epoch: self.retargeted.map(|done| done.epoch),
         }
     }

@@ -14,6 +14,8 @@ use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use flate2::bufread::MultiGzDecoder;
+
 use self::text::Clock;
 use self::timeline::Timeline;
 use crate::decision_log::{Header, LogError, LogReader};
@@ -66,9 +68,19 @@ pub struct RunPage {
 pub fn run_page(path: &Path, interval: Option<Duration>) -> Result<RunPage, RunPageError> {
     let file = File::open(path).map_err(|source| RunPageError::Open { path: path.to_owned(), source })?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let page = page_of(BufReader::new(file), &name, interval);
+    let page = decompressed(file).map_err(|source| LogError::Read { line: 1, source });
+    let page = page.and_then(|log| page_of(log, &name, interval));
     let page = page.map_err(|source| RunPageError::Log { path: path.to_owned(), source })?;
     page.ok_or_else(|| RunPageError::NoRounds { path: path.to_owned() })
+}
+
+/// A reader of a log, which may be compressed.
+fn decompressed(file: File) -> io::Result<Box<dyn BufRead>> {
+    const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+    let mut file = BufReader::new(file);
+    let is_gzip = file.fill_buf()?.starts_with(&GZIP);
+    Ok(if is_gzip { Box::new(BufReader::new(MultiGzDecoder::new(file))) } else { Box::new(file) })
 }
 
 /// Make the page of a log and write it. Returns the number of the log's last line if it was cut short and left out.
@@ -203,6 +215,20 @@ pub(super) mod tests {
         };
         let html = page(&log(&Header::new("fine", None), (1..=7200).map(busy))).html;
         assert!(html.len() < 8 << 20, "{} bytes", html.len());
+    }
+
+    #[test]
+    fn a_compressed_log_gives_the_same_page() {
+        let folder = tempfile::tempdir().unwrap();
+        let bytes = log(&Header::new("fine", None), [logged(1), moving(2)]);
+        let page_of_file = |bytes: &[u8]| {
+            let path = folder.path().join("it.jsonl");
+            std::fs::write(&path, bytes).unwrap();
+            run_page(&path, None).unwrap().html
+        };
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut gzip, &bytes).unwrap();
+        assert_eq!(page_of_file(&gzip.finish().unwrap()), page_of_file(&bytes));
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
-use ratatui::text::{Line, Span};
-use ratatui::widgets::{Cell, Paragraph, Row, Table as Rows, TableState};
+use ratatui::text::Line;
+use ratatui::widgets::{Cell, Paragraph, Row, Table as Rows, TableState, Wrap};
 use ratatui::Frame;
 
+use super::last_line::{key_lines, last_line};
 use super::state::{GroupColumn, GroupRow, NodeColumn, State, Table};
 use crate::report::{NodeMetrics, SourceMetrics};
 
@@ -19,20 +20,25 @@ pub(super) fn draw(frame: &mut Frame, state: &State) {
         LOW..30 => 4,
         30.. => 8,
     };
-    let tables = area.height.saturating_sub(3 + nr_decisions);
+    let last = last_line(state);
+    // A message may be longer than the screen is wide.
+    let nr_last = (last.width().div_ceil(usize::from(area.width.max(1))) as u16).clamp(1, 3);
+    let tables = area.height.saturating_sub(2 + nr_last + nr_decisions);
     let nr_nodes = state.metrics().nodes.len() as u16;
     let nodes = (nr_nodes + 1).min(tables / 2).max(2);
-    let heights = [2, nodes, tables.saturating_sub(nodes), nr_decisions, 1].map(Constraint::Length);
+    let heights = [2, nodes, tables.saturating_sub(nodes), nr_decisions, nr_last].map(Constraint::Length);
     let [summary, nodes, groups, decisions, keys] = Layout::vertical(heights).areas(area);
     frame.render_widget(Paragraph::new(summary_lines(state)), summary);
     draw_nodes(frame, state, nodes);
-    if state.shows_decisions {
+    if state.shows_keys {
+        frame.render_widget(Paragraph::new(key_lines()), union(groups, decisions));
+    } else if state.shows_decisions {
         frame.render_widget(Paragraph::new(decision_lines(state)), union(groups, decisions));
     } else {
         draw_groups(frame, state, groups);
         frame.render_widget(Paragraph::new(decision_lines(state)), decisions);
     }
-    frame.render_widget(Paragraph::new(keys_line(state)), keys);
+    frame.render_widget(Paragraph::new(last).wrap(Wrap { trim: true }), keys);
 }
 
 fn union(above: Rect, below: Rect) -> Rect {
@@ -48,8 +54,9 @@ fn summary_lines(state: &State) -> Vec<Line<'static>> {
         ),
         false => String::new(),
     };
+    let dry_run = if metrics.is_dry_run > 0 { ", DRY RUN" } else { "" };
     let first = format!(
-        "round {}: {} tasks{balance}; {} moved, {} MiB",
+        "round {}{dry_run}: {} tasks{balance}; {} moved, {} MiB",
         metrics.nr_rounds,
         metrics.nr_migratable,
         metrics.nodes.values().map(|node| node.nr_moved_out).sum::<u64>(),
@@ -82,7 +89,7 @@ fn draw_nodes(frame: &mut Frame, state: &State, area: Rect) {
         Row::new([
             Cell::from(format!("{id}{mark}")),
             node.nr_cpus.to_string().into(),
-            Cell::from(percent(node.pressure_pct)).style(pressure_style(state, node.pressure_pct)),
+            others(state, node),
             sources(node).into(),
             format!("{:.2}", node.load_cpus).into(),
             format!("{:.2}", node.work_cpus).into(),
@@ -189,32 +196,6 @@ fn decision_lines(state: &State) -> Vec<Line<'static>> {
     lines
 }
 
-fn keys_line(state: &State) -> Line<'static> {
-    if state.is_typing {
-        return Line::from(vec![
-            Span::styled("filter by name or id: ", bold()),
-            Span::raw(format!("{}_", state.filter)),
-        ]);
-    }
-    let mut filters = Vec::new();
-    if let Some(node) = state.only_node {
-        filters.push(format!("only node {node}"));
-    }
-    if !state.filter.is_empty() {
-        filters.push(format!("filter '{}'", state.filter));
-    }
-    if !filters.is_empty() {
-        let shown = state.groups().len();
-        return Line::styled(
-            format!("{} ({shown} of {} groups); Esc shows all", filters.join(", "), state.nr_groups()),
-            bold(),
-        );
-    }
-    let table = if state.focus == Table::Nodes { "nodes" } else { "groups" };
-    let enter = if state.focus == Table::Nodes { "  Enter only this node" } else { "" };
-    Line::raw(format!("q quit  Tab {table}  s sort  r reverse  / filter{enter}  d decisions  Space pause"))
-}
-
 fn heading(text: &str, is_sorted: bool, is_reversed: bool) -> Cell<'static> {
     match (is_sorted, is_reversed) {
         (false, _) => Cell::from(text.to_owned()),
@@ -240,6 +221,13 @@ fn sources(node: &NodeMetrics) -> String {
     sources.into_iter().map(source).collect::<Vec<_>>().join(", ")
 }
 
+fn others(state: &State, node: &NodeMetrics) -> Cell<'static> {
+    if node.is_drained > 0 {
+        return Cell::from("drained").style(if state.has_colour { Style::new().fg(Color::Yellow) } else { bold() });
+    }
+    Cell::from(percent(node.pressure_pct)).style(pressure_style(state, node.pressure_pct))
+}
+
 fn percent(pct: f64) -> String {
     if pct < 0.0 {
         "?".to_owned()
@@ -248,7 +236,7 @@ fn percent(pct: f64) -> String {
     }
 }
 
-fn bold() -> Style {
+pub(super) fn bold() -> Style {
     Style::new().add_modifier(Modifier::BOLD)
 }
 
@@ -256,7 +244,7 @@ fn head_style() -> Style {
     Style::new().add_modifier(Modifier::UNDERLINED)
 }
 
-fn alarm(state: &State) -> Style {
+pub(super) fn alarm(state: &State) -> Style {
     if state.has_colour {
         bold().fg(Color::Red)
     } else {
@@ -275,14 +263,15 @@ fn pressure_style(state: &State, pct: f64) -> Style {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use ratatui::backend::TestBackend;
     use ratatui::Terminal;
 
     use super::super::state::tests::state;
+    use super::super::state::Answer;
     use super::*;
 
-    fn screen(state: &State, width: u16, height: u16) -> String {
+    pub(in crate::report::top) fn screen(state: &State, width: u16, height: u16) -> String {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
         terminal.draw(|frame| draw(frame, state)).unwrap();
         let buffer = terminal.backend().buffer();
@@ -300,7 +289,7 @@ mod tests {
             "\n10       worker           0     0.50",
             "300     1     1, kept together",
             "round 41, 2.0 s ago: stay on node 0",
-            "q quit  Tab groups",
+            "q quit  ? keys  Tab groups",
         ] {
             assert!(screen.contains(part), "no {part:?} in\n{screen}");
         }
@@ -313,6 +302,17 @@ mod tests {
             let screen = screen(&state(), width, height);
             assert!(width < 20 || screen.contains("round 42"), "{width}x{height}:\n{screen}");
         }
+    }
+
+    #[test]
+    fn a_drained_node_and_a_dry_run_are_on_the_screen() {
+        let mut answer = state();
+        let mut metrics = answer.metrics().clone();
+        metrics.is_dry_run = 1;
+        metrics.nodes.get_mut(&1).unwrap().is_drained = 1;
+        answer.take(Ok(Answer { metrics, ..Answer::default() }));
+        let screen = screen(&answer, 80, 24);
+        assert!(screen.contains("round 42, DRY RUN: ") && screen.contains("\n1     2    drained"), "{screen}");
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! `scx_vnuma top`: nodes, groups and decisions of the running daemon, on a terminal.
 //!
-//! It asks the daemon's statistics server, as `--monitor` and `explain` do, so the daemon only writes what it has anyway.
+//! It asks the daemon's statistics server, as `--monitor` and `explain` do, so the daemon only writes what it has anyway. What keys
+//! make it do, the caller does.
 
+mod action;
 mod draw;
+mod last_line;
 mod state;
 mod terminal;
 
@@ -13,6 +16,9 @@ use anyhow::{ensure, Context, Result};
 use ratatui::crossterm::event::{Event, KeyEventKind};
 use ratatui::DefaultTerminal;
 
+pub use self::action::{Act, TopAction};
+
+use self::action::Actor;
 use self::state::{Answer, State};
 use self::terminal::{Events, News};
 use super::client::{Connection, NotRunning};
@@ -23,11 +29,14 @@ use super::{GroupReport, LinksReport, Metrics};
 const NR_DECISIONS: usize = 24;
 /// Links change slowly, and there may be a thousand of them.
 const LINKS_EVERY: Duration = Duration::from_secs(10);
+/// After something was done, the daemon is asked again this much later: a round may show it by then.
+const AFTER_ACTION: Duration = Duration::from_millis(600);
 /// A signal to end, or the end of the terminal, is noticed after this long.
 const CHECK_EVERY: Duration = Duration::from_millis(250);
 
-/// Show the running daemon, or wait for one, until the user quits, the terminal is gone, or `stopped` returns true.
-pub fn top(interval: Duration, stopped: impl Fn() -> bool) -> Result<()> {
+/// Show the running daemon, or wait for one, until the user quits, the terminal is gone, or `stopped` returns true. `act` does
+/// what the user asks for and confirms.
+pub fn top(interval: Duration, act: Act, stopped: impl Fn() -> bool) -> Result<()> {
     ensure!(
         io::stdin().is_terminal() && io::stdout().is_terminal(),
         "top needs a terminal; --monitor 2 prints the same figures line by line"
@@ -39,7 +48,7 @@ pub fn top(interval: Duration, stopped: impl Fn() -> bool) -> Result<()> {
         answer => state.take(answer),
     }
     let mut terminal = ratatui::try_init().context("setting up the terminal")?;
-    let outcome = run(&mut terminal, &mut state, &mut source, interval, stopped);
+    let outcome = run(&mut terminal, &mut state, &mut source, &mut Actor::new(act), interval, stopped);
     ratatui::restore();
     outcome
 }
@@ -48,6 +57,7 @@ fn run(
     terminal: &mut DefaultTerminal,
     state: &mut State,
     source: &mut Source,
+    actor: &mut Actor,
     interval: Duration,
     stopped: impl Fn() -> bool,
 ) -> Result<()> {
@@ -57,6 +67,17 @@ fn run(
         terminal.draw(|frame| draw::draw(frame, state)).context("drawing on the terminal")?;
         // Drawn again only after news: a key, another size of the terminal, or an answer.
         while !stopped() {
+            if let Some(action) = state.take_confirmed() {
+                if let Err(err) = actor.start(action) {
+                    state.note_outcome(Err(err));
+                }
+            }
+            if let Some(outcome) = actor.outcome() {
+                state.note_outcome(outcome);
+                // The next answer shows what has changed.
+                due = Instant::now() + AFTER_ACTION.min(interval);
+                break;
+            }
             let left = due.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 due = Instant::now() + interval;

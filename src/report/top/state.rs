@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use anyhow::Result;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
+use super::action::TopAction;
 use crate::report::{GroupReport, LinksReport, Metrics, NodeMetrics};
 
 /// What the daemon said.
@@ -79,6 +80,14 @@ pub(super) struct State {
     pub selected_node: usize,
     pub selected_group: usize,
     pub shows_decisions: bool,
+    pub shows_keys: bool,
+    /// What the user must confirm.
+    pub asked: Option<TopAction>,
+    confirmed: Option<TopAction>,
+    /// It is being done.
+    pub is_acting: bool,
+    /// What was done, or why nothing was; until the next key.
+    pub said: Option<Result<String, String>>,
     is_paused: bool,
     has_quit: bool,
 }
@@ -102,6 +111,11 @@ impl State {
             selected_node: 0,
             selected_group: 0,
             shows_decisions: false,
+            shows_keys: false,
+            asked: None,
+            confirmed: None,
+            is_acting: false,
+            said: None,
             is_paused: false,
             has_quit: false,
         }
@@ -199,11 +213,60 @@ impl State {
             self.has_quit |= key.code == KeyCode::Char('c');
             return;
         }
-        match self.is_typing {
-            true => self.type_key(key.code),
-            false => self.command_key(key.code),
+        self.said = None;
+        match (self.asked.take(), self.is_typing) {
+            (Some(action), _) => self.answer_key(action, key.code),
+            (None, true) => self.type_key(key.code),
+            (None, false) => self.command_key(key.code),
         }
         self.keep_selection();
+    }
+
+    /// What the user has confirmed, once.
+    pub fn take_confirmed(&mut self) -> Option<TopAction> {
+        let action = self.confirmed.take();
+        self.is_acting |= action.is_some();
+        action
+    }
+
+    /// What became of it.
+    pub fn note_outcome(&mut self, outcome: Result<String>) {
+        self.is_acting = false;
+        self.said = Some(outcome.map_err(|err| format!("{err:#}")));
+    }
+
+    /// Only `y` confirms.
+    fn answer_key(&mut self, action: TopAction, code: KeyCode) {
+        match code {
+            KeyCode::Char('y' | 'Y') => self.confirmed = Some(action),
+            _ => self.said = Some(Ok("nothing is changed".to_owned())),
+        }
+    }
+
+    /// Ask before something is done. While something else is being done, the key has no effect.
+    fn ask(&mut self, action: Result<TopAction, &str>) {
+        match action {
+            _ if self.is_acting => {}
+            Ok(action) => self.asked = Some(action),
+            Err(reason) => self.said = Some(Err(reason.to_owned())),
+        }
+    }
+
+    /// Drain the selected node, or take it back.
+    fn drain_selected(&self) -> Result<TopAction, &'static str> {
+        if self.focus != Table::Nodes {
+            return Err("select a node first: Tab goes to the nodes, and the arrow keys select one");
+        }
+        let nodes = self.nodes();
+        let &(id, node) = nodes.get(self.selected_node).ok_or("there is no node to drain")?;
+        Ok(if node.is_drained > 0 { TopAction::Undrain(id) } else { TopAction::Drain(id) })
+    }
+
+    fn turn_dry_run(&self) -> Result<TopAction, &'static str> {
+        match self.trouble {
+            None => Ok(TopAction::DryRun(self.metrics().is_dry_run == 0)),
+            Some(_) => Err("nobody answers, so a dry run can neither begin nor end"),
+        }
     }
 
     fn type_key(&mut self, code: KeyCode) {
@@ -225,6 +288,9 @@ impl State {
             KeyCode::Char(' ') => self.is_paused = !self.is_paused,
             KeyCode::Char('/') => self.is_typing = true,
             KeyCode::Char('d') => self.shows_decisions = !self.shows_decisions,
+            KeyCode::Char('x') => self.ask(self.drain_selected()),
+            KeyCode::Char('t') => self.ask(self.turn_dry_run()),
+            KeyCode::Char('?' | 'h') => self.shows_keys = !self.shows_keys,
             KeyCode::Char('s') => self.next_column(),
             KeyCode::Char('r') => match self.focus {
                 Table::Nodes => self.nodes_reversed = !self.nodes_reversed,
@@ -233,6 +299,7 @@ impl State {
             KeyCode::Tab | KeyCode::BackTab => {
                 self.focus = if self.focus == Table::Nodes { Table::Groups } else { Table::Nodes };
             }
+            KeyCode::Esc if self.shows_keys => self.shows_keys = false,
             KeyCode::Esc => (self.only_node, self.filter) = (None, String::new()),
             KeyCode::Enter if self.focus == Table::Nodes => {
                 let node = self.nodes().get(self.selected_node).map(|(id, _)| *id);

@@ -79,7 +79,7 @@ pub(crate) fn hosts_file(bytes: &[u8]) {
 }
 
 /// A password in front of an `@` is not shown. The seeds' password is `secret`.
-fn hides_password(text: &str, message: &str) {
+pub(in crate::sense) fn hides_password(text: &str, message: &str) {
     const PASSWORD: &str = "secret";
 
     let is_end = |char: char| char.is_whitespace() || "\"'`".contains(char);

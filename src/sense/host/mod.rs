@@ -15,11 +15,11 @@ mod advance;
 #[cfg(any(all(test, feature = "sim"), feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod metrics;
-mod names;
-mod sample;
-mod scrape;
+pub(super) mod names;
+pub(super) mod sample;
+pub(super) mod scrape;
 mod secrets;
-mod spec;
+pub(super) mod spec;
 
 use std::convert::Infallible;
 use std::io;

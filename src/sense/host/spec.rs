@@ -141,6 +141,14 @@ fn parse_url(text: &str) -> Result<(String, Option<CpuSet>), String> {
     url_and_cpus(text).map_err(|reason| without_pieces(text, reason))
 }
 
+/// The URL to fetch, with the default path if it has none, of something that has no CPUs.
+pub(in crate::sense) fn plain_url(text: &str) -> Result<String, String> {
+    match parse_url(text)? {
+        (url, None) => Ok(url),
+        (_, Some(_)) => Err("cpus= has no meaning here".into()),
+    }
+}
+
 fn url_and_cpus(text: &str) -> Result<(String, Option<CpuSet>), String> {
     let uri: Uri = text.parse().map_err(|err| format!("the URL can't be read ({err})"))?;
     let scheme = uri.scheme_str().filter(|scheme| ["http", "https"].contains(scheme));

@@ -1,5 +1,6 @@
 //! The command line of `vnuma-sim`.
 
+mod advise;
 mod compare;
 mod experiment;
 mod load;
@@ -34,7 +35,7 @@ use crate::sim::SimError;
 /// Replay a cluster trace in a simulated cluster under the schedulers of scx_vnuma, and show how each affects CPU
 /// utilisation, balance, overcommit, task duration and the network.
 #[derive(Parser)]
-#[command(name = "vnuma-sim", version, max_term_width = 110)]
+#[command(name = "vnuma-sim", version, max_term_width = 110, after_long_help = exit_codes_help())]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -58,8 +59,23 @@ enum Command {
     Merge(merge::Merge),
     /// Show what another policy would have decided in the rounds of a decision log
     Replay(replay::Replay),
+    /// Show what other settings would have done in the time of a decision log, and what the log can't tell
+    Advise(advise::Advise),
     /// Draw results as one HTML page
     Report(report::Report),
+}
+
+/// The exit codes and what they mean, for `--help` and the manual page.
+pub const EXIT_CODES: &[(&str, &str)] = &[
+    ("0", "it did what it was asked to"),
+    ("1", "it failed, and standard error has the reason"),
+    ("2", "the command line is wrong"),
+];
+
+/// The exit codes as the end of `--help` has them.
+fn exit_codes_help() -> String {
+    let lines = EXIT_CODES.iter().map(|(code, meaning)| format!("  {code}  {meaning}\n"));
+    format!("Exit codes:\n{}", lines.collect::<String>())
 }
 
 /// The definition of the command line, for generated documentation.
@@ -87,6 +103,7 @@ pub fn main() -> ExitCode {
         Command::Experiment(command) => command.run(),
         Command::Report(command) => command.run(),
         Command::Replay(command) => command.run(),
+        Command::Advise(command) => command.run(),
         Command::Merge(command) => command.run(),
     };
     match result {

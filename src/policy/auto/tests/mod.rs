@@ -6,6 +6,7 @@ mod folding;
 mod giving_way;
 mod judging;
 mod properties;
+mod room;
 mod scale;
 mod sharing;
 

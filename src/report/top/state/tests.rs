@@ -119,3 +119,42 @@ fn q_and_control_c_quit_and_the_blank_pauses() {
     by_c.press(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL));
     assert!(by_q.is_paused() && by_q.has_quit() && by_c.has_quit());
 }
+
+#[test]
+fn a_node_is_drained_only_after_a_yes() {
+    let mut state = state();
+    press(&mut state, "x");
+    assert!(state.asked.is_none() && state.said.as_ref().is_some_and(|said| said.is_err()), "no node has the focus");
+    press(&mut state, "\t↓x");
+    assert_eq!((state.asked, state.take_confirmed()), (Some(TopAction::Drain(1)), None));
+    press(&mut state, "q");
+    assert!(!state.has_quit() && state.said == Some(Ok("nothing is changed".to_owned())));
+    assert_eq!((state.asked, state.take_confirmed()), (None, None));
+    press(&mut state, "xy");
+    assert_eq!((state.take_confirmed(), state.is_acting), (Some(TopAction::Drain(1)), true));
+    press(&mut state, "x");
+    assert_eq!((state.asked, state.take_confirmed()), (None, None), "one at a time");
+    state.note_outcome(Err(anyhow::anyhow!("must be done as root")));
+    assert_eq!(state.said, Some(Err("must be done as root".to_owned())));
+    press(&mut state, "↓");
+    assert_eq!(state.said, None);
+}
+
+#[test]
+fn a_drained_node_is_taken_back_and_a_dry_run_is_turned_by_what_is_so_now() {
+    let mut state = state();
+    state.answer.metrics.nodes.get_mut(&0).unwrap().is_drained = 1;
+    press(&mut state, "\txy");
+    assert_eq!(state.take_confirmed(), Some(TopAction::Undrain(0)));
+    state.note_outcome(Ok(String::new()));
+    press(&mut state, "ty");
+    assert_eq!(state.take_confirmed(), Some(TopAction::DryRun(true)));
+    state.note_outcome(Ok(String::new()));
+    state.answer.metrics.is_dry_run = 1;
+    press(&mut state, "ty");
+    assert_eq!(state.take_confirmed(), Some(TopAction::DryRun(false)));
+    state.note_outcome(Ok(String::new()));
+    state.take(Err(anyhow::anyhow!("no scx_vnuma is running")));
+    press(&mut state, "t");
+    assert!(state.asked.is_none() && state.said.is_some_and(|said| said.is_err()));
+}
