@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::Decision;
-use crate::cell::{Balance, JudgedMove, Node, NodeId, Verdict};
+use crate::cell::{Balance, Bytes, Fetched, JudgedMove, Node, NodeId, Verdict};
 
 /// A decision of one or more rounds that were alike. CPU in CPUs of the guest, memory in bytes.
 #[derive(Clone, Debug, Serialize)]
@@ -34,6 +34,10 @@ pub struct DecisionReport {
     pub routes: Vec<RouteReport>,
     /// What earlier moves brought, of those whose trial has just ended.
     pub judged: Vec<JudgedMove>,
+    /// What the moves take of memory and of the link; `None` if the policy doesn't know.
+    pub bytes: Option<Bytes>,
+    /// What groups fetched after earlier moves, of those for which it has just been counted.
+    pub fetched: Vec<Fetched>,
     /// The change of plan that was carried out; `None` if nothing moved, or in a dry run.
     pub epoch: Option<u64>,
 }
@@ -77,6 +81,8 @@ impl Decision {
             balance: self.balance,
             routes: routes.collect(),
             judged: self.judged.clone(),
+            bytes: self.bytes,
+            fetched: self.fetched.clone(),
             epoch: self.retargeted.map(|done| done.epoch),
         }
     }

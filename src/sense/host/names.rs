@@ -27,7 +27,7 @@ const NR_ADDRESSES_MAX: usize = 16;
 
 /// The names and their addresses. Clones share them. The thread ends with the last clone.
 #[derive(Clone, Debug)]
-pub(super) struct Names {
+pub(in crate::sense) struct Names {
     shared: Arc<Shared>,
     wanted: Sender<String>,
 }
@@ -69,7 +69,7 @@ enum Unknown {
 
 impl Names {
     /// Start the thread that asks the system's resolver.
-    pub(super) fn start() -> io::Result<Self> {
+    pub(in crate::sense) fn start() -> io::Result<Self> {
         Names::with(|name| Ok((name, 0).to_socket_addrs()?.map(|address| address.ip()).collect()))
     }
 

@@ -14,14 +14,14 @@ use std::borrow::Cow;
 
 /// One sample: a series and its value. A timestamp is checked but not stored.
 #[derive(Debug, PartialEq)]
-pub(super) struct Sample<'a> {
+pub(in crate::sense) struct Sample<'a> {
     /// The metric and its labels as written in the line, for messages.
-    pub(super) series: &'a str,
+    pub(in crate::sense) series: &'a str,
     /// The metric's name.
-    pub(super) metric: &'a str,
+    pub(in crate::sense) metric: &'a str,
     labels: Vec<Label<'a>>,
     /// The value, in the metric's unit.
-    pub(super) value: f64,
+    pub(in crate::sense) value: f64,
 }
 
 /// A label's name and its unescaped value.
@@ -29,7 +29,7 @@ type Label<'a> = (&'a str, Cow<'a, str>);
 
 impl<'a> Sample<'a> {
     /// Parse a line without its line feed. Returns `None` if it is not a valid sample.
-    pub(super) fn parse(line: &'a str) -> Option<Self> {
+    pub(in crate::sense) fn parse(line: &'a str) -> Option<Self> {
         let line = trim(line);
         let (metric, rest) = name(line, is_metric_char)?;
         let (labels, rest) = match skip_blanks(rest).strip_prefix('{') {
@@ -52,7 +52,7 @@ impl<'a> Sample<'a> {
     }
 
     /// The value of the label `name`.
-    pub(super) fn label(&self, name: &str) -> Option<&str> {
+    pub(in crate::sense) fn label(&self, name: &str) -> Option<&str> {
         self.labels.iter().find(|(label, _)| *label == name).map(|(_, value)| value.as_ref())
     }
 }
