@@ -52,9 +52,10 @@ pub struct NodeMetrics {
     #[stat(desc = "memory that more work may use: free, or reclaimable; -1 (no sample) if unknown")]
     pub free_bytes: i64,
     #[stat(
-        desc = "faults of the distributed memory per second, as its host counts them (--dsm); -1 (no sample) if unknown"
+        desc = "faults of the distributed memory since the node's host began to count (--dsm); -1 (no sample) if unknown",
+        _om_counter
     )]
-    pub dsm_faults_per_s: f64,
+    pub nr_dsm_faults: i64,
     #[stat(desc = "vCPUs that waited for pages of other hosts, on average (--dsm); -1 (no sample) if unknown")]
     pub dsm_waiting_cpus: f64,
     #[stat(desc = "CPU that migratable tasks used")]
@@ -319,7 +320,7 @@ impl NodeMetrics {
             load_cpus: node.load_cpus,
             is_drained: node.drained.into(),
             free_bytes: node.free_bytes.map_or(-1, |bytes| bytes as i64),
-            dsm_faults_per_s: readings.dsm.map_or(-1.0, |dsm| dsm.faults_per_s),
+            nr_dsm_faults: readings.dsm.map_or(-1, |dsm| dsm.counters.faults() as i64),
             dsm_waiting_cpus: readings.dsm.and_then(|dsm| dsm.waiting_cpus).unwrap_or(-1.0),
             // Not `sum`, which is -0.0 for a node without groups.
             work_cpus: round.view.groups_on(node.id).iter().fold(0.0, |sum, group| sum + group.demand.usage_cpus),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
 
-use super::room::{explained, unbind};
+use super::room::{explained, resident_bytes, unbind};
 use super::watching::{get, sample};
 use crate::guest::workers::{BoundTo, Setting, Worker};
 use crate::guest::{nr_nodes, placement, wait_for, Scheduler};
@@ -36,17 +36,22 @@ pub fn what_pages_cost_and_moves_fetch_is_learned_from_the_hosts() -> Result<Str
     let mut args = vec!["--policy", "auto", "--start-node", "0", "--no-links", "--no-probe", "--metrics", METRICS];
     args.extend(nodes.iter().flat_map(|spec| ["--dsm", spec.as_str()]));
     let mut scheduler = Scheduler::start(&args)?;
-    wait_for("the price of a page is known", PATIENCE, || Ok(metric("scx_vnuma_page_cost_seconds").is_ok()))?;
-    let page_us = metric("scx_vnuma_page_cost_seconds")? * 1e6;
+    let page_s = || metric("scx_vnuma_page_cost_seconds").ok().filter(|&page_s| page_s > 0.0);
+    wait_for("the price of a page is known", PATIENCE, || Ok(page_s().is_some()))?;
+    let page_us = page_s().context("the price of a page is no longer known")? * 1e6;
     // A page costs 20 us, and more while the machine's CPU does something else.
     ensure!((19.9..2000.0).contains(&page_us), "a page costs {page_us} us");
 
-    let setting = Setting { memory_bytes: WORK_BYTES, touched_bytes: HOT_BYTES, ..Setting::migratable() };
+    let setting = Setting { memory_bytes: WORK_BYTES, touched_bytes: HOT_BYTES, ..Setting::default() };
     let workers = {
         let _bound = BoundTo::node(0)?;
         Worker::start_many(3, &setting)?
     };
-    wait_for("all work is migratable", PATIENCE, || Ok(workers.iter().all(Worker::is_migratable)))?;
+    wait_for("the work has its memory", PATIENCE, || {
+        let bytes = workers.iter().map(resident_bytes).collect::<Result<Vec<_>>>()?;
+        Ok(bytes.iter().all(|&bytes| bytes >= WORK_BYTES))
+    })?;
+    workers.iter().for_each(|worker| worker.renice(Setting::migratable().nice));
     unbind(&workers)?;
     let is_away = |worker: &Worker| Ok::<_, anyhow::Error>(placement(worker.pid)?.is_some_and(|node| node != 0));
     wait_for("work goes to the idle node", PATIENCE, || {

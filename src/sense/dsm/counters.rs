@@ -84,7 +84,7 @@ impl DsmCounters {
     }
 
     /// Faults of all kinds.
-    pub(super) fn faults(&self) -> f64 {
+    pub fn faults(&self) -> f64 {
         self.fetched_pages + self.upgrades
     }
 
