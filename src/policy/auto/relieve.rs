@@ -58,9 +58,7 @@ fn relieve_node(table: &mut Table<'_>, source: usize) {
                     }
                     table.go_unit(unit, source, to);
                 }
-                Err(Stays::NoRoom) => table.nr_no_room += table.groups_in(&unit).len() as u32,
-                Err(Stays::OverBudget) => table.nr_over_budget += table.groups_in(&unit).len() as u32,
-                Err(Stays::NotWorthIt) => {}
+                Err(stays) => table.note_staying(unit, stays),
             }
         }
     }
@@ -102,6 +100,9 @@ fn stall_rounds(table: &Table<'_>, group: usize) -> f64 {
     hot_bytes / PAGE_BYTES * table.options.page_cost_rounds
 }
 
+/// What a destination is worth, whether it is in use, and its row.
+type Candidate = (f64, bool, usize);
+
 /// Why a unit goes nowhere.
 enum Stays {
     /// It is no better off anywhere, or not by as much as the move costs.
@@ -110,6 +111,21 @@ enum Stays {
     NoRoom,
     /// Moves have taken the bytes that they may take.
     OverBudget,
+}
+
+impl Table<'_> {
+    /// Counts the groups that memory or bytes keep where they are. Those of a cluster have been counted when they were one unit.
+    fn note_staying(&mut self, unit: Unit, stays: Stays) {
+        let nr_groups = match unit {
+            Unit::Group(group) if self.sharing.cluster_of(group).is_some() => 0,
+            _ => self.groups_in(&unit).len() as u32,
+        };
+        match stays {
+            Stays::NoRoom => self.nr_no_room += nr_groups,
+            Stays::OverBudget => self.nr_over_budget += nr_groups,
+            Stays::NotWorthIt => {}
+        }
+    }
 }
 
 /// The destination where a unit's move is worth most, if it is worth its cost anywhere.
@@ -125,7 +141,7 @@ fn best_destination(table: &Table<'_>, unit: Unit, source: usize, destinations: 
     // Off a node that gives it next to nothing, work goes even where its new pages would be on other nodes. Where reservations are
     // made, memory is one, too.
     let may_squeeze = (is_offline || is_hit) && table.view.nodes[source].admission.is_none();
-    let (mut best, mut squeezed): (Option<(f64, bool, usize)>, Option<(f64, bool, usize)>) = (None, None);
+    let (mut best, mut squeezed): (Option<Candidate>, Option<Candidate>) = (None, None);
     for &to in destinations {
         let row = &table.rows[to];
         // A node that others also use may be hit next: moving there can wait.
@@ -148,7 +164,7 @@ fn best_destination(table: &Table<'_>, unit: Unit, source: usize, destinations: 
         let surplus = (gain_cpus + joined_cpus) * horizon_rounds - ratio * (cost_rounds + split_cpus * horizon_rounds);
         let is_used = row.nr_groups > 0;
         // Among equals prefer a node in use, then the lower id.
-        let is_better = |best: Option<(f64, bool, usize)>| {
+        let is_better = |best: Option<Candidate>| {
             best.is_none_or(|(most, used, _)| surplus > most || (surplus == most && is_used && !used))
         };
         if !is_better(best) || !(surplus > 0.0 || is_offline) {
