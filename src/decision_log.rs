@@ -32,12 +32,22 @@ pub struct Header {
     /// Length of a round as configured, in seconds; `None` in older logs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval_s: Option<f64>,
+    /// Bytes per second that moves were allowed; `None` for the policy's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub byte_budget: Option<f64>,
 }
 
 impl Header {
     /// The header of a log of this policy's decisions under these guards, in rounds of unknown length.
     pub fn new(policy: &str, guards: Option<GuardOptions>) -> Self {
-        Header { format: FORMAT.to_owned(), version: VERSION, policy: policy.to_owned(), guards, interval_s: None }
+        Header {
+            format: FORMAT.to_owned(),
+            version: VERSION,
+            policy: policy.to_owned(),
+            guards,
+            interval_s: None,
+            byte_budget: None,
+        }
     }
 }
 

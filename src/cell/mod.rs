@@ -6,11 +6,13 @@
 
 mod link;
 mod plan;
+mod resident;
 
 use std::fmt;
 
 pub use link::Link;
-pub use plan::{Balance, JudgedMove, Move, Moved, Outcome, Payoff, Plan, Verdict};
+pub use plan::{Balance, Bytes, Fetched, JudgedMove, Move, Moved, Outcome, Payoff, Plan, Verdict};
+pub use resident::Resident;
 
 /// A vNUMA node of the guest (live), or a machine of the cell (simulated). Ids may have gaps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -87,9 +89,13 @@ pub struct Node {
     /// Simulated: the CPU requests of the tasks that wait for admission.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub waiting_cpus: f64,
-    /// Memory that groups moved here may use, in bytes; `None` if unknown, which means no limit.
+    /// Memory that more work may use here, in bytes: what is free and what the kernel would free for it. `None` if unknown, which
+    /// means no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub free_bytes: Option<f64>,
+    /// Pages of 4096 bytes that came to the node's host from others so far, by the host's own count; `None` where it doesn't tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fetched_pages: Option<f64>,
     /// Of the time that the node's vCPUs wanted to run, the share in which their host ran something else, 0..=1; `None` where
     /// they hardly wanted to, and where nobody measures it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -126,6 +132,7 @@ impl Default for Node {
             speed: 1.0,
             waiting_cpus: 0.0,
             free_bytes: None,
+            fetched_pages: None,
             stolen_share: None,
             sample: None,
             alarm: false,
@@ -234,6 +241,16 @@ pub struct CellView {
     /// without being in `groups`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<Link>,
+    /// Where the memory of groups is, in order of id; groups of which it is unknown are missing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub residents: Vec<Resident>,
+    /// True if the daemon moves a group's memory to the group's node. Otherwise a page travels when it is touched, as in a
+    /// distributed VM, and where the guest's kernel has it says nothing of that.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub memory_follows: bool,
+    /// Rounds for which a vCPU waits for a page, by the hosts' own count; `None` where they don't tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page_cost_rounds: Option<f64>,
     /// Length of the measured window in rounds: below 1 if an alarm ended it early, above 1 if the round was late.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub window_rounds: f64,
@@ -242,7 +259,15 @@ pub struct CellView {
 impl Default for CellView {
     /// No nodes and no groups, with a window of one round.
     fn default() -> Self {
-        CellView { nodes: Vec::new(), groups: Vec::new(), links: Vec::new(), window_rounds: 1.0 }
+        CellView {
+            nodes: Vec::new(),
+            groups: Vec::new(),
+            links: Vec::new(),
+            residents: Vec::new(),
+            memory_follows: false,
+            page_cost_rounds: None,
+            window_rounds: 1.0,
+        }
     }
 }
 
@@ -279,7 +304,7 @@ pub fn check_nodes(nodes: &[Node]) -> Result<(), String> {
         return Err("the nodes are not in order of id".to_owned());
     }
     for node in nodes {
-        let Node { capacity_cpus, load_cpus, speed, waiting_cpus, free_bytes, stolen_share, sample, .. } = node;
+        let Node { capacity_cpus, load_cpus, speed, waiting_cpus, stolen_share, sample, .. } = node;
         let Node { room_share, admission, .. } = node;
         let share = match node.pressure {
             Pressure::Fresh { share } | Pressure::Stale { share, .. } => share,
@@ -287,7 +312,7 @@ pub fn check_nodes(nodes: &[Node]) -> Result<(), String> {
         };
         let shares = [share, stolen_share.unwrap_or(0.0), sample.map_or(0.0, |sample| sample.share), *room_share];
         let mut amounts: Vec<f64> = [*capacity_cpus, *load_cpus, *speed, *waiting_cpus].to_vec();
-        amounts.extend(free_bytes);
+        amounts.extend(node.free_bytes.into_iter().chain(node.fetched_pages));
         amounts.extend(sample.map(|sample| sample.rounds));
         amounts.extend(admission.iter().flat_map(|it| [&[it.free_cpus.abs()], it.waiting_cpus.as_slice()].concat()));
         if !amounts.into_iter().all(is_amount) || !shares.iter().all(|share| (0.0..=SHARE_MAX).contains(share)) {
@@ -319,6 +344,10 @@ impl CellView {
             }
         }
         link::check_links(&self.links)?;
+        resident::check_residents(&self.residents)?;
+        if !self.page_cost_rounds.is_none_or(is_amount) {
+            return Err(format!("the cost of a page is {} rounds", self.page_cost_rounds.unwrap_or_default()));
+        }
         match is_amount(self.window_rounds) {
             true => Ok(()),
             false => Err(format!("its window is {} rounds", self.window_rounds)),
@@ -330,6 +359,12 @@ impl CellView {
         let start = self.groups.partition_point(|group| group.node < node);
         let len = self.groups[start..].partition_point(|group| group.node == node);
         &self.groups[start..start + len]
+    }
+
+    /// Where a group's memory is, if that is known.
+    pub fn resident(&self, group: GroupId) -> Option<&Resident> {
+        let at = self.residents.binary_search_by_key(&group, |it| it.group).ok()?;
+        Some(&self.residents[at])
     }
 
     /// The node with this id.

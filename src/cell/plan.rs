@@ -163,6 +163,38 @@ pub struct Plan {
     /// What earlier moves brought, of those whose trial has ended since the last round; from policies that look back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub judged: Vec<JudgedMove>,
+    /// What the moves take of memory and of the link; `None` if the view tells neither free memory nor where memory is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<Bytes>,
+    /// What groups fetched after earlier moves, of those for which it has been counted since the last round.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fetched: Vec<Fetched>,
+}
+
+/// What a plan's moves take, as the policy estimates it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Bytes {
+    /// Bytes that have to be fetched for the moves.
+    pub fetched: f64,
+    /// Bytes that further moves may take in this round.
+    pub left: f64,
+    /// Number of groups that would be better off elsewhere, but no node that has the CPU for them has the memory.
+    pub nr_no_room: u32,
+    /// Number of groups that can't leave a node that is short of CPU because moves have taken the bytes that they may take.
+    pub nr_over_budget: u32,
+}
+
+/// What a group fetched after a move, by the hosts' own count.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Fetched {
+    /// The group that moved.
+    pub group: GroupId,
+    /// The node it went to.
+    pub to: NodeId,
+    /// Bytes that came beyond what came before the move.
+    pub bytes: f64,
+    /// Bytes that the group has, without those that the node may have had.
+    pub of_bytes: f64,
 }
 
 /// What a move brought, by what was measured until its trial had ended. CPU in the view's unit.

@@ -12,7 +12,9 @@ use crate::cell::NodeId;
 use crate::decision_log::Header;
 use crate::linux::cgroup_mount::cgroup2_mount;
 use crate::policy::{Decider, GuardOptions, Order, Policy, PolicyName, PolicySettings};
-use crate::sense::{host_specs, HostSpec, HostSpecError, ProbeOptions, SloSpec};
+use crate::sense::{
+    check_dsm_specs, host_specs, DsmSpec, DsmSpecError, HostSpec, HostSpecError, ProbeOptions, SloSpec,
+};
 use crate::work::{Accesses, Grouping, Selection, Selector, Workload, DEFAULT_SELECTORS};
 
 /// The resolved options.
@@ -46,6 +48,7 @@ pub struct Config {
     pub(super) slos: Vec<SloSpec>,
     hosts: Vec<HostSpec>,
     hosts_file: Option<PathBuf>,
+    dsm: Vec<DsmSpec>,
     exit_dump_len: u32,
     verbose: u8,
 }
@@ -80,6 +83,7 @@ impl Config {
             slos: options.slo.clone(),
             hosts: options.host.clone(),
             hosts_file: options.hosts.clone(),
+            dsm: options.dsm.clone(),
             exit_dump_len: options.exit_dump_len,
             verbose: options.verbose,
         };
@@ -121,7 +125,11 @@ impl Config {
 
     /// The header of a decision log of these options.
     pub fn log_header(&self) -> Header {
-        Header { interval_s: Some(self.interval.as_secs_f64()), ..Header::new(self.policy.as_str(), self.guards) }
+        Header {
+            interval_s: Some(self.interval.as_secs_f64()),
+            byte_budget: self.policy_settings.byte_budget,
+            ..Header::new(self.policy.as_str(), self.guards)
+        }
     }
 
     /// The workload before the first round. New migratable tasks go to `start`.
@@ -157,6 +165,12 @@ impl Config {
             }
         }
         Ok(&self.slos)
+    }
+
+    /// Where hosts export what their distributed memory does, checked against the guest's `nodes`; `None` if nobody is asked.
+    pub fn dsm_specs(&self, nodes: &[NodeId]) -> Result<Option<&[DsmSpec]>, DsmSpecError> {
+        check_dsm_specs(&self.dsm, nodes)?;
+        Ok((!self.dsm.is_empty()).then_some(self.dsm.as_slice()))
     }
 
     /// Return true if plans have limits, weights for new processes and fallbacks.

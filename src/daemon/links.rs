@@ -11,8 +11,13 @@ use crate::work::Workload;
 /// So many pairs are reported at most, so that a round isn't delayed by making text.
 const PAIRS_MAX: usize = 1000;
 
-/// The report on what was found, under the policy's clusters.
-pub(super) fn links_report(found: &Found, workload: &Workload, clusters: &[Vec<GroupId>]) -> LinksReport {
+/// The report on what was found, under the policy's clusters. `page_s` is what a page costs, in seconds, if hosts tell.
+pub(super) fn links_report(
+    found: &Found,
+    workload: &Workload,
+    clusters: &[Vec<GroupId>],
+    page_s: Option<f64>,
+) -> LinksReport {
     let names = workload.names();
     let cluster_of: HashMap<GroupId, usize> =
         clusters.iter().enumerate().flat_map(|(nr, cluster)| cluster.iter().map(move |&id| (id, nr))).collect();
@@ -40,7 +45,7 @@ pub(super) fn links_report(found: &Found, workload: &Workload, clusters: &[Vec<G
             wakeups_per_s: signals.wakeups_per_s,
             shared_bytes: signals.shared_bytes,
             pages_per_s: signals.pages_per_s(),
-            split_cost_cpus: signals.pages_per_s() * PAGE_COST_S,
+            split_cost_cpus: signals.pages_per_s() * page_s.unwrap_or(PAGE_COST_S),
             is_in_cluster: cluster_of.get(a).is_some_and(|cluster| cluster_of.get(b) == Some(cluster)),
         }
     };

@@ -51,7 +51,7 @@ use crate::bpf::{Exit, ExitCause, SchedulerClass};
 use crate::cell::NodeId;
 use crate::linux::memory;
 use crate::report::{self, DecisionHistory, MetricsServer, StatsServer};
-use crate::sense::{Hosts, Nodes, Probes, Sampler, Sharing};
+use crate::sense::{Dsm, Hosts, MemoryWatch, Nodes, Probes, Sampler, Sharing};
 use crate::work::{give_back_all, read_tasks};
 use restarts::Restarts;
 
@@ -192,8 +192,13 @@ fn run_once(
     let reporter = Reporter::new(history, log, config.interval, start);
     let hits = config.steers().then(|| class.hits()).transpose()?;
     let sharing = config.links.then(|| Ok::<_, anyhow::Error>(Sharing::start(class.wakeup_reader()?)?)).transpose()?;
-    let sampler = Sampler::open(hosts, probes)?;
-    let rounds = Rounds::new(config, &class, &nodes, start, sampler, reporter, Signals { hits, sharing })?;
+    let ids: Vec<NodeId> = nodes.iter().map(|(node, _)| node).collect();
+    let memory = config.decider().weighs_memory().then(|| MemoryWatch::start(ids.clone())).transpose()?;
+    let mut sampler = Sampler::open(hosts, probes)?;
+    if let Some(specs) = config.dsm_specs(&ids)? {
+        sampler = sampler.with_dsm(Dsm::start(specs, config.interval)?);
+    }
+    let rounds = Rounds::new(config, &class, &nodes, start, sampler, reporter, Signals { hits, sharing, memory })?;
     let mut rounds =
         rounds.controlled_by(Control { asked, settings, drained: &drained_file, start_probes: &start_probes });
     rounds.set_drained(drained);

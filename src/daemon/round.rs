@@ -23,7 +23,9 @@ use crate::cell::{CellView, Link, NodeId, Plan};
 use crate::linux::clock::{thread_cpu_time, time_since_boot};
 use crate::policy::{Confirmation, Decider};
 use crate::report::Round;
-use crate::sense::{self, Found, HostSpec, NodeReadings, Nodes, Sampler, Sharing, ViewInputs, Window};
+use crate::sense::{
+    self, Found, HostSpec, MemoryFound, MemoryWatch, NodeReadings, Nodes, Sampler, Sharing, ViewInputs, Window,
+};
 use crate::work::Workload;
 
 /// A confirmation loads every node, including busy ones: for work that is stuck there is at most one per this time.
@@ -36,6 +38,8 @@ pub struct Signals<'a> {
     pub hits: Option<Hits<'a>>,
     /// Who shares memory with whom, if the policy goes by it.
     pub sharing: Option<Sharing>,
+    /// Free memory and where the work's memory is, if the policy goes by it.
+    pub memory: Option<MemoryWatch>,
 }
 
 /// The rounds between loading and unloading the scheduler class.
@@ -194,7 +198,11 @@ impl<'a> Rounds<'a> {
         let hit_nodes = self.take_hits()?;
         let found = self.found_links();
         let links = sense::group_links(&found.links, self.workload.groups(), self.config.interval);
-        let mut view = self.view(&window, &readings, &hit_nodes, &links);
+        let memory = self.signals.memory.as_ref().map(MemoryWatch::found).unwrap_or_default();
+        let mut view = self.view(&window, &readings, &hit_nodes, &links, &memory);
+        if let Some(watch) = &self.signals.memory {
+            watch.note(&view, self.workload.groups(), window.wall);
+        }
         let mut observed = None;
 
         // Decide, and confirm before work moves or stays under severe pressure.
@@ -208,7 +216,7 @@ impl<'a> Rounds<'a> {
             }
             confirmed.extend(nodes);
             self.confirmed_at = Some(Instant::now());
-            let fresher = self.view(&window, &readings, &hit_nodes, &links);
+            let fresher = self.view(&window, &readings, &hit_nodes, &links, &memory);
             observed.get_or_insert(std::mem::replace(&mut view, fresher).nodes);
             plan = self.decider.decide(&view);
         }
@@ -244,6 +252,7 @@ impl<'a> Rounds<'a> {
             probed: self.sampler.probed(),
             page_faults: self.reporter.new_page_faults(),
             slos: self.slos.reports(),
+            page_s: self.sampler.page_s(),
             picked_by: self.config.picks_by_accesses().then(|| self.workload.accesses().name()),
         };
         let memory = self.memory_mover.as_ref().map(MemoryMover::counts).unwrap_or_default();
@@ -270,7 +279,8 @@ impl<'a> Rounds<'a> {
         if self.signals.sharing.is_none() || (is_known && plan.moves.is_empty()) {
             return;
         }
-        self.reporter.publish_links(links_report(&found, &self.workload, self.decider.clusters()));
+        let report = links_report(&found, &self.workload, self.decider.clusters(), self.sampler.page_s());
+        self.reporter.publish_links(report);
         self.reported = Some(found);
     }
 
@@ -280,6 +290,7 @@ impl<'a> Rounds<'a> {
         readings: &BTreeMap<NodeId, NodeReadings>,
         hit_nodes: &BTreeSet<NodeId>,
         links: &[Link],
+        memory: &MemoryFound,
     ) -> CellView {
         let mut view = sense::cell_view(&ViewInputs {
             window,
@@ -296,6 +307,9 @@ impl<'a> Rounds<'a> {
         });
         self.slos.set_room(&mut view);
         view.nodes.iter_mut().for_each(|node| node.drained = self.drained.contains(&node.id));
+        memory.add_to(&mut view, self.workload.groups());
+        view.memory_follows = self.memory_mover.is_some();
+        view.page_cost_rounds = self.sampler.page_s().map(|page_s| page_s / self.config.interval.as_secs_f64());
         view
     }
 
@@ -318,6 +332,9 @@ impl<'a> Rounds<'a> {
             let members = self.workload.groups().get(step.group);
             for &tgid in members.iter().flat_map(|members| &members.tgids) {
                 self.sampler.moved(tgid, step.from, step.to);
+                if let Some(watch) = &self.signals.memory {
+                    watch.note_moved(tgid);
+                }
                 if let Some(memory_mover) = &self.memory_mover {
                     memory_mover.enqueue(tgid, step.from, step.to);
                 }

@@ -14,9 +14,10 @@ use crate::report::Setup;
 use crate::sense::Nodes;
 
 /// The options that a reload may change. All others are in force from the start to the end.
-const RELOADABLE: [&str; 17] = [
+const RELOADABLE: [&str; 18] = [
     "bad",
     "bad-rounds",
+    "byte-budget",
     "calm",
     "cool-down",
     "host",
@@ -35,8 +36,19 @@ const RELOADABLE: [&str; 17] = [
 ];
 
 /// Of these, the ones that a decision log is about: its header has them, or follows from them.
-const LOGGED: [&str; 10] =
-    ["bad", "bad-rounds", "calm", "cool-down", "no-guards", "order", "policy", "severe", "threshold-ticks", "warning"];
+const LOGGED: [&str; 11] = [
+    "bad",
+    "bad-rounds",
+    "byte-budget",
+    "calm",
+    "cool-down",
+    "no-guards",
+    "order",
+    "policy",
+    "severe",
+    "threshold-ticks",
+    "warning",
+];
 
 /// The options in force, and where they come from.
 #[derive(Clone, Debug)]
@@ -132,6 +144,7 @@ pub fn check_config(path: &Path) -> Result<()> {
         Nodes::from_sysfs().context("reading the NUMA nodes")?.iter().map(|(node, _)| node).collect();
     config.host_specs(&nodes)?;
     config.slos(&nodes)?;
+    config.dsm_specs(&nodes)?;
     let ignored = options.without_effect();
     if !ignored.is_empty() {
         log::warn!("{} have no effect under --policy {}", ignored.join(", "), options.policy);

@@ -62,6 +62,11 @@ impl Decider {
         self.policy.uses_links()
     }
 
+    /// See [`Policy::weighs_memory`].
+    pub fn weighs_memory(&self) -> bool {
+        self.policy.weighs_memory()
+    }
+
     /// See [`Policy::clusters`].
     pub fn clusters(&self) -> &[Vec<GroupId>] {
         self.policy.clusters(&self.memory)

@@ -56,6 +56,11 @@ pub trait Policy: Send + Sync {
         false
     }
 
+    /// Return true if the policy goes by memory: [`Node::free_bytes`] and [`CellView::residents`].
+    fn weighs_memory(&self) -> bool {
+        false
+    }
+
     /// The groups that share so much memory that they are kept on one node, each cluster in order of id.
     fn clusters<'a>(&self, _memory: &'a Memory) -> &'a [Vec<GroupId>] {
         &[]

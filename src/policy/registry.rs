@@ -34,6 +34,8 @@ pub struct PolicySettings {
     pub others_grain_cpus: f64,
     /// Price of balancing: a group moves if CPU² · seconds per byte exceed this. `None` for the policy's own.
     pub balance_price: Option<f64>,
+    /// Bytes per second that moves may take. `None` for the policy's own.
+    pub byte_budget: Option<f64>,
 }
 
 impl Default for PolicySettings {
@@ -50,6 +52,7 @@ impl Default for PolicySettings {
             round_s: 60.0,
             others_grain_cpus: 1.0,
             balance_price: None,
+            byte_budget: None,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 mod clusters;
 mod judged;
+mod memory;
 mod structured;
 
 pub use structured::DecisionReport;
@@ -12,14 +13,23 @@ pub use structured::DecisionReport;
 use super::sources::{source_lines, SourceLine};
 use super::{Round, SloReport};
 use crate::bpf::Retargeted;
-use crate::cell::{Balance, GroupId, JudgedMove, Moved, Node, NodeId, Outcome, Plan, Pressure, Verdict};
+use crate::cell::{
+    Balance, Bytes, Fetched, GroupId, JudgedMove, Moved, Node, NodeId, Outcome, Plan, Pressure, Verdict,
+};
 use crate::sense::NodeReadings;
 
 /// Return true if `now` moves work, judges earlier moves or has other reasons than `before`, so that it deserves a log line.
 pub fn is_news(before: Option<&Plan>, now: &Plan) -> bool {
     !now.moves.is_empty()
         || !now.judged.is_empty()
+        || !now.fetched.is_empty()
+        || before.is_some_and(|before| keeps(before) != keeps(now))
         || before.is_none_or(|before| kinds(&before.verdicts) != kinds(&now.verdicts))
+}
+
+/// Whether memory, and whether bytes keep groups where they are.
+fn keeps(plan: &Plan) -> (bool, bool) {
+    plan.bytes.map_or((false, false), |bytes| (bytes.nr_no_room > 0, bytes.nr_over_budget > 0))
 }
 
 fn kinds(verdicts: &[Verdict]) -> Vec<(NodeId, std::mem::Discriminant<Outcome>)> {
@@ -42,6 +52,8 @@ pub struct Decision {
     clusters: Vec<(NodeId, Vec<GroupId>)>,
     routes: BTreeMap<(NodeId, NodeId), Moved>,
     judged: Vec<JudgedMove>,
+    bytes: Option<Bytes>,
+    fetched: Vec<Fetched>,
     retargeted: Option<Retargeted>,
     retarget_cpu_us: u64,
     picked_by: Option<&'static str>,
@@ -69,6 +81,8 @@ impl Decision {
             clusters: clusters::moving(&round.plan),
             routes: round.plan.routes(&round.view),
             judged: round.plan.judged.clone(),
+            bytes: round.plan.bytes,
+            fetched: round.plan.fetched.clone(),
             retargeted: round.retargeted,
             retarget_cpu_us: round.retarget_cpu_us,
             picked_by: round.picked_by,
@@ -88,7 +102,7 @@ impl Decision {
 
     /// Return true if both decisions leave all work where it is, for the same reasons, and judge no earlier move.
     pub fn is_like(&self, other: &Decision) -> bool {
-        let is_quiet = |it: &Decision| it.routes.is_empty() && it.judged.is_empty();
+        let is_quiet = |it: &Decision| it.routes.is_empty() && it.judged.is_empty() && it.fetched.is_empty();
         is_quiet(self)
             && is_quiet(other)
             && self.places == other.places
@@ -106,7 +120,9 @@ impl Decision {
             line += "; ";
             line += &slo.text();
         }
-        for more in self.done().into_iter().chain(judged::judged_text(&self.judged)) {
+        let kept = memory::kept_text(self.bytes);
+        let fetched = memory::fetched_lines(&self.fetched);
+        for more in kept.into_iter().chain(self.done()).chain(judged::judged_text(&self.judged)).chain(fetched) {
             line += "; ";
             line += &more;
         }
@@ -157,6 +173,7 @@ impl Decision {
         add(&mut text, "stays", stay.iter().map(verdict_text));
         let done = self.done().or_else(|| (!self.routes.is_empty()).then(|| "nothing (dry run)".into()));
         add(&mut text, "done", done);
+        add(&mut text, "bytes", memory::bytes_lines(self.bytes, &self.fetched));
         add(&mut text, "judged", judged::judged_lines(&self.judged));
         text
     }
@@ -315,7 +332,9 @@ impl Decision {
             .map(|psi| format!("PSI of the host {:.0} %", psi * 100.0));
         let sources: Vec<String> = readings.into_iter().flat_map(source_lines).map(source_text).chain(psi).collect();
         let Node { load_cpus, capacity_cpus, .. } = node;
-        format!("node {id}: {taken} ({}); load {load_cpus:.2} of {capacity_cpus} CPUs", sources.join("; "))
+        let dsm = readings.and_then(|readings| readings.dsm).map(memory::dsm_text).unwrap_or_default();
+        let memory = node.free_bytes.map(|bytes| format!("; {} of memory for work", mib(bytes))).unwrap_or_default();
+        format!("node {id}: {taken} ({}); load {load_cpus:.2} of {capacity_cpus} CPUs{memory}{dsm}", sources.join("; "))
     }
 
     fn chosen(&self) -> String {

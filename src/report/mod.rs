@@ -68,6 +68,8 @@ pub struct Round {
     pub probed: Duration,
     /// The daemon's page faults since the previous round.
     pub page_faults: u64,
+    /// How long a vCPU waits for a page, in seconds, by the hosts' own count; `None` where they don't tell.
+    pub page_s: Option<f64>,
     /// The quantity that groups are picked by, lowest first, if it depends on what the guest can count (`--order mai`).
     pub picked_by: Option<&'static str>,
     /// The latency objectives, in order of the options.

@@ -60,6 +60,15 @@ pub struct NodeMetrics {
     pub load_cpus: f64,
     #[stat(desc = "1 if the node is drained: work leaves it, and none comes; otherwise 0")]
     pub is_drained: u32,
+    #[stat(desc = "memory that more work may use: free, or reclaimable; -1 (no sample) if unknown")]
+    pub free_bytes: i64,
+    #[stat(
+        desc = "faults of the distributed memory since the node's host began to count (--dsm); -1 (no sample) if unknown",
+        _om_counter
+    )]
+    pub nr_dsm_faults: i64,
+    #[stat(desc = "vCPUs that waited for pages of other hosts, on average (--dsm); -1 (no sample) if unknown")]
+    pub dsm_waiting_cpus: f64,
     #[stat(desc = "CPU that migratable tasks used")]
     pub work_cpus: f64,
     #[stat(desc = "CPU that migratable tasks may use; -1 (no sample) without a limit")]
@@ -140,6 +149,18 @@ pub struct Metrics {
     pub moved_bytes: u64,
     #[stat(desc = "resident memory of the groups that the last change of plan moved")]
     pub last_moved_bytes: u64,
+    #[stat(desc = "memory that moves had to fetch, as estimated, since load", _om_counter)]
+    pub fetched_bytes: u64,
+    #[stat(
+        desc = "memory that further moves may fetch now (--byte-budget); -1 (no sample) if the policy doesn't limit it"
+    )]
+    pub budget_bytes: i64,
+    #[stat(desc = "time for which a vCPU waits for a page of another host (--dsm); -1 (no sample) if unknown")]
+    pub page_cost_us: f64,
+    #[stat(desc = "groups that stay because no node with CPU for them has memory for them")]
+    pub nr_no_room: u32,
+    #[stat(desc = "groups that can't leave a node that is short of CPU because of --byte-budget")]
+    pub nr_over_budget: u32,
     #[stat(desc = "CPU time of the daemon for the last change of plan")]
     pub retarget_cpu_us: u64,
     #[stat(desc = "CPU time used by probes, since load", _om_counter)]
@@ -180,6 +201,8 @@ impl Metrics {
             wanted_cpus: unknown,
             supply_cpus: unknown,
             short_cpus: unknown,
+            budget_bytes: -1,
+            page_cost_us: unknown,
             ..Metrics::default()
         }
     }
@@ -224,6 +247,11 @@ impl Metrics {
             room_pct: 100.0 * report.room_share,
         };
         self.slos = (0..).zip(round.slos.iter().map(slo)).collect();
+        self.page_cost_us = round.page_s.map_or(-1.0, |page_s| page_s * 1e6);
+        if let Some(bytes) = round.plan.bytes {
+            self.budget_bytes = bytes.left as i64;
+            (self.nr_no_room, self.nr_over_budget) = (bytes.nr_no_room, bytes.nr_over_budget);
+        }
         for judged in &round.plan.judged {
             *match judged.payoff {
                 Payoff::Gained => &mut self.nr_moves_gained,
@@ -242,6 +270,7 @@ impl Metrics {
             self.retarget_cpu_us = round.retarget_cpu_us;
             self.last_moved_bytes = decision.routes().values().map(|moved| moved.bytes as u64).sum();
             self.moved_bytes += self.last_moved_bytes;
+            self.fetched_bytes += round.plan.bytes.map_or(0, |bytes| bytes.fetched as u64);
             for ((from, to), moved) in decision.routes() {
                 self.nodes.entry(from.0).or_default().nr_moved_out += moved.groups;
                 self.nodes.entry(to.0).or_default().nr_moved_in += moved.groups;
@@ -314,6 +343,9 @@ impl NodeMetrics {
             steal_pct: readings.steal_share * 100.0,
             load_cpus: node.load_cpus,
             is_drained: node.drained.into(),
+            free_bytes: node.free_bytes.map_or(-1, |bytes| bytes as i64),
+            nr_dsm_faults: readings.dsm.map_or(-1, |dsm| dsm.counters.faults() as i64),
+            dsm_waiting_cpus: readings.dsm.and_then(|dsm| dsm.waiting_cpus).unwrap_or(-1.0),
             // Not `sum`, which is -0.0 for a node without groups.
             work_cpus: round.view.groups_on(node.id).iter().fold(0.0, |sum, group| sum + group.demand.usage_cpus),
             limit_cpus: round.plan.limits.get(&node.id).copied().unwrap_or(-1.0),

@@ -15,6 +15,7 @@
 
 use std::time::Duration;
 
+use super::DsmLoad;
 use crate::cell::{Pressure, Sample};
 
 /// A reading that is older than this many of its source's periods isn't acted on.
@@ -86,6 +87,8 @@ pub struct NodeReadings {
     pub host_psi_share: Option<f64>,
     /// The probe's reading; `None` if no probe watches the node.
     pub probe: Option<Reading>,
+    /// What the host counts of its distributed memory, if it is asked. It doesn't affect the pressure.
+    pub dsm: Option<DsmLoad>,
 }
 
 impl NodeReadings {

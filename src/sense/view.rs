@@ -55,7 +55,7 @@ pub fn cell_view(inputs: &ViewInputs<'_>) -> CellView {
     }
     let groups = times_of.into_iter().map(|((node, id), times)| group(inputs, id, node, times));
     let window_rounds = inputs.window.wall.as_secs_f64() / inputs.interval.as_secs_f64();
-    CellView { groups: groups.collect(), nodes, links: inputs.links.to_vec(), window_rounds }
+    CellView { groups: groups.collect(), nodes, links: inputs.links.to_vec(), window_rounds, ..CellView::default() }
 }
 
 /// A group's time in the window.
@@ -86,12 +86,14 @@ fn node(inputs: &ViewInputs<'_>, id: NodeId, cpus: &CpuSet) -> Node {
     let alarm = inputs.hit_nodes.contains(&id);
     let stolen_share = stolen_share(used_ns.max(time.busy_ns), time.steal_ns);
     let sample = inputs.readings.get(&id).map(|readings| readings.sample(window.wall, inputs.interval));
+    let fetched_pages = inputs.readings.get(&id).and_then(|readings| Some(readings.dsm?.counters.fetched_pages));
     Node {
         id,
         capacity_cpus,
         pressure,
         load_cpus,
         waiting_cpus,
+        fetched_pages,
         stolen_share,
         sample,
         alarm,

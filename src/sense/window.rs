@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::{CpuTime, CpuTimeReader, CpuTimes, Hosts, NodeReadings, Nodes, Probes, Reading};
+use super::{CpuTime, CpuTimeReader, CpuTimes, Dsm, Hosts, NodeReadings, Nodes, Probes, Reading};
 use crate::bpf::{Class, RunTime, RunTimes};
 use crate::cell::NodeId;
 use crate::linux::CpuSet;
@@ -105,6 +105,7 @@ pub struct Sampler {
     recently_ran: RecentlyRan,
     hosts: Hosts,
     probes: Option<Probes>,
+    dsm: Option<Dsm>,
     watched: Watched,
     /// Nodes that get no work, so that nobody needs to know how busy their hosts are.
     drained: BTreeSet<NodeId>,
@@ -130,9 +131,21 @@ impl Sampler {
             recently_ran: RecentlyRan::default(),
             hosts,
             probes,
+            dsm: None,
             watched: Watched::default(),
             drained: BTreeSet::new(),
         })
+    }
+
+    /// Ask the hosts about their distributed memory too.
+    pub fn with_dsm(mut self, dsm: Dsm) -> Self {
+        self.dsm = Some(dsm);
+        self
+    }
+
+    /// How long a vCPU waits for a page, in seconds, if the hosts tell.
+    pub fn page_s(&self) -> Option<f64> {
+        self.dsm.as_ref()?.page_s()
     }
 
     /// Ask other hosts from now on.
@@ -196,7 +209,8 @@ impl Sampler {
     pub fn readings(&self, window: &Window, nodes: &Nodes) -> BTreeMap<NodeId, NodeReadings> {
         let readings = nodes.iter().map(|(node, cpus)| {
             let (host, host_psi_share) = (self.hosts.reading(node), self.hosts.psi_share(node));
-            let mut readings = NodeReadings { host, host_psi_share, ..steal_readings(window, node, cpus) };
+            let dsm = self.dsm.as_ref().and_then(|dsm| dsm.load(node));
+            let mut readings = NodeReadings { host, host_psi_share, dsm, ..steal_readings(window, node, cpus) };
             if let Some(probes) = self.probes.as_ref().filter(|_| readings.host.is_none()) {
                 let is_wanted = self.watched.has(node) && !self.drained.contains(&node);
                 probes.ask(node, !readings.has_run && window.nr_online(cpus) > 0 && is_wanted);

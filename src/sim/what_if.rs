@@ -107,7 +107,9 @@ impl SimulatedCell {
         for node in &mut nodes {
             self.share(node, &mut groups);
         }
-        CellView { nodes, groups, links: logged.links.clone(), window_rounds: logged.window_rounds }
+        // Where memory is follows from the logged plans, not from these.
+        let residents = Vec::new();
+        CellView { nodes, groups, residents, ..logged.clone() }
     }
 
     fn carry_out(&mut self, plan: Plan, places_groups: bool) {

@@ -32,6 +32,8 @@ pub struct Setting {
     pub in_bursts: bool,
     /// Extra memory that it allocates, besides what it needs.
     pub memory_bytes: usize,
+    /// Of that, what it writes to with each unit of work, a byte a page.
+    pub touched_bytes: usize,
     /// Switches itself to SCHED_EXT, so that it is migratable without a selector.
     pub chooses_ext: bool,
     /// Maps, touches and unmaps a page with each unit of work, so that it faults.
@@ -52,6 +54,7 @@ impl Default for Setting {
             asleep: false,
             in_bursts: false,
             memory_bytes: 0,
+            touched_bytes: 0,
             chooses_ext: false,
             faults: false,
             signs: None,
@@ -289,7 +292,8 @@ fn be_worker(setting: &Setting, tally: &'static Tally) -> ! {
         std::process::exit(1);
     }
     // Written to, so that its pages are allocated; never freed.
-    std::hint::black_box(vec![1u8; setting.memory_bytes].leak());
+    let memory = std::hint::black_box(vec![1u8; setting.memory_bytes].leak());
+    let touched = &mut memory[..setting.touched_bytes.min(setting.memory_bytes)];
     if let Some(signing) = setting.signs {
         sign(signing, tally);
     }
@@ -298,12 +302,12 @@ fn be_worker(setting: &Setting, tally: &'static Tally) -> ! {
         // A thread that can't be created is noticed by the caller, who counts the threads.
         let _ = std::thread::Builder::new()
             .stack_size(64 << 10)
-            .spawn(move || spin_or_sleep(asleep, in_bursts, faults, tally));
+            .spawn(move || spin_or_sleep(asleep, in_bursts, faults, &mut [], tally));
     }
-    spin_or_sleep(asleep, in_bursts, faults, tally)
+    spin_or_sleep(asleep, in_bursts, faults, touched, tally)
 }
 
-fn spin_or_sleep(asleep: bool, in_bursts: bool, faults: bool, tally: &Tally) -> ! {
+fn spin_or_sleep(asleep: bool, in_bursts: bool, faults: bool, touched: &mut [u8], tally: &Tally) -> ! {
     const BURST: Duration = Duration::from_millis(4);
     if asleep {
         loop {
@@ -326,6 +330,7 @@ fn spin_or_sleep(asleep: bool, in_bursts: bool, faults: bool, tally: &Tally) -> 
         if faults {
             fault();
         }
+        touched.iter_mut().step_by(4096).for_each(|byte| *byte = byte.wrapping_add(1));
         tally.work[current_node()].fetch_add(1, Ordering::Relaxed);
     }
 }

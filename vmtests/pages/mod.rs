@@ -4,6 +4,7 @@
 //! - [`measure`]: in the machine, the work that shows which pages scheduling makes travel.
 //! - [`report`]: joins the record with the names, and prints the hottest.
 //! - [`picture`]: transfers over time and between nodes.
+//! - [`serve`]: in the machine, serves the counts as hosts would.
 //!
 //! The record itself is made by QEMU's plugin: the crates `vnuma-dsm` and `vnuma-dsm-plugin`.
 
@@ -14,5 +15,6 @@ mod object;
 pub mod picture;
 mod process;
 pub mod report;
+pub mod serve;
 mod symbols;
 mod vmalloc;

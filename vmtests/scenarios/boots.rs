@@ -91,6 +91,13 @@ fn boots_of(scenario: &Scenario, kernels: &[String]) -> Vec<Boot> {
         }
         Place::EveryKernel(shape) => kernels.iter().map(|kernel| vm(shape, kernel)).collect(),
         Place::Shape(shape) => kernels.first().map(|kernel| vm(shape, kernel)).into_iter().collect(),
+        Place::Distributed(shape) => {
+            let with_pages = |kernel| {
+                let Boot { title, command, scenarios } = vm(shape, kernel);
+                Boot { title, command: command.replace(" --script", " --page-cost 20us --script"), scenarios }
+            };
+            kernels.first().map(with_pages).into_iter().collect()
+        }
         Place::Here => vec![boot(group.name.into(), "here --script".into())],
     };
     (1..=group.nr_boots).flat_map(|nr| once.iter().map(move |boot| numbered(boot, nr, group.nr_boots))).collect()
@@ -159,6 +166,13 @@ mod tests {
         let [boot] = &boots[..] else { panic!("{boots:?}") };
         assert_eq!(boot.title, "shapes: shape 2x2, kernel 7.3");
         assert_eq!(boot.scenarios, ["ten_thousand_tasks_cost_little", "memory_follows_a_process_when_asked"]);
+    }
+
+    #[test]
+    fn distributed_memory_is_in_a_machine_of_its_own() {
+        let boots = planned(&["distributed"]);
+        let [boot] = &boots[..] else { panic!("{boots:?}") };
+        assert_eq!(boot.command, "vm --shape 2x2 --kernel 7.3 --timeout 400 --page-cost 20us --script");
     }
 
     #[test]

@@ -76,6 +76,15 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = "/lab/dsm/dsm.json")]
         record: PathBuf,
     },
+    /// Serves the counts of pages that travel at http://ADDR/metrics, as the hosts of a distributed machine would
+    ServePages {
+        /// Where it listens
+        #[arg(long, value_name = "ADDR", default_value = pages::serve::ADDRESS)]
+        listen: std::net::SocketAddr,
+        /// The file that is served, which the machine writes every second
+        #[arg(long, value_name = "FILE", default_value = pages::serve::FILE)]
+        file: PathBuf,
+    },
     /// Prints what a page of another node costs here, beside a copy, a switch, a wakeup and a process
     PageCosts,
     /// Shows a record of pages that travelled
@@ -120,6 +129,7 @@ fn main() -> ExitCode {
         }
         Command::NamePages { names, processes, record } => report(pages::naming::run(&record, &names, &processes)),
         Command::MeasurePages { names, record } => report(pages::measure::run(&record, &names)),
+        Command::ServePages { listen, file } => report(pages::serve::run(listen, &file)),
         Command::PageCosts => report(pages::measure::costs()),
         Command::ShowPages { record, names, phase, svg } => {
             report(pages::report::show(&record, names.as_deref(), phase.as_deref(), svg.as_deref()))

@@ -3,6 +3,7 @@
 mod all;
 mod boots;
 mod bound;
+mod distributed;
 mod experiment;
 pub mod fake_exporter;
 mod faults;
@@ -20,6 +21,7 @@ mod operating;
 mod quotas;
 mod real_time;
 mod register;
+mod room;
 mod runner;
 pub(crate) mod scale;
 mod shapes;

@@ -7,8 +7,8 @@ use anyhow::Result;
 
 use super::faults::{cpus, daemon, starting};
 use super::{
-    all, bound, experiment, fine, fixed, following, harvesting, hosts, hotplug, killing, leaving, moving, objectives,
-    operating, quotas, real_time, scale, shapes, sharing, short_tasks, steering, storms, watching,
+    all, bound, distributed, experiment, fine, fixed, following, harvesting, hosts, hotplug, killing, leaving, moving,
+    objectives, operating, quotas, real_time, room, scale, shapes, sharing, short_tasks, steering, storms, watching,
 };
 
 /// A test that runs on a certain kind of machine.
@@ -48,10 +48,12 @@ pub enum Place {
     EveryKernel(&'static str),
     /// A virtual machine of this shape on the newest kernel.
     Shape(&'static str),
+    /// The same with distributed memory, where a page of another node costs 20 us.
+    Distributed(&'static str),
     /// This machine. The scenario boots what it needs.
     Here,
 }
-use Place::{EveryKernel, EveryShape, Here, Lab, Shape};
+use Place::{Distributed, EveryKernel, EveryShape, Here, Lab, Shape};
 
 const SHAPES: Group = Group {
     name: "shapes",
@@ -91,6 +93,13 @@ const STAYING: Group = Group {
 const SHARING: Group = Group {
     name: "sharing",
     about: "processes that share memory: they are found, brought together, and kept together",
+    lab: "",
+    nr_boots: 1,
+    by_name_only: false,
+};
+const DISTRIBUTED: Group = Group {
+    name: "distributed",
+    about: "memory as in a distributed machine, whose hosts export their faults: what pages cost and moves fetch is learned",
     lab: "",
     nr_boots: 1,
     by_name_only: false,
@@ -155,6 +164,7 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!(SHAPES, Shape("2x2"), scale::ten_thousand_tasks_cost_little),
     scenario!(SHAPES, Shape("2x2"), following::irqs_and_workqueues_follow_the_work),
     scenario!(SHAPES, Shape("2x2"), following::memory_follows_a_process_when_asked),
+    scenario!(SHAPES, Shape("2x2"), room::work_goes_to_a_node_only_when_there_is_memory_for_it),
     scenario!(SHAPES, EveryKernel("4x1"), steering::exec_places_processes_by_weight),
     scenario!(SHAPES, EveryKernel("4x1"), steering::without_an_idle_cpu_exec_places_processes_on_nodes_of_no_weight),
     scenario!(SHAPES, Shape("4x1"), all::all_takes_every_ordinary_task),
@@ -205,6 +215,7 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!(SHARING, EveryKernel("4x1"), sharing::sharers_are_found_and_brought_together),
     scenario!(SHARING, Shape("4x1"), sharing::without_links_sharers_stay_where_they_are),
     scenario!(SHARING, Shape("4x1"), sharing::reading_the_signals_costs_less_than_a_hundredth_of_the_work),
+    scenario!(DISTRIBUTED, Distributed("2x2"), distributed::what_pages_cost_and_moves_fetch_is_learned_from_the_hosts),
     scenario!(KILLING, Shape("2x2"), killing::killed_at_any_moment_all_is_undone),
     scenario!(FAULTS, Shape("2x2"), starting::in_another_pid_namespace_nothing_is_touched),
     scenario!(FAULTS, Shape("2x2"), starting::of_two_starts_one_is_refused_and_the_others_kill_is_undone),

@@ -194,7 +194,7 @@ fn cpu_time_s(pid: i32) -> Result<f64> {
 }
 
 /// The CPU time of a process's thread of this name; 0 if there is none.
-fn thread_time_s(pid: i32, name: &str) -> Result<f64> {
+pub(super) fn thread_time_s(pid: i32, name: &str) -> Result<f64> {
     for entry in std::fs::read_dir(format!("/proc/{pid}/task"))? {
         let path = entry?.path();
         if std::fs::read_to_string(path.join("comm"))?.trim() == name {

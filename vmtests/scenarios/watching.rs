@@ -144,7 +144,7 @@ pub fn monitor_shows_what_the_maps_say() -> Result<String> {
 }
 
 /// Sends a GET request and returns the head and the body of the answer.
-fn get(address: &str, path: &str) -> Result<(String, String)> {
+pub(super) fn get(address: &str, path: &str) -> Result<(String, String)> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept: */*\r\n\r\n")?;
@@ -154,7 +154,7 @@ fn get(address: &str, path: &str) -> Result<(String, String)> {
     Ok((head.to_string(), body.to_string()))
 }
 
-fn sample(page: &str, series: &str) -> Result<f64> {
+pub(super) fn sample(page: &str, series: &str) -> Result<f64> {
     let value = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     value.with_context(|| format!("no {series} in:\n{page}"))?.parse().context(series.to_string())
 }

@@ -299,7 +299,7 @@ mod tests {
                 (_, "interval" | "cool-down") => "\"3s\"",
                 (_, "probe") => "\"20ms\"",
                 (_, "select") => "[\"uid=3\"]",
-                (_, "host") => "[\"1=http://a:9100\"]",
+                (_, "host" | "dsm") => "[\"1=http://a:9100\"]",
                 (_, "slo") => "[\"http://a#p99<5ms\"]",
                 (_, "hosts" | "log") => "\"a\"",
                 (_, "move-irqs" | "move-workqueues") => "true",

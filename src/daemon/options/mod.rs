@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::act::AffinityOptions;
 use crate::policy::{GuardOptions, Order, PolicyName, PolicySettings, World};
-use crate::sense::{HostSpec, SloSpec};
+use crate::sense::{DsmSpec, HostSpec, SloSpec};
 use crate::work::{Grouping, Selector};
 use clap::{Args, Parser, ValueHint};
 pub use commands::{Command, ConfigCommand, OnOff, EXIT_CODES};
@@ -154,6 +154,13 @@ pub struct RunOptions {
           value_parser = clap::value_parser!(u64).range(1..), requires = "move_memory")]
     pub memory_rate: u64,
 
+    /// Memory that moves may make travel under `auto`, in bytes per second.
+    ///
+    /// An average: what isn't used is kept for a minute. Moves off a node that others have just come to are free of it.
+    /// Default: 125000000, a tenth of 10 Gbit/s.
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000_000))]
+    pub byte_budget: Option<u64>,
+
     /// Node on which migratable work starts. Default: the first node with CPUs.
     #[arg(long, value_name = "NODE")]
     pub start_node: Option<u32>,
@@ -195,6 +202,13 @@ pub struct RunOptions {
     /// Prometheus. The largest value counts. `1=http://…` makes room on node 1 only. While there is no answer, work has little room.
     #[arg(long, value_name = "[NODE=]URL#QUERY<LIMIT")]
     pub slo: Vec<SloSpec>,
+    /// URL at which a node's host exports the faults of its distributed memory, as in `0=http://host-a:9401`; repeatable.
+    ///
+    /// In the Prometheus text format, with the metrics `dsm_faults_total` and `dsm_fault_seconds_total`: see
+    /// docs/distributed-memory.md. `auto` learns from them what a page costs, and what of its memory a process fetches
+    /// after a move; without them it assumes 10 us a page, and all of the memory.
+    #[arg(long, value_name = "NODE=URL")]
+    pub dsm: Vec<DsmSpec>,
 
     /// File with any of these options, as TOML: `select = ["nice>=1"]`. Default: /etc/scx_vnuma/config.toml, if it exists.
     ///
@@ -283,7 +297,7 @@ impl RunOptions {
     /// The options that have no effect under the policy, of those that differ from their defaults.
     pub(super) fn without_effect(&self) -> Vec<&'static str> {
         if self.policy != PolicyName::AUTO {
-            return Vec::new();
+            return self.byte_budget.map(|_| "--byte-budget").into_iter().collect();
         }
         let default = Cli::parse_from(["scx_vnuma"]).run;
         let differs = [
@@ -310,6 +324,7 @@ impl RunOptions {
             trigger_cpus: self.threshold_ticks.map(|ticks| ticks / TICKS_OF_ONE_CPU).or(live.trigger_cpus),
             warning_share: self.warning,
             order: self.order,
+            byte_budget: self.byte_budget.map(|bytes| bytes as f64),
             ..live
         }
     }
@@ -354,6 +369,8 @@ mod tests {
         assert!(without_effect(&[]).is_empty());
         assert_eq!(without_effect(&["--no-guards", "--bad", "0.1"]), ["--bad", "--no-guards"]);
         assert!(without_effect(&["--policy", "coarse", "--no-guards"]).is_empty());
+        assert_eq!(without_effect(&["--policy", "fine", "--byte-budget", "1000"]), ["--byte-budget"]);
+        assert!(without_effect(&["--byte-budget", "1000"]).is_empty());
     }
 
     #[test]
@@ -370,6 +387,8 @@ mod tests {
             (["--metrics", "host:9100"], "--metrics", "9100 or 0.0.0.0:9100"),
             (["--metrics", "65536"], "--metrics", "takes a port"),
             (["--select", "nice"], "--select", "expected cgroup=GLOB"),
+            (["--dsm", "0=http://a?cpus=3"], "--dsm", "leave it out"),
+            (["--byte-budget", "0"], "--byte-budget", "1..=1000000000000"),
             (["--host", "host-a:9100"], "--host", "expected NODE=URL"),
         ] {
             let message = parse(&args).unwrap_err();

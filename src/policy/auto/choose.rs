@@ -17,7 +17,7 @@ pub(super) fn choose(table: &mut Table<'_>) -> BTreeSet<NodeId> {
     let wanted_cpus = table.options.supply_margin * table.rows.iter().map(|row| row.wanted_cpus).sum::<f64>();
     let mut supply_cpus: f64 = table.rows.iter().filter(does_work).map(|row| row.supply_cpus).sum();
     let mut others: Vec<&Row> = table.rows.iter().filter(|row| row.is_open && !chosen.contains(&row.id)).collect();
-    others.sort_by(|a, b| preference(a, b));
+    others.sort_by(|a, b| table.is_full(a).cmp(&table.is_full(b)).then(preference(a, b)));
     for row in others {
         if !chosen.is_empty() && supply_cpus >= wanted_cpus {
             break;
@@ -66,7 +66,7 @@ fn consolidate(table: &mut Table<'_>, chosen: &mut BTreeSet<NodeId>) {
     let Some(steps) = gather(table, source, chosen) else { return };
     chosen.remove(&table.rows[source].id);
     for (unit, from, to) in steps {
-        table.bytes_left -= table.unit_bytes(unit);
+        table.bytes_left -= table.unit_fetched_bytes(unit, to);
         table.go_unit(unit, from, to);
     }
 }
@@ -78,7 +78,6 @@ fn gather(table: &Table<'_>, source: usize, chosen: &BTreeSet<NodeId>) -> Option
     let (mut bytes, mut value_rounds, mut nr_groups) = (0.0, 0.0, 0);
     for unit in table.units_of(source) {
         let want_cpus = table.unit_want_cpus(unit);
-        let memory_bytes = table.unit_bytes(unit);
         let fits = |&to: &usize| {
             let row: &Row = &rows[to];
             let has_room = row.wanted_cpus + want_cpus <= options.saturated_share * row.supply_cpus;
@@ -88,12 +87,13 @@ fn gather(table: &Table<'_>, source: usize, chosen: &BTreeSet<NodeId>) -> Option
         // Best fit: take the node with the least sufficient room, so that larger rooms are left for larger groups.
         let fitting = (0..rows.len()).filter(fits);
         let to = fitting.min_by(|&a, &b| rows[a].spare_cpus().total_cmp(&rows[b].spare_cpus()))?;
-        if !table.unit_may_move(unit) || table.unit_is_held(unit) || memory_bytes > rows[to].free_bytes {
+        let room_bytes = table.unit_room_bytes(unit, to);
+        if !table.unit_may_move(unit) || table.unit_is_held(unit) || room_bytes > rows[to].free_bytes {
             return None;
         }
         rows[to].wanted_cpus += want_cpus;
-        rows[to].free_bytes -= memory_bytes;
-        bytes += memory_bytes;
+        rows[to].free_bytes -= room_bytes;
+        bytes += table.unit_fetched_bytes(unit, to);
         let (split_cpus, joined_cpus) = table.ties(unit).split_and_joined_cpus(source, to);
         let saved_cpus = options.locality_share * want_cpus + joined_cpus - split_cpus;
         value_rounds += saved_cpus * table.unit_horizon_rounds(unit);

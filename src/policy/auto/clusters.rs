@@ -172,7 +172,10 @@ fn fits(options: &AutoOptions, joined: Joined, room: Joined) -> bool {
 /// What the nodes could hold if nothing else was there; only those that are not smaller in both respects than another one.
 fn rooms(view: &CellView) -> Vec<Joined> {
     let room = |node: &crate::cell::Node| {
-        let resident_bytes = || view.groups_on(node.id).iter().map(|group| group.demand.memory_bytes).sum::<f64>();
+        let resident_bytes = || match view.residents.is_empty() {
+            true => view.groups_on(node.id).iter().map(|group| group.demand.memory_bytes).sum::<f64>(),
+            false => view.residents.iter().filter_map(|resident| resident.bytes.get(&node.id)).sum::<f64>(),
+        };
         let bytes = node.free_bytes.map_or(f64::INFINITY, |free_bytes| free_bytes + resident_bytes());
         Joined { want_cpus: node.capacity_cpus, bytes }
     };

@@ -63,6 +63,7 @@ pub(super) fn observe_groups(
             want_cpus,
             moved: None,
             dearness: 1.0,
+            hot_share: None,
             apart: None,
         });
         let want_cpus = remembered.apart.map_or(want_cpus, |apart| want_cpus.min(apart.cpus.max(used_cpus)));

@@ -33,7 +33,7 @@ pub(super) fn join(table: &mut Table<'_>) {
         for part in parts {
             let (unit, from) = (Unit::Part(part), row_of(table, part));
             if from != to {
-                table.bytes_left -= table.unit_bytes(unit);
+                table.bytes_left -= table.unit_fetched_bytes(unit, to);
                 table.go_unit(unit, from, to);
             }
         }
@@ -68,11 +68,11 @@ fn best_row(table: &Table<'_>, parts: Range<usize>) -> Option<usize> {
     if let Some((_, to)) = surpluses.max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1))) {
         return Some(to);
     }
-    let bytes: f64 = parts.clone().map(|part| table.unit_bytes(Unit::Part(part))).sum();
+    let room_bytes = |to: usize| parts.clone().map(|part| table.unit_room_bytes(Unit::Part(part), to)).sum::<f64>();
     let is_other = |at: &usize| {
         let row = &table.rows[*at];
         let has_part = || rows.iter().any(|(_, with_part)| with_part == at);
-        row.is_open && !row.is_shared && row.free_bytes >= bytes && !has_part()
+        row.is_open && !row.is_shared && row.free_bytes >= room_bytes(*at) && !has_part()
     };
     let spare_cpus = |row: usize| table.rows[row].spare_cpus();
     let others = (0..table.rows.len()).filter(is_other);
@@ -92,8 +92,9 @@ fn surplus(table: &Table<'_>, parts: Range<usize>, to: usize) -> Option<f64> {
     if !row.is_open || (row.is_shared && !has_part) || movers.iter().any(must_wait) {
         return None;
     }
-    let bytes: f64 = movers.iter().map(|&part| table.unit_bytes(Unit::Part(part))).sum();
-    if bytes > row.free_bytes.min(table.bytes_left) {
+    let room_bytes: f64 = movers.iter().map(|&part| table.unit_room_bytes(Unit::Part(part), to)).sum();
+    let fetched_bytes: f64 = movers.iter().map(|&part| table.unit_fetched_bytes(Unit::Part(part), to)).sum();
+    if room_bytes > row.free_bytes || fetched_bytes > table.bytes_left {
         return None;
     }
     let mut gain_cpus = 0.0;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::options::AutoOptions;
-use crate::cell::{GroupId, JudgedMove, NodeId};
+use crate::cell::{Fetched, GroupId, JudgedMove, NodeId};
 
 /// All that [`Auto`](super::Auto) remembers of one cell. Instants are rounds since the first one.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -26,6 +26,8 @@ pub struct AutoMemory {
     pub(super) clustered_at: Option<f64>,
     /// Moves whose trial ended in this round.
     pub(super) judged: Vec<JudgedMove>,
+    /// What groups fetched after moves, as known since this round.
+    pub(super) fetched: Vec<Fetched>,
 }
 
 /// What is remembered of a node.
@@ -77,6 +79,30 @@ pub(super) struct NodeMemory {
     /// What its work wanted in the last round, and what it could have had.
     pub(super) wanted_cpus: f64,
     pub(super) supply_cpus: f64,
+    /// Pages that had come to its host in the last round, and how many come in a round, a mean; `None` where the host doesn't tell.
+    pub(super) arrivals: Option<Arrivals>,
+    /// A group that came last, while what it fetches is being counted.
+    pub(super) fetching: Option<Fetching>,
+}
+
+/// Pages that come to a node's host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Arrivals {
+    pub(super) pages: f64,
+    pub(super) pages_per_round: f64,
+}
+
+/// What is counted of a group that has come to a node.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Fetching {
+    pub(super) group: GroupId,
+    pub(super) at: f64,
+    /// The node's arrivals when the group came.
+    pub(super) before: Arrivals,
+    /// Bytes that it would fetch if it touched all of its memory.
+    pub(super) of_bytes: f64,
+    /// Another group has come since, so that nobody can tell whose pages come.
+    pub(super) is_ambiguous: bool,
 }
 
 /// What is remembered of a group.
@@ -93,6 +119,8 @@ pub(super) struct GroupMemory {
     pub(super) moved: Option<PastMove>,
     /// How many times as much its moves cost as others', since some turned out bad. At least 1.
     pub(super) dearness: f64,
+    /// The share of its memory that it fetched after a move; `None` while that is unknown.
+    pub(super) hot_share: Option<f64>,
     /// While it is together with the groups that it shares memory with: what it wanted before.
     pub(super) apart: Option<Apart>,
 }

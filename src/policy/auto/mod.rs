@@ -6,6 +6,7 @@
 //! Where tasks wait for admission, running ones make room for them ([`feed`]). As few nodes as can supply the demand are chosen
 //! for new processes ([`choose`]), and work gathers there when there has been room for it for long enough.
 
+mod bytes;
 mod choose;
 mod clusters;
 mod demand;
@@ -23,10 +24,11 @@ mod units;
 pub use memory::AutoMemory;
 pub use options::{AutoOptions, PAGE_COST_S};
 
+use self::bytes::Holding;
 use self::memory::PastMove;
 use self::table::Table;
 use super::{Memory, Policy, PolicySettings};
-use crate::cell::{CellView, GroupId, Plan};
+use crate::cell::{CellView, GroupId, Move, Plan};
 
 /// The policy. It is pure: its state is a value that the caller keeps.
 ///
@@ -49,7 +51,7 @@ impl Auto {
 
     /// Updates the state with a round's view. Called once per round, first.
     pub fn observe(&self, memory: &mut AutoMemory, view: &CellView) {
-        let options = &self.options;
+        let options = &self.options.priced(view);
         let window_rounds = view.window_rounds;
         memory.now += window_rounds;
         let kept_bytes = options.bytes_per_round * options.bytes_kept_rounds;
@@ -62,6 +64,7 @@ impl Auto {
             let remembered = memory.nodes.entry(node.id).or_default();
             remembered.observe(options, node, work, now, window_rounds);
         }
+        bytes::observe_arrivals(options, memory, view);
         clusters::observe_clusters(options, memory, view);
         choose::observe_slack(options, memory);
         // Kept long enough to recognise a group that slept, and where it came from.
@@ -72,7 +75,8 @@ impl Auto {
 
     /// Decides by the state and a view: that of the round, or a fresher one of the same groups.
     pub fn decide(&self, memory: &AutoMemory, view: &CellView) -> Plan {
-        let mut table = Table::new(&self.options, memory, view);
+        let options = self.options.priced(view);
+        let mut table = Table::new(&options, memory, view);
         let before = table.rows.clone();
         relieve::relieve(&mut table);
         join::join(&mut table);
@@ -92,12 +96,15 @@ impl Auto {
             memory.slack_since = None;
         }
         for step in &plan.moves {
+            let (fetched_bytes, untouched_bytes) = bytes_of(options, memory, view, step);
             let share = view.nodes.iter().find(|node| node.id == step.to).and_then(|node| node.pressure.share());
             if let (Some(node), Some(share)) = (memory.nodes.get_mut(&step.to), share) {
                 node.reopen_if_calm(options, share, memory.now);
             }
             let groups = view.groups_on(step.from);
-            let Ok(at) = groups.binary_search_by_key(&step.group, |group| group.id) else { continue };
+            if groups.binary_search_by_key(&step.group, |group| group.id).is_err() {
+                continue;
+            }
             let met_share =
                 memory.nodes.get(&step.from).map_or(1.0, |node| match node.wanted_cpus > node.supply_cpus {
                     true => node.supply_cpus / node.wanted_cpus,
@@ -106,7 +113,7 @@ impl Auto {
             let was_urgent =
                 memory.nodes.get(&step.from).is_some_and(|node| node.was_hit_within(memory.now, options.hit_rounds));
             if !was_urgent {
-                memory.bytes_left = (memory.bytes_left - groups[at].demand.memory_bytes).max(0.0);
+                memory.bytes_left = (memory.bytes_left - fetched_bytes).max(0.0);
             }
             let now = memory.now;
             let Some(group) = memory.groups.get_mut(&step.group) else { continue };
@@ -118,6 +125,9 @@ impl Auto {
                 instead_cpus: group.used_cpus.min(group.want_cpus * met_share),
                 is_judged: false,
             });
+            if !view.memory_follows {
+                bytes::note_fetching(memory, step, untouched_bytes);
+            }
         }
         clusters::note_apart(memory, &plan.clusters);
     }
@@ -136,12 +146,24 @@ impl Auto {
     }
 }
 
+/// The bytes that a move takes of the budget, and those that come if the group touches all of its memory.
+fn bytes_of(options: &AutoOptions, memory: &AutoMemory, view: &CellView, step: &Move) -> (f64, f64) {
+    let groups = view.groups_on(step.from);
+    let Ok(at) = groups.binary_search_by_key(&step.group, |group| group.id) else { return (0.0, 0.0) };
+    let known = (view.resident(step.group), memory.groups.get(&step.group));
+    let holding = Holding::new(options, memory, view, &groups[at], known);
+    (holding.fetched_bytes(step.to), holding.untouched_bytes(step.to))
+}
+
 impl From<&PolicySettings> for Auto {
     fn from(settings: &PolicySettings) -> Self {
         let mut options = AutoOptions::with_interval(settings.round_s);
         options.others_grain_cpus = settings.others_grain_cpus;
         if let Some(price) = settings.balance_price {
             options.balance_price = price / settings.round_s;
+        }
+        if let Some(bytes_per_s) = settings.byte_budget {
+            options.bytes_per_round = bytes_per_s * settings.round_s;
         }
         Auto { options }
     }
@@ -169,6 +191,10 @@ impl Policy for Auto {
     }
 
     fn uses_links(&self) -> bool {
+        true
+    }
+
+    fn weighs_memory(&self) -> bool {
         true
     }
 

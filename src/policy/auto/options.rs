@@ -1,5 +1,7 @@
 //! The constants of [`Auto`](super::Auto). Times are in rounds: the policy has no clock.
 
+use crate::cell::CellView;
+
 /// What [`Auto`](super::Auto) goes by. Shares are of a node's capacity, 0..=1, unless said otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -93,7 +95,7 @@ pub struct AutoOptions {
     pub value_ratio_back: f64,
     /// …but only this many times out of a hit node.
     pub value_ratio_hit: f64,
-    /// Stall for each page of 4096 bytes that follows a group (10 µs: GiantVM over RDMA).
+    /// Stall for each page of 4096 bytes that follows a group, unless the view tells (10 µs: GiantVM over RDMA).
     pub page_cost_rounds: f64,
     /// Cost of a move without memory (1 ms).
     pub move_cost_rounds: f64,
@@ -204,6 +206,13 @@ impl AutoOptions {
             balance_price: 1e-8 / interval_s,
             watch_min_nodes: 8,
         }
+    }
+}
+
+impl AutoOptions {
+    /// The same, with the cost of a page that a view's hosts have measured.
+    pub(super) fn priced(&self, view: &CellView) -> Self {
+        AutoOptions { page_cost_rounds: view.page_cost_rounds.unwrap_or(self.page_cost_rounds), ..*self }
     }
 }
 

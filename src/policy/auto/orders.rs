@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::memory::NodeMemory;
 use super::table::{Row, Table};
-use crate::cell::{Balance, Node, NodeId, Outcome, Plan, Verdict};
+use crate::cell::{Balance, Bytes, Node, NodeId, Outcome, Plan, Verdict};
 
 /// The plan of a table whose moves are decided. `before` is the table as it was before them.
 pub(super) fn plan(table: Table<'_>, before: &[Row], chosen: &BTreeSet<NodeId>) -> Plan {
@@ -23,6 +23,8 @@ pub(super) fn plan(table: Table<'_>, before: &[Row], chosen: &BTreeSet<NodeId>) 
         balance: Some(balance(&table)),
         clusters: table.sharing.moved(table.memory, &table.is_moved),
         judged: table.memory.judged.clone(),
+        bytes: bytes(&table),
+        fetched: table.memory.fetched.clone(),
         moves: table.moves,
     }
 }
@@ -77,13 +79,19 @@ fn spread(table: &Table<'_>, before: &[Row], chosen: &BTreeSet<NodeId>) -> BTree
         let moved_cpus = row.wanted_cpus - before[at].wanted_cpus;
         (row.supply_cpus - lasting_cpus - moved_cpus).max(LEAST_ROOM_SHARE * row.supply_cpus) * row.speed
     };
-    let is_chosen = |&at: &usize| chosen.contains(&table.rows[at].id) && table.rows[at].supply_cpus > 0.0;
+    let gives = |row: &Row| chosen.contains(&row.id) && row.supply_cpus > 0.0;
+    // Where memory is short, only if it is everywhere.
+    let has_room = table.rows.iter().any(|row| gives(row) && !table.is_full(row));
+    let is_chosen = |&at: &usize| gives(&table.rows[at]) && !(has_room && table.is_full(&table.rows[at]));
     let rooms: Vec<(NodeId, f64)> =
         (0..table.rows.len()).filter(is_chosen).map(|at| (table.rows[at].id, room_cpus(at))).collect();
     let sum_cpus: f64 = rooms.iter().map(|(_, room)| room).sum();
     let chosen_ones = rooms.into_iter().map(|(id, room)| (id, room / sum_cpus));
     // Only work that is short of an idle CPU goes further, and not to where others are.
-    let may_take_more = |row: &&Row| row.is_open && !row.is_shared && !chosen.contains(&row.id);
+    let may_take_more = |row: &&Row| {
+        let has_idle_cpus = row.is_open && !row.is_shared && !chosen.contains(&row.id);
+        has_idle_cpus && !table.is_full(row)
+    };
     table.rows.iter().filter(may_take_more).map(|row| (row.id, 0.0)).chain(chosen_ones).collect()
 }
 
@@ -91,8 +99,18 @@ fn spread(table: &Table<'_>, before: &[Row], chosen: &BTreeSet<NodeId>) -> BTree
 fn fallback(table: &Table<'_>) -> BTreeMap<NodeId, NodeId> {
     let mut best: Vec<&Row> = table.rows.iter().filter(|row| row.is_open).collect();
     best.sort_by(|a, b| roomier(a, b));
-    let other = |row: &Row| Some((row.id, best.iter().find(|best| best.id != row.id)?.id));
-    table.rows.iter().filter(|row| row.capacity_cpus > 0.0).filter_map(other).collect()
+    // Rather where the memory of all that would come has room.
+    let holds = |to: &Row, row: usize| {
+        let rooms = table.groups_of(row).map(|group| table.holding(group).room_bytes(to.id));
+        to.free_bytes == f64::INFINITY || rooms.sum::<f64>() <= to.free_bytes
+    };
+    let other = |at: usize| {
+        let row = &table.rows[at];
+        let mut others = best.iter().filter(|best| best.id != row.id);
+        let first = others.clone().next()?;
+        Some((row.id, others.find(|best| holds(best, at)).unwrap_or(first).id))
+    };
+    (0..table.rows.len()).filter(|&at| table.rows[at].capacity_cpus > 0.0).filter_map(other).collect()
 }
 
 /// Those in use, and the best of all by what is expected of them: twice as many as are chosen.
@@ -108,6 +126,13 @@ fn watch(table: &Table<'_>, chosen: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
     let count = (2 * chosen.len()).max(table.options.watch_min_nodes);
     let used = table.rows.iter().filter(|row| row.nr_groups > 0 && row.capacity_cpus > 0.0).map(|row| row.id);
     ranked.iter().take(count).map(|(_, row)| row.id).chain(used).chain(chosen.iter().copied()).collect()
+}
+
+/// What moves take, where the view tells of memory.
+fn bytes(table: &Table<'_>) -> Option<Bytes> {
+    let Table { fetched_bytes, bytes_left, nr_no_room, nr_over_budget, view, .. } = *table;
+    let is_known = !view.residents.is_empty() || view.nodes.iter().any(|node| node.free_bytes.is_some());
+    is_known.then_some(Bytes { fetched: fetched_bytes, left: bytes_left, nr_no_room, nr_over_budget })
 }
 
 fn balance(table: &Table<'_>) -> Balance {

@@ -5,7 +5,7 @@
 //! unchanged: the additional CPU that work gets, λ times the CPU that others need and no longer lose, and part of what the group
 //! itself gains at the expense of other groups. Its cost is the stall for the pages that move with the group.
 
-use super::options::{decay, AutoOptions, PAGE_BYTES};
+use super::options::{AutoOptions, PAGE_BYTES};
 use super::table::{Row, Table};
 use super::units::Unit;
 
@@ -51,11 +51,14 @@ fn relieve_node(table: &mut Table<'_>, source: usize) {
             if !needs_relief(table.options, &table.rows[source]) {
                 return;
             }
-            if let Some(to) = best_destination(table, unit, source, &destinations) {
-                if !is_urgent {
-                    table.bytes_left -= table.unit_bytes(unit);
+            match best_destination(table, unit, source, &destinations) {
+                Ok(to) => {
+                    if !is_urgent {
+                        table.bytes_left -= table.unit_fetched_bytes(unit, to);
+                    }
+                    table.go_unit(unit, source, to);
                 }
-                table.go_unit(unit, source, to);
+                Err(stays) => table.note_staying(unit, stays),
             }
         }
     }
@@ -91,28 +94,61 @@ fn cheapest_first(table: &Table<'_>, source: usize, units: Vec<Unit>) -> Vec<Uni
     units.into_iter().map(|(_, unit)| unit).collect()
 }
 
-/// The time for which a group would stall for all of its pages.
+/// The time for which a group would stall for all of the pages that it uses.
 fn stall_rounds(table: &Table<'_>, group: usize) -> f64 {
-    table.view.groups[group].demand.memory_bytes / PAGE_BYTES * table.options.page_cost_rounds
+    let hot_bytes = table.view.groups[group].demand.memory_bytes * table.holding(group).hot_share();
+    hot_bytes / PAGE_BYTES * table.options.page_cost_rounds
+}
+
+/// What a destination is worth, whether it is in use, and its row.
+type Candidate = (f64, bool, usize);
+
+/// Why a unit goes nowhere.
+enum Stays {
+    /// It is no better off anywhere, or not by as much as the move costs.
+    NotWorthIt,
+    /// No node where it would be has the memory.
+    NoRoom,
+    /// Moves have taken the bytes that they may take.
+    OverBudget,
+}
+
+impl Table<'_> {
+    /// Counts the groups that memory or bytes keep where they are. Those of a cluster have been counted when they were one unit.
+    fn note_staying(&mut self, unit: Unit, stays: Stays) {
+        let nr_groups = match unit {
+            Unit::Group(group) if self.sharing.cluster_of(group).is_some() => 0,
+            _ => self.groups_in(&unit).len() as u32,
+        };
+        match stays {
+            Stays::NoRoom => self.nr_no_room += nr_groups,
+            Stays::OverBudget => self.nr_over_budget += nr_groups,
+            Stays::NotWorthIt => {}
+        }
+    }
 }
 
 /// The destination where a unit's move is worth most, if it is worth its cost anywhere.
-fn best_destination(table: &Table<'_>, unit: Unit, source: usize, destinations: &[usize]) -> Option<usize> {
-    let memory_bytes = table.unit_bytes(unit);
+fn best_destination(table: &Table<'_>, unit: Unit, source: usize, destinations: &[usize]) -> Result<usize, Stays> {
     let (is_offline, is_hit) = (table.rows[source].capacity_cpus == 0.0, table.rows[source].is_hit);
-    if !is_offline && !is_hit && memory_bytes > table.bytes_left {
-        return None;
+    let takes_budget = !is_offline && !is_hit;
+    if takes_budget && table.unit_least_fetched_bytes(unit) > table.bytes_left {
+        return Err(Stays::OverBudget);
     }
+    let mut stays = Stays::NotWorthIt;
     let want_cpus = table.unit_want_cpus(unit);
     let ties = table.ties(unit);
-    let mut best: Option<(f64, bool, usize)> = None;
+    // Off a node that gives it next to nothing, work goes even where its new pages would be on other nodes. Where reservations are
+    // made, memory is one, too.
+    let may_squeeze = (is_offline || is_hit) && table.view.nodes[source].admission.is_none();
+    let (mut best, mut squeezed): (Option<Candidate>, Option<Candidate>) = (None, None);
     for &to in destinations {
         let row = &table.rows[to];
         // A node that others also use may be hit next: moving there can wait.
         let is_urgent = is_offline || (is_hit && !row.is_shared);
         let must_wait =
             !is_urgent && (table.unit_is_held(unit) || table.unit_left_within(unit, row.id, table.options.hold_rounds));
-        if memory_bytes > row.free_bytes || must_wait {
+        if must_wait {
             continue;
         }
         let Some(gain_cpus) = gain_cpus(table, want_cpus, source, to) else { continue };
@@ -128,12 +164,24 @@ fn best_destination(table: &Table<'_>, unit: Unit, source: usize, destinations: 
         let surplus = (gain_cpus + joined_cpus) * horizon_rounds - ratio * (cost_rounds + split_cpus * horizon_rounds);
         let is_used = row.nr_groups > 0;
         // Among equals prefer a node in use, then the lower id.
-        let is_better = best.is_none_or(|(most, used, _)| surplus > most || (surplus == most && is_used && !used));
-        if is_better && (surplus > 0.0 || is_offline) {
+        let is_better = |best: Option<Candidate>| {
+            best.is_none_or(|(most, used, _)| surplus > most || (surplus == most && is_used && !used))
+        };
+        if !is_better(best) || !(surplus > 0.0 || is_offline) {
+            continue;
+        }
+        if table.unit_room_bytes(unit, to) > row.free_bytes {
+            stays = Stays::NoRoom;
+            if may_squeeze && is_better(squeezed) {
+                squeezed = Some((surplus, is_used, to));
+            }
+        } else if takes_budget && table.unit_fetched_bytes(unit, to) > table.bytes_left {
+            stays = Stays::OverBudget;
+        } else {
             best = Some((surplus, is_used, to));
         }
     }
-    best.map(|(_, _, to)| to)
+    best.or(squeezed).map(|(_, _, to)| to).ok_or(stays)
 }
 
 fn value_ratio(table: &Table<'_>, unit: Unit, source: usize, to: usize) -> f64 {
@@ -149,12 +197,10 @@ fn value_ratio(table: &Table<'_>, unit: Unit, source: usize, to: usize) -> f64 {
 /// The cost of a group's move, CPU · rounds.
 pub(super) fn cost_rounds(table: &Table<'_>, group: usize, want_cpus: f64, to: usize) -> f64 {
     let options = table.options;
-    let moved = table.remembered(group).and_then(|memory| memory.moved);
-    let standby_share = moved.filter(|moved| moved.from == table.rows[to].id).map_or(0.0, |moved| {
-        options.standby_share * decay(table.memory.now - moved.at, options.standby_half_life_rounds)
-    });
     let dearness = table.remembered(group).map_or(1.0, |memory| memory.dearness);
-    let stall_rounds = stall_rounds(table, group) * (1.0 - standby_share) + options.move_cost_rounds;
+    let all_rounds = table.view.groups[group].demand.memory_bytes / PAGE_BYTES * options.page_cost_rounds;
+    let fetched_share = table.holding(group).fetched_share(table.rows[to].id);
+    let stall_rounds = all_rounds * fetched_share + options.move_cost_rounds;
     want_cpus.max(options.limit_min_cpus) * stall_rounds * dearness
 }
 

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::memory::{AutoMemory, GroupMemory};
 use super::options::AutoOptions;
-use super::units::{index, Sharing};
-use crate::cell::{CellView, Group, Move, Node, NodeId};
+use super::units::{index, Index, Sharing};
+use crate::cell::{CellView, Group, Move, Node, NodeId, Resident};
 
 /// One node.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -24,6 +24,7 @@ pub(super) struct Row {
     /// Long-term mean load, and current load with the moves decided so far.
     pub(super) mean_load_cpus: f64,
     pub(super) load_cpus: f64,
+    /// Memory for more work, with the moves decided so far and without what is still to come of earlier ones.
     pub(super) free_bytes: f64,
     /// Position of its first group in the view, and number of its groups with the moves decided so far.
     pub(super) first_group: usize,
@@ -79,15 +80,23 @@ pub(super) struct Table<'a> {
     pub(super) view: &'a CellView,
     /// The state of each of the view's groups, in the view's order.
     remembered: Vec<Option<&'a GroupMemory>>,
+    /// Where the memory of each is, in the same order; empty if the view doesn't tell.
+    residents: Vec<Option<&'a Resident>>,
     /// Which of them move by the moves decided so far.
     pub(super) is_moved: Vec<bool>,
+    /// Mean memory of the groups; 0 if the view doesn't tell what is free.
+    pub(super) mean_bytes: f64,
     /// Who shares memory with whom.
     pub(super) sharing: Sharing,
     /// The nodes, in order of id.
     pub(super) rows: Vec<Row>,
     pub(super) moves: Vec<Move>,
-    /// Bytes that moves may still transfer.
+    /// Bytes that moves may still transfer, and what those decided so far are estimated to.
     pub(super) bytes_left: f64,
+    pub(super) fetched_bytes: f64,
+    /// Groups that would be better off elsewhere if there was memory for them, and groups that can't go for want of bytes.
+    pub(super) nr_no_room: u32,
+    pub(super) nr_over_budget: u32,
 }
 
 impl<'a> Table<'a> {
@@ -104,13 +113,19 @@ impl<'a> Table<'a> {
             memory,
             view,
             remembered,
+            residents: residents(view, &index),
+            mean_bytes: mean_bytes(view),
             is_moved: vec![false; view.groups.len()],
             sharing: Sharing::default(),
             rows: Vec::new(),
             moves: Vec::new(),
             bytes_left: memory.bytes_left,
+            fetched_bytes: 0.0,
+            nr_no_room: 0,
+            nr_over_budget: 0,
         };
         table.rows = view.nodes.iter().map(|node| table.row(node)).collect();
+        table.keep_what_is_coming();
         table.open_refuges();
         table.sharing = Sharing::new(options, memory, view, &table.rows, &index);
         table
@@ -197,6 +212,10 @@ impl<'a> Table<'a> {
         self.remembered[group]
     }
 
+    pub(super) fn resident(&self, group: usize) -> Option<&'a Resident> {
+        self.residents.get(group).copied().flatten()
+    }
+
     /// CPU that a group wants.
     pub(super) fn want_cpus(&self, group: usize) -> f64 {
         self.remembered[group].map_or(self.view.groups[group].demand.usage_cpus, |memory| memory.want_cpus)
@@ -231,16 +250,34 @@ impl<'a> Table<'a> {
         moved.is_some_and(|moved| moved.from == to && self.memory.now - moved.at < rounds)
     }
 
+    /// What is free on a node is less by what groups that have come lately have elsewhere: it comes as they write it anew.
+    fn keep_what_is_coming(&mut self) {
+        if self.view.residents.is_empty() {
+            return;
+        }
+        for row in 0..self.rows.len() {
+            let here = self.rows[row].id;
+            let coming: f64 = self.groups_of(row).map(|group| self.holding(group).coming_bytes(here)).sum();
+            self.rows[row].free_bytes -= coming;
+        }
+    }
+
     /// Records a move; `from` and `to` are positions of rows.
     pub(super) fn go(&mut self, group: usize, from: usize, to: usize) {
         let want_cpus = self.want_cpus(group);
+        let holding = self.holding(group);
+        self.fetched_bytes += holding.fetched_bytes(self.rows[to].id);
+        let room_bytes = holding.room_bytes(self.rows[to].id);
+        // What is where it is stays for a while, unless nothing is known of that.
+        let left_bytes = if self.view.residents.is_empty() { room_bytes } else { 0.0 };
         let Group { id, demand, .. } = self.view.groups[group];
         for (row, sign) in [(from, -1.0), (to, 1.0)] {
             let row = &mut self.rows[row];
             row.wanted_cpus = (row.wanted_cpus + sign * want_cpus).max(0.0);
             row.load_cpus = (row.load_cpus + sign * demand.usage_cpus).max(0.0);
-            row.free_bytes -= sign * demand.memory_bytes;
         }
+        self.rows[from].free_bytes += left_bytes;
+        self.rows[to].free_bytes -= room_bytes;
         self.rows[from].nr_groups -= 1;
         self.rows[to].nr_groups += 1;
         let left_cpus = &mut self.rows[from].left_cpus;
@@ -250,4 +287,25 @@ impl<'a> Table<'a> {
         self.sharing.go(group, to);
         self.moves.push(Move { group: id, from: self.rows[from].id, to: self.rows[to].id });
     }
+}
+
+/// Where the memory of each of the view's groups is.
+fn residents<'a>(view: &'a CellView, index: &Index) -> Vec<Option<&'a Resident>> {
+    if view.residents.is_empty() {
+        return Vec::new();
+    }
+    let mut residents = vec![None; view.groups.len()];
+    for resident in &view.residents {
+        if let Some(&at) = index.get(&resident.group) {
+            residents[at as usize] = Some(resident);
+        }
+    }
+    residents
+}
+
+fn mean_bytes(view: &CellView) -> f64 {
+    if view.groups.is_empty() || view.nodes.iter().all(|node| node.free_bytes.is_none()) {
+        return 0.0;
+    }
+    view.groups.iter().map(|group| group.demand.memory_bytes).sum::<f64>() / view.groups.len() as f64
 }

@@ -227,11 +227,6 @@ impl Table<'_> {
         self.sum_over(unit, |group| self.want_cpus(group))
     }
 
-    /// Memory that moves with a unit.
-    pub(super) fn unit_bytes(&self, unit: Unit) -> f64 {
-        self.sum_over(unit, |group| self.view.groups[group].demand.memory_bytes)
-    }
-
     /// Rounds that a unit is expected to live: the mean of its groups, by what they want.
     pub(super) fn unit_horizon_rounds(&self, unit: Unit) -> f64 {
         if let Unit::Group(group) = unit {

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Decision;
 use super::SloReport;
-use crate::cell::{Balance, JudgedMove, Node, NodeId, Verdict};
+use crate::cell::{Balance, Bytes, Fetched, JudgedMove, Node, NodeId, Verdict};
 
 /// A decision of one or more rounds that were alike. CPU in CPUs of the guest, memory in bytes.
 #[derive(Clone, Debug, Serialize)]
@@ -37,6 +37,10 @@ pub struct DecisionReport {
     pub judged: Vec<JudgedMove>,
     /// Latency objectives, and the room that they leave.
     pub slos: Vec<SloReport>,
+    /// What the moves take of memory and of the link; `None` if the policy doesn't know.
+    pub bytes: Option<Bytes>,
+    /// What groups fetched after earlier moves, of those for which it has just been counted.
+    pub fetched: Vec<Fetched>,
     /// The change of plan that was carried out; `None` if nothing moved, or in a dry run.
     pub epoch: Option<u64>,
 }
@@ -81,6 +85,8 @@ impl Decision {
             routes: routes.collect(),
             judged: self.judged.clone(),
             slos: self.slos.clone(),
+            bytes: self.bytes,
+            fetched: self.fetched.clone(),
             epoch: self.retargeted.map(|done| done.epoch),
         }
     }

@@ -30,15 +30,17 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{select, Receiver, Sender};
 
 pub use metrics::{HostLoad, MetricsError};
+pub(super) use names::Names;
+pub(super) use sample::Sample;
 pub use scrape::ScrapeError;
+pub(super) use scrape::Scraper;
 pub use spec::{host_specs, Auth, ClientFiles, HostSpec, HostSpecError};
 
 use super::pressure::Reading;
 use crate::cell::NodeId;
 use crate::linux::{self, CpuSet};
 use metrics::{CpuCounters, NodeCounters};
-use names::Names;
-use scrape::{Answer, Scraper};
+use scrape::Answer;
 
 /// Minimum time between two requests to a host: node_exporter's answer costs the host some milliseconds of CPU.
 const PERIOD_MIN: Duration = Duration::from_secs(1);

@@ -57,6 +57,9 @@ fn one_of(part: &[&LoggedRound], count: usize) -> Option<LoggedRound> {
             .iter()
             .map(|link| Link::new(link.a, link.b, link.pages_per_round * count as f64))
             .collect(),
+        residents: last.view.residents.clone(),
+        memory_follows: last.view.memory_follows,
+        page_cost_rounds: last.view.page_cost_rounds.map(|cost_rounds| cost_rounds / count as f64),
         window_rounds: rounds / count as f64,
     };
     Some(LoggedRound { round: last.round, view, plan: last.plan.clone(), observed: None })

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::table::aligned;
 use crate::cell::{Moved, NodeId, Plan};
-use crate::decision_log::LogReader;
+use crate::decision_log::{Header, LogReader};
 use crate::policy::{Decider, GuardOptions, Order, PolicyName, PolicySettings, World};
 use crate::sim::replay::{replay, Replayed};
 use crate::sim::trace;
@@ -61,7 +61,7 @@ impl Replay {
     pub fn run(self) -> anyhow::Result<()> {
         let log = BufReader::new(trace::open(&self.log)?);
         let log = LogReader::new(log).with_context(|| self.log.display().to_string())?;
-        let decider = self.decider(log.header.guards, log.header.interval_s);
+        let decider = self.decider(&log.header);
         if self.follow {
             return self.what_if(log, decider);
         }
@@ -95,13 +95,13 @@ impl Replay {
     }
 
     /// The policy under the log's guards and with the length of its rounds, with the changes that the options ask for.
-    fn decider(&self, logged: Option<GuardOptions>, interval_s: Option<f64>) -> Option<Decider> {
+    fn decider(&self, header: &Header) -> Option<Decider> {
         /// The interval of logs that don't name it.
         const INTERVAL_S: f64 = 2.0;
         /// The daemon's default cool-down, in rounds of that.
         const COOL_DOWN_ROUNDS: u32 = 3;
 
-        let mut guards = logged.unwrap_or(GuardOptions::with_cool_down(COOL_DOWN_ROUNDS));
+        let mut guards = header.guards.unwrap_or(GuardOptions::with_cool_down(COOL_DOWN_ROUNDS));
         guards.cool_down_rounds = self.cool_down_rounds.unwrap_or(guards.cool_down_rounds);
         guards.bad_rounds = self.bad_rounds.unwrap_or(guards.bad_rounds);
         let settings = PolicySettings {
@@ -110,7 +110,8 @@ impl Replay {
             warning_share: self.warning,
             min_gain_cpus: self.min_gain,
             order: self.order,
-            round_s: interval_s.unwrap_or(INTERVAL_S),
+            round_s: header.interval_s.unwrap_or(INTERVAL_S),
+            byte_budget: header.byte_budget,
             ..PolicySettings::default()
         };
         let policy = (self.policy != PolicyName::NONE).then(|| self.policy.make(&settings))?;

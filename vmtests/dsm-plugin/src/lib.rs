@@ -164,7 +164,13 @@ impl Plugin {
         }
     }
 
-    /// Ends a second each second, and writes the record.
+    fn write_metrics(&self) {
+        if let Err(err) = Recorder::write_metrics(&self.memory, &self.arguments) {
+            eprintln!("vnuma-dsm: the metrics beside {}: {err}", self.arguments.out.display());
+        }
+    }
+
+    /// Ends a second each second, and writes the metrics; sometimes also the record.
     fn record(&self) {
         let (mut next_second, mut written) = (Instant::now() + Duration::from_secs(1), Instant::now());
         let mut recording = self.recording();
@@ -174,6 +180,7 @@ impl Plugin {
             recording = woken.unwrap_or_else(PoisonError::into_inner).0;
             if Instant::now() >= next_second {
                 recording.recorder.end_second(&self.memory);
+                self.write_metrics();
                 next_second += Duration::from_secs(1);
             }
             if std::mem::take(&mut recording.must_write) || written.elapsed() >= WRITE_INTERVAL {

@@ -74,6 +74,7 @@ pub(crate) struct CpuCounters {
     invalidated: [AtomicU64; MAX_NODES],
     upgrades: AtomicU64,
     first_touches: AtomicU64,
+    waited_ns: AtomicU64,
 }
 
 impl CpuCounters {
@@ -90,6 +91,14 @@ impl CpuCounters {
                 self.count_invalidated(invalidated);
             }
         }
+    }
+
+    pub(crate) fn count_waited(&self, ns: u64) {
+        self.waited_ns.store(self.waited_ns() + ns, Relaxed);
+    }
+
+    pub(crate) fn waited_ns(&self) -> u64 {
+        self.waited_ns.load(Relaxed)
     }
 
     fn count_invalidated(&self, nodes: u32) {

@@ -9,6 +9,7 @@
 
 mod arguments;
 mod counters;
+mod exporter;
 pub mod mark;
 pub mod memory;
 pub mod protocol;

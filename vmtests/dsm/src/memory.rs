@@ -107,7 +107,7 @@ impl Memory {
         let of_page = (page as usize * self.nr_nodes + node) * 2 + usize::from(access.is_store);
         self.page_faults[of_page].fetch_add(1, Relaxed);
         self.sites.count(Key::new(access.code, page), (access.address % PAGE_BYTES) as u32);
-        busy_wait(self.cost);
+        self.cpus[access.cpu].count_waited(busy_wait(self.cost).as_nanos() as u64);
     }
 
     /// All counts up to now. CPUs that run meanwhile may be in it or not.
@@ -131,6 +131,15 @@ impl Memory {
         counts
     }
 
+    /// Time for which each node's CPUs have waited, ns.
+    pub fn waited_ns(&self) -> Vec<u64> {
+        let mut waited_ns = vec![0; self.nr_nodes];
+        for (cpu, node) in self.cpus.iter().zip(&self.cpu_nodes) {
+            node.iter().for_each(|node| waited_ns[*node] += cpu.waited_ns());
+        }
+        waited_ns
+    }
+
     pub(crate) fn sites(&self) -> &Sites {
         &self.sites
     }
@@ -146,12 +155,17 @@ fn zeros(length: usize) -> Vec<AtomicU32> {
     (0..length).map(|_| AtomicU32::new(0)).collect()
 }
 
-fn busy_wait(cost: Duration) {
+/// Waits for so long, and returns how long it was: the thread may have been preempted.
+fn busy_wait(cost: Duration) -> Duration {
     if cost.is_zero() {
-        return;
+        return cost;
     }
     let start = Instant::now();
-    while start.elapsed() < cost {
+    loop {
+        let waited = start.elapsed();
+        if waited >= cost {
+            return waited;
+        }
         spin_loop();
     }
 }

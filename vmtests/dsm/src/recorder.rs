@@ -99,6 +99,17 @@ impl Recorder {
         std::fs::rename(new, &arguments.out)
     }
 
+    /// Writes the counts up to now in the Prometheus text format, in the same way.
+    ///
+    /// # Errors
+    ///
+    /// Those of the file system.
+    pub fn write_metrics(memory: &Memory, arguments: &Arguments) -> io::Result<()> {
+        let new: &Path = &arguments.out.with_extension("prom.new");
+        std::fs::write(new, memory.metrics())?;
+        std::fs::rename(new, arguments.out.with_extension("prom"))
+    }
+
     fn phase(&self, memory: &Memory, now: &Snapshot, now_s: f64) -> Phase {
         Phase { name: self.name.clone(), from_s: self.from_s, to_s: now_s, span: span(memory, &self.begun, now) }
     }

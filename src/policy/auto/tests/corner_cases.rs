@@ -343,6 +343,7 @@ fn a_bad_move_makes_the_next_ones_more_expensive_and_a_good_one_cheaper_again() 
         want_cpus: 1.0,
         moved: None,
         dearness: 1.0,
+        hot_share: None,
         apart: None,
     };
     let moved = super::super::memory::PastMove {

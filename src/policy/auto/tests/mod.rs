@@ -1,5 +1,6 @@
 //! Tests of `auto` as a pure policy, round by round on synthetic views.
 
+mod bytes;
 mod corner_cases;
 mod feeding;
 mod folding;
@@ -13,7 +14,7 @@ mod sharing;
 use std::collections::BTreeMap;
 
 use super::{Auto, AutoMemory};
-use crate::cell::{CellView, Demand, Group, GroupId, Link, Move, Node, NodeId, Plan, Pressure};
+use crate::cell::{CellView, Demand, Group, GroupId, Link, Move, Node, NodeId, Plan, Pressure, Resident};
 
 /// The nodes that new processes go to as long as these have idle CPUs.
 fn chosen(plan: &Plan) -> BTreeMap<NodeId, f64> {
@@ -62,6 +63,9 @@ struct Scene {
     work: Vec<Work>,
     links: Vec<Link>,
     limits: BTreeMap<NodeId, f64>,
+    residents: Vec<Resident>,
+    memory_follows: bool,
+    page_cost_rounds: Option<f64>,
 }
 
 /// A group, and what it wants.
@@ -143,7 +147,8 @@ impl Scene {
         groups.sort_by_key(|group: &Group| (group.node, group.id));
         let lives = |id: GroupId| self.work.iter().any(|work| work.id == id.0);
         let links = self.links.iter().filter(|link| lives(link.a) && lives(link.b)).copied().collect();
-        CellView { nodes, groups, links, ..CellView::default() }
+        let Scene { residents, memory_follows, page_cost_rounds, .. } = self.clone();
+        CellView { nodes, groups, links, residents, memory_follows, page_cost_rounds, ..CellView::default() }
     }
 }
 

@@ -43,10 +43,25 @@ fn a_round_of_64_nodes_and_10_000_groups_is_short() {
     for (name, nodes_in_use, age_s) in
         [("all over the cell", 64, 60.0), ("all on one node", 1, 60.0), ("a fork storm", 64, 0.1)]
     {
-        let (time, moves) = round_time(&scene(64, 10_000, nodes_in_use, age_s));
+        let mut scene = scene(64, 10_000, nodes_in_use, age_s);
+        let (time, moves) = round_time(&scene);
         println!("10,000 groups, {name}: {:.2} ms a round, {moves} moves", time.as_secs_f64() * 1e3);
         assert!(time < bound, "{name}: {time:?}");
+        know_memory(&mut scene);
+        let (time, moves) = round_time(&scene);
+        println!("10,000 groups of known memory, {name}: {:.2} ms a round, {moves} moves", time.as_secs_f64() * 1e3);
+        assert!(time < bound, "{name}, memory known: {time:?}");
     }
+}
+
+/// Free memory of each node, and groups with memory on two nodes each.
+fn know_memory(scene: &mut Scene) {
+    scene.nodes.iter_mut().for_each(|node| node.free_bytes = Some(20e9));
+    let resident = |work: &Work| Resident {
+        group: GroupId(work.id),
+        bytes: [(NodeId(work.node), 0.8 * work.bytes), (NodeId((work.node + 1) % 64), 0.2 * work.bytes)].into(),
+    };
+    scene.residents = scene.work.iter().map(resident).collect();
 }
 
 /// Of which each group has four: to those after it, and to some far away.
