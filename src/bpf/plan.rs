@@ -47,8 +47,15 @@ impl KernelPlan {
 
     /// Return true if it says more than where work goes.
     pub fn steers(&self) -> bool {
-        !(self.limits.is_empty() && self.spread.is_empty() && self.overflow.is_empty() && self.fallback.is_empty())
-            || !(self.gives_way.is_empty() && self.has_others.is_empty())
+        let says_more = [
+            !self.limits.is_empty(),
+            !self.spread.is_empty(),
+            !self.overflow.is_empty(),
+            !self.fallback.is_empty(),
+            !self.gives_way.is_empty(),
+            !self.has_others.is_empty(),
+        ];
+        says_more.contains(&true)
     }
 
     pub(super) fn to_args(&self, keeps_queues: bool) -> intf::vnuma_retarget_args {

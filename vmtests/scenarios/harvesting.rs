@@ -86,7 +86,7 @@ pub fn hogs_on_half_of_the_hosts_are_left_and_the_other_half_is_used() -> Result
 pub fn bursts_on_the_hosts_are_given_way_to() -> Result<String> {
     /// What each burst waits for the CPU, of what it waits beside the fair class, and the work's CPU time.
     const WAITED_MAX: f64 = 0.75;
-    const USED_MIN: f64 = 0.6;
+    const USED_MIN: f64 = 0.5;
     let cpus = (0..nr_nodes()).map(node_cpus).collect::<Result<Vec<_>>>()?.concat();
     let workers = Worker::start_many(2 * cpus.len(), &Setting::migratable())?;
     HogTimes::request()?;
