@@ -42,8 +42,9 @@ enum vnuma_limit {
 };
 
 enum vnuma_node_flags {
-	VNUMA_TAKES_OVERFLOW = 1 << 0, /* without a spread weight, but takes processes while the others have no idle CPU */
-	VNUMA_HAS_OTHERS = 1 << 1,     /* others are known to use it: what they take is no news */
+	VNUMA_TAKES_OVERFLOW =
+		1 << 0,		   /* without a spread weight, but takes processes while the others have no idle CPU */
+	VNUMA_HAS_OTHERS = 1 << 1, /* others are known to use it: what they take is no news */
 };
 
 /* What the plan says of a node. Read on the hot path, but only for nodes that the masks of vnuma_target name. */
@@ -65,11 +66,11 @@ struct vnuma_destination {
  */
 struct vnuma_target {
 	u64 epoch;
-	u64 version;	    /* number of times tasks' nodes have changed: by a plan or by a hit */
-	u64 limited_nodes;  /* nodes with a limit below their online CPUs */
-	u64 hit_nodes;	    /* nodes hit under this plan */
-	u64 left_nodes;	    /* of hit_nodes: those whose work goes to their fallback */
-	u64 resting_nodes;  /* nodes where a CPU that others take rests: see give_way.bpf.h */
+	u64 version;	   /* number of times tasks' nodes have changed: by a plan or by a hit */
+	u64 limited_nodes; /* nodes with a limit below their online CPUs */
+	u64 hit_nodes;	   /* nodes hit under this plan */
+	u64 left_nodes;	   /* of hit_nodes: those whose work goes to their fallback */
+	u64 resting_nodes; /* nodes where a CPU that others take rests: see give_way.bpf.h */
 	u32 nr_destinations;
 	struct vnuma_destination destination;
 	u32 spread_total; /* sum of the nodes' spread weights */
