@@ -349,6 +349,7 @@ mod tests {
     #[test]
     fn the_thread_finds_this_machines_nodes_and_this_process() {
         if !Path::new("/sys/devices/system/node/node0/meminfo").exists() {
+            eprintln!("skipped: this machine's kernel has no /sys/devices/system/node");
             return;
         }
         let own = std::process::id();
