@@ -19,6 +19,7 @@ static void charge_current(struct task_struct *p, struct task_ctx *tctx, struct 
 	const u64 stolen_now = kvm_stolen_ns(cpu);
 	u64 run_ns = now - cctx->started_at, stolen_ns = stolen_now - cctx->stolen_at, left_ns = 0;
 	s32 quota;
+	u32 limit;
 
 	if (!stats)
 		return;
@@ -50,8 +51,9 @@ static void charge_current(struct task_struct *p, struct task_ctx *tctx, struct 
 	}
 	if (!steers)
 		return;
-	if (node_limit(node) != VNUMA_NO_LIMIT)
-		__sync_fetch_and_sub(&stats->budget_ns, run_ns - stolen_ns);
+	limit = node_limit(node);
+	if (limit != VNUMA_NO_LIMIT)
+		charge_budget(stats, node, limit, run_ns - stolen_ns);
 	if (gives_way(node)) {
 		left_ns = watch_others(cpu, node, &cctx->rest, run_ns, stolen_ns);
 		watch_steal(stats, node, true, run_ns + left_ns, stolen_ns + left_ns);

@@ -135,6 +135,11 @@ static int on_rest_timer(void *map, u32 *key, struct node_timer *timer)
 		rest->until = 0;
 		return 0;
 	}
+	/* It was set for an earlier rest. */
+	if (time_before(now, rest->until)) {
+		bpf_timer_start(&timer->timer, rest->until - now, BPF_F_TIMER_CPU_PIN);
+		return 0;
+	}
 	if (rest->waited_at && time_before(rest->waited_at, now))
 		__sync_fetch_and_add(&stats->rested_ns, now - rest->waited_at);
 	rest->waited_at = now;

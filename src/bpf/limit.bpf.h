@@ -30,13 +30,16 @@ struct {
 	__type(value, struct node_timer);
 } limit_timers SEC(".maps");
 
+/* The least that a tick adds to what a budget is charged with, if so much time has passed: one at HZ 250. */
+#define TICK_NS (4 * NSEC_PER_MSEC)
+
 /*
  * The least limit of a node where @nr_queued tasks wait, so that each runs within 20 s, well before the watchdog's 30 s: a task
- * waits until the others have used max_debt_ns and had a turn of up to two ticks, of 4 ms at HZ 250, each.
+ * waits until the others have used max_debt_ns and had a turn of up to two ticks each.
  */
 static u64 least_limit(u64 nr_queued)
 {
-	const u64 ns_per_turn = 8 * NSEC_PER_MSEC, wait_max_ns = 20 * NSEC_PER_SEC;
+	const u64 ns_per_turn = 2 * TICK_NS, wait_max_ns = 20 * NSEC_PER_SEC;
 
 	if (nr_queued < 2)
 		return VNUMA_LIMIT_MIN;
@@ -68,6 +71,20 @@ static u32 node_limit(s32 node)
 static u64 limit_clock_ns(void)
 {
 	return bpf_ktime_get_ns();
+}
+
+/*
+ * Charge a node's budget with @used_ns. A task may have been on its CPU for long before it was charged: ticks are late on a host that
+ * is short of CPU, and the guest may have been paused. If all of that were a debt, those that wait would starve: so what one charge
+ * adds is paid off within a second, divided by the tasks that wait for their turn, if it is more than a tick.
+ */
+static void charge_budget(struct vnuma_node_stats *stats, s32 node, u32 limit, u64 used_ns)
+{
+	u64 charge_max_ns = NSEC_PER_SEC / VNUMA_LIMIT_ONE_CPU * limit / (nr_queued(node) + 1);
+
+	if (charge_max_ns < TICK_NS)
+		charge_max_ns = TICK_NS;
+	__sync_fetch_and_sub(&stats->budget_ns, used_ns < charge_max_ns ? used_ns : charge_max_ns);
 }
 
 /* Let the budget grow with the time that has passed. Only for CPUs of the node. */

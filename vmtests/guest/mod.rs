@@ -294,6 +294,15 @@ pub fn hog_in_bursts(cpus: &[u32]) -> Result<()> {
     ask_for_hogs(cpus, "b")
 }
 
+/// Stops the whole guest for a time, without any steal time, and returns once it goes on.
+pub fn pause_guest(seconds: u32) -> Result<()> {
+    let asked = Path::new("/lab/shared/pause");
+    std::fs::write("/lab/shared/pause.new", format!("{seconds}\n"))?;
+    std::fs::rename("/lab/shared/pause.new", asked).context("asking the host level for a pause")?;
+    wait_for("the pause is over", Duration::from_secs(20 + u64::from(seconds)), || Ok(!asked.exists()))?;
+    Ok(())
+}
+
 fn ask_for_hogs(cpus: &[u32], kind: &str) -> Result<()> {
     let words: Vec<String> = cpus.iter().map(|cpu| format!("{cpu}{kind}")).collect();
     // By rename, so that it is never read half-written.

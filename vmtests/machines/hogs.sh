@@ -5,6 +5,8 @@
 # A tenth of a second later each listed CPU has exactly one busy loop, and no other CPU has one. A CPU with a `b` after it, as in
 # `3b`, has one that is busy for about 4 ms and then sleeps for 16 ms, again and again.
 #
+# If there is a file /lab/shared/pause, it stops the guest for as many seconds as the file says, and then removes the file.
+#
 # If a file /lab/shared/hog-times exists, it is kept up to date: the host level's uptime in seconds; a line for each loop, also
 # for those that have ended: its CPU, the time that it ran there and the time that it waited for the CPU, ns; and the uptime
 # again, so that a copy that was read in the middle of a write is recognised.
@@ -101,6 +103,16 @@ end_loop() {
     loops=$kept
 }
 
+# As a live migration or a snapshot does: time goes on, and the vCPUs do not wait for a CPU, so none of it is steal time.
+pause_guest() {
+    read -r seconds </lab/shared/pause
+    # The signal goes to the process that the thread belongs to.
+    kill -STOP "${LAB_VCPU_TIDS%% *}"
+    pause "$seconds"
+    kill -CONT "${LAB_VCPU_TIDS%% *}"
+    rm /lab/shared/pause
+}
+
 leave() {
     for loop in $loops; do
         end_loop "$loop"
@@ -125,5 +137,6 @@ while :; do
         esac
     done
     publish_times
+    [ ! -e /lab/shared/pause ] || pause_guest
     pause 0.1
 done

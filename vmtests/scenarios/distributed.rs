@@ -14,9 +14,10 @@ use crate::pages::serve;
 
 const METRICS: &str = "127.0.0.1:9400";
 const MIB: usize = 1 << 20;
-/// Memory of each process, and what of it the process writes to all the time.
-const WORK_BYTES: usize = 80 * MIB;
-const HOT_BYTES: usize = 20 * MIB;
+/// Memory of the process, and what of it the process writes to all the time: several times what the kernel and the daemon fetch in
+/// a few seconds, which varies.
+const WORK_BYTES: usize = 160 * MIB;
+const HOT_BYTES: usize = 60 * MIB;
 const PATIENCE: Duration = Duration::from_secs(90);
 
 fn metric(series: &str) -> Result<f64> {
@@ -31,6 +32,9 @@ fn fetched(log: &str) -> Option<(f64, f64)> {
 }
 
 pub fn what_pages_cost_and_moves_fetch_is_learned_from_the_hosts() -> Result<String> {
+    // What the daemon, this program and its commands fetch, they fetch where the work comes from: a command that starts elsewhere
+    // touches as many pages as the work does.
+    let _bound = BoundTo::node(0)?;
     let address = serve::ADDRESS.parse().context("BUG: not an address")?;
     std::thread::spawn(move || serve::run(address, Path::new(serve::FILE)));
     let nodes: Vec<String> = (0..nr_nodes()).map(|node| format!("{node}=http://{}", serve::ADDRESS)).collect();
@@ -46,10 +50,7 @@ pub fn what_pages_cost_and_moves_fetch_is_learned_from_the_hosts() -> Result<Str
 
     let setting = Setting { memory_bytes: WORK_BYTES, touched_bytes: HOT_BYTES, ..Setting::default() };
     // One only: of what several fetch at once nobody knows whose it is.
-    let worker = {
-        let _bound = BoundTo::node(0)?;
-        Worker::start(&setting)?
-    };
+    let worker = Worker::start(&setting)?;
     wait_for("the work has its memory", PATIENCE, || Ok(resident_bytes(&worker)? >= WORK_BYTES))?;
     worker.renice(Setting::migratable().nice);
     unbind(std::slice::from_ref(&worker))?;

@@ -163,15 +163,19 @@ pub(super) fn observe_arrivals(options: &AutoOptions, memory: &mut AutoMemory, v
         let pages_per_round = (pages - arrivals.pages) / view.window_rounds.max(f64::MIN_POSITIVE);
         let mean = arrivals.pages_per_round + rise * (pages_per_round - arrivals.pages_per_round);
         state.arrivals = Some(Arrivals { pages, pages_per_round: mean });
-        let Some(fetching) = state.fetching.filter(|fetching| now - fetching.at >= options.hold_rounds) else {
+        let Some(fetching) = &mut state.fetching else { continue };
+        if now - fetching.at < options.hold_rounds {
+            if now - fetching.at >= options.hold_rounds / 2.0 {
+                fetching.halfway.get_or_insert((now, pages));
+            }
             continue;
-        };
+        }
+        let fetching = *fetching;
         state.fetching = None;
         let Some(group) = memory.groups.get_mut(&fetching.group).filter(|group| group.node == node.id) else {
             continue;
         };
-        let usual_pages = fetching.before.pages_per_round * (now - fetching.at);
-        let came_bytes = (pages - fetching.before.pages - usual_pages).max(0.0) * PAGE_BYTES;
+        let came_bytes = fetching.pages_beyond_usual(now, pages) * PAGE_BYTES;
         if fetching.is_ambiguous || fetching.of_bytes < PAGE_BYTES {
             continue;
         }
@@ -185,6 +189,19 @@ pub(super) fn observe_arrivals(options: &AutoOptions, memory: &mut AutoMemory, v
     }
 }
 
+impl Fetching {
+    /// Pages that came to the node by now beyond those that come all the time. Since the group came these may be more than before,
+    /// as it shares pages with tasks elsewhere, if only with the kernel there: they are what still comes in the second half.
+    fn pages_beyond_usual(&self, now: f64, pages: f64) -> f64 {
+        let (rounds, came) = (now - self.at, pages - self.before.pages);
+        let usual = match self.halfway {
+            Some((at, pages_then)) if at < now => self.before.pages_per_round.max((pages - pages_then) / (now - at)),
+            _ => self.before.pages_per_round,
+        };
+        (came - usual * rounds).max(0.0)
+    }
+}
+
 /// Begins to count what a group fetches that goes to a node, of so many bytes. Of several that come within the time it takes, none
 /// is counted.
 pub(super) fn note_fetching(memory: &mut AutoMemory, step: &Move, of_bytes: f64) {
@@ -192,5 +209,5 @@ pub(super) fn note_fetching(memory: &mut AutoMemory, step: &Move, of_bytes: f64)
     let Some(node) = memory.nodes.get_mut(&step.to) else { return };
     let Some(before) = node.arrivals else { return };
     let is_ambiguous = node.fetching.is_some();
-    node.fetching = Some(Fetching { group: step.group, at: now, before, of_bytes, is_ambiguous });
+    node.fetching = Some(Fetching { group: step.group, at: now, before, halfway: None, of_bytes, is_ambiguous });
 }

@@ -99,6 +99,9 @@ pub(super) struct Fetching {
     pub(super) at: f64,
     /// The node's arrivals when the group came.
     pub(super) before: Arrivals,
+    /// When half of the time was over, and the pages that had come to the node by then.
+    #[serde(default)]
+    pub(super) halfway: Option<(f64, f64)>,
     /// Bytes that it would fetch if it touched all of its memory.
     pub(super) of_bytes: f64,
     /// Another group has come since, so that nobody can tell whose pages come.

@@ -160,6 +160,12 @@ fn what_a_group_fetched_after_a_move_is_what_its_next_moves_are_expected_to() {
     assert!((it.bytes / 4096.0 - 2000.0).abs() < 100.0, "{it:?}");
     let hot_share = run.memory.groups[&GroupId(100)].hot_share.unwrap();
     assert!((hot_share - 0.1).abs() < 0.01, "{hot_share}");
+    // Where it is, more comes than before, as long as it is there.
+    let mut per_round = [150.0; 40];
+    per_round[0] += 1500.0;
+    per_round[1] += 500.0;
+    let (_, _, fetched) = fetch(&per_round, 50.0, false);
+    assert!((fetched[0].bytes / 4096.0 - 2000.0).abs() < 100.0, "{fetched:?}");
     // More than it has came for others.
     let (run, _, _) = fetch(&[30_000.0], 0.0, false);
     assert_eq!(run.memory.groups[&GroupId(100)].hot_share, Some(1.0));
