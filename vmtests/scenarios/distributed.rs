@@ -1,14 +1,17 @@
-//! Memory as in a distributed machine: what the hosts count is read, and what is learned from it is right.
+//! Memory as in a distributed machine: what the hosts count is read, what is learned from it is right, and the daemon makes few pages
+//! travel.
 
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
+use scx_vnuma::cell::NodeId;
+use scx_vnuma::sense::DsmCounters;
 
 use super::room::{explained, resident_bytes, unbind};
 use super::watching::{get, sample};
-use crate::guest::workers::{BoundTo, Setting, Worker};
+use crate::guest::workers::{thread_ids, BoundTo, Setting, Worker};
 use crate::guest::{nr_nodes, placement, wait_for, Scheduler};
 use crate::pages::serve;
 
@@ -17,7 +20,7 @@ const MIB: usize = 1 << 20;
 /// Memory of the process, and what of it the process writes to all the time: several times what the kernel and the daemon fetch in
 /// a few seconds, which varies.
 const WORK_BYTES: usize = 160 * MIB;
-const HOT_BYTES: usize = 60 * MIB;
+const HOT_BYTES: usize = 40 * MIB;
 const PATIENCE: Duration = Duration::from_secs(90);
 
 fn metric(series: &str) -> Result<f64> {
@@ -77,4 +80,49 @@ pub fn what_pages_cost_and_moves_fetch_is_learned_from_the_hosts() -> Result<Str
     Command::new("scx_vnuma").args(["undrain", "0"]).output().context("running scx_vnuma undrain")?;
     scheduler.end(libc::SIGTERM)?;
     Ok(said)
+}
+
+/// Stores and loads so far, of all nodes, for which a page or a right to it had to come.
+fn faults_so_far() -> Result<f64> {
+    let text = std::fs::read_to_string(serve::FILE).with_context(|| format!("reading {}", serve::FILE))?;
+    let of_node = |node| Ok(DsmCounters::parse(&text, NodeId(node))?.faults());
+    (0..nr_nodes()).map(of_node).sum()
+}
+
+/// Faults in each round, a mean of some.
+fn faults_per_round(interval: Duration) -> Result<f64> {
+    const NR_ROUNDS: u32 = 5;
+    // The plugin writes its counts once a second.
+    std::thread::sleep(2 * interval);
+    let before = faults_so_far()?;
+    std::thread::sleep(interval * NR_ROUNDS);
+    Ok((faults_so_far()? - before) / f64::from(NR_ROUNDS))
+}
+
+pub fn a_round_makes_no_pages_of_sleeping_tasks_travel() -> Result<String> {
+    const PROCESSES: usize = 50;
+    const THREADS: u32 = 200;
+    const INTERVAL: Duration = Duration::from_secs(2);
+    std::fs::write("/proc/sys/kernel/threads-max", "20000").context("raising kernel.threads-max")?;
+    let interval = format!("{}s", INTERVAL.as_secs());
+    let mut scheduler = Scheduler::start(&["--interval", &interval, "--start-node", "0", "--no-probe"])?;
+    let without = faults_per_round(INTERVAL)?;
+    let sleepers = Setting { asleep: true, nr_threads: THREADS, ..Setting::migratable() };
+    let sleepers = Worker::start_many(PROCESSES, &sleepers)?;
+    let all = PROCESSES * THREADS as usize;
+    let nr_migratable =
+        || -> Result<usize> { Ok(thread_ids(&sleepers)?.into_iter().filter(|&tid| is_ext(tid)).count()) };
+    wait_for("all are migratable", Duration::from_secs(120), || Ok(nr_migratable()? == all))?;
+    std::thread::sleep(2 * INTERVAL);
+    let with = faults_per_round(INTERVAL)?;
+    scheduler.end(libc::SIGTERM)?;
+    let said = format!("faults a round: {without:.0} without and {with:.0} with {all} sleeping tasks");
+    // Were a page of each task written, or read after another node wrote it, there would be as many more as there are tasks.
+    ensure!(with - without < all as f64 / 10.0, "{said}");
+    Ok(said)
+}
+
+fn is_ext(tid: i32) -> bool {
+    // SAFETY: no pointers.
+    unsafe { libc::sched_getscheduler(tid) == scx_vnuma::work::policy::EXT as i32 }
 }
