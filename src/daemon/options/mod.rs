@@ -202,6 +202,14 @@ pub struct RunOptions {
     /// Prometheus. The largest value counts. `1=http://…` makes room on node 1 only. While there is no answer, work has little room.
     #[arg(long, value_name = "[NODE=]URL#QUERY<LIMIT")]
     pub slo: Vec<SloSpec>,
+
+    /// File with latencies as for --slo, of servers that need passwords, tokens or certificates.
+    ///
+    /// It has a `[[slo]]` for each, with `url`, `query` and `limit`, and optionally `node`, `user` and `password_file`,
+    /// `bearer_token_file`, `ca_file`, `cert_file` and `key_file`.
+    #[arg(long, value_name = "FILE.toml", value_hint = ValueHint::FilePath)]
+    pub slos: Option<std::path::PathBuf>,
+
     /// URL at which a node's host exports the faults of its distributed memory, as in `0=http://host-a:9401`; repeatable.
     ///
     /// In the Prometheus text format, with the metrics `dsm_faults_total` and `dsm_fault_seconds_total`: see

@@ -44,6 +44,11 @@ pub fn value(query: &Query, text: &str) -> Result<f64, AnswerError> {
     }
 }
 
+/// The reason in an answer by which Prometheus's API refuses a query.
+pub fn refusal(text: &str) -> Option<AnswerError> {
+    api_values(text).err().filter(|err| matches!(err, AnswerError::Refused(_)))
+}
+
 fn page_values(metric: &str, labels: &[(String, String)], text: &str) -> Vec<f64> {
     let samples = text.lines().filter(|line| line.starts_with(metric)).filter_map(Sample::parse);
     let matches = |sample: &Sample<'_>| {
