@@ -15,7 +15,7 @@ use clap::{Args, Parser, ValueHint};
 pub use commands::{Command, ConfigCommand, OnOff, EXIT_CODES};
 pub use file::{check_file, config_file, with_file, ConfigFileError, CONFIG_FILE};
 use values::{
-    parse_duration, parse_interval, parse_listen_address, parse_probe, parse_seconds, parse_share,
+    parse_duration, parse_interval, parse_listen_address, parse_node, parse_probe, parse_seconds, parse_share,
     parse_threshold_ticks,
 };
 
@@ -162,7 +162,7 @@ pub struct RunOptions {
     pub byte_budget: Option<u64>,
 
     /// Node on which migratable work starts. Default: the first node with CPUs.
-    #[arg(long, value_name = "NODE")]
+    #[arg(long, value_name = "NODE", value_parser = parse_node)]
     pub start_node: Option<u32>,
 
     /// Make tasks that match migratable; repeatable, any match counts.
