@@ -19,7 +19,7 @@ const USER: &str = "aladdin";
 const PASSWORD: &str = "sesame";
 /// bcrypt of the password, at the least cost.
 const HASH: &str = "$2b$04$abcdefghijklmnopqrstuuinwY/tkBVrn3xrxQI/TgnMHhkvl85RW";
-/// 99 % of the scrapes of itself take no longer; of three bucket boundaries at least.
+/// 99 % of the answers to its own scrapes took no longer, in seconds.
 const QUERY: &str =
     "histogram_quantile(0.99, sum by (le) (rate(prometheus_http_request_duration_seconds_bucket{handler=\"/metrics\"}[10s])))";
 
@@ -27,8 +27,8 @@ const QUERY: &str =
 fn program() -> Option<PathBuf> {
     let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/prometheus/usr/bin/prometheus");
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join("prometheus")).chain([fetched]);
-    let found = found.into_iter().find(|it| it.is_file());
+    let places = std::env::split_paths(&path).map(|folder| folder.join("prometheus"));
+    let found = places.chain([fetched]).find(|it| it.is_file());
     if found.is_none() {
         eprintln!("skipped: prometheus is missing; vmtests/setup fetches it, as apt-get install prometheus does");
     }
