@@ -22,11 +22,12 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     Target { name: "metrics_text", check: sense::fuzzing::metrics_text },
     Target { name: "host_option", check: sense::fuzzing::host_option },
     Target { name: "hosts_file", check: sense::fuzzing::hosts_file },
     Target { name: "slo_option", check: sense::slo_fuzzing::slo_option },
+    Target { name: "slos_file", check: sense::slo_fuzzing::slos_file },
     Target { name: "slo_answer", check: sense::slo_fuzzing::slo_answer },
     Target { name: "selector", check: work::fuzzing::selector },
     Target { name: "cpu_list", check: cpu_list },

@@ -68,6 +68,7 @@ fn an_invalid_option_is_refused_with_its_name() {
         (["--interval", "0"], "--interval"),
         (["--select", "nice=3"], "not one of cgroup, comm, uid, nice, policy"),
         (["--policy", "finest"], "--policy"),
+        (["drain", "x"], "takes the number of a node, such as 1"),
         (["--polcy", "fine"], "a similar argument exists: '--policy'"),
     ] {
         let output = scx_vnuma(&args);

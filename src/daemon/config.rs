@@ -13,7 +13,8 @@ use crate::decision_log::Header;
 use crate::linux::cgroup_mount::cgroup2_mount;
 use crate::policy::{Decider, GuardOptions, Order, Policy, PolicyName, PolicySettings};
 use crate::sense::{
-    check_dsm_specs, host_specs, DsmSpec, DsmSpecError, HostSpec, HostSpecError, ProbeOptions, SloSpec,
+    check_dsm_specs, host_specs, slo_specs, DsmSpec, DsmSpecError, HostSpec, HostSpecError, ProbeOptions, SloFileError,
+    SloSpec,
 };
 use crate::work::{Accesses, Grouping, Selection, Selector, Workload, DEFAULT_SELECTORS};
 
@@ -44,8 +45,8 @@ pub struct Config {
     /// Where the v2 hierarchy is mounted, if it is.
     cgroup_root: Option<PathBuf>,
     grouping: Grouping,
-    /// Latency objectives.
-    pub(super) slos: Vec<SloSpec>,
+    slos: Vec<SloSpec>,
+    slos_file: Option<PathBuf>,
     hosts: Vec<HostSpec>,
     hosts_file: Option<PathBuf>,
     dsm: Vec<DsmSpec>,
@@ -81,14 +82,16 @@ impl Config {
             cgroup_root,
             grouping: options.group.into(),
             slos: options.slo.clone(),
+            slos_file: options.slos.clone(),
             hosts: options.host.clone(),
             hosts_file: options.hosts.clone(),
             dsm: options.dsm.clone(),
             exit_dump_len: options.exit_dump_len,
             verbose: options.verbose,
         };
-        if !config.slos.is_empty() && !config.steers() {
-            bail!("--slo needs --policy auto: {} has no limits that could make room", config.policy);
+        let has_slos = !config.slos.is_empty() || config.slos_file.is_some();
+        if has_slos && !config.steers() {
+            bail!("--slo and --slos need --policy auto: {} has no limits that could make room", config.policy);
         }
         config.links = !options.no_links && config.decider().uses_links();
         Ok(config)
@@ -156,15 +159,9 @@ impl Config {
         host_specs(&self.hosts, self.hosts_file.as_deref(), nodes)
     }
 
-    /// The latency objectives, checked against the guest's `nodes`.
-    pub fn slos(&self, nodes: &[NodeId]) -> Result<&[SloSpec]> {
-        for slo in &self.slos {
-            if let Some(node) = slo.node.filter(|node| !nodes.contains(node)) {
-                let known = nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(", ");
-                bail!("no node {node} for --slo '{slo}': the guest's nodes are {known}");
-            }
-        }
-        Ok(&self.slos)
+    /// All latency objectives of `--slo` and `--slos`, checked against the guest's `nodes`.
+    pub fn slos(&self, nodes: &[NodeId]) -> Result<Vec<SloSpec>, SloFileError> {
+        slo_specs(&self.slos, self.slos_file.as_deref(), nodes)
     }
 
     /// Where hosts export what their distributed memory does, checked against the guest's `nodes`; `None` if nobody is asked.
@@ -240,7 +237,10 @@ mod tests {
         let elsewhere = Cli::try_parse_from(["scx_vnuma", "--slo", "7=http://db#p99<5ms"]).unwrap();
         let message = Config::new(&elsewhere.run).unwrap().slos(&[0, 1].map(NodeId)).unwrap_err().to_string();
         assert_eq!(message, "no node 7 for --slo '7=http://db#p99<5ms': the guest's nodes are 0, 1");
-        assert_eq!(config("fine").unwrap_err(), "--slo needs --policy auto: fine has no limits that could make room");
+        assert_eq!(
+            config("fine").unwrap_err(),
+            "--slo and --slos need --policy auto: fine has no limits that could make room"
+        );
     }
 
     #[test]

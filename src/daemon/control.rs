@@ -150,8 +150,9 @@ impl Rounds<'_> {
     fn follow(&mut self, config: Config, hosts: Option<Hosts>) -> Result<()> {
         let nodes: Vec<_> = self.nodes.iter().map(|(node, _)| node).collect();
         let specs = config.host_specs(&nodes)?;
-        let is_new = config.slos != self.config.slos;
-        let slos = is_new.then(|| SloLoops::start(config.slos(&nodes)?, config.interval)).transpose()?;
+        let slo_specs = config.slos(&nodes)?;
+        let is_new = !self.slos.are_about(&slo_specs);
+        let slos = is_new.then(|| SloLoops::start(slo_specs, config.interval, Some(&self.slos))).transpose()?;
         let with_host: BTreeSet<_> = specs.iter().map(|spec| spec.node).collect();
         let had_host: BTreeSet<_> = self.hosts.iter().map(|spec| spec.node).collect();
         if config.probes != self.config.probes || with_host != had_host {

@@ -90,7 +90,7 @@ impl<'a> Rounds<'a> {
             hosts: config.host_specs(&ids)?,
             abilities: Abilities::needed_by(config),
             must_load_again: false,
-            slos: SloLoops::start(config.slos(&ids)?, config.interval)?,
+            slos: SloLoops::start(config.slos(&ids)?, config.interval, None)?,
             drained: BTreeSet::new(),
             control: None,
             watchdog: Watchdog::from_environment(),

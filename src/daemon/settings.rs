@@ -14,7 +14,7 @@ use crate::report::Setup;
 use crate::sense::Nodes;
 
 /// The options that a reload may change. All others are in force from the start to the end.
-const RELOADABLE: [&str; 18] = [
+const RELOADABLE: [&str; 19] = [
     "bad",
     "bad-rounds",
     "byte-budget",
@@ -31,6 +31,7 @@ const RELOADABLE: [&str; 18] = [
     "select",
     "severe",
     "slo",
+    "slos",
     "threshold-ticks",
     "warning",
 ];

@@ -17,7 +17,8 @@ pub use dsm::{check_dsm_specs, Dsm, DsmCounters, DsmError, DsmLoad, DsmSpec, Dsm
 #[cfg(any(all(test, feature = "sim"), feature = "fuzzing"))]
 pub(crate) use host::fuzzing;
 pub use host::{
-    host_specs, Auth, ClientFiles, HostLoad, HostSpec, HostSpecError, Hosts, HostsError, MetricsError, ScrapeError,
+    host_specs, Access, Auth, ClientFiles, HostLoad, HostSpec, HostSpecError, Hosts, HostsError, MetricsError,
+    ScrapeError,
 };
 pub use memory::{MemoryFound, MemoryWatch, MemoryWatchError};
 pub use nodes::Nodes;
@@ -26,6 +27,6 @@ pub use probe::{ProbeOptions, Probes};
 pub use sharing::{group_links, group_signals, Found, ProcessLink, Sharing, SharingError};
 #[cfg(any(all(test, feature = "sim"), feature = "fuzzing"))]
 pub(crate) use slo::fuzzing as slo_fuzzing;
-pub use slo::{SloError, SloSpec, SloSpecError, Slos};
+pub use slo::{slo_specs, SloError, SloFileError, SloSpec, SloSpecError, Slos};
 pub use view::{cell_view, ViewInputs};
 pub use window::{Sampler, Window};

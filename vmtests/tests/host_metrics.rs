@@ -1,15 +1,14 @@
 //! Queries hosts over real sockets: correct answers are used, faulty ones never are, and no round waits for them.
 
+mod key;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use base64::prelude::{Engine, BASE64_STANDARD};
-use graviola::hashing::Sha256;
-use graviola::signing::ecdsa::{SigningKey, P256};
-use rcgen::CertificateParams;
+use key::{certificate, Key};
 use rustls::server::WebPkiClientVerifier;
 use scx_vnuma::cell::NodeId;
 use scx_vnuma::sense::{host_specs, HostSpec, Hosts, Reading};
@@ -177,57 +176,13 @@ fn unusable_files_are_refused_at_once_by_name() {
     folder.write("two-lines", "a\nb\n");
     folder.write("no-certificate", "hello\n");
     for (fields, part) in [
-        ("bearer_token_file = 'missing'", "missing of --hosts: No such file"),
-        ("bearer_token_file = 'two-lines'", "two-lines of --hosts: it must hold one line"),
-        ("ca_file = 'no-certificate'", "no-certificate of --hosts: it has no certificate in PEM"),
+        ("bearer_token_file = 'missing'", "missing: No such file"),
+        ("bearer_token_file = 'two-lines'", "two-lines: it must hold one line"),
+        ("ca_file = 'no-certificate'", "no-certificate: it has no certificate in PEM"),
     ] {
         let specs = from_file(&folder, &format!("[[host]]\nnode = 1\nurl = 'https://127.0.0.1'\n{fields}\n"));
         let message = Hosts::start(specs, SECOND).unwrap_err().to_string();
         assert!(message.contains("host of node 1: ") && message.contains(part), "{message}");
-    }
-}
-
-/// A key that signs its own certificate, made by the cryptography that the daemon uses.
-struct Key {
-    key: SigningKey<P256>,
-    point: Vec<u8>,
-}
-
-impl Key {
-    fn generate() -> Self {
-        let key = SigningKey::<P256>::generate().expect("a key");
-        let mut spki = [0; 256];
-        // The uncompressed point is the last field of the key's SubjectPublicKeyInfo.
-        const POINT_BYTES: usize = 65;
-        let spki = key.to_spki_der(&mut spki).expect("the public key");
-        let point = spki[spki.len() - POINT_BYTES..].to_vec();
-        Key { key, point }
-    }
-
-    fn pem(&self) -> String {
-        format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", BASE64_STANDARD.encode(self.pkcs8()))
-    }
-
-    fn pkcs8(&self) -> Vec<u8> {
-        self.key.to_pkcs8_der(&mut [0; 512]).expect("the private key").to_vec()
-    }
-}
-
-impl rcgen::PublicKeyData for Key {
-    fn der_bytes(&self) -> &[u8] {
-        &self.point
-    }
-
-    fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
-        &rcgen::PKCS_ECDSA_P256_SHA256
-    }
-}
-
-impl rcgen::SigningKey for Key {
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
-        let mut signature = [0; 128];
-        let signature = self.key.sign_asn1::<Sha256>(&[message], &mut signature);
-        Ok(signature.map_err(|_| rcgen::Error::RemoteKeyError)?.to_vec())
     }
 }
 
@@ -279,12 +234,6 @@ fn tls_in_front_of(
     address
 }
 
-fn certificate(name: &str, key: &Key) -> rcgen::Certificate {
-    let mut params = CertificateParams::new([name.into()]).expect("a name");
-    params.serial_number = Some(1.into());
-    params.self_signed(key).expect("a certificate")
-}
-
 #[test]
 fn a_host_that_asks_for_a_certificate_gets_the_guests() {
     let folder = Folder::new("mtls");
@@ -305,7 +254,7 @@ fn a_host_that_asks_for_a_certificate_gets_the_guests() {
     assert_eq!(share(&asked, 1), None);
     for (file, part) in [("other.key", "it is not the key of cert_file"), ("ca.pem", "it has no private key in PEM")] {
         let message = Hosts::start(from_file(&folder, &entry(0, &with_key(file))), SECOND).unwrap_err().to_string();
-        assert!(message.contains(&format!("{file} of --hosts: {part}")), "{message}");
+        assert!(message.contains(&format!("{file}: {part}")), "{message}");
     }
 }
 

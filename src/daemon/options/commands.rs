@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum, ValueHint};
 
-use super::values::parse_interval;
+use super::values::{parse_interval, parse_node};
 
 /// The exit codes and what they mean, for `--help` and the manual page.
 pub const EXIT_CODES: &[(&str, &str)] = &[
@@ -43,13 +43,13 @@ pub enum Command {
     /// They stay drained, also over restarts, until `undrain`. Tasks that their users have bound to such a node stay there.
     Drain {
         /// The nodes.
-        #[arg(required = true, value_name = "NODE")]
+        #[arg(required = true, value_name = "NODE", value_parser = parse_node)]
         nodes: Vec<u32>,
     },
     /// Take drained nodes back into service.
     Undrain {
         /// The nodes.
-        #[arg(required = true, value_name = "NODE")]
+        #[arg(required = true, value_name = "NODE", value_parser = parse_node)]
         nodes: Vec<u32>,
     },
     /// Begin or end a dry run of the running scx_vnuma: it decides and reports, but moves nothing.

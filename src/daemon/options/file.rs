@@ -301,7 +301,7 @@ mod tests {
                 (_, "select") => "[\"uid=3\"]",
                 (_, "host" | "dsm") => "[\"1=http://a:9100\"]",
                 (_, "slo") => "[\"http://a#p99<5ms\"]",
-                (_, "hosts" | "log") => "\"a\"",
+                (_, "hosts" | "log" | "slos") => "\"a\"",
                 (_, "move-irqs" | "move-workqueues") => "true",
                 (_, "stats") => "0.5",
                 (_, "metrics") => "9100",

@@ -15,7 +15,7 @@ use clap::{Args, Parser, ValueHint};
 pub use commands::{Command, ConfigCommand, OnOff, EXIT_CODES};
 pub use file::{check_file, config_file, with_file, ConfigFileError, CONFIG_FILE};
 use values::{
-    parse_duration, parse_interval, parse_listen_address, parse_probe, parse_seconds, parse_share,
+    parse_duration, parse_interval, parse_listen_address, parse_node, parse_probe, parse_seconds, parse_share,
     parse_threshold_ticks,
 };
 
@@ -162,7 +162,7 @@ pub struct RunOptions {
     pub byte_budget: Option<u64>,
 
     /// Node on which migratable work starts. Default: the first node with CPUs.
-    #[arg(long, value_name = "NODE")]
+    #[arg(long, value_name = "NODE", value_parser = parse_node)]
     pub start_node: Option<u32>,
 
     /// Make tasks that match migratable; repeatable, any match counts.
@@ -202,6 +202,14 @@ pub struct RunOptions {
     /// Prometheus. The largest value counts. `1=http://…` makes room on node 1 only. While there is no answer, work has little room.
     #[arg(long, value_name = "[NODE=]URL#QUERY<LIMIT")]
     pub slo: Vec<SloSpec>,
+
+    /// File with latencies as for --slo, of servers that need passwords, tokens or certificates.
+    ///
+    /// It has a `[[slo]]` for each, with `url`, `query` and `limit`, and optionally `node`, `user` and `password_file`,
+    /// `bearer_token_file`, `ca_file`, `cert_file` and `key_file`.
+    #[arg(long, value_name = "FILE.toml", value_hint = ValueHint::FilePath)]
+    pub slos: Option<std::path::PathBuf>,
+
     /// URL at which a node's host exports the faults of its distributed memory, as in `0=http://host-a:9401`; repeatable.
     ///
     /// In the Prometheus text format, with the metrics `dsm_faults_total` and `dsm_fault_seconds_total`: see

@@ -28,6 +28,10 @@ pub(super) fn parse_probe(text: &str) -> Result<Duration, String> {
     }
 }
 
+pub(super) fn parse_node(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "takes the number of a node, such as 1".to_string())
+}
+
 pub(super) fn parse_share(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),

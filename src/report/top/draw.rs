@@ -99,11 +99,13 @@ fn draw_nodes(frame: &mut Frame, state: &State, area: Rect) {
             node.nr_moved_out.to_string().into(),
         ])
     });
+    // What the other columns and the gaps leave, but no more than all three sources need: figures stay near their node.
+    let by_source = area.width.saturating_sub(55).clamp(20, 52);
     let widths = [
         Constraint::Length(5),
         Constraint::Length(4),
         Constraint::Length(7),
-        Constraint::Min(20),
+        Constraint::Length(by_source),
         Constraint::Length(5),
         Constraint::Length(5),
         Constraint::Length(7),
@@ -294,6 +296,15 @@ pub(super) mod tests {
             assert!(screen.contains(part), "no {part:?} in\n{screen}");
         }
         assert_eq!(screen.lines().count(), 24);
+    }
+
+    #[test]
+    fn figures_stay_near_their_node_on_a_wide_screen() {
+        let column_of_load = |width| {
+            let screen = screen(&state(), width, 50);
+            screen.lines().nth(2).unwrap().split("load").next().unwrap().chars().count()
+        };
+        assert_eq!((column_of_load(80), column_of_load(200)), (45, 72));
     }
 
     #[test]

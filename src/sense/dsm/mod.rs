@@ -138,7 +138,7 @@ impl Dsm {
             let (same, others): (Vec<&DsmSpec>, _) = left.into_iter().partition(|DsmSpec(spec)| spec.url == first.url);
             left = others;
             let names = Names::start().map_err(thread_failed)?;
-            let scraper = Scraper::new(first.clone(), timeout, names)
+            let scraper = Scraper::new(&first.url, &first.access, timeout, names)
                 .map_err(|cause| HostsError::Host { node: first.node, cause })?;
             let mut asked = Vec::new();
             for DsmSpec(spec) in same {
@@ -183,7 +183,7 @@ fn lock(latest: &Mutex<Latest>) -> MutexGuard<'_, Latest> {
 
 /// Asks one address until it is told to stop. Logs one line when it begins to fail, and one when it works again.
 fn watch(scraper: &Scraper, asked: &[Watched], period: Duration, stopped: &Receiver<Infallible>) {
-    let url = &scraper.spec().url;
+    let url = scraper.url();
     let (mut due, mut failing) = (Instant::now(), false);
     loop {
         let outcome = scraper.scrape().map_err(|err| err.to_string()).and_then(|answer| {

@@ -1,6 +1,7 @@
 //! The CPU that is taken on each node's host, from the host's Prometheus node_exporter.
 //!
 //! - [`spec`]: the hosts' addresses, from the command line and a file.
+//! - [`access`]: credentials and certificates, as a file's entry names them.
 //! - [`scrape`]: one request, bounded in time and size.
 //! - [`names`]: looks up the hosts' names.
 //! - [`secrets`]: the files with passwords, tokens, certificates and keys.
@@ -11,6 +12,7 @@
 //! Each host has a thread that asks it every period and publishes a reading for each of the host's nodes. A round uses
 //! the latest reading and never waits.
 
+pub(super) mod access;
 mod advance;
 #[cfg(any(all(test, feature = "sim"), feature = "fuzzing"))]
 pub(crate) mod fuzzing;
@@ -29,12 +31,14 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{select, Receiver, Sender};
 
+pub use access::{Access, Auth, ClientFiles};
 pub use metrics::{HostLoad, MetricsError};
 pub(super) use names::Names;
 pub(super) use sample::Sample;
 pub use scrape::ScrapeError;
 pub(super) use scrape::Scraper;
-pub use spec::{host_specs, Auth, ClientFiles, HostSpec, HostSpecError};
+pub(super) use secrets::warnings;
+pub use spec::{host_specs, HostSpec, HostSpecError};
 
 use super::pressure::Reading;
 use crate::cell::NodeId;
@@ -116,9 +120,9 @@ impl Hosts {
         let names = Names::start().map_err(|cause| HostsError::Thread { node: first[0].node, cause })?;
         for specs in hosts_specs {
             let node = specs[0].node;
-            let scraper = Scraper::new(specs[0].clone(), timeout, names.clone())
+            let scraper = Scraper::new(&specs[0].url, &specs[0].access, timeout, names.clone())
                 .map_err(|cause| HostsError::Host { node, cause })?;
-            for warning in secrets::warnings(scraper.spec()) {
+            for warning in warnings(&specs[0].url, &specs[0].access) {
                 log::warn!("host of node {node}, {warning}");
             }
             let (refresh_now, hurried) = crossbeam_channel::bounded(1);
@@ -202,10 +206,7 @@ fn lock(latest: &Mutex<Latest>) -> MutexGuard<'_, Latest> {
 fn by_host(specs: Vec<HostSpec>) -> Vec<Vec<HostSpec>> {
     let mut hosts: Vec<Vec<HostSpec>> = Vec::new();
     for spec in specs {
-        fn asked(spec: &HostSpec) -> impl PartialEq + '_ {
-            (&spec.url, &spec.auth, &spec.ca_file, &spec.client)
-        }
-        let is_same = |other: &HostSpec| asked(other) == asked(&spec);
+        let is_same = |other: &HostSpec| other.url == spec.url && other.access == spec.access;
         match hosts.iter_mut().find(|host| is_same(&host[0])) {
             Some(host) => host.push(spec),
             None => hosts.push(vec![spec]),
@@ -257,7 +258,7 @@ impl Watch {
     fn ask(&mut self) {
         let answer =
             self.scraper.scrape().map(|Answer { text, asked, answered }| CpuCounters::parse(&text, asked, answered));
-        let url = &self.scraper.spec().url;
+        let url = self.scraper.url();
         for node in &mut self.nodes {
             let outcome = match &answer {
                 Ok(metrics) => node.read(metrics.as_ref()).map_err(|err| err.to_string()),
@@ -318,7 +319,10 @@ mod tests {
     #[test]
     fn nodes_of_one_host_share_an_answer_unless_their_credentials_differ() {
         let spec = |text: &str| text.parse::<HostSpec>().unwrap();
-        let other = HostSpec { ca_file: Some("other.pem".into()), ..spec("3=https://a?cpus=3") };
+        let other = HostSpec {
+            access: Access { ca_file: Some("other.pem".into()), ..Access::default() },
+            ..spec("3=https://a?cpus=3")
+        };
         let specs = vec![spec("0=https://a?cpus=0"), spec("1=https://b"), spec("2=https://a?cpus=1"), other];
         let nodes = by_host(specs).into_iter().map(|host| host.iter().map(|spec| spec.node.0).collect::<Vec<_>>());
         assert_eq!(nodes.collect::<Vec<_>>(), [vec![0, 2], vec![1], vec![3]]);

@@ -1,4 +1,4 @@
-//! The files that a host's entry names: passwords, tokens, certificates and keys; and what endangers them.
+//! The files that an entry names: passwords, tokens, certificates and keys; and what endangers them.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -11,8 +11,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use ureq::tls::{parse_pem, Certificate, ClientCert, PemItem, PrivateKey};
 
+use super::access::{Access, Auth, ClientFiles};
 use super::scrape::ScrapeError;
-use super::spec::{Auth, ClientFiles, HostSpec};
 
 /// The value of the Authorization header, from the files' current content.
 pub(super) fn authorization(auth: Option<&Auth>) -> Result<Option<String>, ScrapeError> {
@@ -69,18 +69,18 @@ fn unusable(path: &Path, why: impl Into<Box<dyn std::error::Error + Send + Sync>
     ScrapeError::File { path: path.to_path_buf(), cause: io::Error::new(io::ErrorKind::InvalidData, why) }
 }
 
-/// What endangers the secrets of a host's entry, each a sentence with its remedy.
-pub(super) fn warnings(spec: &HostSpec) -> Vec<String> {
+/// What endangers the secrets of an entry, each a sentence with its remedy.
+pub(in crate::sense) fn warnings(url: &str, access: &Access) -> Vec<String> {
     let mut warnings = Vec::new();
-    let (secret, file) = match &spec.auth {
+    let (secret, file) = match &access.auth {
         Some(Auth::Basic { password_file, .. }) => ("password", Some(password_file)),
         Some(Auth::Bearer { token_file }) => ("token", Some(token_file)),
         None => ("", None),
     };
-    if file.is_some() && !spec.url.starts_with("https:") {
-        warnings.push(format!("{}: the {secret} crosses the network unencrypted; use https://", spec.url));
+    if file.is_some() && !url.starts_with("https:") {
+        warnings.push(format!("{url}: the {secret} crosses the network unencrypted; use https://"));
     }
-    let key = spec.client.as_ref().map(|files| &files.key_file);
+    let key = access.client.as_ref().map(|files| &files.key_file);
     for path in file.into_iter().chain(key).filter(|path| is_open_to_all(path)) {
         warnings.push(format!("{0}: every user can read or change this secret; chmod o= {0}", path.display()));
     }
@@ -117,18 +117,18 @@ mod tests {
     #[test]
     fn a_secret_over_http_or_open_to_all_is_warned_of_by_name() {
         let (closed, open) = (Secret::new(0o640), Secret::new(0o644));
-        let spec = |url: &str, auth| HostSpec { auth, ..url.parse().unwrap() };
-        let token = |file: &Secret| Some(Auth::Bearer { token_file: file.0.clone() });
-        let password = |file: &Secret| Some(Auth::Basic { user: "me".into(), password_file: file.0.clone() });
-        assert_eq!(warnings(&spec("0=https://a", token(&closed))), [""; 0]);
-        assert_eq!(warnings(&spec("0=http://a", None)), [""; 0]);
-        let plain = warnings(&spec("0=http://a", password(&closed)));
+        let auth = |auth| Access { auth: Some(auth), ..Access::default() };
+        let token = |file: &Secret| auth(Auth::Bearer { token_file: file.0.clone() });
+        let password = |file: &Secret| auth(Auth::Basic { user: "me".into(), password_file: file.0.clone() });
+        assert_eq!(warnings("https://a", &token(&closed)), [""; 0]);
+        assert_eq!(warnings("http://a", &Access::default()), [""; 0]);
+        let plain = warnings("http://a/metrics", &password(&closed));
         assert_eq!(plain, ["http://a/metrics: the password crosses the network unencrypted; use https://"]);
-        let both = warnings(&spec("0=http://a", token(&open)));
+        let both = warnings("http://a", &token(&open));
         assert!(both[0].contains("the token crosses"), "{both:?}");
         assert!(both[1].starts_with(&format!("{}: every user can read", open.0.display())), "{both:?}");
         let client = Some(ClientFiles { cert_file: open.0.clone(), key_file: open.0.clone() });
-        let key = warnings(&HostSpec { client, ..spec("0=https://a", None) });
+        let key = warnings("https://a", &Access { client, ..Access::default() });
         assert!(key.len() == 1 && key[0].contains("chmod o= "), "{key:?}");
     }
 }

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 use ureq::http::Uri;
 
+use super::access::{Access, AccessFields};
 use crate::cell::NodeId;
 use crate::linux::CpuSet;
 
@@ -22,38 +23,8 @@ pub struct HostSpec {
     pub url: String,
     /// The host's CPUs that count; `None` for all. The server isn't sent this list.
     pub cpus: Option<CpuSet>,
-    /// Credentials to send, if any.
-    pub auth: Option<Auth>,
-    /// PEM file with the certificates that an HTTPS server must be signed by; the guest's own store if `None`.
-    pub ca_file: Option<PathBuf>,
-    /// The certificate that the guest shows to an HTTPS server, if any.
-    pub client: Option<ClientFiles>,
-}
-
-/// A client certificate for mutual TLS. The files are read once, at the start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientFiles {
-    /// PEM file with the certificate and those that lead to its CA.
-    pub cert_file: PathBuf,
-    /// PEM file with the certificate's private key.
-    pub key_file: PathBuf,
-}
-
-/// Credentials. The files are read before every request, so that secrets may change.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Auth {
-    /// HTTP basic authentication.
-    Basic {
-        /// The user name.
-        user: String,
-        /// File that holds the password on a single line.
-        password_file: PathBuf,
-    },
-    /// `Authorization: Bearer …`.
-    Bearer {
-        /// File that holds the token on a single line.
-        token_file: PathBuf,
-    },
+    /// Credentials and certificates.
+    pub access: Access,
 }
 
 /// Why hosts were refused: one sentence with the flag, the field and the remedy.
@@ -111,21 +82,22 @@ impl FromStr for HostSpec {
             let not_a_node = |_| format!("'{node}' is not a node number, as in 0=http://host-a:9100");
             let node = node.parse().map_err(not_a_node).map_err(|reason| without_pieces(text, reason))?;
             let (url, cpus) = parse_url(url)?;
-            Ok(HostSpec { node: NodeId(node), url, cpus, auth: None, ca_file: None, client: None })
+            Ok(HostSpec { node: NodeId(node), url, cpus, access: Access::default() })
         };
         parsed().map_err(refused)
     }
 }
 
 /// The text without what is in front of an `@`, for messages and logs.
-fn without_password(text: &str) -> String {
+pub(in crate::sense) fn without_password(text: &str) -> String {
     match (text.find("://"), text.rfind('@')) {
         (Some(scheme), Some(at)) if at > scheme => format!("{}://…{}", &text[..scheme], &text[at..]),
         _ => text.to_string(),
     }
 }
 
-const NO_PASSWORDS: &str = "a URL must not contain a password: set user and password_file in a --hosts file";
+const NO_PASSWORDS: &str =
+    "a URL must not contain a password: set user and password_file in a file for --hosts or --slos";
 
 /// The reason, unless it may show a piece of a password: one that has a '/', '?' or '=' is not where it should be.
 fn without_pieces(text: &str, reason: String) -> String {
@@ -226,26 +198,16 @@ impl Entry {
         if cpus.is_some() && cpus_of_url.is_some() {
             return Err("cpus is also in the url: give it once".into());
         }
-        let auth = match (self.user, self.password_file, self.bearer_token_file) {
-            (None, None, None) => None,
-            (Some(user), Some(_), None) if user.contains(':') => return Err("user must not contain a ':'".into()),
-            (Some(user), Some(file), None) => Some(Auth::Basic { user, password_file: folder.join(file) }),
-            (None, None, Some(file)) => Some(Auth::Bearer { token_file: folder.join(file) }),
-            _ => return Err("set both user and password_file, or bearer_token_file alone".into()),
+        let fields = AccessFields {
+            user: self.user,
+            password_file: self.password_file,
+            bearer_token_file: self.bearer_token_file,
+            ca_file: self.ca_file,
+            cert_file: self.cert_file,
+            key_file: self.key_file,
         };
-        let client = match (self.cert_file, self.key_file) {
-            (None, None) => None,
-            (Some(cert), Some(key)) => Some(ClientFiles { cert_file: folder.join(cert), key_file: folder.join(key) }),
-            _ => return Err("set both cert_file and key_file".into()),
-        };
-        if client.is_some() && !url.starts_with("https:") {
-            return Err("cert_file needs an https:// url".into());
-        }
-        if self.ca_file.is_some() && !url.starts_with("https:") {
-            return Err("ca_file needs an https:// url".into());
-        }
-        let ca_file = self.ca_file.map(|file| folder.join(file));
-        Ok(HostSpec { node: NodeId(self.node), url, cpus: cpus.or(cpus_of_url), auth, ca_file, client })
+        let access = fields.check(&url, folder)?;
+        Ok(HostSpec { node: NodeId(self.node), url, cpus: cpus.or(cpus_of_url), access })
     }
 }
 
@@ -272,7 +234,7 @@ pub(super) fn parse_file(path: &Path, text: &str) -> Result<Vec<HostSpec>, HostS
 }
 
 /// The library's message, which shows the line. If that may have a password, the line's number and the reason.
-fn what_is_wrong(text: &str, err: &toml::de::Error) -> String {
+pub(in crate::sense) fn what_is_wrong(text: &str, err: &toml::de::Error) -> String {
     let whole = err.to_string();
     if !whole.contains('@') {
         return whole.trim_end().to_string();

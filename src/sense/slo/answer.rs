@@ -44,6 +44,11 @@ pub fn value(query: &Query, text: &str) -> Result<f64, AnswerError> {
     }
 }
 
+/// The reason in an answer by which Prometheus's API refuses a query.
+pub fn refusal(text: &str) -> Option<AnswerError> {
+    api_values(text).err().filter(|err| matches!(err, AnswerError::Refused(_)))
+}
+
 fn page_values(metric: &str, labels: &[(String, String)], text: &str) -> Vec<f64> {
     let samples = text.lines().filter(|line| line.starts_with(metric)).filter_map(Sample::parse);
     let matches = |sample: &Sample<'_>| {
@@ -83,7 +88,8 @@ fn api_values(text: &str) -> Result<Vec<f64>, AnswerError> {
     let unreadable = |why: String| AnswerError::Unreadable(why);
     let answer: ApiAnswer = serde_json::from_str(text).map_err(|err| unreadable(err.to_string()))?;
     if answer.status != "success" {
-        return Err(AnswerError::Refused(answer.error));
+        // It becomes part of a log line.
+        return Err(AnswerError::Refused(answer.error.replace(char::is_control, " ")));
     }
     let values = match answer.data.ok_or_else(|| unreadable("it has no data".to_owned()))? {
         ApiData::Vector(series) => series.into_iter().map(|series| series.value).collect(),
@@ -124,7 +130,7 @@ mod tests {
             of(API, r#"{"status":"success","data":{"resultType":"vector","result":[]}}"#),
             Err(AnswerError::NoSeries)
         );
-        let refused = r#"{"status":"error","errorType":"bad_data","error":"parse error"}"#;
+        let refused = r#"{"status":"error","errorType":"bad_data","error":"parse\nerror"}"#;
         assert_eq!(of(API, refused), Err(AnswerError::Refused("parse error".to_owned())));
         for damaged in ["", "{}", "null", r#"{"status":"success"}"#, "<html>"] {
             assert!(matches!(of(API, damaged), Err(AnswerError::Unreadable(_))), "{damaged}");

@@ -3,6 +3,7 @@
 //! Each has a thread that asks every period and keeps the last value. A round uses that, and never waits.
 
 mod answer;
+mod file;
 #[cfg(any(all(test, feature = "sim"), feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod spec;
@@ -15,12 +16,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 pub use answer::AnswerError;
-pub use spec::{SloSpec, SloSpecError};
+pub use file::{slo_specs, SloFileError};
+pub use spec::{Query, SloSpec, SloSpecError};
 
-use super::host::names::Names;
-use super::host::scrape::{ScrapeError, Scraper};
-use super::host::HostSpec;
-use crate::cell::NodeId;
+use super::host::{warnings, Names, ScrapeError, Scraper};
 use crate::linux;
 use crate::policy::SloReading;
 
@@ -75,7 +74,7 @@ pub struct Slos {
 
 impl Slos {
     /// Start asking for each objective's value every `interval`, but at most once a second.
-    pub fn start(specs: &[SloSpec], interval: Duration) -> Result<Self, SloError> {
+    pub fn start(specs: Vec<SloSpec>, interval: Duration) -> Result<Self, SloError> {
         let period = interval.max(PERIOD_MIN);
         let (stop, stopped) = crossbeam_channel::bounded(0);
         let mut slos = Slos { slos: Vec::new(), fresh_for: period * FRESH_PERIODS, _stop: stop };
@@ -84,16 +83,18 @@ impl Slos {
         }
         let names = Names::start().map_err(SloError::Thread)?;
         for spec in specs {
-            let node = spec.node.unwrap_or(NodeId(0));
-            let host = HostSpec { node, url: spec.url.clone(), cpus: None, auth: None, ca_file: None, client: None };
-            let scraper = Scraper::new(host, (period * 4 / 5).min(TIMEOUT_MAX), names.clone())
+            let timeout = (period * 4 / 5).min(TIMEOUT_MAX);
+            let scraper = Scraper::new(&spec.url, &spec.access, timeout, names.clone())
                 .map_err(|cause| SloError::Address { spec: spec.to_string(), cause })?;
+            for warning in warnings(&spec.url, &spec.access) {
+                log::warn!("--slo '{spec}': {warning}");
+            }
             let latest = Arc::new(Mutex::new(Latest { value: None, at: Instant::now() }));
             let watch = Watch { spec: spec.clone(), scraper, latest: latest.clone(), failing_since: None };
             let stopped = stopped.clone();
             let run = move || watch.run(period, &stopped);
             linux::thread::spawn("slo", STACK_BYTES, run).map_err(SloError::Thread)?;
-            slos.slos.push((spec.clone(), latest));
+            slos.slos.push((spec, latest));
         }
         Ok(slos)
     }
@@ -138,7 +139,13 @@ impl Watch {
     }
 
     fn ask(&self) -> Result<(f64, Instant), AskError> {
-        let answer = self.scraper.scrape()?;
+        let answer = self.scraper.scrape().map_err(|err| match &err {
+            // Prometheus gives its reason with a status that says nothing of it.
+            ScrapeError::Status { text, .. } if self.spec.query == Query::Api => {
+                answer::refusal(text).map_or(AskError::Scrape(err), AskError::Answer)
+            }
+            _ => AskError::Scrape(err),
+        })?;
         Ok((answer::value(&self.spec.query, &answer.text)?, answer.asked))
     }
 
@@ -182,6 +189,30 @@ mod tests {
         port
     }
 
+    #[test]
+    fn prometheus_own_reason_is_told_also_with_a_status_of_refusal() {
+        let body = r#"{"status":"error","errorType":"bad_data","error":"1:4: parse error: unexpected end"}"#;
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for text in [body, "no reason"] {
+                let (mut stream, _) = listener.accept().unwrap();
+                let _ = stream.read(&mut [0; 4096]).unwrap();
+                let head =
+                    format!("HTTP/1.1 400 Bad Request\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", text.len());
+                stream.write_all((head + text).as_bytes()).unwrap();
+            }
+        });
+        let spec: SloSpec = format!("http://127.0.0.1:{port}/api/v1/query#max(<5ms").parse().unwrap();
+        let names = Names::start().unwrap();
+        let scraper = Scraper::new(&spec.url, &spec.access, Duration::from_secs(5), names).unwrap();
+        let latest = Arc::new(Mutex::new(Latest { value: None, at: Instant::now() }));
+        let watch = Watch { spec, scraper, latest, failing_since: None };
+        let said = watch.ask().unwrap_err().to_string();
+        assert_eq!(said, "Prometheus refuses the query: 1:4: parse error: unexpected end");
+        assert_eq!(watch.ask().unwrap_err().to_string(), "the answer has status 400 Bad Request instead of 200");
+    }
+
     fn wait_for(slos: &Slos, what: impl Fn(Option<f64>, SloReading) -> bool) {
         let began = Instant::now();
         loop {
@@ -198,7 +229,7 @@ mod tests {
     fn a_latency_is_read_and_is_unknown_once_answers_stop() {
         let port = serve(&["p99_seconds 0.010\n", "p99_seconds 0.004\n", "nothing 1\n"]);
         let spec: SloSpec = format!("http://127.0.0.1:{port}#p99_seconds<5ms").parse().unwrap();
-        let slos = Slos::start(&[spec], Duration::from_millis(500)).unwrap();
+        let slos = Slos::start(vec![spec], Duration::from_millis(500)).unwrap();
         assert!(matches!(slos.readings().next().unwrap().2, SloReading::Pending | SloReading::Known(_)));
         wait_for(&slos, |value, reading| value == Some(0.010) && reading == SloReading::Known(2.0));
         wait_for(&slos, |value, reading| value == Some(0.004) && reading == SloReading::Known(0.8));

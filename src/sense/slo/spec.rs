@@ -5,9 +5,12 @@ use std::str::FromStr;
 
 use crate::cell::NodeId;
 use crate::sense::host::spec::plain_url;
+use crate::sense::host::Access;
 
 /// The end of the path of Prometheus's HTTP API for a query at one time.
 const API_PATH: &str = "/api/v1/query";
+/// How the names of counters end, those of histograms and summaries included.
+const COUNTERS: [&str; 4] = ["_total", "_sum", "_count", "_bucket"];
 
 /// A latency objective: where it is read, and what it must stay below.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,7 +25,9 @@ pub struct SloSpec {
     pub limit: f64,
     /// The objective as it was given, as `5ms`.
     pub limit_text: String,
-    /// All of it as it was given.
+    /// Credentials and certificates.
+    pub access: Access,
+    /// All of it as it was given; of a file's entry, as the option would have it.
     text: String,
 }
 
@@ -63,7 +68,7 @@ impl FromStr for SloSpec {
             // Nothing before it is shown, and no piece of it in another message.
             true => SloSpecError {
                 text: format!("…@{}", text.rsplit('@').next().unwrap_or_default()),
-                reason: "a URL must not contain a password: name a page that needs none".to_owned(),
+                reason: "a URL must not contain a password: set user and password_file in a --slos file".to_owned(),
             },
         })
     }
@@ -74,8 +79,7 @@ fn parse(text: &str) -> Result<SloSpec, String> {
 
     let (address, rest) = text.split_once('#').ok_or(FORM)?;
     let (query, limit_text) = rest.rsplit_once('<').ok_or(FORM)?;
-    let (query, limit_text) = (query.trim(), limit_text.trim());
-    if query.is_empty() {
+    if query.trim().is_empty() {
         return Err(format!("there is no query before the '<': {FORM}"));
     }
     let (node, url) = match address.split_once('=') {
@@ -84,17 +88,25 @@ fn parse(text: &str) -> Result<SloSpec, String> {
         }
         _ => (None, address),
     };
+    let spec = spec(node, url, query, limit_text)?;
+    Ok(SloSpec { text: text.to_owned(), ..spec })
+}
+
+/// The objective of these parts.
+pub(super) fn spec(node: Option<NodeId>, url: &str, query: &str, limit_text: &str) -> Result<SloSpec, String> {
+    let (text, limit_text) = (query.trim(), limit_text.trim().to_owned());
+    let given = format!("{}{url}#{text}<{limit_text}", node.map(|node| format!("{node}=")).unwrap_or_default());
     let url = plain_url(url)?;
     let path = url.split('?').next().unwrap_or_default();
     let (url, query) = match path.ends_with(API_PATH) {
         true => {
             let sign = if url.contains('?') { '&' } else { '?' };
-            (format!("{url}{sign}query={}", escaped(query)), Query::Api)
+            (format!("{url}{sign}query={}", escaped(text)), Query::Api)
         }
-        false => (url, page_query(query)?),
+        false => (url, page_query(text)?),
     };
-    let limit = limit(limit_text)?;
-    Ok(SloSpec { node, url, query, limit, limit_text: limit_text.to_owned(), text: text.to_owned() })
+    let limit = limit(&limit_text)?;
+    Ok(SloSpec { node, url, query, limit, limit_text, access: Access::default(), text: given })
 }
 
 /// `metric{label="value"}`: only equality, as a page is no database.
@@ -123,6 +135,12 @@ fn page_query(query: &str) -> Result<Query, String> {
     let labels = labels.collect::<Option<Vec<_>>>().ok_or_else(refused)?;
     if !is_name(metric) {
         return Err(refused());
+    }
+    if let Some(counter) = COUNTERS.iter().find(|end| metric.ends_with(*end)) {
+        return Err(format!(
+            "{metric} is a counter, by its end {counter}: it only grows, and is no latency; ask Prometheus for a rate of it: \
+             http://prometheus:9090{API_PATH}#QUERY<LIMIT"
+        ));
     }
     Ok(Query::Page { metric: metric.to_owned(), labels })
 }
@@ -176,6 +194,8 @@ mod tests {
             ("http://db:99999#p99<5ms", "is not a port"),
             ("http://db#rate(p99[1m])<5ms", "give Prometheus's API"),
             ("http://db#p99{job=db}<5ms", "is no series of a page"),
+            ("http://db#request_seconds_total<5ms", "is a counter, by its end _total"),
+            ("http://db#request_seconds_bucket{le=\"1\"}<5ms", "ask Prometheus for a rate"),
             ("http://db#p99<soon", "'soon' is no limit"),
             ("http://db#p99<-1", "'-1' is no limit"),
             ("http://db#p99<0s", "'0s' is no limit"),

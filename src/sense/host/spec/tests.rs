@@ -1,3 +1,4 @@
+use super::super::access::{Auth, ClientFiles};
 use super::*;
 
 fn spec(text: &str) -> HostSpec {
@@ -96,12 +97,12 @@ fn a_file_adds_credentials_relative_to_its_folder() {
     )
     .unwrap();
     let auth = Auth::Basic { user: "me".into(), password_file: std::env::temp_dir().join("pw") };
-    assert_eq!(specs[0].auth, Some(auth));
-    assert_eq!(specs[0].ca_file.as_deref(), Some(Path::new("/ca.pem")));
+    assert_eq!(specs[0].access.auth, Some(auth));
+    assert_eq!(specs[0].access.ca_file.as_deref(), Some(Path::new("/ca.pem")));
     let cert_file = std::env::temp_dir().join("guest.pem");
-    assert_eq!(specs[0].client, Some(ClientFiles { cert_file, key_file: "/guest.key".into() }));
+    assert_eq!(specs[0].access.client, Some(ClientFiles { cert_file, key_file: "/guest.key".into() }));
     assert_eq!(specs[0].cpus.as_ref().unwrap().len(), 4);
-    assert_eq!(specs[1].auth, Some(Auth::Bearer { token_file: "/token".into() }));
+    assert_eq!(specs[1].access.auth, Some(Auth::Bearer { token_file: "/token".into() }));
     assert_eq!(specs[1].cpus, Some([5].into()));
 }
 
@@ -110,7 +111,7 @@ fn the_example_file_is_valid() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/hosts.toml");
     let specs = host_specs(&[], Some(&path), &[NodeId(0), NodeId(1), NodeId(2)]).unwrap();
     assert_eq!(specs[0].url, "http://host-a:9100/metrics");
-    assert_eq!(specs[1].ca_file, Some(path.with_file_name("ca.pem")));
+    assert_eq!(specs[1].access.ca_file, Some(path.with_file_name("ca.pem")));
 }
 
 #[test]
