@@ -110,9 +110,8 @@ pub fn a_round_makes_no_pages_of_sleeping_tasks_travel() -> Result<String> {
     let sleepers = Setting { asleep: true, nr_threads: THREADS, ..Setting::migratable() };
     let sleepers = Worker::start_many(PROCESSES, &sleepers)?;
     let all = PROCESSES * THREADS as usize;
-    let nr_migratable =
-        || -> Result<usize> { Ok(thread_ids(&sleepers)?.into_iter().filter(|&tid| is_ext(tid)).count()) };
-    wait_for("all are migratable", Duration::from_secs(120), || Ok(nr_migratable()? == all))?;
+    wait_for("all tasks are there", PATIENCE, || Ok(thread_ids(&sleepers)?.len() == all))?;
+    wait_for("they become migratable", PATIENCE, || Ok(sleepers.iter().all(Worker::is_migratable)))?;
     std::thread::sleep(2 * INTERVAL);
     let with = faults_per_round(INTERVAL)?;
     scheduler.end(libc::SIGTERM)?;
@@ -120,9 +119,4 @@ pub fn a_round_makes_no_pages_of_sleeping_tasks_travel() -> Result<String> {
     // Were a page of each task written, or read after another node wrote it, there would be as many more as there are tasks.
     ensure!(with - without < all as f64 / 10.0, "{said}");
     Ok(said)
-}
-
-fn is_ext(tid: i32) -> bool {
-    // SAFETY: no pointers.
-    unsafe { libc::sched_getscheduler(tid) == scx_vnuma::work::policy::EXT as i32 }
 }
