@@ -202,8 +202,9 @@ fn an_unknown_option_cannot_be_varied() {
 
 #[test]
 fn values_too_large_for_any_machine_are_refused_in_one_sentence() {
-    let refused: [&[&str]; 6] = [
+    let refused: [&[&str]; 7] = [
         &["--interval", "1ns"],
+        &["--capacity", "1e308"],
         &["--machines", "4000000000"],
         &["--machine-memory", "1000000TiB"],
         &["--overcommit", "inf"],
@@ -265,6 +266,16 @@ fn a_synthetic_trace_is_the_same_as_parquet_and_as_csv() {
     let csv = ok(&[&run[..], &["--events", &path("csv"), "--usage", &path("csv")]].concat());
     let parquet = ok(&[&run[..], &["--trace", &path("t.parquet")]].concat());
     assert_eq!(csv, parquet);
+}
+
+#[test]
+fn a_folder_in_place_of_a_result_is_told_with_the_remedy() {
+    let folder = folder("folder-as-result");
+    for args in [["merge", text(&folder)].as_slice(), &["report", text(&folder), "--out", "never.html"]] {
+        let output = sim(args);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && said.contains("name those in it, such as result.json"), "{said}");
+    }
 }
 
 #[test]
@@ -380,6 +391,14 @@ fn a_prepare_that_fails_leaves_the_old_file_and_nothing_else() {
     let output = sim(&["prepare", "--out", text(&out), "--events", text(&sample), "--usage", text(&usage)]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!((names(&folder).len(), fs::read(&out).unwrap()), (2, b"old".to_vec()));
+}
+
+#[test]
+fn a_full_disk_is_told_as_such_and_not_as_a_damaged_trace() {
+    let output = sim(&["prepare", "--out", "/dev/full", "--events", "data/sample", "--usage", "data/sample"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(said.trim_end(), "vnuma-sim: fatal: /dev/full: No space left on device (os error 28)");
 }
 
 #[test]

@@ -3,6 +3,12 @@
 //! The data flow is trace -> tasks -> placement -> engine -> figures -> result. The engine builds a
 //! [`crate::cell::CellView`] of each cell, calls the same policies as the live daemon and carries out their
 //! [`crate::cell::Plan`]s. `docs/simulation.md` explains the model.
+//!
+//! A policy of your own next to a built-in one, on the bundled sample:
+//!
+//! ```
+#![doc = include_str!("../../examples/own_policy.rs")]
+//! ```
 
 pub mod advise;
 pub mod cli;

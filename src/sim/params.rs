@@ -9,8 +9,9 @@ use crate::policy::{Order, Policy, PolicyName, PolicySettings};
 
 /// Maximum number of machines: each takes memory, and no real cluster is larger.
 const MAX_MACHINES: u32 = 10_000_000;
-/// Maximum overcommitment ratio: far beyond any use, and up to here sums of reservations are exact.
-const MAX_OVERCOMMIT: f64 = 1000.0;
+/// Maximum overcommitment ratio, and capacity in the trace's largest machines: far beyond any use, and up to here sums of
+/// reservations are exact.
+const MAX_RATIO: f64 = 1000.0;
 /// Maximum memory of a machine, bytes: a month of moves in a large cluster must fit into 64 bits.
 const MAX_MACHINE_MEMORY_BYTES: u64 = 16 << 40;
 /// Maximum number of rebalances in a run: the data kept for each must fit into memory.
@@ -207,9 +208,10 @@ impl Params {
                 return Err(SimError::Parameters(format!("{option} {value}: must be at least 0")));
             }
         }
-        if self.overcommit > MAX_OVERCOMMIT {
-            let refused = format!("--overcommit {}: must be at most {MAX_OVERCOMMIT}", self.overcommit);
-            return Err(SimError::Parameters(refused));
+        for (option, value) in [("--capacity", self.capacity), ("--overcommit", self.overcommit)] {
+            if value > MAX_RATIO {
+                return Err(SimError::Parameters(format!("{option} {value}: must be at most {MAX_RATIO}")));
+            }
         }
         let counts =
             [("--machines", self.machines), ("--cell", self.cell), ("--destinations", self.destinations.unwrap_or(1))];

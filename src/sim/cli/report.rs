@@ -27,7 +27,7 @@ impl Report {
     pub fn run(self) -> anyhow::Result<()> {
         let mut page = Page::default();
         for path in &self.results {
-            let text = std::fs::read(path).map_err(SimError::file(path))?;
+            let text = result::read(path)?;
             let value: serde_json::Value = parse_json(path, &text)?;
             match value["format"].as_str() {
                 Some(sweep::FORMAT) => page.sweeps.push(SweepResult::parse(path, &text)?),

@@ -26,6 +26,15 @@ small { color: #555; }
 code { font-size: 0.9em; overflow-wrap: anywhere; }
 #policies { position: sticky; top: 0; background: #fffd; padding: 0.3em 0; border-bottom: 1px solid #ddd; }
 #policies label { margin-left: 1em; white-space: nowrap; }
+@media screen and (max-width: 800px) {
+  figure > div { overflow-x: auto; } figure svg[width='1060'] { min-width: 800px; }
+}
+@media screen and (prefers-color-scheme: dark) {
+  :root { color-scheme: dark; }
+  body { background: #181818; color: #ddd; } figcaption, small { color: #aaa; }
+  th, td, #policies { border-color: #444; } #policies { background: #181818dd; }
+  figure svg { background: #fff; } figure > div > svg { filter: invert(0.9) hue-rotate(180deg); }
+}
 @media print {
   body { margin: 0; max-width: none; padding: 0; font-size: 12px; }
   #policies { display: none; }

@@ -161,7 +161,7 @@ impl RunResult {
 
     /// Read a result from a file.
     pub fn read(path: &Path) -> Result<RunResult, SimError> {
-        RunResult::parse(path, &std::fs::read(path).map_err(SimError::file(path))?)
+        RunResult::parse(path, &read(path)?)
     }
 
     /// Parse the text of the result at `path`.
@@ -205,6 +205,16 @@ pub fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), SimE
         .map_err(|error| SimError::File { path: path.into(), source: error.into() })?;
     file.write_all(b"\n").map_err(SimError::file(path))?;
     file.into_inner().map_err(|error| SimError::file(path)(error.into_error()))?.finish()
+}
+
+/// Read the text of a result or a sweep.
+pub fn read(path: &Path) -> Result<Vec<u8>, SimError> {
+    if path.is_dir() {
+        // Which `--out` named.
+        let what = "a folder, and results are files: name those in it, such as result.json or compare.json".to_owned();
+        return Err(SimError::Format { path: path.into(), what });
+    }
+    std::fs::read(path).map_err(SimError::file(path))
 }
 
 /// Parse a value from the text of a JSON file.

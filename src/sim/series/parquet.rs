@@ -14,18 +14,14 @@ use parquet::schema::parser::parse_message_type;
 
 use super::{Table, Values};
 use crate::sim::error::SimError;
-use crate::sim::trace::{EncodedColumn, ParquetColumn};
+use crate::sim::trace::{not_written, EncodedColumn, ParquetColumn};
 
 /// Number of rows in a row group.
 const GROUP_ROWS: usize = 1 << 20;
 
 /// Write a table.
 pub(super) fn write<W: Write + Send>(table: &Table, path: &Path, file: W) -> Result<W, SimError> {
-    groups(table, file).map_err(|error| match error {
-        // What the system says, such as of a full disk.
-        ParquetError::External(cause) => SimError::file(path)(std::io::Error::other(cause)),
-        other => SimError::file(path)(std::io::Error::other(other)),
-    })
+    groups(table, file).map_err(not_written(path))
 }
 
 fn groups<W: Write + Send>(table: &Table, file: W) -> Result<W, ParquetError> {

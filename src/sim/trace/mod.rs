@@ -24,8 +24,8 @@ use std::ops::Range;
 pub use input::Input;
 pub use load::{from_csv, from_readers, CsvTables};
 pub use oddities::{Oddities, Oddity, OddityKind};
+pub(in crate::sim) use parquet::{not_written, Column as ParquetColumn, Encoded as EncodedColumn};
 pub use parquet::{nr_row_groups, read as from_parquet, ParquetWriter};
-pub(in crate::sim) use parquet::{Column as ParquetColumn, Encoded as EncodedColumn};
 pub use parts::expand;
 pub use source::open_file as open;
 

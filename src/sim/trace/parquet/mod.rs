@@ -19,6 +19,7 @@ mod read;
 mod tests;
 mod write;
 
+use std::io;
 use std::path::Path;
 
 use parquet::errors::ParquetError;
@@ -114,6 +115,17 @@ impl Head {
     }
 }
 
+/// An error of writing: what the system says, such as of a full disk.
+pub(in crate::sim) fn not_written(path: &Path) -> impl Fn(ParquetError) -> SimError + '_ {
+    move |error| {
+        SimError::file(path)(match error {
+            ParquetError::External(cause) => io::Error::other(cause),
+            other => io::Error::other(other),
+        })
+    }
+}
+
+/// An error of reading.
 fn failed(path: &Path) -> impl Fn(ParquetError) -> SimError + '_ {
     move |error| {
         let error = match error {

@@ -16,7 +16,7 @@ use rayon::prelude::*;
 
 use super::check::TASK_WINDOWS_MAX;
 use super::page::{Column, Encoded};
-use super::{checksum, failed, Head, FORMAT, HEAD_KEY, ROW_GROUP_WINDOWS, SCHEMA};
+use super::{checksum, not_written, Head, FORMAT, HEAD_KEY, ROW_GROUP_WINDOWS, SCHEMA};
 use crate::sim::error::SimError;
 use crate::sim::output::NewFile;
 use crate::sim::trace::{Trace, TracedTask, UsageWindow};
@@ -55,7 +55,8 @@ impl<'a, W: Write + Send> ParquetWriter<'a, W> {
         }
         let properties = properties.build();
         let properties = Arc::new(properties);
-        let writer = SerializedFileWriter::new(file, Arc::new(schema), properties.clone()).map_err(failed(path))?;
+        let writer =
+            SerializedFileWriter::new(file, Arc::new(schema), properties.clone()).map_err(not_written(path))?;
         let columns = writer.schema_descr().columns().iter();
         let columns =
             columns.map(|column| Column { described: column.clone(), properties: properties.clone() }).collect();
@@ -75,7 +76,7 @@ impl<'a, W: Write + Send> ParquetWriter<'a, W> {
         for groups in groups(tasks).chunks(rayon::current_num_threads()) {
             let encoded = groups.par_iter().map(|group| encode(&self.columns, trace, group));
             for columns in encoded.collect::<Vec<_>>() {
-                self.append(columns).map_err(failed(self.path))?;
+                self.append(columns).map_err(not_written(self.path))?;
             }
         }
         Ok(())
@@ -102,7 +103,7 @@ impl<'a, W: Write + Send> ParquetWriter<'a, W> {
         head.seal(self.tasks, self.windows);
         let head = serde_json::to_string(&head).expect("BUG: a head is plain data");
         self.writer.append_key_value_metadata(KeyValue::new(HEAD_KEY.to_owned(), head));
-        self.writer.into_inner().map_err(failed(self.path))
+        self.writer.into_inner().map_err(not_written(self.path))
     }
 }
 
