@@ -7,7 +7,7 @@ use super::error::SimError;
 use super::params::Params;
 use super::quantity::Quantity;
 use super::repeat::Measured;
-use super::result::{check_format, parse_json};
+use super::result::{check_format, has_checksum, parse_json};
 use super::spread::Spread;
 use super::trace::Input;
 
@@ -34,7 +34,7 @@ pub struct SweepResult {
     pub baseline: String,
     /// One point for each combination and policy.
     pub points: Vec<Point>,
-    /// CRC-32 of the sweep without this field, as compact JSON; `None` in a sweep of an earlier release.
+    /// CRC-32 of the sweep without this field, as compact JSON; `None` until it is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crc32: Option<u32>,
 }
@@ -44,7 +44,7 @@ impl SweepResult {
     pub fn parse(path: &Path, text: &[u8]) -> Result<SweepResult, SimError> {
         let result: SweepResult = parse_json(path, text)?;
         check_format(path, &result.format, FORMAT)?;
-        match result.check() {
+        match has_checksum(result.crc32).and_then(|()| result.check()) {
             Ok(()) => Ok(result),
             Err(what) => Err(SimError::Format { path: path.into(), what: format!("{what}; run the sweep again") }),
         }
@@ -223,14 +223,18 @@ mod tests {
     }
 
     #[test]
-    fn an_edited_comparison_is_refused_and_one_of_an_earlier_release_is_read() {
+    fn a_comparison_is_refused_if_it_was_edited_or_has_no_checksum() {
         let good = comparison();
         let mut value = serde_json::to_value(&good).unwrap();
         value["points"][1]["runs"][0]["cpu_utilisation"] = 0.9.into();
         let error = SweepResult::parse(Path::new("compare.json"), value.to_string().as_bytes()).unwrap_err();
         assert!(error.to_string().contains("edited or damaged; run the sweep again"), "{error}");
-        let earlier = SweepResult { crc32: None, ..good };
-        assert_eq!(read(&serde_json::to_vec(&earlier).unwrap()), Some(earlier));
+        let text = serde_json::to_vec(&SweepResult { crc32: None, ..good }).unwrap();
+        let error = SweepResult::parse(Path::new("compare.json"), &text).unwrap_err().to_string();
+        assert!(
+            error.contains("compare.json") && error.contains("no checksum") && error.contains("run the sweep again"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub struct RunResult {
     pub rounds: Rounds,
     /// Busy time of the first machines.
     pub heat: Heat,
-    /// CRC-32 of the result without this field, as compact JSON; `None` in a result of an earlier release.
+    /// CRC-32 of the result without this field, as compact JSON; `None` until it is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crc32: Option<u32>,
 }
@@ -168,7 +168,7 @@ impl RunResult {
     pub fn parse(path: &Path, text: &[u8]) -> Result<RunResult, SimError> {
         let result: RunResult = parse_json(path, text)?;
         check_format(path, &result.format, FORMAT)?;
-        match result.check_keys(text).and_then(|()| result.check()) {
+        match result.check_keys(text).and_then(|()| has_checksum(result.crc32)).and_then(|()| result.check()) {
             Ok(()) => Ok(result),
             Err(what) => Err(SimError::Format { path: path.into(), what: format!("{what}; run it again") }),
         }
@@ -221,6 +221,14 @@ pub fn read(path: &Path) -> Result<Vec<u8>, SimError> {
 pub fn parse_json<T: serde::de::DeserializeOwned>(path: &Path, text: &[u8]) -> Result<T, SimError> {
     serde_json::from_slice(text)
         .map_err(|error| SimError::Format { path: path.into(), what: format!("not a result of vnuma-sim: {error}") })
+}
+
+/// Check that a file has a checksum: without one, as in an earlier release, a change of it would go unnoticed.
+pub fn has_checksum(crc32: Option<u32>) -> Result<(), String> {
+    match crc32 {
+        Some(_) => Ok(()),
+        None => Err("it has no checksum (crc32): it was edited, damaged, or written by an earlier release".to_owned()),
+    }
 }
 
 /// Check the format that a file names.
