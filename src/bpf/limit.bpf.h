@@ -30,20 +30,20 @@ struct {
 	__type(value, struct node_timer);
 } limit_timers SEC(".maps");
 
-/* The least that a tick adds to what a budget is charged with, if so much time has passed: one at HZ 250. */
-#define TICK_NS (4 * NSEC_PER_MSEC)
+/* A turn ends at the second tick at the latest, of 4 ms at HZ 250. */
+#define TURN_NS (8 * NSEC_PER_MSEC)
 
 /*
  * The least limit of a node where @nr_queued tasks wait, so that each runs within 20 s, well before the watchdog's 30 s: a task
- * waits until the others have used max_debt_ns and had a turn of up to two ticks each.
+ * waits until the others have used max_debt_ns and had a turn each.
  */
 static u64 least_limit(u64 nr_queued)
 {
-	const u64 ns_per_turn = 2 * TICK_NS, wait_max_ns = 20 * NSEC_PER_SEC;
+	const u64 wait_max_ns = 20 * NSEC_PER_SEC;
 
 	if (nr_queued < 2)
 		return VNUMA_LIMIT_MIN;
-	return (max_debt_ns + nr_queued * ns_per_turn) * VNUMA_LIMIT_ONE_CPU / wait_max_ns;
+	return (max_debt_ns + nr_queued * TURN_NS) * VNUMA_LIMIT_ONE_CPU / wait_max_ns;
 }
 
 /* Return the limit of @node, or VNUMA_NO_LIMIT. */
@@ -75,16 +75,20 @@ static u64 limit_clock_ns(void)
 
 /*
  * Charge a node's budget with @used_ns. A task may have been on its CPU for long before it was charged: ticks are late on a host that
- * is short of CPU, and the guest may have been paused. If all of that were a debt, those that wait would starve: so what one charge
- * adds is paid off within a second, divided by the tasks that wait for their turn, if it is more than a tick.
+ * is short of CPU, and the guest may have been paused. If all of that were a debt, those that wait would starve. So a debt is at most
+ * what the limit gives in a second, divided by the tasks that wait for their turn, or a turn of each CPU that the limit allows.
  */
 static void charge_budget(struct vnuma_node_stats *stats, s32 node, u32 limit, u64 used_ns)
 {
-	u64 charge_max_ns = NSEC_PER_SEC / VNUMA_LIMIT_ONE_CPU * limit / (nr_queued(node) + 1);
+	u64 debt_max_ns = NSEC_PER_SEC / VNUMA_LIMIT_ONE_CPU * limit / (nr_queued(node) + 1);
+	const u64 turns_ns = TURN_NS * ((limit + VNUMA_LIMIT_ONE_CPU - 1) / VNUMA_LIMIT_ONE_CPU);
+	s64 over;
 
-	if (charge_max_ns < TICK_NS)
-		charge_max_ns = TICK_NS;
-	__sync_fetch_and_sub(&stats->budget_ns, used_ns < charge_max_ns ? used_ns : charge_max_ns);
+	if (debt_max_ns < turns_ns)
+		debt_max_ns = turns_ns;
+	over = (s64)used_ns - __sync_fetch_and_sub(&stats->budget_ns, used_ns) - (s64)debt_max_ns;
+	if (over > 0)
+		__sync_fetch_and_add(&stats->budget_ns, over < (s64)used_ns ? over : (s64)used_ns);
 }
 
 /* Let the budget grow with the time that has passed. Only for CPUs of the node. */

@@ -134,7 +134,7 @@ pub fn the_least_limit_starves_none_of_a_hundred() -> Result<String> {
             let limits = [(NodeId(node), cpus)].into();
             KernelPlan { limits, ..KernelPlan::to(NodeId(node), None) }
         };
-        class.retarget(&limited_to(0.4))?;
+        class.retarget(&limited_to(0.8))?;
         // A task that is on a CPU during a pause seems to have used it all that time. The least limit would take half a minute to
         // give that.
         let mut nr_pauses = 0;
@@ -142,6 +142,8 @@ pub fn the_least_limit_starves_none_of_a_hundred() -> Result<String> {
             let before_ns = node_stats(node)?.run_ns;
             pause_guest(5)?;
             nr_pauses += 1;
+            // A late tick charges it. The watchdog takes a pause for time in which nothing ran.
+            std::thread::sleep(Duration::from_secs(1));
             if node_stats(node)?.run_ns - before_ns > 4_000_000_000 {
                 break;
             }
@@ -157,8 +159,8 @@ pub fn the_least_limit_starves_none_of_a_hundred() -> Result<String> {
         drop(workers);
         let used = (now.run_ns - before.run_ns) as f64 / LONG.as_nanos() as f64;
         let nr_runs = now.nr_runs - before.nr_runs;
-        // As many tasks as this need .08 CPU, more than the least limit; of ticks that are late they have more.
-        ensure!(used < 0.16, "{used:.3} CPUs are used, in {nr_runs} runs");
+        // As many tasks as this need more than the least limit.
+        ensure!(used < 0.1, "{used:.3} CPUs are used, in {nr_runs} runs");
         ensure!(nr_runs >= 100, "the work has had {nr_runs} turns");
         Ok(format!("100 hogs, 40 s after {nr_pauses} pauses, {used:.3} CPUs used, in {nr_runs} runs"))
     })
