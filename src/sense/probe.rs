@@ -2,9 +2,8 @@
 //! moment.
 //!
 //! Each node has a thread, bound to one of the node's CPUs, that spins once per period for a bounded time at nice 19
-//! and reads its CPU's stolen time before and after. A node found busy is probed less often, since a probe only adds to
-//! its load. Before work moves to a node, all empty nodes are probed at once and for longer, because bursty load leaves
-//! gaps.
+//! and reads its CPU's stolen time before and after. Before work moves to a node, all empty nodes are probed at once and
+//! for longer, because bursty load leaves gaps.
 //!
 //! A probe sleeps while another source has readings of its node, except for the probe before a move: no other source is
 //! as fresh. Its thread is never SCHED_IDLE: if the daemon is killed, the last of its threads to exit tears down
@@ -18,6 +17,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use crossbeam_channel::{Receiver, Sender};
 
 use super::{Nodes, Reading, Spin};
 use crate::bpf::StealReader;
@@ -29,15 +29,15 @@ use crate::linux::{self, affinity, clock, CpuSet};
 pub struct ProbeOptions {
     /// CPU time that a vCPU spins for in each period, not counting stolen time.
     pub burst: Duration,
-    /// Time between two probes of a node; twice as long while the node is busy.
+    /// Time between two probes of a node.
     pub period: Duration,
 }
 
 /// A node counts as busy from this share on. Less leaves room for work, which tells more than a probe, so that it is worth knowing
 /// soon.
 const BUSY_SHARE: f64 = 0.25;
-/// Time between two probes of a busy node, in periods.
-const BUSY_PERIODS: u32 = 2;
+/// What a probe before a move found of a busy node counts for so many periods.
+const FOUND_BUSY_PERIODS: u32 = 1;
 /// Part of a period after which a first idle reading is confirmed by a second.
 const CONFIRM_DIVISOR: u32 = 4;
 /// Length of a probe before a move, in bursts.
@@ -53,10 +53,9 @@ impl ProbeOptions {
     /// node that has become idle counts as busy until a second idle reading, which is taken soon.
     fn next_period(&self, before: Option<f64>, share: Option<f64>) -> Duration {
         let is_busy = |share: Option<f64>| share.is_some_and(|share| share >= BUSY_SHARE);
-        match (is_busy(before), is_busy(share)) {
-            (_, true) => self.period * BUSY_PERIODS,
-            (true, false) => self.period / CONFIRM_DIVISOR,
-            (false, false) => self.period,
+        match is_busy(before) && !is_busy(share) {
+            true => self.period / CONFIRM_DIVISOR,
+            false => self.period,
         }
     }
 }
@@ -65,6 +64,8 @@ impl ProbeOptions {
 pub struct Probes {
     options: ProbeOptions,
     probes: BTreeMap<NodeId, (Arc<Shared>, JoinHandle<()>)>,
+    /// Holds a message if one has measured since it was last received.
+    measured: Receiver<()>,
 }
 
 /// State that a probe's thread shares with the rounds.
@@ -109,15 +110,17 @@ impl Probes {
     ) -> Result<Self> {
         const STACK_BYTES: usize = 64 << 10;
 
+        let (has_measured, measured) = crossbeam_channel::bounded(1);
         let mut probes = BTreeMap::new();
         for (node, cpus) in nodes.iter().filter(|(_, cpus)| !cpus.is_empty()) {
             let shared = Arc::new(Shared { is_asked: AtomicBool::new(asked(node)), ..Shared::default() });
-            let mut probe = Probe { cpus: cpus.clone(), options, steal: steal_reader()?, shared: shared.clone() };
+            let (steal, has_measured) = (steal_reader()?, has_measured.clone());
+            let mut probe = Probe { cpus: cpus.clone(), options, steal, shared: shared.clone(), has_measured };
             let thread = linux::thread::spawn(format!("probe {node}"), STACK_BYTES, move || probe.run())
                 .context("starting a probe's thread")?;
             probes.insert(node, (shared, thread));
         }
-        Ok(Probes { options, probes })
+        Ok(Probes { options, probes, measured })
     }
 
     /// Start or stop the periodic probes of a node.
@@ -141,11 +144,23 @@ impl Probes {
         })
     }
 
+    /// The last reading of a node that a probe before a move found busy, for a while. Where another source says what others take on
+    /// average, this finds their bursts; forgotten, the probe would be repeated every round.
+    pub fn found_busy(&self, node: NodeId) -> Option<Reading> {
+        let counts = |age: Duration, period: Duration| age <= period * FOUND_BUSY_PERIODS;
+        let is_busy = |reading: &Reading| match *reading {
+            Reading::Taken { share, age, period, .. } => share >= BUSY_SHARE && counts(age, period),
+            Reading::Failed => false,
+        };
+        self.reading(node).filter(is_busy)
+    }
+
     /// Probe the wanted nodes at once and for longer, even if their periodic probes are off, and wait for the readings.
     /// The wait ends when a probe would be done on a CPU of which others get two thirds. Returns the nodes without a
     /// reading by then.
     pub fn refresh_now(&self, wanted: impl Fn(NodeId) -> bool) -> Vec<NodeId> {
         let began = Instant::now();
+        let until = began + self.options.burst * HURRIED_BURSTS * 3;
         let hurried = || self.probes.iter().filter(|(&node, _)| wanted(node));
         for (_, (shared, thread)) in hurried() {
             shared.must_refresh.store(true, Ordering::Relaxed);
@@ -154,10 +169,9 @@ impl Probes {
         loop {
             let is_late = |shared: &Shared| shared.latest().is_none_or(|latest| latest.began < began);
             let late: Vec<_> = hurried().filter(|(_, (shared, _))| is_late(shared)).map(|(&node, _)| node).collect();
-            if late.is_empty() || began.elapsed() >= self.options.burst * HURRIED_BURSTS * 3 {
+            if late.is_empty() || self.measured.recv_deadline(until).is_err() {
                 return late;
             }
-            std::thread::sleep(Duration::from_millis(1));
         }
     }
 
@@ -191,6 +205,7 @@ struct Probe {
     options: ProbeOptions,
     steal: StealReader,
     shared: Arc<Shared>,
+    has_measured: Sender<()>,
 }
 
 impl Probe {
@@ -220,6 +235,8 @@ impl Probe {
             let period = self.options.next_period(before, share);
             before = share;
             self.shared.publish(Some(Measurement { share: worse, spin, began, period }));
+            // A full channel already holds such a message.
+            let _ = self.has_measured.try_send(());
             self.shared.cpu_ns.store(clock::thread_cpu_time().as_nanos() as u64, Ordering::Relaxed);
             std::thread::park_timeout(period.saturating_sub(began.elapsed()));
         }
@@ -245,22 +262,50 @@ impl Probe {
         const LOOK_EVERY: Duration = Duration::from_micros(500);
 
         let stolen_before_ns = self.steal.read_ns()?;
+        let cpu_before = clock::thread_cpu_time();
         let began = Instant::now();
+        let mut seen = Seen::default();
         loop {
             let spin_until = began.elapsed() + LOOK_EVERY;
             while began.elapsed() < spin_until {
                 std::hint::spin_loop();
             }
             let stolen = Duration::from_nanos(self.steal.read_ns()?.saturating_sub(stolen_before_ns));
-            let wall = began.elapsed();
+            seen.look(began.elapsed(), clock::thread_cpu_time() - cpu_before, stolen);
             // Spinning on would only take more of what others need.
-            let is_evident = stolen >= self.options.burst / 2 && wall >= 2 * stolen;
-            if is_evident || wall >= wanted + stolen || wall >= wanted * TURNS_MAX {
-                let ran = wall.saturating_sub(stolen);
-                let bursts = ran.as_secs_f64() / self.options.burst.as_secs_f64();
-                return Ok(Spin { share: (stolen.as_secs_f64() / ran.as_secs_f64()).min(1.0), bursts });
+            let is_evident = stolen >= self.options.burst / 2 && seen.ran >= stolen;
+            if is_evident || seen.ran >= wanted || seen.wall >= wanted * TURNS_MAX {
+                return Ok(seen.spin(self.options.burst));
             }
         }
+    }
+}
+
+/// What a spin has seen so far.
+#[derive(Default)]
+struct Seen {
+    wall: Duration,
+    cpu: Duration,
+    stolen: Duration,
+    /// Time in which the host is known to have run the vCPU.
+    ran: Duration,
+}
+
+impl Seen {
+    /// Add what has passed since the last look. A spin looks all the time, so if it seems to have run for long without a look, its
+    /// vCPU stood still and the host doesn't say why: its own host may have been short of CPU, or have paused it. That is neither
+    /// time that others took nor time that the vCPU got.
+    fn look(&mut self, wall: Duration, cpu: Duration, stolen: Duration) {
+        const STEP_MAX: Duration = Duration::from_millis(2);
+        let not_stolen = (wall - self.wall).saturating_sub(stolen.saturating_sub(self.stolen));
+        let stood_still = not_stolen.min(cpu.saturating_sub(self.cpu)).saturating_sub(STEP_MAX);
+        self.ran += not_stolen - stood_still;
+        (self.wall, self.cpu, self.stolen) = (wall, cpu, stolen);
+    }
+
+    fn spin(&self, burst: Duration) -> Spin {
+        let ran_s = self.ran.as_secs_f64();
+        Spin { share: (self.stolen.as_secs_f64() / ran_s).min(1.0), bursts: ran_s / burst.as_secs_f64() }
     }
 }
 
@@ -284,12 +329,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_busy_node_is_probed_less_often_and_its_first_idle_reading_is_confirmed_soon() {
+    fn the_first_idle_reading_of_a_busy_node_is_confirmed_soon() {
         let options = ProbeOptions::new(Duration::from_millis(10));
         let mut before = None;
         let mut after = |share| options.next_period(std::mem::replace(&mut before, share), share).as_millis();
         let readings = [0.9, 0.9, 0.0, 0.1, 0.3, 0.25, 0.2].map(Some);
-        assert_eq!(readings.map(&mut after), [2000, 2000, 250, 1000, 2000, 2000, 250]);
+        assert_eq!(readings.map(&mut after), [1000, 1000, 250, 1000, 1000, 1000, 250]);
         assert_eq!([None, Some(0.0)].map(after), [1000, 1000], "a probe that could not run says nothing");
+    }
+
+    #[test]
+    fn time_in_which_a_spin_stood_still_is_neither_stolen_nor_run() {
+        let ms = Duration::from_millis;
+        // Each look: the wall, the thread's CPU time and the steal time since the last one, ms.
+        let ran_after = |looks: &[(u64, u64, u64)]| {
+            let (mut seen, mut sum) = (Seen::default(), (0, 0, 0));
+            for look in looks {
+                sum = (sum.0 + look.0, sum.1 + look.1, sum.2 + look.2);
+                seen.look(ms(sum.0), ms(sum.1), ms(sum.2));
+            }
+            (seen.ran, seen.spin(ms(10)).share)
+        };
+        assert_eq!(ran_after(&[(1, 1, 0), (10, 10, 0), (1, 1, 0)]), (ms(4), 0.0), "eight of ten ms are unknown");
+        assert_eq!(ran_after(&[(2, 2, 0), (10, 0, 0)]), (ms(12), 0.0), "another task of the guest ran on the vCPU");
+        assert_eq!(ran_after(&[(2, 2, 0), (12, 12, 10)]), (ms(4), 1.0), "of guests that count stolen time as run time");
+        assert_eq!(ran_after(&[(8, 2, 0), (4, 1, 2)]), (ms(10), 0.2), "of those that don't");
     }
 }

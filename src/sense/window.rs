@@ -211,10 +211,14 @@ impl Sampler {
             let (host, host_psi_share) = (self.hosts.reading(node), self.hosts.psi_share(node));
             let dsm = self.dsm.as_ref().and_then(|dsm| dsm.load(node));
             let mut readings = NodeReadings { host, host_psi_share, dsm, ..steal_readings(window, node, cpus) };
-            if let Some(probes) = self.probes.as_ref().filter(|_| readings.host.is_none()) {
-                let is_wanted = self.watched.has(node) && !self.drained.contains(&node);
-                probes.ask(node, !readings.has_run && window.nr_online(cpus) > 0 && is_wanted);
-                readings.probe = probes.reading(node);
+            match &self.probes {
+                Some(probes) if readings.host.is_none() => {
+                    let is_wanted = self.watched.has(node) && !self.drained.contains(&node);
+                    probes.ask(node, !readings.has_run && window.nr_online(cpus) > 0 && is_wanted);
+                    readings.probe = probes.reading(node);
+                }
+                Some(probes) => readings.probe = probes.found_busy(node),
+                None => {}
             }
             (node, readings)
         });

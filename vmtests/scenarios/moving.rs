@@ -95,8 +95,9 @@ fn destinations_under_two_hogs(args: &[&str], nr_to_settle: usize, nr_rounds: us
     let _kept = KeptEmpty::node(2)?;
     let _workers = Worker::start_many(8, &Setting::migratable())?;
     let a_little = |cpu| Worker::start(&Setting { in_bursts: true, cpu: Some(cpu), ..Setting::default() });
-    // Three for each CPU, so that an empty node still seems less loaded with the kernel's own work on it.
-    let cpus = [node_cpus(0)?, node_cpus(1)?].concat().repeat(3);
+    // Two for each CPU, so that an empty node still seems less loaded with the kernel's own work on it. With three, and the work,
+    // these nodes would seem as loaded as the busy ones.
+    let cpus = [node_cpus(0)?, node_cpus(1)?].concat().repeat(2);
     let _fixed = cpus.into_iter().map(a_little).collect::<Result<Vec<_>>>()?;
     // This program, which samples the nodes, does not run there either.
     let _bound = BoundTo::node(0)?;

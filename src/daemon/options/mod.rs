@@ -111,7 +111,7 @@ pub struct RunOptions {
     /// Time per second that a CPU of an empty node spins to measure steal.
     ///
     /// An idle vCPU accrues no steal, so an empty node looks idle however busy its host is. A probe spins at the lowest
-    /// priority on nodes that have no other source. A node found busy is probed less often, every two seconds.
+    /// priority on nodes that have no other source, every second, and ends once it is evident that others run there.
     /// Before work moves, all such nodes are probed at once for three times as long.
     #[arg(long, value_name = "DURATION", default_value = "10ms", value_parser = parse_probe)]
     pub probe: Duration,
