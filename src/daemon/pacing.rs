@@ -5,9 +5,22 @@ use std::time::{Duration, Instant};
 /// After this many consecutive late rounds the interval counts as too short.
 const LATE_ROUNDS: u32 = 20;
 
+/// Part of an interval after which the round that a hit caused is followed by the next one: its window was short, and what others take
+/// since the hit decides what their node may hold.
+const LOOK_AGAIN_DIVISOR: u32 = 4;
+
 /// Longest pause for the bound's sake. Time that others steal from a round counts as its CPU time, so that rounds on a hogged
 /// node seem dear just when the next one should move work.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// Why a round begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// It is due, or the settings changed.
+    Due,
+    /// A node was hit.
+    Hit,
+}
 
 /// Paces rounds: a steady interval, but no more than a fifth of a CPU as long as that leaves a round every two seconds.
 ///
@@ -27,9 +40,9 @@ impl Pace {
         Pace { interval, due: Instant::now(), usual_cpu: Duration::ZERO, late_rounds: 0 }
     }
 
-    /// When the round after one that took `round_cpu` is due. A guest that was paused doesn't catch up on missed
-    /// rounds.
-    pub fn next_due(&mut self, round_cpu: Duration) -> Instant {
+    /// When the round after one that began for this cause, and took `round_cpu`, is due. A guest that was paused doesn't catch up on
+    /// missed rounds.
+    pub fn next_due(&mut self, cause: Cause, round_cpu: Duration) -> Instant {
         let pause = self.pause_after(round_cpu);
         let is_late = self.usual_cpu + pause > self.interval;
         self.late_rounds = if is_late { self.late_rounds.saturating_add(1) } else { 0 };
@@ -40,7 +53,12 @@ impl Pace {
                 self.interval.as_millis()
             );
         }
-        self.due = (self.due + self.interval).max(Instant::now() + pause);
+        let now = Instant::now();
+        self.due = match cause {
+            Cause::Due => (self.due + self.interval).min(now + self.interval).max(now + pause),
+            // The bound is for what rounds take on average, and hits are rare.
+            Cause::Hit => now + (self.interval / LOOK_AGAIN_DIVISOR).max(self.usual_cpu),
+        };
         self.due
     }
 
@@ -73,7 +91,20 @@ mod tests {
     #[test]
     fn cheap_rounds_keep_the_interval() {
         let mut pace = Pace::new(Duration::from_secs(1));
-        let first = pace.next_due(Duration::from_millis(1));
-        assert_eq!(pace.next_due(Duration::from_millis(1)) - first, Duration::from_secs(1));
+        let first = pace.next_due(Cause::Due, Duration::from_millis(1));
+        // As if the round had begun then.
+        pace.due = first - Duration::from_secs(1);
+        assert_eq!(pace.next_due(Cause::Due, Duration::from_millis(1)), first);
+    }
+
+    #[test]
+    fn hits_bring_the_next_round_forward_however_many_they_are() {
+        let (interval, round_cpu) = (Duration::from_secs(1), Duration::from_millis(1));
+        let mut pace = Pace::new(interval);
+        for _ in 0..3 {
+            let due = pace.next_due(Cause::Hit, round_cpu);
+            assert!(due <= Instant::now() + interval / 4, "the round is due {:?} from now", due - Instant::now());
+        }
+        assert!(pace.next_due(Cause::Due, round_cpu) <= Instant::now() + interval, "then they are regular again");
     }
 }

@@ -12,7 +12,7 @@ use super::control::{Abilities, Control};
 use super::failures::Failures;
 use super::groups::busiest_groups;
 use super::links::links_report;
-use super::pacing::Pace;
+use super::pacing::{Cause, Pace};
 use super::reporter::Reporter;
 use super::service::Watchdog;
 use super::slo::SloLoops;
@@ -123,6 +123,7 @@ impl<'a> Rounds<'a> {
     /// Run rounds at a steady pace until `shutdown` is requested or the kernel ends the scheduler class.
     pub fn run(&mut self, shutdown: &Shutdown) -> Result<()> {
         let (mut pace, mut failures) = (Pace::new(self.config.interval), Failures::default());
+        let mut cause = Cause::Due;
         while !self.class.has_exited() {
             self.note_alive();
             let cpu_before = thread_cpu_time();
@@ -133,16 +134,17 @@ impl<'a> Rounds<'a> {
                     self.reporter.note_failed_round();
                 }
             }
-            let due = pace.next_due(thread_cpu_time() - cpu_before);
-            if !self.wait_until(due, shutdown) {
-                break;
+            let due = pace.next_due(cause, thread_cpu_time() - cpu_before);
+            match self.wait_until(due, shutdown) {
+                Some(next) => cause = next,
+                None => break,
             }
         }
         Ok(())
     }
 
-    /// Sleep until `due`. Returns false if it is time to shut down.
-    fn wait_until(&mut self, due: Instant, shutdown: &Shutdown) -> bool {
+    /// Sleep until a round is `due`, or a hit wants one. Returns `None` if it is time to shut down.
+    fn wait_until(&mut self, due: Instant, shutdown: &Shutdown) -> Option<Cause> {
         /// The kernel doesn't wake the daemon when it ends the scheduler class, and the class wants signs of life.
         const CHECK_EVERY: Duration = Duration::from_millis(250);
 
@@ -150,18 +152,18 @@ impl<'a> Rounds<'a> {
             self.note_alive();
             let is_changed = self.serve_requests();
             if self.must_load_again {
-                return false;
+                return None;
             }
             let left = due.saturating_duration_since(Instant::now());
             if left.is_zero() || is_changed {
-                return true;
+                return Some(Cause::Due);
             }
             // A node was hit: its work is on its way elsewhere already, and wants a plan.
             if shutdown.sleep(left.min(CHECK_EVERY), self.signals.hits.as_ref().map(AsFd::as_fd)) {
-                return true;
+                return Some(Cause::Hit);
             }
         }
-        false
+        None
     }
 
     fn note_alive(&mut self) {
