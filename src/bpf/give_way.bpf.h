@@ -79,6 +79,14 @@ static bool rests_at(const struct cpu_rest *rest, u64 now)
 	return rest->until && time_before(now, rest->until);
 }
 
+/* Count the time until @until for which a task has waited for the end of the rest. */
+static void count_rested(struct vnuma_node_stats *stats, struct cpu_rest *rest, u64 until)
+{
+	if (stats && rest->waited_at && time_before(rest->waited_at, until))
+		__sync_fetch_and_add(&stats->rested_ns, until - rest->waited_at);
+	rest->waited_at = 0;
+}
+
 /*
  * Return true if @cpu rests. If so, and if a task waits or @prev, its current task, will, its timer is set. Only for the current CPU.
  */
@@ -92,6 +100,8 @@ static bool is_resting(s32 cpu, s32 node, struct cpu_rest *rest, struct task_str
 		return false;
 	now = limit_clock_ns();
 	if (!rests_at(rest, now)) {
+		/* Its timer is late. */
+		count_rested(node_stats_of(node), rest, rest->until);
 		rest->until = 0;
 		return false;
 	}
@@ -140,11 +150,10 @@ static int on_rest_timer(void *map, u32 *key, struct node_timer *timer)
 		bpf_timer_start(&timer->timer, rest->until - now, BPF_F_TIMER_CPU_PIN);
 		return 0;
 	}
-	if (rest->waited_at && time_before(rest->waited_at, now))
-		__sync_fetch_and_add(&stats->rested_ns, now - rest->waited_at);
-	rest->waited_at = now;
+	count_rested(stats, rest, now);
 	if (stolen_now - rest->stolen_at >= rest_slice_ns && rest->doubled < rest_doublings && gives_way(node)) {
 		rest->doubled++;
+		rest->waited_at = now;
 		rest_for(rest, node, 2 * rest->length_ns, stolen_now, now);
 		bpf_timer_start(&timer->timer, rest->length_ns, BPF_F_TIMER_CPU_PIN);
 		return 0;
