@@ -9,7 +9,8 @@
 //! The largest share counts. Steal that shows is always real, but it is complete only where the guest ran. The pressure
 //! of an empty node is therefore known only while its host answers, or while its probe does if no host is configured.
 //! If a configured host doesn't answer, or its answers are wrong, the node's pressure is unknown, unless the guest wanted
-//! nearly all of the node: then nothing that others take escapes steal. A node without any other source counts at its
+//! nearly all of the node: then nothing that others take escapes steal; or unless steal says enough by itself: of a busy host, which
+//! often is the one that doesn't answer, others take at least that. A node without any other source counts at its
 //! steal, which is next to nothing on an empty node. A reading older than three periods of its source is stale; a failed
 //! one is unknown.
 
@@ -20,6 +21,9 @@ use crate::cell::{Pressure, Sample};
 
 /// A reading that is older than this many of its source's periods isn't acted on.
 const STALE_AFTER_PERIODS: u32 = 3;
+
+/// Steal of this share of what the guest wanted is evidence enough that others use the node.
+const EVIDENT_STEAL_SHARE: f64 = 0.25;
 
 /// One spin of a probe.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -98,8 +102,10 @@ impl NodeReadings {
             return Pressure::Unknown;
         }
         let probe = self.probe.filter(|_| !self.has_run);
-        let may_be_missing =
-            |reading: &Reading| self.wanted_all && !matches!(reading.pressure(interval), Pressure::Fresh { .. });
+        let is_evident = self.has_run && self.steal_share >= EVIDENT_STEAL_SHARE * self.wanted_share;
+        let may_be_missing = |reading: &Reading| {
+            (self.wanted_all || is_evident) && !matches!(reading.pressure(interval), Pressure::Fresh { .. })
+        };
         let host = self.host.filter(|reading| !may_be_missing(reading));
         // What others took of the rests only their host knows.
         let mut largest_share = if host.is_some() { self.steal_share } else { self.taken_or_left_share() };
@@ -125,14 +131,16 @@ impl NodeReadings {
     pub fn sample(&self, window: Duration, interval: Duration) -> Sample {
         let is_new = |age: Duration| age <= window;
         let rounds = window.as_secs_f64() / interval.as_secs_f64();
+        let taken_or_left_share = self.taken_or_left_share();
+        let got_share = (self.wanted_share - taken_or_left_share).max(f64::MIN_POSITIVE);
         match (self.host, self.probe) {
+            // What is stolen from work that runs now and then counts as well: beside work, others may want more than alone.
             (Some(Reading::Taken { share, age, .. }), _) if is_new(age) => {
-                Sample { share: share.max(self.steal_share), rounds }
+                let stolen_share = if self.has_run { self.steal_share / got_share } else { self.steal_share };
+                Sample { share: share.max(stolen_share).min(1.0), rounds }
             }
             // Of a rest others may take all.
             _ if self.has_run => {
-                let taken_or_left_share = self.taken_or_left_share();
-                let got_share = (self.wanted_share - taken_or_left_share).max(f64::MIN_POSITIVE);
                 let at_most_share = if self.rested_share > 0.0 { taken_or_left_share / self.wanted_share } else { 0.0 };
                 let share = (self.steal_share / got_share).max(at_most_share).min(1.0);
                 Sample { share, rounds: self.wanted_share * rounds }
@@ -205,6 +213,21 @@ mod tests {
     }
 
     #[test]
+    fn steal_that_is_evident_says_what_a_host_does_not() {
+        let hit = NodeReadings { steal_share: 0.25, wanted_share: 0.5, has_run: true, ..NodeReadings::default() };
+        assert_eq!(pressure(NodeReadings { host: Some(Reading::Failed), ..hit }), Pressure::Fresh { share: 0.25 });
+        assert_eq!(pressure(NodeReadings { host: said(0.1, 4), ..hit }), Pressure::Fresh { share: 0.25 });
+        assert_eq!(pressure(NodeReadings { host: said(0.6, 0), ..hit }), Pressure::Fresh { share: 0.6 });
+        let noise = NodeReadings { steal_share: 0.1, ..hit };
+        assert_eq!(pressure(NodeReadings { host: Some(Reading::Failed), ..noise }), Pressure::Unknown);
+        assert_eq!(
+            sample(NodeReadings { host: Some(Reading::Failed), ..hit }),
+            (1.0, 1.0),
+            "half of what the guest wanted"
+        );
+    }
+
+    #[test]
     fn a_host_that_does_not_answer_makes_its_node_unknown_despite_a_steal_reading() {
         let ran = NodeReadings { steal_share: 0.0, has_run: true, ..NodeReadings::default() };
         assert_eq!(pressure(NodeReadings { host: Some(Reading::Failed), ..ran }), Pressure::Unknown);
@@ -252,7 +275,7 @@ mod tests {
         assert_eq!(sample(gave_way), (0.5, 1.5), "of what the work wanted");
         let told = NodeReadings { host: said(0.25, 0), ..gave_way };
         assert_eq!(pressure(told), Pressure::Fresh { share: 0.25 });
-        assert_eq!(sample(told), (0.25, 2.0));
+        assert_eq!(sample(told), (0.125 / 0.375, 2.0), "the more of what the host says and what the work lost");
         let hog = NodeReadings { steal_share: 0.25, rested_share: 0.5, wanted_share: 1.0, ..gave_way };
         assert_eq!(sample(hog), (1.0, 2.0), "it had as much as the work, in the time that both wanted");
     }

@@ -17,7 +17,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::advance::{check_part, Advance, NOBODYS, OFF_CLOCK_MAX};
+use super::advance::{check_part, Advance, FASTER_MAX, NOBODYS, SLOWER_MAX};
 use super::sample::Sample;
 use crate::linux::CpuSet;
 
@@ -211,8 +211,10 @@ impl NodeCounters {
         let psi_share = match (earlier.metrics.waiting_s, self.metrics.waiting_s) {
             (Some(before), Some(now)) if now < before => return Err(MetricsError::WentBack),
             (Some(before), Some(now)) => {
-                check_part(|| PSI_METRIC.into(), now - before, elapsed_s)?;
-                Some(((now - before) / elapsed_s).min(1.0))
+                // This one doesn't count by ticks.
+                let passed_s = at_most_s.max(elapsed_s);
+                check_part(|| PSI_METRIC.into(), now - before, passed_s)?;
+                Some(((now - before) / passed_s).min(1.0))
             }
             _ => None,
         };
@@ -226,7 +228,7 @@ impl NodeCounters {
         let at_least_s = self.metrics.asked.duration_since(earlier.metrics.answered).as_secs_f64();
         let at_most_s = self.metrics.answered.duration_since(earlier.metrics.asked).as_secs_f64();
         // Zero is refused first, because shares are divided by it.
-        if counted_s > 0.0 && (at_least_s / OFF_CLOCK_MAX..=at_most_s * OFF_CLOCK_MAX).contains(&counted_s) {
+        if counted_s > 0.0 && (at_least_s / SLOWER_MAX..=at_most_s * FASTER_MAX).contains(&counted_s) {
             return Ok(());
         }
         Err(MetricsError::OffClock { counted_s, passed_s: at_most_s })
@@ -415,6 +417,19 @@ mod tests {
         assert!(matches!(reading(&before, &before, None), Err(MetricsError::OffClock { .. })));
         let after = text(&[(0, 10.0, 150.0, 0.0)]);
         assert!(matches!(reading(&before, &after, None), Err(MetricsError::OffClock { .. })));
+        let nearly_still = text(&[(0, 10.1, 50.1, 0.0)]);
+        assert!(matches!(reading(&before, &nearly_still, None), Err(MetricsError::OffClock { .. })));
+    }
+
+    #[test]
+    fn the_shares_of_a_host_that_misses_most_ticks_hold() {
+        let psi = |text: String, s| text + &format!("node_pressure_cpu_waiting_seconds_total {s}\n");
+        let before = psi(text(&[(0, 10.0, 50.0, 0.0)]), 1.0);
+        // Half a second of ticks in two seconds, in which something waited for one.
+        let after = psi(text(&[(0, 10.2, 50.3, 0.1)]), 2.0);
+        let load = reading(&before, &after, None).unwrap();
+        let is = |share: f64, expected: f64| (share - expected).abs() < 1e-9;
+        assert!(is(load.taken_share, 0.2) && is(load.guest_share, 0.2) && load.psi_share == Some(0.5), "{load:?}");
     }
 
     proptest! {

@@ -26,7 +26,6 @@ pub(super) mod spec;
 use std::convert::Infallible;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{select, Receiver, Sender};
@@ -101,6 +100,8 @@ struct Host {
 pub struct Hosts {
     hosts: Vec<Host>,
     period: Duration,
+    /// Holds a message if one has answered, or failed to, since it was last received.
+    answered: Receiver<()>,
     /// Dropped to stop the threads.
     stop: Option<Sender<Infallible>>,
     /// Closed when all threads have ended.
@@ -114,7 +115,8 @@ impl Hosts {
         let timeout = (period * 4 / 5).min(TIMEOUT_MAX);
         let (stop, stopped) = crossbeam_channel::bounded(0);
         let (alive, ended) = crossbeam_channel::bounded(0);
-        let mut hosts = Hosts { hosts: Vec::new(), period, stop: Some(stop), ended };
+        let (has_answered, answered) = crossbeam_channel::bounded(1);
+        let mut hosts = Hosts { hosts: Vec::new(), period, answered, stop: Some(stop), ended };
         let hosts_specs = by_host(specs);
         let Some(first) = hosts_specs.first() else { return Ok(hosts) };
         let names = Names::start().map_err(|cause| HostsError::Thread { node: first[0].node, cause })?;
@@ -130,9 +132,9 @@ impl Hosts {
             for Watched { node, latest, .. } in &nodes {
                 hosts.hosts.push(Host { node: *node, latest: latest.clone(), refresh_now: refresh_now.clone() });
             }
-            let (stopped, alive) = (stopped.clone(), alive.clone());
+            let (stopped, alive, has_answered) = (stopped.clone(), alive.clone(), has_answered.clone());
             let watch = move || {
-                Watch { scraper, nodes }.run(period, &stopped, &hurried);
+                Watch { scraper, nodes, has_answered }.run(period, &stopped, &hurried);
                 drop(alive);
             };
             linux::thread::spawn(format!("host-{node}"), STACK_BYTES, watch)
@@ -165,9 +167,7 @@ impl Hosts {
             // A full channel already holds such a request.
             let _ = host.refresh_now.try_send(());
         }
-        while began.elapsed() < patience && asked.iter().any(is_old) {
-            thread::sleep(Duration::from_millis(1));
-        }
+        while asked.iter().any(is_old) && self.answered.recv_deadline(began + patience).is_ok() {}
         !self.hosts.is_empty()
     }
 
@@ -219,6 +219,7 @@ fn by_host(specs: Vec<HostSpec>) -> Vec<Vec<HostSpec>> {
 struct Watch {
     scraper: Scraper,
     nodes: Vec<Watched>,
+    has_answered: Sender<()>,
 }
 
 /// A node of that host.
@@ -273,6 +274,8 @@ impl Watch {
             };
             node.note(url, outcome.err());
         }
+        // A full channel already holds such a message.
+        let _ = self.has_answered.try_send(());
     }
 }
 
