@@ -66,7 +66,7 @@ pub(super) struct NodeMemory {
     pub(super) is_on_trial: bool,
     /// What it may hold beyond what the headroom rule leaves, by the last trial.
     pub(super) granted_cpus: f64,
-    /// When too much was last stolen, and how long to wait after that.
+    /// When too much was last stolen, or when a node where work gives way closed, and how long to wait after that.
     pub(super) contended_at: Option<f64>,
     pub(super) trial_wait_rounds: f64,
     /// What migratable work may hold; `None` for all that there is.
@@ -140,7 +140,7 @@ pub(super) struct Apart {
 pub(super) struct PastMove {
     pub(super) at: f64,
     pub(super) from: NodeId,
-    /// It was out of a hit node: to wherever was best at that moment.
+    /// It was out of a hit or closed node: to wherever was best at that moment.
     pub(super) was_urgent: bool,
     /// What the group would have got where it was.
     pub(super) instead_cpus: f64,

@@ -110,9 +110,10 @@ impl Auto {
                     true => node.supply_cpus / node.wanted_cpus,
                     false => 1.0,
                 });
-            let was_urgent =
-                memory.nodes.get(&step.from).is_some_and(|node| node.was_hit_within(memory.now, options.hit_rounds));
-            if !was_urgent {
+            let from = memory.nodes.get(&step.from);
+            let was_hit = from.is_some_and(|node| node.was_hit_within(memory.now, options.hit_rounds));
+            let was_urgent = was_hit || from.is_some_and(|node| node.is_closed);
+            if !was_hit {
                 memory.bytes_left = (memory.bytes_left - fetched_bytes).max(0.0);
             }
             let now = memory.now;

@@ -73,8 +73,11 @@ impl NodeMemory {
             true => options.jump_giving_way_share,
             false => options.jump_slack_share * (1.0 - share),
         };
+        // What they took of the time that they left to work tells more there than what they took of the round.
+        let taken_share = if self.gives_way { share.max(sample.share) } else { share };
+        let wanted_share = if self.gives_way { wanted_share.max(sample.share) } else { wanted_share };
         let base_share = if is_first { 0.0 } else { self.mean_share };
-        self.jump_rounds = (self.jump_rounds + (share - base_share - slack_share) * sample.rounds).max(0.0);
+        self.jump_rounds = (self.jump_rounds + (taken_share - base_share - slack_share) * sample.rounds).max(0.0);
         if alarm || self.jump_rounds >= options.jump_rounds {
             let least_share = if alarm { ALARM_SHARE } else { 0.0 };
             // A burst like one seen of late says little about the mean, but others may have come to stay.
@@ -103,12 +106,30 @@ impl NodeMemory {
             self.opened_at = Some(now);
             (self.mean_share, self.variance) = (wanted_share, 0.0);
             (self.level_weight, self.calm_rounds) = (0.0, 0.0);
+            if self.gives_way {
+                (self.contended_at, self.trial_wait_rounds) = (None, 0.0);
+            }
         }
+        self.close_or_open(options, now);
+    }
+
+    /// The node closes to work if others take most of it. Where work gave way, that may be what they wanted beside it: alone they take
+    /// less, and the node would open again, close again, and delay them each time. So it opens when others leave, or for a trial
+    /// after a wait that grows.
+    fn close_or_open(&mut self, options: &AutoOptions, now: f64) {
         let level_share = self.mean_share + DEVIATIONS * self.variance.sqrt();
-        self.is_closed = match self.is_closed {
-            true => level_share > options.open_share,
-            false => level_share >= options.closed_share,
-        };
+        if self.is_closed {
+            let waits = self.gives_way && self.contended_at.is_some_and(|at| now - at < self.trial_wait_rounds);
+            self.is_closed = waits || level_share > options.open_share;
+        } else if level_share >= options.closed_share {
+            self.is_closed = true;
+            if self.gives_way {
+                let wait_rounds = 2.0 * self.trial_wait_rounds;
+                self.trial_wait_rounds =
+                    wait_rounds.clamp(options.trial_wait_min_rounds, options.trial_wait_max_rounds);
+                self.contended_at = Some(now);
+            }
+        }
     }
 
     /// The kernel side saw others' use jump on a node whose sources have failed.
@@ -127,6 +148,9 @@ impl NodeMemory {
             self.opened_at = Some(now);
             (self.mean_share, self.variance, self.burst_share) = (share, 0.0, share);
             self.limit_cpus = None;
+            if self.gives_way {
+                (self.contended_at, self.trial_wait_rounds) = (None, 0.0);
+            }
         }
     }
 

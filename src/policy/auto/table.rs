@@ -237,8 +237,8 @@ impl<'a> Table<'a> {
         self.age_rounds(group) >= self.options.young_rounds && !self.is_moved[group]
     }
 
-    /// Returns true if a group has to stay for now on the node it was moved to. A group that left a hit node need not stay: its
-    /// destination was only the best at that moment.
+    /// Returns true if a group has to stay for now on the node it was moved to. A group that left a hit or closed node need
+    /// not stay: its destination was only the best at that moment.
     pub(super) fn is_held(&self, group: usize) -> bool {
         let moved = self.remembered[group].and_then(|memory| memory.moved);
         moved.is_some_and(|moved| !moved.was_urgent && self.memory.now - moved.at < self.options.hold_rounds)

@@ -84,3 +84,42 @@ fn only_others_who_want_most_of_a_cpu_hit_a_node_that_gives_way() {
     };
     assert_eq!([0.2, 0.4, 0.6, 1.0].map(&mut hits), [false, false, true, true]);
 }
+
+/// A node that was idle, and of which others have wanted all for two seconds, by what work there found.
+fn found_taken() -> (Run, Scene) {
+    let mut run = Run::new();
+    let mut scene = scene(1.0, 0.0);
+    run.follow(10.0, &mut scene);
+    scene.others(0, 1.0);
+    let mut view = scene.view();
+    view.nodes[0].alarm = true;
+    run.round(&view);
+    let (_, plan) = run.follow(2.0, &mut scene);
+    assert_eq!(plan.limits, [(NodeId(0), 0.05)].into());
+    (run, scene)
+}
+
+#[test]
+fn a_node_that_work_found_taken_opens_only_when_others_leave() {
+    let is_limited_after = |seconds: f64, others_share: f64| {
+        let (mut run, mut scene) = found_taken();
+        // Without work they take less than beside it.
+        scene.others(0, others_share);
+        run.follow(seconds, &mut scene).1.limits.contains_key(&NodeId(0))
+    };
+    assert!(!is_limited_after(2.0, 0.0), "they have left");
+    assert!(is_limited_after(50.0, 0.4), "they are still there");
+    assert!(!is_limited_after(70.0, 0.4), "a trial");
+}
+
+#[test]
+fn trials_of_a_node_that_others_keep_become_rarer() {
+    let (mut run, mut scene) = found_taken();
+    let mut waits_rounds = Vec::new();
+    for share in [0.4, 1.0, 0.4, 1.0] {
+        scene.others(0, share);
+        run.follow(if share < 1.0 { 130.0 } else { 30.0 }, &mut scene);
+        waits_rounds.push(run.memory.nodes[&NodeId(0)].trial_wait_rounds);
+    }
+    assert_eq!(waits_rounds, [120.0, 240.0, 240.0, 480.0]);
+}
