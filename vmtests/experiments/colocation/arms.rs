@@ -162,6 +162,9 @@ fn run_arm(
     let seconds = seconds_until_done(hosts, &workers)?;
     let moves = mover.nr_moves()? - moves_before;
     mover.end()?;
+    if let Mover::Class(scheduler, _) = &mover {
+        std::fs::write(format!("{OUT}/scx_vnuma-{}-{round}.log", arm.name()), scheduler.log()?)?;
+    }
     // Copied only now: writing to the share takes CPU time of the guest and of the host level.
     if std::fs::exists(&log)? {
         std::fs::copy(&log, format!("{OUT}/decisions-{}-{round}.jsonl", arm.name()))?;

@@ -31,6 +31,11 @@ pub enum Figure {
     LatencyP95,
     LatencyP99,
     LatencyP999,
+    /// The mean of the seconds' P99 on busy hosts that the guest leaves alone. Emulated hosts share the machine, so work elsewhere slows
+    /// LC as well; NaN if there is no such second.
+    LatencyP99LeftAlone,
+    /// Part of the time of busy hosts in which work runs beside LC.
+    Beside,
     RequestsPerS,
     SignsPerS,
     /// CPU time of the guest's vCPUs / CPU time that LC work leaves idle.
@@ -41,11 +46,13 @@ pub enum Figure {
 }
 
 impl Figure {
-    pub const ALL: [Figure; 10] = [
+    pub const ALL: [Figure; 12] = [
         Figure::LatencyMean,
         Figure::LatencyP95,
         Figure::LatencyP99,
         Figure::LatencyP999,
+        Figure::LatencyP99LeftAlone,
+        Figure::Beside,
         Figure::RequestsPerS,
         Figure::SignsPerS,
         Figure::Harvest,
@@ -60,6 +67,8 @@ impl Figure {
             Figure::LatencyP95 => "LC P95, ms",
             Figure::LatencyP99 => "LC P99, ms",
             Figure::LatencyP999 => "LC P99.9, ms",
+            Figure::LatencyP99LeftAlone => "LC P99 by second, left alone, ms",
+            Figure::Beside => "LC's time beside BE, %",
             Figure::RequestsPerS => "LC requests/s",
             Figure::SignsPerS => "BE signs/s",
             Figure::Harvest => "harvest: BE CPU / idle CPU",
@@ -78,6 +87,14 @@ impl Turn {
             Figure::LatencyP95 => latency.p95 / 1e3,
             Figure::LatencyP99 => latency.p99 / 1e3,
             Figure::LatencyP999 => latency.p999 / 1e3,
+            Figure::LatencyP99LeftAlone => {
+                let left_alone = self.busy_seconds().filter(|second| second.guest_busy < LEFT_ALONE);
+                mean(&left_alone.map(|second| second.p99_us / 1e3).collect::<Vec<_>>())
+            }
+            Figure::Beside => {
+                let is_beside = |second: BusySecond| f64::from(second.guest_busy >= BESIDE);
+                100.0 * mean(&self.busy_seconds().map(is_beside).collect::<Vec<_>>())
+            }
             Figure::RequestsPerS => self.hosts.requests as f64 / self.hosts.lasted_s,
             Figure::SignsPerS => {
                 let signs: u64 = self.guest.seconds.iter().flat_map(|second| &second.signs).sum();
@@ -88,6 +105,21 @@ impl Turn {
             Figure::Gini => gini(self.utilisation()),
             Figure::Moves => self.guest.moves as f64,
         }
+    }
+
+    /// The seconds of busy hosts, by client.
+    fn busy_seconds(&self) -> impl Iterator<Item = BusySecond> + '_ {
+        let clients = self.hosts.p99_us.iter().enumerate();
+        clients.flat_map(move |(client, p99_us)| {
+            let seconds = self.hosts.seconds.iter().zip(p99_us).filter(|(_, p99_us)| **p99_us > 0.0);
+            let busy_second = move |(second, p99_us): (&HostSecond, &f64)| {
+                let host = client * second.busy.len() / self.hosts.p99_us.len();
+                let guest_busy = second.guest_busy[host];
+                let is_busy = second.busy[host] - guest_busy >= SERVER_BUSY;
+                is_busy.then_some(BusySecond { guest_busy, p99_us: *p99_us })
+            };
+            seconds.filter_map(busy_second)
+        })
     }
 
     /// By host, the share of its CPUs that was busy, 0..=1.
@@ -115,8 +147,21 @@ impl Turn {
     }
 }
 
+/// A second in which a host's server is busy.
+struct BusySecond {
+    guest_busy: f64,
+    p99_us: f64,
+}
+
+/// A busy server uses this share of its host's CPUs at least; a lightly loaded one uses less.
+const SERVER_BUSY: f64 = 0.1;
+/// What runs in a guest without work takes less of a host than this, and work takes the other at least.
+const LEFT_ALONE: f64 = 0.03;
+const BESIDE: f64 = 0.1;
+
+/// NaN of nothing.
 fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len().max(1) as f64
+    values.iter().sum::<f64>() / values.len() as f64
 }
 
 /// All turns of a run. Every arm has one in every round.
@@ -284,6 +329,24 @@ pub mod tests {
         let harvest = |arm| run().spread(arm, Figure::Harvest).median;
         assert_eq!(harvest(Arm::Coarse), 0.375 / 3.25);
         assert_eq!(harvest(Arm::LcOnly), 0.0);
+    }
+
+    #[test]
+    fn lc_is_beside_work_or_left_alone_second_by_second() {
+        let mut turn = turn(Arm::Coarse, 0, 1.0, 0, 0.5);
+        let second = |busy: [f64; 4], guest_busy: [f64; 4]| HostSecond {
+            at_s: 1.0,
+            busy: busy.to_vec(),
+            guest_busy: guest_busy.to_vec(),
+        };
+        // Of host 3's server too little runs to count.
+        let first = second([0.5, 0.5, 0.9, 0.99], [0.01, 0.2, 0.05, 0.9]);
+        turn.hosts.seconds = vec![first, second([0.3, 0.0, 0.0, 0.0], [0.0; 4])];
+        turn.hosts.p99_us = vec![vec![2e3, 4e3], vec![9e3, 0.0], vec![9e3, 0.0], vec![9e3, 9e3]];
+        assert_eq!(turn.figure(Figure::LatencyP99LeftAlone), 3.0);
+        assert_eq!(turn.figure(Figure::Beside), 25.0);
+        turn.hosts.seconds.clear();
+        assert!(turn.figure(Figure::LatencyP99LeftAlone).is_nan(), "there was no such second");
     }
 
     #[test]

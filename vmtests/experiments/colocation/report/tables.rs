@@ -17,15 +17,25 @@ pub fn figures(run: &Run) -> Table {
     std::iter::once(heads.collect()).chain(Figure::ALL.map(row)).collect()
 }
 
-/// What each arm gains and what that costs: the harvest beside the latency of LC work, and the work done.
+/// What each arm gains and what that costs: the harvest beside the latency of LC work, and the work done. Of the latency, part is the
+/// emulation's: what LC has by second where the guest leaves its host alone.
 pub fn trade(run: &Run) -> Table {
-    let heads = ["", "harvest: BE CPU / idle CPU", "LC P99 / LC only", "BE work / kernel, unbound"];
+    let heads = [
+        "",
+        "harvest: BE CPU / idle CPU",
+        "LC P99 / LC only",
+        "LC P99 by second, left alone / LC only",
+        "LC's time beside BE, %",
+        "BE work / kernel, unbound",
+    ];
     let row = |arm: Arm| {
         let ratio = |baseline, figure| run.ratio(arm, baseline, figure).map_or("-".to_string(), spread);
         vec![
             arm.label().to_string(),
             spread(run.spread(arm, Figure::Harvest)),
             ratio(Arm::LcOnly, Figure::LatencyP99),
+            ratio(Arm::LcOnly, Figure::LatencyP99LeftAlone),
+            spread(run.spread(arm, Figure::Beside)),
             ratio(Arm::Unbound, Figure::SignsPerS),
         ]
     };
@@ -132,6 +142,9 @@ fn aligned(table: &Table) -> String {
 
 fn spread(spread: Spread) -> String {
     let Spread { low, median, high } = spread;
+    if [low, median, high].iter().any(|value| value.is_nan()) {
+        return "-".to_string();
+    }
     format!("{} ({} to {})", number(median), number(low), number(high))
 }
 
