@@ -19,7 +19,7 @@ type Checked = Result<(), String>;
 
 impl RunResult {
     /// Set the checksum.
-    pub(super) fn seal(&mut self) {
+    pub(in crate::sim) fn seal(&mut self) {
         self.crc32 = Some(self.sum());
     }
 
