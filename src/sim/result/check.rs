@@ -196,7 +196,9 @@ pub(super) mod tests {
         value.as_object_mut().unwrap().remove("crc32");
         let error = parsed(&value).unwrap_err().to_string();
         assert!(
-            error.contains("shard.json") && error.contains("no checksum") && error.contains("run it again"),
+            error.contains("shard.json")
+                && error.contains("no checksum")
+                && error.contains("`vnuma-sim run --shard 0/2`"),
             "{error}"
         );
     }
