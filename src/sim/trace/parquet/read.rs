@@ -170,7 +170,9 @@ impl<R: ChunkReader + 'static> Group<'_, R> {
 
     fn column<T: DataType>(&self, column: usize) -> Result<ColumnReaderImpl<T>, ParquetError> {
         let group = self.reader.get_row_group(self.group)?;
-        page_header::check(self.file, group.metadata().column(column))?;
+        let index = self.reader.metadata().offset_index().and_then(|index| index.get(self.group)?.get(column));
+        let index = index.map(|index| index.page_locations.as_slice()).unwrap_or_default();
+        page_header::check(self.file, group.metadata().column(column), index)?;
         let values = group.metadata().column(column).num_values().max(0) as u64;
         let described = group.metadata().column(column).column_descr_ptr();
         let pages = CheckedPages::new(group.get_column_page_reader(column)?, described.clone(), values);
