@@ -160,12 +160,19 @@ fn results_of_an_earlier_format_are_refused_with_the_remedy() {
     let path = out.join("result.json");
     let written = fs::read_to_string(&path).unwrap().replace("vnuma-sim result 2", "vnuma-sim result 1");
     fs::write(&path, written).unwrap();
-    for command in [&["merge"][..], &["report", "--out", text(&out.join("report.html"))]] {
+    let page = out.join("report.html");
+    for command in [&["merge"][..], &["report", "--out", text(&page)]] {
         let output = sim(&[command, &[text(&path)]].concat());
         assert_eq!(output.status.code(), Some(1));
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(said.contains("'vnuma-sim result 1'") && said.contains("run it again with this release"), "{said}");
+        assert!(
+            said.contains("'vnuma-sim result 1', not 'vnuma-sim result 2'; create it with `vnuma-sim run`"),
+            "{said}"
+        );
     }
+    fs::write(&path, "{\"format\": \"vnuma-sim sweep 1\"}").unwrap();
+    let said = String::from_utf8(sim(&["report", "--out", text(&page), text(&path)]).stderr).unwrap();
+    assert!(said.contains("not 'vnuma-sim sweep 2'; create it with `vnuma-sim compare`, `sweep` or"), "{said}");
 }
 
 #[test]

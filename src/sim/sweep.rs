@@ -13,6 +13,11 @@ use super::trace::Input;
 
 /// Changed when a reader of older sweeps would misread newer ones.
 pub const FORMAT: &str = "vnuma-sim sweep 2";
+/// How [`FORMAT`] begins in all releases.
+pub const NAME: &str = "vnuma-sim sweep";
+
+/// The commands that write a sweep.
+pub const WRITERS: &str = "`vnuma-sim compare`, `sweep` or `experiment`";
 
 /// The result of a sweep or a comparison.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -46,7 +51,11 @@ impl SweepResult {
         check_format(path, &result.format, FORMAT)?;
         match has_checksum(result.crc32).and_then(|()| result.check()) {
             Ok(()) => Ok(result),
-            Err(what) => Err(SimError::Format { path: path.into(), what: format!("{what}; run the sweep again") }),
+            Err(what) => {
+                let command = if result.varied.is_empty() { "compare" } else { "sweep" };
+                let what = format!("{what}; create it again with `vnuma-sim {command}` or `experiment`");
+                Err(SimError::Format { path: path.into(), what })
+            }
         }
     }
 
@@ -227,14 +236,18 @@ mod tests {
         let good = comparison();
         let mut value = serde_json::to_value(&good).unwrap();
         value["points"][1]["runs"][0]["cpu_utilisation"] = 0.9.into();
-        let error = SweepResult::parse(Path::new("compare.json"), value.to_string().as_bytes()).unwrap_err();
-        assert!(error.to_string().contains("edited or damaged; run the sweep again"), "{error}");
+        let read_error = |text: &[u8]| SweepResult::parse(Path::new("compare.json"), text).unwrap_err().to_string();
+        let error = read_error(value.to_string().as_bytes());
+        assert!(error.contains("edited or damaged; create it again with `vnuma-sim compare`"), "{error}");
         let text = serde_json::to_vec(&SweepResult { crc32: None, ..good }).unwrap();
-        let error = SweepResult::parse(Path::new("compare.json"), &text).unwrap_err().to_string();
+        let error = read_error(&text);
         assert!(
-            error.contains("compare.json") && error.contains("no checksum") && error.contains("run the sweep again"),
+            error.contains("compare.json") && error.contains("no checksum") && error.contains("`vnuma-sim compare`"),
             "{error}"
         );
+        let varied = SweepResult { varied: vec!["cell".to_owned()], crc32: None, ..comparison() };
+        let error = read_error(&serde_json::to_vec(&varied).unwrap());
+        assert!(error.contains("`vnuma-sim sweep` or `experiment`"), "{error}");
     }
 
     #[test]

@@ -36,6 +36,7 @@ impl Report {
                     "not fatal: {}: skipped, since it is a table of figures that the runs contain too",
                     path.display()
                 )),
+                Some(found) if found.starts_with(sweep::NAME) => check_format(path, found, sweep::FORMAT)?,
                 found => {
                     check_format(path, found.unwrap_or("unknown"), result::FORMAT)?;
                     let run = RunResult::parse(path, &text)?;

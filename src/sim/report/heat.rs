@@ -16,6 +16,7 @@ const CELL_W: f64 = 3.6;
 const CELL_H: f64 = 3.6;
 const LEFT: f64 = 56.0;
 const TOP: f64 = 30.0;
+
 /// A heat map of each policy. Those under no policy and under the policy with the lowest Gini coefficient are open.
 pub(super) fn maps(runs: &[RunResult]) -> Result<Option<Figure>, DrawError> {
     let Some(first) = runs.first() else { return Ok(None) };
@@ -32,8 +33,8 @@ pub(super) fn maps(runs: &[RunResult]) -> Result<Option<Figure>, DrawError> {
     };
     let drawings = runs.iter().map(map).collect::<Result<Vec<_>, DrawError>>()?;
     let caption = format!(
-        "Utilisation of the first {} of {} machines over time: each row is a machine, {} rows are a cell. White is idle, black \
-         is fully used. A policy that balances load makes the rows of a cell similar. Click on a policy to see its map.",
+        "Utilisation of the first {} of {} machines over time: each row is a machine, {} rows are a cell. What is idle has \
+         the page's colour, what is fully used that of its text. A policy that balances load makes the rows of a cell similar. Click on a policy to see its map.",
         first.heat.busy_cpu_ms.len(),
         first.parameters.machines,
         rows_of_a_cell(&first.parameters),

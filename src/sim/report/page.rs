@@ -33,7 +33,7 @@ code { font-size: 0.9em; overflow-wrap: anywhere; }
   :root { color-scheme: dark; }
   body { background: #181818; color: #ddd; } figcaption, small { color: #aaa; }
   th, td, #policies { border-color: #444; } #policies { background: #181818dd; }
-  figure svg { background: #fff; } figure > div > svg { filter: invert(0.9) hue-rotate(180deg); }
+  figure svg { background: #fff; filter: invert(0.9) hue-rotate(180deg); }
 }
 @media print {
   body { margin: 0; max-width: none; padding: 0; font-size: 12px; }

@@ -19,7 +19,7 @@ type Checked = Result<(), String>;
 
 impl RunResult {
     /// Set the checksum.
-    pub(super) fn seal(&mut self) {
+    pub(in crate::sim) fn seal(&mut self) {
         self.crc32 = Some(self.sum());
     }
 
@@ -196,7 +196,9 @@ pub(super) mod tests {
         value.as_object_mut().unwrap().remove("crc32");
         let error = parsed(&value).unwrap_err().to_string();
         assert!(
-            error.contains("shard.json") && error.contains("no checksum") && error.contains("run it again"),
+            error.contains("shard.json")
+                && error.contains("no checksum")
+                && error.contains("`vnuma-sim run --shard 0/2`"),
             "{error}"
         );
     }

@@ -15,11 +15,15 @@ use crate::sim::models::ModelFigures;
 use crate::sim::output::NewFile;
 use crate::sim::params::Params;
 use crate::sim::placement::Shard;
+use crate::sim::sweep;
 use crate::sim::tasks::{seconds, Horizon};
 use crate::sim::trace::{Input, OddityKind, Trace};
 
 /// Changed when a reader of older results would misread newer ones.
 pub const FORMAT: &str = "vnuma-sim result 2";
+
+/// The commands that write a result.
+const WRITERS: &str = "`vnuma-sim run`, `compare` or `merge`";
 
 /// The result of a run or of one of its shards.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -170,7 +174,18 @@ impl RunResult {
         check_format(path, &result.format, FORMAT)?;
         match result.check_keys(text).and_then(|()| has_checksum(result.crc32)).and_then(|()| result.check()) {
             Ok(()) => Ok(result),
-            Err(what) => Err(SimError::Format { path: path.into(), what: format!("{what}; run it again") }),
+            Err(what) => {
+                let what = format!("{what}; create it again with {}", result.writers());
+                Err(SimError::Format { path: path.into(), what })
+            }
+        }
+    }
+
+    /// The commands that may have written it.
+    fn writers(&self) -> String {
+        match self.shard {
+            Shard { index, of } if of > 1 && index < of => format!("`vnuma-sim run --shard {index}/{of}`"),
+            _ => WRITERS.to_owned(),
         }
     }
 }
@@ -219,8 +234,13 @@ pub fn read(path: &Path) -> Result<Vec<u8>, SimError> {
 
 /// Parse a value from the text of a JSON file.
 pub fn parse_json<T: serde::de::DeserializeOwned>(path: &Path, text: &[u8]) -> Result<T, SimError> {
-    serde_json::from_slice(text)
-        .map_err(|error| SimError::Format { path: path.into(), what: format!("not a result of vnuma-sim: {error}") })
+    serde_json::from_slice(text).map_err(|error| {
+        let what = format!(
+            "not a result of vnuma-sim, or damaged: {error}; create it again with {WRITERS}, or {}",
+            sweep::WRITERS
+        );
+        SimError::Format { path: path.into(), what }
+    })
 }
 
 /// Check that a file has a checksum: without one, as in an earlier release, a change of it would go unnoticed.
@@ -237,6 +257,8 @@ pub fn check_format(path: &Path, found: &str, wanted: &str) -> Result<(), SimErr
         return Ok(());
     }
     // Of another release some figures are missing or mean something else, so its results are not drawn next to ours.
-    let what = format!("the file's format is '{found}', not '{wanted}': run it again with this release");
+    let is_sweep = [found, wanted].iter().any(|format| format.starts_with(sweep::NAME));
+    let writers = if is_sweep { sweep::WRITERS } else { WRITERS };
+    let what = format!("the file's format is '{found}', not '{wanted}'; create it with {writers} of this release");
     Err(SimError::Format { path: path.into(), what })
 }

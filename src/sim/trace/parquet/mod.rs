@@ -15,6 +15,7 @@ mod page_header;
 mod page_reader;
 mod positioned;
 mod read;
+mod runs;
 #[cfg(test)]
 mod tests;
 mod write;

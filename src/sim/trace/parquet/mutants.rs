@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::read::STOPPED;
 use super::read_from;
 use super::tests::{earlier, earlier_with, is_same, trace, written};
 use crate::sim::mutants::{check, Fate};
@@ -15,8 +16,10 @@ fn of_the_sample() -> Trace {
     trace
 }
 
+/// The trace, if it is read. A panic of the reader, which is caught, would still be printed.
 fn read(bytes: Vec<u8>) -> Option<Trace> {
-    read_from("mutant".as_ref(), Bytes::from(bytes), &|_| true, &|| {}).ok()
+    let read = read_from("mutant".as_ref(), Bytes::from(bytes), &|_| true, &|| {});
+    read.inspect_err(|error| assert!(!error.to_string().contains(STOPPED), "the reader panicked")).ok()
 }
 
 #[test]

@@ -3,13 +3,19 @@
 
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ColumnChunkMetaData;
+use parquet::file::page_index::offset_index::PageLocation;
 use parquet::file::reader::ChunkReader;
 
 /// A header has some numbers and two values of at most eight bytes each.
 const HEADER_BYTES_MAX: usize = 1024;
 
-/// Check the sizes of all pages of a column, by their headers alone.
-pub(super) fn check(file: &impl ChunkReader, column: &ColumnChunkMetaData) -> Result<(), ParquetError> {
+/// Check the sizes of all pages of a column, by their headers alone, and that the file's index, if it has one, names such pages: the
+/// crate reads a header wherever the index says that there is one.
+pub(super) fn check(
+    file: &impl ChunkReader,
+    column: &ColumnChunkMetaData,
+    index: &[PageLocation],
+) -> Result<(), ParquetError> {
     /// Levels and a value take less than this.
     const VALUE_BYTES_MAX: i64 = 16;
 
@@ -17,6 +23,8 @@ pub(super) fn check(file: &impl ChunkReader, column: &ColumnChunkMetaData) -> Re
     let most = HEADER_BYTES_MAX as i64 + VALUE_BYTES_MAX * column.num_values();
     let (mut at, len) = column.byte_range();
     let end = at + len;
+    // Where each page begins and ends.
+    let mut pages = Vec::new();
     while at < end {
         let bytes = file.get_bytes(at, HEADER_BYTES_MAX.min((end - at) as usize))?;
         let Some(header) = PageHeader::read(&bytes) else { return refused("a page's header is damaged") };
@@ -25,11 +33,21 @@ pub(super) fn check(file: &impl ChunkReader, column: &ColumnChunkMetaData) -> Re
         }
         let page_end = u64::try_from(header.compressed_bytes).ok().map(|bytes| at + header.len as u64 + bytes);
         match page_end.filter(|&page_end| page_end <= end) {
-            Some(page_end) => at = page_end,
+            Some(page_end) => {
+                pages.push((at, page_end));
+                at = page_end;
+            }
             None => return refused("a page ends after its column"),
         }
     }
-    Ok(())
+    let is_page = |page: &PageLocation| {
+        let (start, len) = (u64::try_from(page.offset), u64::try_from(page.compressed_page_size));
+        start.ok().zip(len.ok()).is_some_and(|(start, len)| pages.binary_search(&(start, start + len)).is_ok())
+    };
+    match index.iter().all(is_page) {
+        true => Ok(()),
+        false => refused("the index of its pages is damaged"),
+    }
 }
 
 /// The sizes in a `PageHeader` of parquet.thrift.
@@ -150,7 +168,32 @@ impl Compact<'_> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    use parquet::file::serialized_reader::ReadOptionsBuilder;
+
+    use super::super::tests::{trace, written};
     use super::*;
+
+    #[test]
+    fn an_index_that_names_other_pages_is_refused() {
+        let file = Bytes::from(written(&trace()));
+        let options = ReadOptionsBuilder::new().with_page_index().build();
+        let reader = SerializedFileReader::new_with_options(file.clone(), options).unwrap();
+        let metadata = reader.metadata();
+        for (at, column) in metadata.row_group(0).columns().iter().enumerate() {
+            let index = metadata.offset_index().unwrap()[0][at].page_locations.as_slice();
+            assert!(!index.is_empty());
+            check(&file, column, index).unwrap();
+            for (offset, len) in [(1, 0), (0, 1), (0, -1), (1, -1), (i64::MIN, 0), (0, i32::MIN)] {
+                let mut index = index.to_vec();
+                index[0].offset = index[0].offset.wrapping_add(offset);
+                index[0].compressed_page_size = index[0].compressed_page_size.wrapping_add(len);
+                let message = check(&file, column, &index).unwrap_err().to_string();
+                assert!(message.contains("index of its pages is damaged"), "{message}");
+            }
+        }
+    }
 
     #[test]
     fn sizes_are_read_past_what_is_skipped() {

@@ -17,6 +17,9 @@ use super::{check, checksum, failed, page_header, Head, FORMAT, FORMAT_1, HEAD_K
 use crate::sim::error::SimError;
 use crate::sim::trace::{Oddity, OddityKind, TaskId, Trace, TracedTask, UsageWindow};
 
+/// Why a file is refused at which the reader panicked. None is known.
+pub(super) const STOPPED: &str = "it is damaged in a way that stopped the reader";
+
 /// Read the tasks that `keep` accepts. `read` is called after each row group.
 pub fn read(path: &Path, keep: &(dyn Fn(TaskId) -> bool + Sync), read: &(dyn Fn() + Sync)) -> Result<Trace, SimError> {
     read_from(path, Positioned::open(path)?, keep, read)
@@ -60,9 +63,8 @@ pub(in crate::sim::trace) fn read_from<R: ChunkReader + Clone + 'static>(
             .map(|&group| {
                 let group = Group { file: &file, reader: &reader, group, head: &head };
                 // The crate checks less than a damaged file takes, and a panic says less than an error.
-                let group = catch_unwind(AssertUnwindSafe(|| group.read(keep))).unwrap_or_else(|_| {
-                    Err(ParquetError::General("it is damaged in a way that stopped the reader".into()))
-                });
+                let group = catch_unwind(AssertUnwindSafe(|| group.read(keep)))
+                    .unwrap_or_else(|_| Err(ParquetError::General(STOPPED.into())));
                 read();
                 group
             })
@@ -168,10 +170,12 @@ impl<R: ChunkReader + 'static> Group<'_, R> {
 
     fn column<T: DataType>(&self, column: usize) -> Result<ColumnReaderImpl<T>, ParquetError> {
         let group = self.reader.get_row_group(self.group)?;
-        page_header::check(self.file, group.metadata().column(column))?;
+        let index = self.reader.metadata().offset_index().and_then(|index| index.get(self.group)?.get(column));
+        let index = index.map(|index| index.page_locations.as_slice()).unwrap_or_default();
+        page_header::check(self.file, group.metadata().column(column), index)?;
         let values = group.metadata().column(column).num_values().max(0) as u64;
-        let pages = CheckedPages::new(group.get_column_page_reader(column)?, values);
         let described = group.metadata().column(column).column_descr_ptr();
+        let pages = CheckedPages::new(group.get_column_page_reader(column)?, described.clone(), values);
         Ok(get_typed_column_reader(get_column_reader(described, Box::new(pages))))
     }
 
