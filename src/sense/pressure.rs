@@ -102,7 +102,8 @@ impl NodeReadings {
             return Pressure::Unknown;
         }
         let probe = self.probe.filter(|_| !self.has_run);
-        let is_evident = self.has_run && self.steal_share >= EVIDENT_STEAL_SHARE * self.wanted_share;
+        let is_evident =
+            self.has_run && self.steal_share > 0.0 && self.steal_share >= EVIDENT_STEAL_SHARE * self.wanted_share;
         let may_be_missing = |reading: &Reading| {
             (self.wanted_all || is_evident) && !matches!(reading.pressure(interval), Pressure::Fresh { .. })
         };

@@ -36,8 +36,6 @@ pub struct ProbeOptions {
 /// A node counts as busy from this share on. Less leaves room for work, which tells more than a probe, so that it is worth knowing
 /// soon.
 const BUSY_SHARE: f64 = 0.25;
-/// What a probe before a move found of a busy node counts for so many periods.
-const FOUND_BUSY_PERIODS: u32 = 1;
 /// Part of a period after which a first idle reading is confirmed by a second.
 const CONFIRM_DIVISOR: u32 = 4;
 /// Length of a probe before a move, in bursts.
@@ -144,12 +142,11 @@ impl Probes {
         })
     }
 
-    /// The last reading of a node that a probe before a move found busy, for a while. Where another source says what others take on
+    /// The last reading of a node that a probe before a move found busy, for a period. Where another source says what others take on
     /// average, this finds their bursts; forgotten, the probe would be repeated every round.
     pub fn found_busy(&self, node: NodeId) -> Option<Reading> {
-        let counts = |age: Duration, period: Duration| age <= period * FOUND_BUSY_PERIODS;
         let is_busy = |reading: &Reading| match *reading {
-            Reading::Taken { share, age, period, .. } => share >= BUSY_SHARE && counts(age, period),
+            Reading::Taken { share, age, period, .. } => share >= BUSY_SHARE && age <= period,
             Reading::Failed => false,
         };
         self.reading(node).filter(is_busy)
