@@ -19,8 +19,8 @@ const METRICS: &str = "127.0.0.1:9400";
 const MIB: usize = 1 << 20;
 /// Memory of the process, and what of it the process writes to all the time: several times what the kernel and the daemon fetch in
 /// a few seconds, which varies.
-const WORK_BYTES: usize = 160 * MIB;
-const HOT_BYTES: usize = 40 * MIB;
+const WORK_BYTES: usize = 320 * MIB;
+const HOT_BYTES: usize = 120 * MIB;
 const PATIENCE: Duration = Duration::from_secs(90);
 
 fn metric(series: &str) -> Result<f64> {
