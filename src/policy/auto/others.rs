@@ -106,9 +106,7 @@ impl NodeMemory {
             self.opened_at = Some(now);
             (self.mean_share, self.variance) = (wanted_share, 0.0);
             (self.level_weight, self.calm_rounds) = (0.0, 0.0);
-            if self.gives_way {
-                (self.contended_at, self.trial_wait_rounds) = (None, 0.0);
-            }
+            self.forget_trials();
         }
         self.close_or_open(options, now);
     }
@@ -132,6 +130,13 @@ impl NodeMemory {
         }
     }
 
+    /// Others have left: what trials of the node showed where work gave way is out of date.
+    fn forget_trials(&mut self) {
+        if self.gives_way {
+            (self.contended_at, self.trial_wait_rounds) = (None, 0.0);
+        }
+    }
+
     /// The kernel side saw others' use jump on a node whose sources have failed.
     pub(super) fn observe_alarm(&mut self, options: &AutoOptions, now: f64) {
         if self.known_at.replace(now).is_none() {
@@ -148,9 +153,7 @@ impl NodeMemory {
             self.opened_at = Some(now);
             (self.mean_share, self.variance, self.burst_share) = (share, 0.0, share);
             self.limit_cpus = None;
-            if self.gives_way {
-                (self.contended_at, self.trial_wait_rounds) = (None, 0.0);
-            }
+            self.forget_trials();
         }
     }
 

@@ -123,3 +123,18 @@ fn trials_of_a_node_that_others_keep_become_rarer() {
     }
     assert_eq!(waits_rounds, [120.0, 240.0, 240.0, 480.0]);
 }
+
+#[test]
+fn others_who_take_as_much_as_work_gets_close_its_node_whatever_the_hosts_mean() {
+    let limit_after = |sample_share| {
+        let mut run = Run::new();
+        let mut scene = scene(1.0, 0.1);
+        scene.work[0].wants_cpus = 1.0;
+        run.follow(10.0, &mut scene);
+        scene.others(0, 0.3);
+        let mut view = scene.view();
+        view.nodes[0].sample = Some(Sample { share: sample_share, rounds: 1.0 });
+        run.round(&view).limits.get(&NodeId(0)).copied()
+    };
+    assert_eq!([0.3, 1.0].map(limit_after), [None, Some(0.05)]);
+}
