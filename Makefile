@@ -30,10 +30,11 @@ demo: setup ## migratable work leaves busy hosts, on a cluster of four emulated 
 	$(SIM) compare --out target/demo/simulator
 	@echo "The same policies over a cluster of machines: open target/demo/simulator/report.html in a browser"
 
-experiment: setup ## latency-critical hosts, best-effort guest, against the kernel alone and the thesis's script; over an hour
+experiment: setup ## latency-critical hosts, best-effort guest, against the kernel and the thesis's script; programs that share; hours
 	$(BUILD) --workspace
 	vmtests/experiments/colocation/run --demand node
 	vmtests/experiments/colocation/run --demand all
+	vmtests/experiments/sharers/run
 
 bench: setup ## what scheduling costs, against the fair class, other schedulers and changing affinities
 	vmtests/setup --peers

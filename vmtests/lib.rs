@@ -14,6 +14,7 @@ pub mod demo;
 pub mod experiments {
     //! Comparisons that take long. Each has its own `run` command.
     pub mod colocation;
+    pub mod sharers;
 }
 mod guest;
 pub mod pages;

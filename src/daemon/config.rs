@@ -33,6 +33,8 @@ pub struct Config {
     pub memory_bytes_per_s: Option<u64>,
     /// Look for groups that share memory.
     pub links: bool,
+    /// What a page of another node costs where hosts don't tell, in seconds; `None` for the policy's own assumption.
+    pub page_s: Option<f64>,
     /// Probes of empty nodes; `None` if they are off.
     pub probes: Option<ProbeOptions>,
     /// The policy that decides.
@@ -73,6 +75,7 @@ impl Config {
             affinity: options.affinity(),
             memory_bytes_per_s: options.memory_bytes_per_s(),
             links: false,
+            page_s: options.page_cost.map(|cost| cost.as_secs_f64()),
             probes: (!options.no_probe).then(|| ProbeOptions::new(options.probe)),
             policy: options.policy,
             guards: options.guards(),

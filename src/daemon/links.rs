@@ -11,7 +11,7 @@ use crate::work::Workload;
 /// So many pairs are reported at most, so that a round isn't delayed by making text.
 const PAIRS_MAX: usize = 1000;
 
-/// The report on what was found, under the policy's clusters. `page_s` is what a page costs, in seconds, if hosts tell.
+/// The report on what was found, under the policy's clusters. `page_s` is what a page costs, in seconds, if it is known.
 pub(super) fn links_report(
     found: &Found,
     workload: &Workload,

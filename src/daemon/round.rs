@@ -281,9 +281,14 @@ impl<'a> Rounds<'a> {
         if self.signals.sharing.is_none() || (is_known && plan.moves.is_empty()) {
             return;
         }
-        let report = links_report(&found, &self.workload, self.decider.clusters(), self.sampler.page_s());
+        let report = links_report(&found, &self.workload, self.decider.clusters(), self.page_s());
         self.reporter.publish_links(report);
         self.reported = Some(found);
+    }
+
+    /// What a page of another node costs, in seconds, if it is known.
+    fn page_s(&self) -> Option<f64> {
+        self.sampler.page_s().or(self.config.page_s)
     }
 
     fn view(
@@ -311,7 +316,7 @@ impl<'a> Rounds<'a> {
         view.nodes.iter_mut().for_each(|node| node.drained = self.drained.contains(&node.id));
         memory.add_to(&mut view, self.workload.groups());
         view.memory_follows = self.memory_mover.is_some();
-        view.page_cost_rounds = self.sampler.page_s().map(|page_s| page_s / self.config.interval.as_secs_f64());
+        view.page_cost_rounds = self.page_s().map(|page_s| page_s / self.config.interval.as_secs_f64());
         view
     }
 

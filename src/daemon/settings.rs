@@ -14,7 +14,7 @@ use crate::report::Setup;
 use crate::sense::Nodes;
 
 /// The options that a reload may change. All others are in force from the start to the end.
-const RELOADABLE: [&str; 19] = [
+const RELOADABLE: [&str; 20] = [
     "bad",
     "bad-rounds",
     "byte-budget",
@@ -26,6 +26,7 @@ const RELOADABLE: [&str; 19] = [
     "no-guards",
     "no-probe",
     "order",
+    "page-cost",
     "policy",
     "probe",
     "select",

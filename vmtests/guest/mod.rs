@@ -91,19 +91,31 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
+    const PATIENCE: Duration = Duration::from_secs(60);
+
     /// Starts it and waits until it is enabled.
     pub fn start(args: &[&str]) -> Result<Self> {
-        Self::start_program("scx_vnuma", args, |log| Ok(log.contains("enabled on")))
+        Self::start_within(Self::PATIENCE, args)
+    }
+
+    /// The same on a machine where that may take long.
+    pub fn start_within(patience: Duration, args: &[&str]) -> Result<Self> {
+        Self::start_program(patience, "scx_vnuma", args, |log| Ok(log.contains("enabled on")))
     }
 
     /// Starts another scheduler and waits until the kernel has enabled it.
     pub fn start_other(program: &str) -> Result<Self> {
-        Self::start_program(program, &[], |_| Ok(sched_ext_state()? == "enabled"))
+        Self::start_program(Self::PATIENCE, program, &[], |_| Ok(sched_ext_state()? == "enabled"))
     }
 
-    fn start_program(program: &str, args: &[&str], is_enabled: fn(&str) -> Result<bool>) -> Result<Self> {
+    fn start_program(
+        patience: Duration,
+        program: &str,
+        args: &[&str],
+        is_enabled: fn(&str) -> Result<bool>,
+    ) -> Result<Self> {
         let mut scheduler = Self::spawn_program(program, args)?;
-        wait_for(&format!("{program} becomes enabled"), Duration::from_secs(60), || {
+        wait_for(&format!("{program} becomes enabled"), patience, || {
             if let Some(status) = scheduler.child.try_wait()? {
                 bail!("{program} ended at once ({status}): {}", scheduler.log()?);
             }

@@ -86,6 +86,17 @@ pub struct Seen {
     pub cpus: Vec<u32>,
 }
 
+/// CPU time of a process so far, of all its threads.
+pub fn process_cpu_time(pid: i32) -> Result<Duration> {
+    let mut clock = 0;
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: both out-parameters outlive the calls.
+    let failed =
+        unsafe { libc::clock_getcpuclockid(pid, &mut clock) != 0 || libc::clock_gettime(clock, &mut time) != 0 };
+    ensure!(!failed, "can't read the CPU time of process {pid}: it died");
+    Ok(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
+}
+
 /// A child process; killed when dropped.
 pub struct Worker {
     pub pid: i32,
@@ -124,14 +135,7 @@ impl Worker {
 
     /// CPU time so far.
     pub fn cpu_time(&self) -> Result<Duration> {
-        let mut clock = 0;
-        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: both out-parameters outlive the calls.
-        let failed = unsafe {
-            libc::clock_getcpuclockid(self.pid, &mut clock) != 0 || libc::clock_gettime(clock, &mut time) != 0
-        };
-        ensure!(!failed, "can't read the CPU time of process {}: it died", self.pid);
-        Ok(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
+        process_cpu_time(self.pid)
     }
 
     /// CPU time that it gets in `window`.

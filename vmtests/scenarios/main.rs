@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::builder::PossibleValuesParser;
 use clap::{Parser, Subcommand};
 use vnuma_vmtests::bench::measure;
-use vnuma_vmtests::experiments::colocation::arms;
+use vnuma_vmtests::experiments::{colocation, sharers};
 use vnuma_vmtests::{demo, pages, scenarios};
 
 /// Scenarios, measurements and load that run inside the guests of the lab
@@ -42,7 +42,9 @@ enum Command {
         names: Vec<String>,
     },
     /// Runs a phase of the demo and records it
-    Demo { phase: demo::PhaseName },
+    Demo {
+        phase: demo::PhaseName,
+    },
     /// Runs a part of the benchmarks
     Bench {
         /// Measure once, only to check that it works
@@ -51,7 +53,10 @@ enum Command {
         part: measure::Part,
     },
     /// Runs the arms of the co-location experiment
-    Colocation(arms::Options),
+    Colocation(colocation::arms::Options),
+    /// Runs programs that share memory under each arm
+    Sharers(sharers::arms::Options),
+    ShowSharers(sharers::report::Options),
     /// Begins a phase in the counts of pages that travel between nodes
     Mark {
         /// Up to 64 bytes
@@ -122,7 +127,9 @@ fn main() -> ExitCode {
         Command::Run { .. } => ExitCode::FAILURE,
         Command::Demo { phase } => report(demo::record(phase)),
         Command::Bench { short, part } => report(measure::run(part, measure::Extent::of(short))),
-        Command::Colocation(options) => report(arms::run(&options)),
+        Command::Colocation(options) => report(colocation::arms::run(&options)),
+        Command::Sharers(options) => report(sharers::arms::run(&options)),
+        Command::ShowSharers(options) => report(sharers::report::run(&options)),
         Command::Mark { phase } => {
             vnuma_dsm::mark::begin_phase(&phase);
             ExitCode::SUCCESS

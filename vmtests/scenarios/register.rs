@@ -217,6 +217,7 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!(SHARING, Shape("4x1"), sharing::reading_the_signals_costs_less_than_a_hundredth_of_the_work),
     scenario!(DISTRIBUTED, Distributed("2x2"), distributed::what_pages_cost_and_moves_fetch_is_learned_from_the_hosts),
     scenario!(DISTRIBUTED, Distributed("2x2"), distributed::a_round_makes_no_pages_of_sleeping_tasks_travel),
+    scenario!(DISTRIBUTED, Distributed("2x2"), experiment::programs_that_share_are_compared),
     scenario!(KILLING, Shape("2x2"), killing::killed_at_any_moment_all_is_undone),
     scenario!(FAULTS, Shape("2x2"), starting::in_another_pid_namespace_nothing_is_touched),
     scenario!(FAULTS, Shape("2x2"), starting::of_two_starts_one_is_refused_and_the_others_kill_is_undone),

@@ -15,8 +15,8 @@ use clap::{Args, Parser, ValueHint};
 pub use commands::{Command, ConfigCommand, OnOff, EXIT_CODES};
 pub use file::{check_file, config_file, with_file, ConfigFileError, CONFIG_FILE};
 use values::{
-    parse_duration, parse_interval, parse_listen_address, parse_node, parse_probe, parse_seconds, parse_share,
-    parse_threshold_ticks,
+    parse_duration, parse_interval, parse_listen_address, parse_node, parse_page_cost, parse_probe, parse_seconds,
+    parse_share, parse_threshold_ticks,
 };
 
 /// Runs best-effort tasks on the vNUMA nodes whose hosts are idle, and leaves all other tasks alone.
@@ -160,6 +160,12 @@ pub struct RunOptions {
     /// Default: 125000000, a tenth of 10 Gbit/s.
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000_000))]
     pub byte_budget: Option<u64>,
+
+    /// How long a vCPU waits for a page of another host under `auto`, where the hosts don't tell (--dsm).
+    ///
+    /// It prices moves, and what it costs to keep processes that share memory on different nodes. Default: 10us, as over RDMA.
+    #[arg(long, value_name = "DURATION", value_parser = parse_page_cost)]
+    pub page_cost: Option<Duration>,
 
     /// Node on which migratable work starts. Default: the first node with CPUs.
     #[arg(long, value_name = "NODE", value_parser = parse_node)]
@@ -305,7 +311,8 @@ impl RunOptions {
     /// The options that have no effect under the policy, of those that differ from their defaults.
     pub(super) fn without_effect(&self) -> Vec<&'static str> {
         if self.policy != PolicyName::AUTO {
-            return self.byte_budget.map(|_| "--byte-budget").into_iter().collect();
+            let given = [("--byte-budget", self.byte_budget.is_some()), ("--page-cost", self.page_cost.is_some())];
+            return given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect();
         }
         let default = Cli::parse_from(["scx_vnuma"]).run;
         let differs = [
@@ -378,7 +385,8 @@ mod tests {
         assert_eq!(without_effect(&["--no-guards", "--bad", "0.1"]), ["--bad", "--no-guards"]);
         assert!(without_effect(&["--policy", "coarse", "--no-guards"]).is_empty());
         assert_eq!(without_effect(&["--policy", "fine", "--byte-budget", "1000"]), ["--byte-budget"]);
-        assert!(without_effect(&["--byte-budget", "1000"]).is_empty());
+        assert_eq!(without_effect(&["--policy", "fine", "--page-cost", "5us"]), ["--page-cost"]);
+        assert!(without_effect(&["--byte-budget", "1000", "--page-cost", "5us"]).is_empty());
     }
 
     #[test]
@@ -397,6 +405,8 @@ mod tests {
             (["--select", "nice"], "--select", "expected cgroup=GLOB"),
             (["--dsm", "0=http://a?cpus=3"], "--dsm", "leave it out"),
             (["--byte-budget", "0"], "--byte-budget", "1..=1000000000000"),
+            (["--page-cost", "10"], "--page-cost", "from 100ns to 100ms, such as 10us"),
+            (["--page-cost", "0us"], "--page-cost", "from 100ns to 100ms, such as 10us"),
             (["--host", "host-a:9100"], "--host", "expected NODE=URL"),
         ] {
             let message = parse(&args).unwrap_err();

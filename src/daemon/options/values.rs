@@ -28,6 +28,13 @@ pub(super) fn parse_probe(text: &str) -> Result<Duration, String> {
     }
 }
 
+pub(super) fn parse_page_cost(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(cost) if (Duration::from_nanos(100)..=Duration::from_millis(100)).contains(&cost) => Ok(cost),
+        _ => Err("takes a duration from 100ns to 100ms, such as 10us".into()),
+    }
+}
+
 pub(super) fn parse_node(text: &str) -> Result<u32, String> {
     text.parse().map_err(|_| "takes the number of a node, such as 1".to_string())
 }

@@ -4,9 +4,13 @@ use std::collections::HashMap;
 
 use crate::bpf::WakeupCount;
 
-/// Pages of 4096 bytes that a wakeup moves at least if the two tasks are on different nodes: that of the sleeper's task, which the
-/// waker writes, and that of what is passed on.
-const PAGES_PER_WAKEUP: f64 = 2.0;
+/// Pages, and round trips for the right to write to one, that a wakeup costs more if the two tasks are on different nodes: the
+/// sleeper's task, its runqueue, the other CPU's timers and clock, what is passed on. Counted on kernel 7.3 by `vnuma-scenarios
+/// measure-pages`: 38.1 between nodes, 1.7 within one (docs/distributed-memory.md).
+///
+/// While two tasks are apart, what each wakeup costs also bounds how often they wake each other. So if it counted for too little,
+/// the link of those who only wait for each other would never seem dear.
+const PAGES_PER_WAKEUP: f64 = 36.0;
 
 /// How often a shared mapping's pages are assumed to go from one process to the other. Nothing is known of that without a
 /// measurement, so the mapping of a process that writes little counts too much, and that of one that writes much too little.
@@ -135,7 +139,7 @@ mod tests {
         let links = estimates.links(&[7, 8, 9]);
         assert_eq!(links.iter().map(|link| (link.a, link.b)).collect::<Vec<_>>(), [(7, 8), (7, 9)]);
         assert_eq!(links[0].pages_per_s(), 1.0);
-        assert_eq!(links[1].pages_per_s(), 2.0 + 2.0 * links[1].wakeups_per_s);
+        assert_eq!(links[1].pages_per_s(), 2.0 + 36.0 * links[1].wakeups_per_s);
     }
 
     #[test]

@@ -193,8 +193,12 @@ mod tests {
             let links = group_links(&links, &groups(grouping), interval);
             links.iter().map(|link| (link.a.0, link.b.0, link.pages_per_round)).collect::<Vec<_>>()
         };
-        assert_eq!(pairs(Grouping::Process), [(7, 8, 100.0), (7, 9, 10.0), (8, 9, 20.0)], "two pages for each wakeup");
-        assert_eq!(pairs(Grouping::Cgroup), [(1, 2, 30.0)]);
+        assert_eq!(
+            pairs(Grouping::Process),
+            [(7, 8, 1800.0), (7, 9, 180.0), (8, 9, 360.0)],
+            "36 pages for each wakeup"
+        );
+        assert_eq!(pairs(Grouping::Cgroup), [(1, 2, 540.0)]);
         let signals = group_signals(&links, &groups(Grouping::Cgroup));
         assert_eq!((signals.len(), signals[&(GroupId(1), GroupId(2))].wakeups_per_s), (1, 30.0));
     }

@@ -2,7 +2,7 @@
 
 mod picture;
 mod pictures;
-mod ratios;
+pub(crate) mod ratios;
 
 use std::path::{Path, PathBuf};
 
