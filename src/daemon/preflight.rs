@@ -26,7 +26,7 @@ pub fn check_may_run() -> Result<()> {
 pub fn check_machine() -> Result<()> {
     ensure!(
         Path::new(SCHED_EXT_DIR).exists(),
-        "this kernel has no sched_ext; boot Linux 6.12 or newer with CONFIG_SCHED_CLASS_EXT=y"
+        "this kernel has no sched_ext; boot Linux 7.2 or newer with CONFIG_SCHED_CLASS_EXT=y"
     );
     ensure!(
         Path::new("/sys/kernel/btf/vmlinux").exists(),
