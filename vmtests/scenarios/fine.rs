@@ -95,9 +95,12 @@ fn flees_as_planned(
     Ok(round)
 }
 
+/// The nodes that groups have been sent to.
+type Homes = HashMap<GroupId, NodeId>;
+
 /// What each worker runs on each node, ns, in two seconds without a move, and the nodes that groups have been sent to by then. A
 /// destination that turns out to be taken is left at once, so the first move need not be the last.
-fn runs_by_homes(workers: &[Worker], log: &str) -> Result<(Vec<Vec<u64>>, HashMap<GroupId, NodeId>)> {
+fn runs_by_homes(workers: &[Worker], log: &str) -> Result<(Vec<Vec<u64>>, Homes)> {
     const TRIES: usize = 4;
     for _ in 0..TRIES {
         let epoch = target()?.epoch;

@@ -293,7 +293,7 @@ fn sum_of_all(board: Board, nr_members: usize, nr: usize, own: f64) -> f64 {
 fn solve(board: Board, member: usize, nr_members: usize) {
     const SOLVED: f64 = 1e-12;
     let rows = share(ELEMENTS, member, nr_members);
-    let matrix = Rows::random(&rows);
+    let matrix = Rows::new(&rows);
     let mut nr_sums = 0;
     loop {
         let mut residual = vec![1.0; rows.len()];
@@ -343,7 +343,7 @@ struct Rows {
 }
 
 impl Rows {
-    fn random(rows: &std::ops::Range<usize>) -> Self {
+    fn new(rows: &std::ops::Range<usize>) -> Self {
         let (mut columns, mut values) = (Vec::new(), Vec::new());
         for row in rows.clone() {
             // Pairs (row, row + d) and (row, row - d) for the same distances d in all rows, so that it is symmetric.
@@ -435,5 +435,40 @@ fn be_alone(board: Board) {
             std::hint::black_box(&own);
         }
         board.done().fetch_add(PASSES, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_matrix_is_symmetric_and_positive_whoever_has_its_rows() {
+        let whole = Rows::new(&(0..ELEMENTS));
+        let vector = |seed: usize| (0..ELEMENTS).map(|nr| ((nr * seed) % 17) as f64 - 8.0).collect::<Vec<_>>();
+        let (one, other) = (vector(3), vector(5));
+        let (by_one, by_other) = (dot(&other, &whole.times(&one)), dot(&one, &whole.times(&other)));
+        assert!((by_one - by_other).abs() < 1e-6 * by_one.abs(), "{by_one} and {by_other}");
+        assert!(dot(&one, &whole.times(&one)) > 0.0);
+        let parts: Vec<f64> = (0..3).flat_map(|member| Rows::new(&share(ELEMENTS, member, 3)).times(&one)).collect();
+        assert_eq!(parts, whole.times(&one));
+    }
+
+    #[test]
+    fn nobody_passes_a_barrier_before_the_last_one_arrives() {
+        const MEMBERS: usize = 3;
+        let board = Board::new().unwrap();
+        let arrived = |turn: u64| board.done().load(Ordering::SeqCst) >= turn * MEMBERS as u64;
+        std::thread::scope(|scope| {
+            for _ in 0..MEMBERS {
+                scope.spawn(|| {
+                    for turn in 1..=200 {
+                        board.done().fetch_add(1, Ordering::SeqCst);
+                        board.barrier().wait(MEMBERS);
+                        assert!(arrived(turn), "turn {turn}");
+                    }
+                });
+            }
+        });
     }
 }

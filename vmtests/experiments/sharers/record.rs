@@ -52,7 +52,7 @@ pub enum Program {
     StencilThreads,
     /// The same grid, in memory that the processes of a team share.
     StencilProcesses,
-    /// Conjugate gradients with a random sparse matrix, by processes that share the vectors.
+    /// Conjugate gradients with a sparse matrix, by processes that share the vectors.
     Solver,
     /// Each process works on blocks of bytes and passes them on to the next by a pipe.
     Pipeline,
