@@ -297,7 +297,7 @@ mod tests {
                 (_, "policy") => "\"coarse\"",
                 (_, "group") => "\"cgroup\"",
                 (_, "interval" | "cool-down") => "\"3s\"",
-                (_, "probe") => "\"20ms\"",
+                (_, "probe" | "page-cost") => "\"20ms\"",
                 (_, "select") => "[\"uid=3\"]",
                 (_, "host" | "dsm") => "[\"1=http://a:9100\"]",
                 (_, "slo") => "[\"http://a#p99<5ms\"]",
