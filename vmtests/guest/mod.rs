@@ -1,6 +1,7 @@
 //! What code in a guest needs: the scheduler and its counters, processes to be scheduled, and load on the hosts.
 
 pub mod cgroup;
+pub mod children;
 pub mod hog_times;
 pub mod talkers;
 pub mod workers;

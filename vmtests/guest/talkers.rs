@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{ensure, Result};
 
-use super::set_placements;
+use super::{children, set_placements};
 
 /// How the two pass their turn on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,18 +30,15 @@ impl Talkers {
     pub fn start(talk: Talk, nodes: [u32; 2], work: u32) -> Result<Self> {
         let line = match talk {
             Talk::Pipes => Line::Pipes([pipe()?, pipe()?]),
-            Talk::SharedMemory => Line::Memory(shared_memory()?),
+            Talk::SharedMemory => Line::Memory(children::shared_memory(SHARED_BYTES)?),
         };
         let [go, say_go] = pipe()?;
         let mut pids = [0; 2];
         for (side, pid) in pids.iter_mut().enumerate() {
-            // SAFETY: this program has one thread, so the child may go on as usual.
-            *pid = unsafe { libc::fork() };
-            ensure!(*pid >= 0, "fork: {}", std::io::Error::last_os_error());
-            if *pid == 0 {
+            *pid = children::fork(|| {
                 begin(go, say_go);
                 line.talk(side, work);
-            }
+            })?;
         }
         line.close();
         let talkers = Talkers { pids };
@@ -66,22 +63,15 @@ impl Talkers {
 
 impl Drop for Talkers {
     fn drop(&mut self) {
-        for pid in self.pids {
-            // SAFETY: our own children, not waited for before.
-            unsafe {
-                libc::kill(pid, libc::SIGKILL);
-                libc::waitpid(pid, std::ptr::null_mut(), 0);
-            }
-        }
+        self.pids.into_iter().for_each(children::end);
     }
 }
 
 /// Waits until the parent has closed its end of the pipe, and becomes migratable.
 fn begin(go: i32, say_go: i32) {
     let mut byte = 0u8;
-    // SAFETY: our own attribute and descriptors; one byte, which outlives the call. The process dies with its parent.
+    // SAFETY: our own descriptors; one byte, which outlives the call.
     unsafe {
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
         libc::close(say_go);
         libc::read(go, (&raw mut byte).cast(), 1);
     }
@@ -103,16 +93,6 @@ fn pipe() -> Result<[i32; 2]> {
     // SAFETY: the array outlives the call.
     ensure!(unsafe { libc::pipe(ends.as_mut_ptr()) } == 0, "pipe: {}", std::io::Error::last_os_error());
     Ok(ends)
-}
-
-fn shared_memory() -> Result<*mut u8> {
-    // SAFETY: a new anonymous mapping, checked below.
-    let memory = unsafe {
-        let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
-        libc::mmap(std::ptr::null_mut(), SHARED_BYTES, access, kind, -1, 0)
-    };
-    ensure!(memory != libc::MAP_FAILED, "mmap: {}", std::io::Error::last_os_error());
-    Ok(memory.cast())
 }
 
 impl Line {

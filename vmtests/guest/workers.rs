@@ -7,6 +7,8 @@ use anyhow::{ensure, Context, Result};
 use graviola::hashing::Sha256;
 use graviola::signing::ecdsa::{SigningKey, P256};
 
+use super::children;
+
 /// Number of nodes for which work is counted.
 pub const NODES_MAX: usize = 8;
 
@@ -105,20 +107,9 @@ pub struct Worker {
 
 impl Worker {
     pub fn start(setting: &Setting) -> Result<Self> {
-        // SAFETY: a new anonymous mapping, checked below.
-        let memory = unsafe {
-            let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
-            libc::mmap(std::ptr::null_mut(), size_of::<Tally>(), access, kind, -1, 0)
-        };
-        ensure!(memory != libc::MAP_FAILED, "mmap: {}", std::io::Error::last_os_error());
-        let tally = memory.cast::<Tally>();
-        // SAFETY: this program has one thread, so the child may go on as usual.
-        let pid = unsafe { libc::fork() };
-        ensure!(pid >= 0, "fork: {}", std::io::Error::last_os_error());
-        if pid == 0 {
-            // SAFETY: the mapping is shared, zeroed and lives as long as the process.
-            be_worker(setting, unsafe { &*tally });
-        }
+        let tally = children::shared_memory(size_of::<Tally>())?.cast::<Tally>();
+        // SAFETY: the mapping is shared, zeroed and lives as long as the process.
+        let pid = children::fork(|| be_worker(setting, unsafe { &*tally }))?;
         Ok(Worker { pid, tally })
     }
 
@@ -171,12 +162,9 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // SAFETY: our own child, not waited for before; our own mapping, not used after.
-        unsafe {
-            libc::kill(self.pid, libc::SIGKILL);
-            libc::waitpid(self.pid, std::ptr::null_mut(), 0);
-            libc::munmap(self.tally.cast(), size_of::<Tally>());
-        }
+        children::end(self.pid);
+        // SAFETY: our own mapping, not used after.
+        unsafe { libc::munmap(self.tally.cast(), size_of::<Tally>()) };
     }
 }
 
@@ -279,9 +267,8 @@ pub fn total_work(workers: &[Worker]) -> [u64; NODES_MAX] {
 }
 
 fn be_worker(setting: &Setting, tally: &'static Tally) -> ! {
-    // SAFETY: our own attributes; all pointers outlive their calls. Dies with its parent.
+    // SAFETY: our own attributes; all pointers outlive their calls.
     unsafe {
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
         let param = libc::sched_param { sched_priority: i32::from(setting.policy == libc::SCHED_FIFO) };
         let flag = if setting.reset_on_fork { libc::SCHED_RESET_ON_FORK } else { 0 };
         libc::sched_setscheduler(0, setting.policy | flag, &param);

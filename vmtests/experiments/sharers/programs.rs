@@ -14,8 +14,8 @@ use std::time::Duration;
 use anyhow::{ensure, Context, Result};
 
 use super::record::Program;
-use crate::guest::wait_for;
 use crate::guest::workers::{BoundTo, Setting};
+use crate::guest::{children, wait_for};
 
 const PAGE: usize = 4096;
 /// The grid of a stencil: 2 x 128 KiB of it, as the 32 x 32 x 32 points of MG.
@@ -79,18 +79,11 @@ impl Team {
 
     /// Starts a process that runs `body`, which does not return while all is well.
     fn fork(&mut self, body: impl FnOnce()) -> Result<()> {
-        // SAFETY: this program has one thread, so the child may go on as usual.
-        let pid = unsafe { libc::fork() };
-        ensure!(pid >= 0, "fork: {}", std::io::Error::last_os_error());
-        if pid == 0 {
-            // SAFETY: no pointers. The process dies with its parent.
-            unsafe {
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                libc::setpriority(libc::PRIO_PROCESS, 0, Setting::migratable().nice);
-            }
+        let pid = children::fork(|| {
+            // SAFETY: no pointers.
+            unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, Setting::migratable().nice) };
             body();
-            std::process::exit(1);
-        }
+        })?;
         self.pids.push(pid);
         Ok(())
     }
@@ -135,13 +128,7 @@ impl Team {
 impl Drop for Team {
     fn drop(&mut self) {
         // Clients end before their servers.
-        for &pid in self.pids.iter().rev() {
-            // SAFETY: our own children, not waited for before.
-            unsafe {
-                libc::kill(pid, libc::SIGKILL);
-                libc::waitpid(pid, std::ptr::null_mut(), 0);
-            }
-        }
+        self.pids.iter().rev().for_each(|&pid| children::end(pid));
         // SAFETY: this process's own mapping, which is not used after.
         unsafe { libc::munmap(self.board.0.cast(), Board::BYTES) };
     }
@@ -161,13 +148,7 @@ impl Board {
     const BYTES: usize = Self::GRIDS + 2 * ROWS * COLUMNS * size_of::<f64>();
 
     fn new() -> Result<Self> {
-        // SAFETY: a new anonymous mapping, checked below.
-        let memory = unsafe {
-            let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
-            libc::mmap(std::ptr::null_mut(), Self::BYTES, access, kind, -1, 0)
-        };
-        ensure!(memory != libc::MAP_FAILED, "mmap: {}", std::io::Error::last_os_error());
-        Ok(Board(memory.cast()))
+        Ok(Board(children::shared_memory(Self::BYTES)?))
     }
 
     fn done(&self) -> &AtomicU64 {

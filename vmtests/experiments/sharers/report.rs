@@ -159,9 +159,12 @@ impl Run {
             area.draw(&Text::new(program.label(), (x, y + 10), ("sans-serif", 15).into_text_style(area).pos(centred)))?;
         }
         chart.draw_series([PathElement::new([(0.0, 1.0), (programs.len() as f64, 1.0)], BLACK.mix(0.5))])?;
-        let width = BARS_WIDTH / Arm::ALL.len() as f64;
-        for (nr, arm) in Arm::ALL.into_iter().enumerate() {
-            let colour = NODE_COLOURS[nr];
+        let has_run = |arm: &Arm| programs.iter().any(|&program| self.work_ratio(program, *arm).is_some());
+        // An arm has the same colour in every picture.
+        let arms: Vec<(Arm, RGBColor)> =
+            Arm::ALL.into_iter().zip(NODE_COLOURS).filter(|(arm, _)| has_run(arm)).collect();
+        let width = BARS_WIDTH / arms.len() as f64;
+        for (nr, (arm, colour)) in arms.into_iter().enumerate() {
             let ratios =
                 programs.iter().enumerate().filter_map(|(at, &program)| Some((at, self.work_ratio(program, arm)?)));
             let ratios: Vec<(f64, Spread)> =
